@@ -1,0 +1,33 @@
+"""Problems that the program foresees.
+
+The message of each is written for the person at the screen: one or two full sentences that say what happened, why,
+and what to do. The command line prints it and exits with code 2, the window shows it; neither shows a traceback.
+"""
+
+
+class MicroSamError(Exception):
+    """A foreseen problem. Never raised itself; its subclasses say where the problem lies."""
+
+
+class InputError(MicroSamError, ValueError):
+    """An image, a label image, a prompt or an argument cannot be used as it is."""
+
+
+class CacheError(MicroSamError, ValueError):
+    """A cache on disc does not belong to this image, model or setting, or cannot be read."""
+
+
+class NotComputedYet(MicroSamError, LookupError):
+    """The features of a slice or tile are asked for before they are complete."""
+
+
+class ModelError(MicroSamError, RuntimeError):
+    """A model's weights are not to be had, or the file is not what it should be."""
+
+
+class OutputError(MicroSamError, OSError):
+    """A result cannot be written where it should go."""
+
+
+class Cancelled(MicroSamError):
+    """The person stopped a run. What was finished before stays."""

@@ -1,0 +1,49 @@
+"""Metadata and dependencies; ruff's and pytest's settings are in pyproject.toml."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+?)"', (ROOT / "micro_sam" / "__init__.py").read_text()).group(1)
+
+COMMANDS = [
+    "annotator_2d",
+    "precompute_embeddings",
+    "info",
+]
+
+setup(
+    name="micro_sam",
+    version=VERSION,
+    description="Interactive segmentation and tracking of microscopy images with Segment Anything",
+    long_description=(ROOT / "README.md").read_text() if (ROOT / "README.md").exists() else "",
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.10",
+    packages=find_packages(include=["micro_sam", "micro_sam.*"]),
+    package_data={"micro_sam": ["models/weights/*", "training/recipes/*"]},
+    install_requires=[
+        "imageio",
+        "magicgui>=0.9",
+        "napari[pyqt6]>=0.5.5",
+        "numpy",
+        "platformdirs",  # the operating system's cache directory
+        "psygnal>=0.10",  # signals without Qt, for the headless session
+        "python-elf>=0.9",
+        "safetensors",  # weights without pickle
+        "scikit-image",
+        "segment-anything>=1.0",
+        "tifffile",
+        "torch>=2.3",
+        "torchvision",
+        "tqdm",
+        "xxhash",  # hashes a stack at memory speed
+        "zarr>=3",
+    ],
+    extras_require={
+        "test": ["pytest>=8", "pytest-timeout", "ruff", "build", "mobilesam-mirror", "psutil"],
+    },
+    entry_points={"console_scripts": [f"micro_sam.{name} = micro_sam.cli.{name}:main" for name in COMMANDS]},
+)
