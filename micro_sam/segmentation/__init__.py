@@ -1,0 +1,1 @@
+"""Features and prompts in, masks and label images out. No napari, no Qt."""
