@@ -1,0 +1,146 @@
+"""From a fresh machine to a running tool with one command; needs nothing but Python itself.
+
+``python3 -m micro_sam try`` opens the 2D annotator on a sample image, ``python3 -m micro_sam test`` runs the tests.
+Both first make what is missing: the system libraries that Qt and OpenGL want (Debian and Ubuntu; Mac and Windows bring
+their own), a virtual environment in ``.venv`` beside the checkout, and the package in it. What is there already is
+left alone, so that the second call starts at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+VENV = ROOT / ".venv"
+OLDEST_PYTHON = (3, 10)
+
+# What the Qt wheels expect of the platform (Qt 6 "xcb" platform plugin and an OpenGL implementation).
+WINDOW_LIBRARIES = (
+    "libgl1 libegl1 libdbus-1-3 libfontconfig1 libxkbcommon-x11-0 libxcb-cursor0 libxcb-icccm4 libxcb-image0 "
+    "libxcb-keysyms1 libxcb-randr0 libxcb-render-util0 libxcb-shape0 libxcb-xinerama0 libxcb-xkb1"
+).split()
+# A virtual screen, a window manager that gives windows the focus, and a program that moves the mouse.
+TEST_PROGRAMS = "xvfb xauth xdotool openbox".split()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse the command line, set up what is missing, start the tool or the tests.
+
+    Returns
+    -------
+    int
+        Exit code: that of the tool or of the tests, 2 when the machine cannot be set up.
+    """
+    parser = argparse.ArgumentParser(prog="python -m micro_sam", description=__doc__.split("\n\n")[0])
+    actions = parser.add_subparsers(dest="action", required=True, metavar="try | test")
+    actions.add_parser("try", help="open the 2D annotator on a sample image with the model that ships in the package")
+    actions.add_parser("test", help="run the tests; further arguments go to pytest")
+    options, rest = parser.parse_known_args(arguments)
+    if rest and options.action == "try":
+        parser.error(f"'try' takes no further arguments, but got: {' '.join(rest)}")
+    try:
+        python = prepare(with_tests=options.action == "test")
+    except (OSError, subprocess.CalledProcessError, RuntimeError) as error:
+        print(f"The set-up did not finish: {error}", file=sys.stderr)
+        return 2
+    if options.action == "try":
+        return subprocess.call([python, "-m", "micro_sam.cli.annotator_2d", "-i", "sample:cell", "-m", "nano_lm"])
+    return subprocess.call([*_virtual_screen(), python, "-m", "pytest", *rest], cwd=ROOT, env=_test_environment())
+
+
+def prepare(with_tests: bool) -> str:
+    """Make the system libraries, the virtual environment and the installed package, where they are missing.
+
+    Parameters
+    ----------
+    with_tests
+        Also what only the tests need (pytest, a virtual screen).
+
+    Returns
+    -------
+    str
+        Path of the Python interpreter that has the package.
+
+    Raises
+    ------
+    RuntimeError
+        When this Python is too old or the environment cannot be made.
+    """
+    if sys.version_info < OLDEST_PYTHON:
+        raise RuntimeError(
+            f"Python {'.'.join(map(str, OLDEST_PYTHON))} or newer is needed, this is {sys.version.split()[0]}. "
+            "Install a newer one and start this command with it."
+        )
+    _install_system_packages(WINDOW_LIBRARIES + (TEST_PROGRAMS if with_tests else []) + _venv_package())
+    if not (ROOT / "setup.py").exists():  # installed from a wheel: the environment is the one we run in
+        return sys.executable
+    python = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    if not python.exists():
+        print(f"Making a virtual environment in {VENV}", flush=True)
+        subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
+    _install_package(str(python), ".[test]" if with_tests else ".")
+    return str(python)
+
+
+def _install_package(python: str, target: str) -> None:
+    """Install the checkout in editable mode, once for each state of setup.py."""
+    stamp = VENV / "installed"
+    wanted = f"{target} {hashlib.sha256((ROOT / 'setup.py').read_bytes()).hexdigest()}"
+    # a file of two lines, so that switching between `try` and `test` does not install again and again
+    done = stamp.read_text().splitlines() if stamp.exists() else []
+    if wanted in done:
+        return
+    print("Installing micro_sam and what it needs (PyTorch is large: this takes some minutes)", flush=True)
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "--upgrade", "pip"], check=True)
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "--editable", target], check=True, cwd=ROOT)
+    stamp.write_text("\n".join([*done[-1:], wanted]))
+
+
+def _install_system_packages(packages: list[str]) -> None:
+    """Install Debian packages that are missing; where we may not, say which command would."""
+    if not shutil.which("apt-get") or not shutil.which("dpkg-query"):
+        return
+    missing = [name for name in packages if not _has_package(name)]
+    if not missing:
+        return
+    as_root = [] if os.geteuid() == 0 else (["sudo"] if shutil.which("sudo") else None)
+    command = f"apt-get install --yes --no-install-recommends {' '.join(missing)}"
+    if as_root is None:
+        print(f"These system packages are missing. Ask an administrator to run: {command}", file=sys.stderr)
+        return
+    print(f"Installing system packages: {' '.join(missing)}", flush=True)
+    quiet = {"stdout": subprocess.DEVNULL, "env": {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}}
+    subprocess.run([*as_root, "apt-get", "update"], check=False, **quiet)
+    if subprocess.run([*as_root, *command.split()], check=False, **quiet).returncode:
+        print(f"Some system packages could not be installed. The command was: {command}", file=sys.stderr)
+
+
+def _has_package(name: str) -> bool:
+    query = subprocess.run(["dpkg-query", "-W", "-f=${Status}", name], capture_output=True, text=True, check=False)
+    return "install ok installed" in query.stdout
+
+
+def _venv_package() -> list[str]:
+    """Debian splits ``venv`` off; its package has the version of the interpreter in its name."""
+    split_off = importlib.util.find_spec("ensurepip") is None
+    return [f"python{sys.version_info.major}.{sys.version_info.minor}-venv"] if split_off else []
+
+
+def _virtual_screen() -> list[str]:
+    """The windows of the tests open on a screen of their own on Linux, so that a person's mouse does not disturb."""
+    return ["xvfb-run", "-a", "-s", "-screen 0 1600x1000x24"] if shutil.which("xvfb-run") else []
+
+
+def _test_environment() -> dict[str, str]:
+    return {**os.environ, "LIBGL_ALWAYS_SOFTWARE": "1"} if sys.platform.startswith("linux") else dict(os.environ)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
