@@ -21,7 +21,7 @@ setup(
     long_description=(ROOT / "README.md").read_text() if (ROOT / "README.md").exists() else "",
     long_description_content_type="text/markdown",
     license="MIT",
-    python_requires=">=3.10",
+    python_requires=">=3.11",
     packages=find_packages(include=["micro_sam", "micro_sam.*"]),
     package_data={"micro_sam": ["models/weights/*", "training/recipes/*"]},
     install_requires=[

@@ -43,7 +43,9 @@ def test_conda_environments_name_what_setup_requires(name):
 
 
 def test_importing_the_package_is_cheap():
-    code = "import sys, time; t = time.perf_counter(); import micro_sam; print(time.perf_counter() - t, len(sys.modules))"
+    code = (
+        "import sys, time; t = time.perf_counter(); import micro_sam; print(time.perf_counter() - t, len(sys.modules))"
+    )
     seconds, _ = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert float(seconds) < 0.2
 
