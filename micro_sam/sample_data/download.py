@@ -1,0 +1,69 @@
+"""Samples that are fetched once, checked by their hash and kept in the cache directory."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from micro_sam.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file on the network; ``sha256`` decides whether what arrives is what was meant."""
+
+    filename: str
+    url: str
+    sha256: str
+
+
+def sample_directory() -> Path:
+    """Where fetched samples are kept: ``sample_data`` in ``MICROSAM_CACHEDIR``, or in the user's cache directory."""
+    base = os.environ.get("MICROSAM_CACHEDIR") or platformdirs.user_cache_dir("micro_sam")
+    return Path(base).expanduser() / "sample_data"
+
+
+def fetch_sample(remote: RemoteFile) -> Path:
+    """Path of the file, downloaded if it is not there yet.
+
+    Raises
+    ------
+    InputError
+        If it cannot be downloaded, or is not what the hash says; the message names the address and the place to put
+        it by hand.
+    """
+    target = sample_directory() / remote.filename
+    if target.exists() and _sha256(target) == remote.sha256:
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f"{target.name}.{os.getpid()}.part")
+    logger.info("Fetching %s to %s", remote.url, target)
+    by_hand = f"Fetch {remote.url} by hand and put it at {target} (sha256 {remote.sha256})."
+    try:
+        with urllib.request.urlopen(remote.url, timeout=30) as response, open(partial, "wb") as file:
+            while block := response.read(1 << 20):
+                file.write(block)
+        if _sha256(partial) != remote.sha256:
+            raise InputError(f"The sample {remote.filename} arrived with another content than expected. {by_hand}")
+        os.replace(partial, target)
+    except OSError as error:
+        raise InputError(f"The sample {remote.filename} could not be downloaded ({error}). {by_hand}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return target
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
