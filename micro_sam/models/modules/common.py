@@ -1,0 +1,63 @@
+"""Building blocks that the encoders and the decoder share. State-dict names are those of Segment Anything."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from micro_sam.models.modules.derived import DerivedModule
+
+
+class LayerNorm2d(nn.Module):
+    """Layer normalisation over the channels of (B, C, H, W), each position on its own."""
+
+    def __init__(self, num_channels: int, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(num_channels))
+        self.bias = nn.Parameter(torch.zeros(num_channels))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        normed = F.layer_norm(x.permute(0, 2, 3, 1), self.weight.shape, self.weight, self.bias, self.eps)
+        return normed.permute(0, 3, 1, 2)
+
+
+class MLPBlock(nn.Module):
+    """Two linear layers with an activation between them, on the last axis."""
+
+    def __init__(self, embedding_dim: int, mlp_dim: int, act: type[nn.Module] = nn.GELU) -> None:
+        super().__init__()
+        self.lin1 = nn.Linear(embedding_dim, mlp_dim)
+        self.lin2 = nn.Linear(mlp_dim, embedding_dim)
+        self.act = act()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.lin2(self.act(self.lin1(x)))
+
+
+class ConvBN(DerivedModule, nn.Sequential):
+    """Convolution without bias, batch normalisation, and an optional activation after them.
+
+    The first two children are the convolution and the normalisation, whatever they are called. For inference the
+    normalisation is folded into the convolution, which saves one pass over the activations.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        conv, norm, *rest = self
+        if self.training or torch.is_grad_enabled():
+            x = norm(conv(x))
+        else:
+            sources = (conv.weight, norm.weight, norm.bias, norm.running_mean, norm.running_var)
+            weight, bias = self.derived("folded", sources, lambda: fold_batch_norm(conv, norm))
+            x = F.conv2d(x, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
+        for layer in rest:
+            x = layer(x)
+        return x
+
+
+def fold_batch_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Weight and bias of the one convolution that does what ``norm(conv(x))`` does in evaluation mode."""
+    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    weight = conv.weight * scale[:, None, None, None]
+    return weight, norm.bias - norm.running_mean * scale
