@@ -1,0 +1,147 @@
+"""The Segment Anything model: image encoder, prompt encoder, mask decoder, and optionally a dense head."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from micro_sam.errors import ModelError
+from micro_sam.models.modules import architectures
+from micro_sam.models.modules.mask_decoder import MaskDecoder
+from micro_sam.models.modules.prompt_encoder import PromptEncoder
+
+if TYPE_CHECKING:
+    import segment_anything.modeling
+
+PIXEL_MEAN = (123.675, 116.28, 103.53)  # of ImageNet, on the scale 0..255
+PIXEL_STD = (58.395, 57.12, 57.375)
+
+
+class Sam(nn.Module):
+    """A Segment Anything model with the state-dict names of the original.
+
+    Parameters
+    ----------
+    image_encoder : nn.Module
+        Image (B, 3, S, S) -> features (B, C, g, g); has the attribute ``img_size`` (S).
+    prompt_encoder : PromptEncoder
+    mask_decoder : MaskDecoder
+    dense_head : nn.Module | None
+        Head for automatic segmentation with an attribute ``kind``: "offsets" (reads the encoder's trunk) or
+        "distances" (reads the features).
+    architecture : str
+        "vit_h", "vit_l", "vit_b", "vit_t" or "nano".
+    """
+
+    mask_threshold: float = 0.0
+    image_format: str = "RGB"
+
+    def __init__(
+        self,
+        image_encoder: nn.Module,
+        prompt_encoder: PromptEncoder,
+        mask_decoder: MaskDecoder,
+        dense_head: nn.Module | None = None,
+        architecture: str = "vit_b",
+    ) -> None:
+        super().__init__()
+        self.image_encoder = image_encoder
+        self.prompt_encoder = prompt_encoder
+        self.mask_decoder = mask_decoder
+        self.dense_head = dense_head
+        self.architecture = architecture
+        self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).view(-1, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(PIXEL_STD).view(-1, 1, 1), persistent=False)
+
+    @classmethod
+    def from_architecture(cls, architecture: str, dense_head: nn.Module | None = None) -> Sam:
+        """A model with random weights, in evaluation mode.
+
+        Parameters
+        ----------
+        architecture : str
+            One of ``architectures.ARCHITECTURES``; another name is an `InputError`.
+        dense_head : nn.Module | None
+            None is the architecture's own head: nano has one, the others have none.
+        """
+        return cls(
+            architectures.make_image_encoder(architecture),
+            architectures.make_prompt_encoder(architecture),
+            architectures.make_mask_decoder(architecture),
+            dense_head if dense_head is not None else architectures.make_dense_head(architecture),
+            architecture,
+        ).eval()
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square input image, in pixels."""
+        return self.image_encoder.img_size
+
+    @property
+    def grid_size(self) -> int:
+        """Side g of the feature grid; masks come out at 4 g x 4 g."""
+        return self.prompt_encoder.image_embedding_size[0]
+
+    @property
+    def embed_dim(self) -> int:
+        """Channels of the features."""
+        return self.prompt_encoder.embed_dim
+
+    @property
+    def dense_kind(self) -> str | None:
+        """What the dense maps mean: "offsets", "distances", or None without a dense head."""
+        return None if self.dense_head is None else self.dense_head.kind
+
+    @property
+    def device(self) -> torch.device:
+        return self.pixel_mean.device
+
+    def preprocess(self, x: Tensor) -> Tensor:
+        """Normalises the colours of (..., 3, h, w) in 0..255 and pads with zeros, bottom and right, to the input size."""
+        x = (x - self.pixel_mean) / self.pixel_std
+        h, w = x.shape[-2:]
+        return F.pad(x, (0, self.image_size - w, 0, self.image_size - h))
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Preprocessed images (B, 3, S, S) -> features (B, C, g, g) and dense maps (B, K, h, w) or None."""
+        if self.dense_kind == "offsets":
+            trunk = self.image_encoder.trunk(x)
+            return self.image_encoder.add_centre_code(trunk), self.dense_head(trunk)
+        features = self.image_encoder(x)
+        return features, None if self.dense_head is None else self.dense_from_features(features)
+
+    def dense_from_features(self, features: Tensor) -> Tensor:
+        """Dense maps (B, K, h, w) from features (B, C, g, g), for heads that need no more than these.
+
+        Raises
+        ------
+        ModelError
+            When the model has no dense head, or its head reads the encoder's trunk.
+        """
+        if self.dense_kind is None:
+            raise ModelError(
+                f"The model ({self.architecture}) has no decoder for automatic segmentation; "
+                "choose a model that has one, or use the automatic mask generator."
+            )
+        if self.dense_kind == "offsets":
+            raise ModelError(
+                "The dense maps of this model are computed together with its features and cannot be had from them "
+                "afterwards; compute the embeddings again."
+            )
+        return self.dense_head(features)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Images (B, 3, h, w) in 0..255, longest side S -> features and dense maps, see :meth:`encode`."""
+        return self.encode(self.preprocess(images))
+
+    def to_segment_anything(self) -> segment_anything.modeling.Sam:
+        """A stock ``segment_anything`` model that shares this model's parameters.
+
+        A dense head is not part of it. Never call this while a window is open: segment_anything imports torchvision.
+        """
+        from micro_sam.models.stock import to_segment_anything
+
+        return to_segment_anything(self)
