@@ -1,0 +1,222 @@
+"""Acts of a person as commands with an exact inverse.
+
+A command is a name and a list of edits. There are three kinds of edit: the pixels of a rectangle
+(:class:`~micro_sam.session.labels.LabelEdit`), a value of the state (:class:`ValueEdit`), and entries of a dict of the
+state (:class:`EntryEdit`). Acts never write the state themselves: they go through a :class:`Draft`, which applies each
+edit at once and remembers it, so that an act that fails half-way is taken back and one that succeeds can be undone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from micro_sam.session.labels import Box, LabelEdit, crop, union
+from micro_sam.session.state import State
+
+_MISSING = None  # an entry that is not there; the state never stores None in its dicts
+
+
+@dataclass(frozen=True)
+class ValueEdit:
+    """An attribute of the state gets another (immutable) value."""
+
+    key: str
+    before: Any
+    after: Any
+
+    @property
+    def nbytes(self) -> int:
+        """Memory the edit takes, roughly: values are small and shared."""
+        return 200
+
+    def write(self, state: State, forward: bool) -> None:
+        """Set the value after (or before) the edit."""
+        setattr(state, self.key, self.after if forward else self.before)
+
+    def record(self) -> dict[str, Any]:
+        """The edit as a JSON-able dict."""
+        return {"value": self.key, "after": to_json(self.after)}
+
+
+@dataclass(frozen=True)
+class EntryEdit:
+    """An entry of a dict of the state is added, replaced or removed (None: not there)."""
+
+    key: str
+    entry: int
+    before: Any
+    after: Any
+
+    @property
+    def nbytes(self) -> int:
+        """Memory the edit takes, roughly."""
+        return 200 + getattr(self.before, "nbytes", 0) + getattr(self.after, "nbytes", 0)
+
+    def write(self, state: State, forward: bool) -> None:
+        """Set or remove the entry."""
+        entries = getattr(state, self.key)
+        value = self.after if forward else self.before
+        if value is _MISSING:
+            entries.pop(self.entry, None)
+        else:
+            entries[self.entry] = value
+
+    def record(self) -> dict[str, Any]:
+        """The edit as a JSON-able dict."""
+        return {"entry": self.key, "id": self.entry, "after": to_json(self.after)}
+
+
+Edit = LabelEdit | ValueEdit | EntryEdit
+
+
+@dataclass
+class Changes:
+    """What a command touched: per layer the slices and the rectangle, and the names of changed values."""
+
+    regions: dict[str, tuple[int, int, Box]] = field(default_factory=dict)
+    keys: set[str] = field(default_factory=set)
+
+    def note(self, edit: Edit) -> None:
+        """Add what an edit touches."""
+        if not isinstance(edit, LabelEdit):
+            self.keys.add(edit.key)
+            return
+        z0, z1, box = self.regions.get(edit.name, (edit.z, edit.z + 1, edit.box))
+        self.regions[edit.name] = (min(z0, edit.z), max(z1, edit.z + 1), union(box, edit.box))
+
+
+@dataclass
+class Command:
+    """One step of the history.
+
+    Attributes
+    ----------
+    name
+        What a person did, as in "Add point": shown beside Undo.
+    edits
+        In the order they were done.
+    details
+        JSON-able facts for the journal (ids, modes, model name, ...).
+    kind
+        Commands of one kind may be joined with what follows from them (see :class:`~micro_sam.session.history.History`).
+    """
+
+    name: str
+    edits: list[Edit]
+    details: dict[str, Any] = field(default_factory=dict)
+    kind: str = ""
+
+    @property
+    def nbytes(self) -> int:
+        """Memory the command takes."""
+        return 500 + sum(edit.nbytes for edit in self.edits)
+
+    def do(self, state: State) -> Changes:
+        """Do the edits again, in order."""
+        return _write_all(self.edits, state, forward=True)
+
+    def undo(self, state: State) -> Changes:
+        """Take the edits back, last one first."""
+        return _write_all(reversed(self.edits), state, forward=False)
+
+    def record(self) -> dict[str, Any]:
+        """The command as a JSON-able dict: what a journal writes and can replay without a network."""
+        return {"name": self.name, "details": to_json(self.details), "edits": [edit.record() for edit in self.edits]}
+
+
+class Draft:
+    """Edits a state and remembers how.
+
+    Parameters
+    ----------
+    state
+        Changed at once by every method.
+    details
+        JSON-able facts for the journal; acts may add to them.
+    """
+
+    def __init__(self, state: State, details: dict[str, Any] | None = None) -> None:
+        self.state = state
+        self.details = details if details is not None else {}
+        self.edits: list[Edit] = []
+        self.changes = Changes()
+
+    def paint(self, name: str, z: int, box: Box, after: np.ndarray, before: np.ndarray | None = None) -> bool:
+        """Give a rectangle of slice `z` of a layer new content.
+
+        Parameters
+        ----------
+        after
+            (h, w) of `box`.
+        before
+            What was there, when the array already holds the new content (a brush draws into it directly).
+
+        Returns
+        -------
+        changed
+            False when the rectangle already looked like that.
+        """
+        window = self.state.plane(name, z)[crop(box)]
+        edit = LabelEdit.between(name, z, box, window if before is None else before, after)
+        if edit is None:
+            return False
+        self._add(edit)
+        return True
+
+    def set(self, key: str, value: Any) -> None:
+        """Give an attribute of the state a new value."""
+        before = getattr(self.state, key)
+        if before is not value and before != value:
+            self._add(ValueEdit(key, before, value))
+
+    def put(self, key: str, entry: int, value: Any) -> None:
+        """Add, replace or (None) remove an entry of a dict of the state."""
+        before = getattr(self.state, key).get(entry)
+        if before is not value:
+            self._add(EntryEdit(key, entry, before, value))
+
+    def drop_all(self, key: str) -> None:
+        """Remove all entries of a dict of the state."""
+        for entry in list(getattr(self.state, key)):
+            self.put(key, entry, None)
+
+    def rollback(self) -> None:
+        """Take everything back."""
+        _write_all(reversed(self.edits), self.state, forward=False)
+        self.edits.clear()
+
+    def _add(self, edit: Edit) -> None:
+        _write(edit, self.state, forward=True)
+        self.edits.append(edit)
+        self.changes.note(edit)
+
+
+def to_json(value: Any) -> Any:
+    """A value of the state as JSON-able data."""
+    if hasattr(value, "record"):
+        return value.record()
+    if isinstance(value, dict):
+        return {str(key): to_json(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [to_json(entry) for entry in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    return value
+
+
+def _write_all(edits, state: State, forward: bool) -> Changes:
+    changes = Changes()
+    for edit in edits:
+        _write(edit, state, forward)
+        changes.note(edit)
+    return changes
+
+
+def _write(edit: Edit, state: State, forward: bool) -> None:
+    if isinstance(edit, LabelEdit):
+        edit.write(state.plane(edit.name, edit.z), forward)
+    else:
+        edit.write(state, forward)

@@ -1,0 +1,228 @@
+"""The object at work: how answers of the network and brush strokes get into `current`.
+
+The functions write through a :class:`~micro_sam.session.commands.Draft` and keep ``state.regions`` true: outside the
+rectangles listed there, `current` is zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from micro_sam.errors import InputError
+from micro_sam.segmentation.values import ObjectMask
+from micro_sam.session.commands import Draft
+from micro_sam.session.labels import Box, bounding_box, crop, union
+from micro_sam.session.prompts import PromptSet
+from micro_sam.session.state import State
+from micro_sam.session.values import SliceAnswer, SliceConfidence, SliceResult, count
+
+Block = tuple[int, Box, np.ndarray, np.ndarray | None]
+"""Slice, rectangle, content after and (where it is no longer in the array) before."""
+
+
+def check_prompts(drawn: PromptSet, where: str) -> None:
+    """Raise InputError when the prompts of a slice ask nothing."""
+    if not len(drawn):
+        raise InputError(f"There are no prompts in {where}. Click on an object or draw a box around it.")
+    if not drawn.has_positive:
+        raise InputError(
+            f"All prompts in {where} are negative. Add a positive point or a box to say where the object is."
+        )
+
+
+def previous_masks(state: State, z: int, drawn: PromptSet, batched: bool) -> tuple[ObjectMask, ...] | None:
+    """The last answer, when it can guide the next: the same objects, and points were only added since."""
+    answer = state.answers.get(z)
+    if answer is None or answer.batched != batched or answer.drawn.shapes != drawn.shapes:
+        return None
+    if drawn.points[: len(answer.drawn.points)] != answer.drawn.points:
+        return None
+    if batched and not drawn.shapes and sum(p.positive for p in drawn.points) != len(answer.masks):
+        return None
+    return answer.masks if answer.masks and not any(mask.is_empty for mask in answer.masks) else None
+
+
+def assign_labels(state: State, result: SliceResult) -> tuple[int, ...]:
+    """Which label each mask gets in `current`.
+
+    In 2D and in an empty stack they are counted, 1..n. Where objects exist already, in this slice or in the nearest
+    one that has any, each mask continues the object it overlaps most; a lone mask continues a lone object anyhow.
+    """
+    z, masks = result.request.z, result.masks
+    answer = state.answers.get(z)
+    if answer is not None and len(answer.labels) == len(masks):
+        return answer.labels
+    if state.labels["current"].ndim == 2:
+        return tuple(range(1, len(masks) + 1))
+    for other in sorted(state.regions, key=lambda slice_: abs(slice_ - z)):
+        plane = state.plane("current", other)
+        existing = np.unique(plane[crop(state.regions[other])])
+        existing = existing[existing > 0]
+        if len(existing):
+            return _continue_objects(plane, existing.tolist(), masks)
+    return tuple(range(1, len(masks) + 1))
+
+
+def _continue_objects(plane: np.ndarray, existing: Sequence[int], masks: Sequence[ObjectMask]) -> tuple[int, ...]:
+    if len(existing) == 1 and len(masks) == 1:
+        return (int(existing[0]),)
+    pairs = []
+    for k, mask in enumerate(masks):
+        values, counts = np.unique(plane[mask.slices][mask.mask], return_counts=True)
+        pairs += [(int(n), k, int(v)) for v, n in zip(values, counts, strict=True) if v > 0]
+    chosen: dict[int, int] = {}
+    for _, k, label in sorted(pairs, reverse=True):
+        if k not in chosen and label not in chosen.values():
+            chosen[k] = label
+    following = max(existing)
+    for k in range(len(masks)):
+        if k not in chosen:
+            following += 1
+            chosen[k] = following
+    return tuple(chosen[k] for k in range(len(masks)))
+
+
+def show(
+    draft: Draft,
+    z: int,
+    masks: Sequence[ObjectMask],
+    labels: Sequence[int],
+    drawn: PromptSet,
+    batched: bool = False,
+    keep_others: bool = False,
+) -> None:
+    """Show the answer to prompts in one slice.
+
+    Parameters
+    ----------
+    keep_others
+        Whether objects with other labels stay in the slice. In 2D an answer speaks for all prompts and replaces all.
+    """
+    state = draft.state
+    is_stack = state.labels["current"].ndim == 3
+    answer = state.answers.get(z)
+    replaced = {*labels, *(answer.labels if answer is not None else ())}
+    paint_masks(draft, z, masks, labels, replaced if is_stack or keep_others else None)
+    draft.put("answers", z, SliceAnswer(tuple(masks), tuple(labels), drawn, batched))
+    note_confidence(
+        draft,
+        z,
+        {label: SliceConfidence(float(mask.score)) for mask, label in zip(masks, labels, strict=True)},
+        replaced if is_stack else None,
+    )
+    draft.put("painted", z, None)
+
+
+def paint_masks(
+    draft: Draft, z: int, masks: Sequence[ObjectMask], labels: Sequence[int], replaced: set[int] | None
+) -> None:
+    """Write masks into a slice of `current`, in place of the labels `replaced` (None: of all).
+
+    Where masks overlap, the smaller object lies on top, so that none hides another completely.
+    """
+    state = draft.state
+    region = state.regions.get(z)
+    for mask in masks:
+        if not mask.is_empty:
+            region = union(region, mask.box)
+    if region is None:
+        return
+    after = state.plane("current", z)[crop(region)].copy()
+    after[np.isin(after, list(replaced)) if replaced is not None else ...] = 0
+    y, x = region[:2]
+    for mask, label in sorted(zip(masks, labels, strict=True), key=lambda pair: -pair[0].area):
+        if not mask.is_empty:
+            y0, x0, y1, x1 = mask.box
+            after[y0 - y : y1 - y, x0 - x : x1 - x][mask.mask] = label
+    draft.paint("current", z, region, after)
+    inner = bounding_box(after > 0)
+    new = None if inner is None else (inner[0] + y, inner[1] + x, inner[2] + y, inner[3] + x)
+    if new != state.regions.get(z):
+        draft.put("regions", z, new)
+
+
+def note_confidence(draft: Draft, z: int, values: dict[int, SliceConfidence], replaced: set[int] | None = None) -> None:
+    """Set the confidence of objects in a slice; those of `replaced` labels (None: all others) are forgotten."""
+    before = draft.state.confidence.get(z, {})
+    kept = {} if replaced is None else {label: c for label, c in before.items() if label not in replaced}
+    after = {**kept, **values}
+    if after != before:
+        draft.put("confidence", z, after or None)
+
+
+def clear_slice(draft: Draft, z: int) -> None:
+    """Empty one slice of `current` and forget what was known of it."""
+    region = draft.state.regions.get(z)
+    if region is not None:
+        draft.paint("current", z, region, np.zeros((region[2] - region[0], region[3] - region[1]), np.uint32))
+    for key in ("regions", "answers", "confidence", "painted"):
+        draft.put(key, z, None)
+
+
+def clear_all(draft: Draft) -> None:
+    """Empty `current` and remove all prompts."""
+    state = draft.state
+    for z in {*state.regions, *state.answers, *state.confidence, *state.painted}:
+        clear_slice(draft, z)
+    draft.set("prompts", PromptSet())
+    draft.set("propagated", None)
+    draft.set("reopened", None)
+
+
+def paint(draft: Draft, name: str, blocks: Sequence[Block]) -> None:
+    """Take brush strokes over into `current` or `auto`."""
+    for z, box, after, before in blocks:
+        if not draft.paint(name, z, box, after, before) or name != "current":
+            continue
+        draft.put("regions", z, union(draft.state.regions.get(z), box))
+        draft.put("painted", z, True)
+        known = draft.state.confidence.get(z, {})
+        labels = {int(label) for label in np.unique(draft.state.plane("current", z)[crop(box)]) if label > 0}
+        values = {label: SliceConfidence(None, None, "painted") for label in labels}
+        note_confidence(draft, z, values, set(known) & labels)
+
+
+def split_region(
+    region: tuple[slice, ...], values: np.ndarray, before: np.ndarray | None, shape: tuple[int, ...]
+) -> list[Block]:
+    """A painted block as rectangles of slices. Checks shapes, values and that the block lies in the image."""
+    if len(region) != len(shape):
+        raise InputError(f"A painted region of this image needs {len(shape)} slices, but got {len(region)}.")
+    bounds = [index.indices(size) for index, size in zip(region, shape, strict=True)]
+    extent = tuple(len(range(*bound)) for bound in bounds)
+    if any(bound[2] != 1 for bound in bounds) or extent != np.shape(values):
+        raise InputError(f"The painted values have the shape {np.shape(values)}, but the region has {extent}.")
+    return list(_blocks(bounds, extent, values, before))
+
+
+def _blocks(bounds, extent, values, before) -> Iterator[Block]:
+    (y0, y1, _), (x0, x1, _) = bounds[-2:]
+    first = bounds[0][0] if len(bounds) == 3 else 0
+    planes = _as_labels(values).reshape(-1, *extent[-2:])
+    planes_before = [None] * len(planes) if before is None else _as_labels(before).reshape(planes.shape)
+    for offset, (plane, plane_before) in enumerate(zip(planes, planes_before, strict=True)):
+        yield first + offset, (y0, x0, y1, x1), plane, plane_before
+
+
+def _as_labels(values: np.ndarray) -> np.ndarray:
+    values = np.asarray(values)
+    if values.size and (values.dtype.kind not in "uib" or values.min() < 0 or values.max() > np.iinfo(np.uint32).max):
+        raise InputError("Painted labels must be whole numbers from 0 to 4294967295.")
+    return values.astype(np.uint32)
+
+
+def describe(masks: Sequence[ObjectMask], where: str, preview: bool) -> str:
+    """What an answer shows, and what to do next, for the status line."""
+    found = [mask for mask in masks if not mask.is_empty]
+    if not found:
+        return f"The model finds no object there in {where}. Click nearer to its centre, or draw a box around it."
+    area = sum(mask.area for mask in found)
+    text = f"{count(len(found), 'object')}, {count(area, 'pixel')} in {where}."
+    if len(found) < len(masks):
+        text += f" {count(len(masks) - len(found), 'prompt')} gave no object."
+    if min(mask.score for mask in found) < 0.5:
+        text += " The model is unsure: a box or a negative point outside the object often helps."
+        return text
+    return text + " Commit with C, or add points to correct it."

@@ -1,0 +1,76 @@
+"""The list of what was done, with a bound on its memory."""
+
+from __future__ import annotations
+
+from micro_sam.session.commands import Command
+
+
+class History:
+    """Undo and redo.
+
+    Parameters
+    ----------
+    max_bytes
+        When the steps together take more memory than this, the oldest are forgotten (the newest always stays).
+    """
+
+    def __init__(self, max_bytes: int = 512 * 1024**2) -> None:
+        self.max_bytes = max_bytes
+        self._done: list[Command] = []
+        self._undone: list[Command] = []
+
+    @property
+    def last(self) -> Command | None:
+        """The step that undo would take back."""
+        return self._done[-1] if self._done else None
+
+    @property
+    def next(self) -> Command | None:
+        """The step that redo would do again."""
+        return self._undone[-1] if self._undone else None
+
+    @property
+    def done(self) -> tuple[Command, ...]:
+        """All steps that can be undone, oldest first: what a journal writes."""
+        return tuple(self._done)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that all steps take."""
+        return sum(command.nbytes for command in self._done) + sum(command.nbytes for command in self._undone)
+
+    def push(self, command: Command) -> None:
+        """Append a step that was just done. Steps that had been undone can no longer be redone."""
+        self._undone.clear()
+        self._done.append(command)
+        self._forget_oldest()
+
+    def extend(self, command: Command) -> None:
+        """Join a step that was just done with the last one: they are undone together."""
+        last = self.last
+        if last is None:
+            self.push(command)
+            return
+        self._undone.clear()
+        last.edits.extend(command.edits)
+        last.details.update(command.details)
+        self._forget_oldest()
+
+    def step_back(self) -> Command | None:
+        """Move the last step to the undone ones and return it; the caller takes its edits back."""
+        if not self._done:
+            return None
+        self._undone.append(self._done.pop())
+        return self._undone[-1]
+
+    def step_forward(self) -> Command | None:
+        """Move the step that was undone last back and return it; the caller does its edits again."""
+        if not self._undone:
+            return None
+        self._done.append(self._undone.pop())
+        return self._done[-1]
+
+    def _forget_oldest(self) -> None:
+        total = self.nbytes
+        while total > self.max_bytes and len(self._done) > 1:
+            total -= self._done.pop(0).nbytes

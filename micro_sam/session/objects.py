@@ -1,0 +1,410 @@
+"""Committed objects: commit, load, delete, merge, reopen and paint, and the records that say where each came from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy import ndimage
+
+from micro_sam.errors import InputError
+from micro_sam.session import current
+from micro_sam.session.commands import Draft
+from micro_sam.session.labels import Box, LabelEdit, bounding_box, crop, decompress, shift, union
+from micro_sam.session.prompts import PromptSet
+from micro_sam.session.state import State
+from micro_sam.session.values import (
+    PRESERVE_MODES,
+    CommitReport,
+    ObjectRecord,
+    Reopened,
+    SliceConfidence,
+    count,
+    listing,
+)
+
+MAX_ID = int(np.iinfo(np.uint32).max)
+
+
+# ---------------------------------------------------------------------- checks
+
+
+def check_labels(labels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """A label image as uint32 of `shape`; axes of length 1 may be missing or too many.
+
+    Raises
+    ------
+    InputError
+        For another shape, fractions, negative or too large values.
+    """
+    labels = np.asarray(labels)
+    if labels.shape != tuple(shape):
+        squeezed = tuple(size for size in labels.shape if size != 1)
+        if squeezed != tuple(size for size in shape if size != 1):
+            raise InputError(
+                f"The label image has the shape {labels.shape}, but the image has {tuple(shape)}. "
+                "Choose the result that belongs to this image."
+            )
+        labels = labels.reshape(shape)
+    if labels.dtype == np.uint32:
+        return labels
+    if labels.dtype.kind == "f":
+        if not np.isfinite(labels).all() or (labels != np.floor(labels)).any():
+            raise InputError("The label image has values that are not whole numbers. Is it an intensity image?")
+    elif labels.dtype.kind not in "uib":
+        raise InputError(
+            f"A label image cannot have the data type {labels.dtype}. Use whole numbers, 0 for background."
+        )
+    if labels.min() < 0 or labels.max() > MAX_ID:
+        raise InputError(
+            f"The label image has values from {labels.min()} to {labels.max()}; "
+            f"labels go from 0 (background) to {MAX_ID}."
+        )
+    return labels.astype(np.uint32)
+
+
+def check_ids(state: State, ids: Iterable[int]) -> list[int]:
+    """Sorted unique ids of committed objects; InputError for unknown ones or none."""
+    ids = sorted({int(i) for i in ids})
+    unknown = [i for i in ids if i not in state.objects]
+    if unknown:
+        raise InputError(f"There is no committed object {listing(unknown)}. Click on an object to choose it.")
+    if not ids:
+        raise InputError("No object is chosen. Click on a committed object first.")
+    return ids
+
+
+# ---------------------------------------------------------------------- writing
+
+
+@dataclass
+class _Extent:
+    """Where an id gained pixels."""
+
+    z0: int
+    z1: int
+    box: Box
+    area: int = 0
+
+
+@dataclass
+class CommittedWriter:
+    """Writes the committed labels and keeps area and extent of the records true, without looking anywhere else."""
+
+    draft: Draft
+    gained: dict[int, _Extent] = field(default_factory=dict)
+    lost: dict[int, int] = field(default_factory=dict)
+
+    def write(self, z: int, box: Box, after: np.ndarray, before: np.ndarray | None = None) -> None:
+        """Give a rectangle of a slice new content (see :meth:`Draft.paint`)."""
+        if before is None:
+            before = self.draft.state.plane("committed", z)[crop(box)].copy()
+        if not self.draft.paint("committed", z, box, after, before):
+            return
+        different = before != after
+        values, counts = np.unique(before[different], return_counts=True)
+        for value, number in zip(values.tolist(), counts.tolist(), strict=True):
+            if value:
+                self.lost[value] = self.lost.get(value, 0) + number
+        for value, inner, number in measure(np.where(different, after, 0)):
+            inner = shift(inner, box[0], box[1])
+            extent = self.gained.setdefault(value, _Extent(z, z + 1, inner))
+            extent.z0, extent.z1 = min(extent.z0, z), max(extent.z1, z + 1)
+            extent.box, extent.area = union(extent.box, inner), extent.area + number
+
+    def finish(self, new_record: Callable[[int, _Extent], ObjectRecord]) -> tuple[int, ...]:
+        """Bring the records up to date; `new_record` makes those of new ids. Returns the ids that vanished."""
+        objects = self.draft.state.objects
+        vanished = []
+        for i in sorted({*self.gained, *self.lost}):
+            extent, record = self.gained.get(i), objects.get(i)
+            if record is None:
+                self.draft.put("objects", i, new_record(i, extent))
+                continue
+            area = record.area - self.lost.get(i, 0) + (extent.area if extent else 0)
+            if area <= 0:
+                vanished.append(i)
+                self.draft.put("objects", i, None)
+                continue
+            slices, box = record.slices, record.box
+            if extent is not None:
+                slices = (min(slices[0], extent.z0), max(slices[1], extent.z1))
+                box = union(box, extent.box)
+            if (area, slices, box) != (record.area, record.slices, record.box):
+                self.draft.put("objects", i, record.changed(area=area, slices=slices, box=box))
+        largest = max((i for i in self.gained), default=0)
+        self.draft.set("last_id", max(self.draft.state.last_id, largest))
+        return tuple(vanished)
+
+
+def measure(labels: np.ndarray) -> list[tuple[int, Box, int]]:
+    """(label, bounding box, area) of every non-zero label of a (h, w) array; any label values."""
+    values, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    found = ndimage.find_objects(inverse.reshape(labels.shape) + 1)
+    return [
+        (int(value), (where[0].start, where[1].start, where[0].stop, where[1].stop), int(number))
+        for value, where, number in zip(values, found, counts, strict=True)
+        if value
+    ]
+
+
+def _relabel(draft: Draft, ids: Sequence[int], target: int) -> tuple[CommittedWriter, list[LabelEdit]]:
+    """Give all pixels of some objects the value `target`. Looks only where the objects are."""
+    writer = CommittedWriter(draft)
+    extents: dict[int, Box | None] = {}
+    for i in ids:
+        record = draft.state.objects[i]
+        for z in range(*record.slices):
+            extents[z] = union(extents.get(z), record.box)
+    first = len(draft.edits)
+    for z, box in sorted(extents.items()):
+        window = draft.state.plane("committed", z)[crop(box)]
+        chosen = window == ids[0] if len(ids) == 1 else np.isin(window, ids)
+        inner = bounding_box(chosen)
+        if inner is not None:
+            after = np.where(chosen[crop(inner)], np.uint32(target), window[crop(inner)])
+            writer.write(z, shift(inner, box[0], box[1]), after)
+    return writer, [edit for edit in draft.edits[first:] if isinstance(edit, LabelEdit)]
+
+
+# ---------------------------------------------------------------------- acts
+
+
+def commit(draft: Draft, source: str, preserve: str, model: dict[str, str]) -> CommitReport:
+    """Move `current` or `auto` into the committed objects. See :meth:`Session.commit`."""
+    if preserve not in PRESERVE_MODES:
+        raise InputError(f"Committed objects can be preserved by {', '.join(PRESERVE_MODES)}, not by '{preserve}'.")
+    if source not in ("current", "auto"):
+        raise InputError(f"Only 'current' and 'auto' can be committed, not '{source}'.")
+    state = draft.state
+    windows = dict(_windows(state, source))
+    total, blocked = _count_overlaps(state, source, windows)
+    if not total:
+        raise InputError(
+            "There is no current object to commit. Click on an object and segment it first."
+            if source == "current"
+            else "There is no automatic segmentation to commit. Run Segment All Objects first."
+        )
+    if preserve == "objects":
+        left_out = sorted(blocked)
+    else:
+        left_out = sorted(i for i in blocked if blocked[i] == total[i]) if preserve == "pixels" else []
+    labels = sorted(set(total) - set(left_out))
+    if not labels:
+        raise InputError(_nothing_free(len(total), preserve))
+    ids = _new_ids(state, labels, source)
+    records = {ids[label]: _draft_record(state, label, ids[label], source, model) for label in labels}
+    keys, values = np.array(labels, np.uint32), np.array([ids[label] for label in labels], np.uint32)
+    writer = CommittedWriter(draft)
+    for z, box in windows.items():
+        window, below = (state.plane(name, z)[crop(box)] for name in (source, "committed"))
+        position = np.searchsorted(keys, window).clip(max=len(keys) - 1)
+        take = keys[position] == window
+        if preserve != "none":
+            take &= below == 0
+        if take.any():
+            writer.write(z, box, np.where(take, values[position], below))
+    vanished = writer.finish(
+        lambda i, extent: records[i].changed(slices=(extent.z0, extent.z1), box=extent.box, area=extent.area)
+    )
+    if source == "current":
+        current.clear_all(draft)
+    else:
+        for z, box in windows.items():
+            draft.paint("auto", z, box, np.zeros((box[2] - box[0], box[3] - box[1]), np.uint32))
+    areas = {ids[label]: state.objects[ids[label]].area for label in labels}
+    kept = 0 if preserve == "none" else sum(blocked.get(label, 0) for label in labels)
+    report = CommitReport(tuple(ids[label] for label in labels), areas, kept, tuple(left_out), writer.lost, vanished)
+    return CommitReport(**{**report.__dict__, "message": _describe(report, source)})
+
+
+def load(draft: Draft, labels: np.ndarray, source: str) -> None:
+    """Replace all committed objects by a checked label image (uint32), with its ids."""
+    for i in list(draft.state.objects):
+        draft.put("objects", i, None)
+    writer = CommittedWriter(draft)
+    extents: dict[int, _Extent] = {}
+    for z, plane in enumerate(labels.reshape(-1, *labels.shape[-2:])):
+        draft.paint("committed", z, (0, 0, *plane.shape), plane)
+        for value, box, number in measure(plane):
+            extent = extents.setdefault(value, _Extent(z, z + 1, box))
+            extent.z1, extent.box, extent.area = z + 1, union(extent.box, box), extent.area + number
+    writer.gained = extents
+    writer.finish(lambda i, extent: ObjectRecord(i, source, (extent.z0, extent.z1), extent.box, extent.area))
+
+
+def delete(draft: Draft, ids: Sequence[int]) -> None:
+    """Remove committed objects."""
+    writer, _ = _relabel(draft, ids, 0)
+    writer.finish(_never)
+
+
+def merge(draft: Draft, ids: Sequence[int]) -> int:
+    """Give several objects the smallest of their ids; prompts and confidence are put together."""
+    state = draft.state
+    target = ids[0]
+    records = [state.objects[i] for i in ids]
+    writer, _ = _relabel(draft, ids, target)
+    writer.finish(_never)
+    confidence: dict[int, SliceConfidence] = {}
+    for record in records:
+        for z, value in record.confidence.items():
+            if z not in confidence or value.value < confidence[z].value:
+                confidence[z] = value
+    merged = state.objects[target].changed(
+        source="merged",
+        prompts=PromptSet().add(*(prompt for record in records for prompt in record.prompts)),
+        confidence=confidence,
+        painted=tuple(sorted({z for record in records for z in record.painted})),
+    )
+    draft.put("objects", target, merged)
+    return target
+
+
+def reopen(draft: Draft, object_id: int) -> None:
+    """Move a committed object to `current` (label 1) with its prompts, and remember how to put it back."""
+    record = draft.state.objects[object_id]
+    writer, edits = _relabel(draft, [object_id], 0)
+    writer.finish(_never)
+    for edit in edits:
+        mask = decompress(edit.before, edit.shape) == object_id
+        draft.paint("current", edit.z, edit.box, mask.astype(np.uint32))
+        draft.put("regions", edit.z, edit.box)
+    for z, value in record.confidence.items():
+        draft.put("confidence", z, {1: value})
+    for z in record.painted:
+        draft.put("painted", z, True)
+    draft.set("prompts", record.prompts)
+    draft.set("propagated", record.prompts)
+    draft.set("reopened", Reopened(record, tuple(edits)))
+
+
+def clear_all(draft: Draft) -> None:
+    """Clear `current` and the prompts; a reopened object goes back where it was, as far as its pixels are free."""
+    reopened = draft.state.reopened
+    current.clear_all(draft)
+    if reopened is None:
+        return
+    writer = CommittedWriter(draft)
+    for edit in reopened.edits:
+        window = draft.state.plane("committed", edit.z)[crop(edit.box)]
+        back = (decompress(edit.before, edit.shape) == reopened.id) & (window == 0)
+        writer.write(edit.z, edit.box, np.where(back, np.uint32(reopened.id), window))
+    writer.finish(
+        lambda i, extent: reopened.record_before.changed(
+            slices=(extent.z0, extent.z1), box=extent.box, area=extent.area
+        )
+    )
+
+
+def paint(draft: Draft, blocks: Sequence[current.Block]) -> None:
+    """Take brush strokes over into the committed objects; a value that is new becomes a new object."""
+    writer = CommittedWriter(draft)
+    for z, box, after, before in blocks:
+        writer.write(z, box, after, before)
+    writer.finish(lambda i, extent: ObjectRecord(i, "painted", (extent.z0, extent.z1), extent.box, extent.area))
+
+
+# ---------------------------------------------------------------------- inside
+
+
+def _windows(state: State, source: str) -> Iterable[tuple[int, Box]]:
+    """Slices and rectangles that contain the source: known for `current`, looked for in `auto`."""
+    if source == "current":
+        yield from sorted(state.regions.items())
+        return
+    height, width = state.labels[source].shape[-2:]
+    for z in range(1 if state.labels[source].ndim == 2 else len(state.labels[source])):
+        if state.plane(source, z).any():
+            yield z, (0, 0, height, width)
+
+
+def _count_overlaps(state: State, source: str, windows: dict[int, Box]) -> tuple[dict[int, int], dict[int, int]]:
+    """Pixels per label of the source, and how many of them lie on committed objects."""
+    total: dict[int, int] = {}
+    blocked: dict[int, int] = {}
+    for z, box in windows.items():
+        window, below = (state.plane(name, z)[crop(box)] for name in (source, "committed"))
+        for counts, pixels in ((total, window[window > 0]), (blocked, window[(window > 0) & (below > 0)])):
+            for value, number in zip(*(a.tolist() for a in np.unique(pixels, return_counts=True)), strict=True):
+                counts[value] = counts.get(value, 0) + number
+    return total, blocked
+
+
+def _new_ids(state: State, labels: Sequence[int], source: str) -> dict[int, int]:
+    """Label of the source -> committed id. A reopened object gets its own id again."""
+    ids = {}
+    last = state.last_id
+    for label in labels:
+        if source == "current" and state.reopened is not None and label == 1:
+            ids[label] = state.reopened.id
+        else:
+            last += 1
+            ids[label] = last
+    if last > MAX_ID:
+        raise InputError(f"There are no free ids left: the largest is {MAX_ID}. Save and relabel the objects.")
+    return ids
+
+
+def _draft_record(state: State, label: int, new_id: int, source: str, model: dict[str, str]) -> ObjectRecord:
+    """The record of an object that is being committed; extent and area are filled in once it is written."""
+    facts = {"slices": (0, 0), "box": (0, 0, 0, 0), "area": 0}
+    if source == "auto":
+        return ObjectRecord(new_id, "auto", **facts, **model)
+    lone = len({value for answer in state.answers.values() for value in answer.labels} | {1}) == 1
+    if lone or state.reopened is not None and label == 1:
+        prompts = state.prompts
+    else:
+        drawn = [answer.drawn_for(label) for answer in state.answers.values()]
+        chosen = {prompt.id for prompt_set in drawn for prompt in prompt_set}
+        chosen |= {
+            p.id for z in state.prompts.slices if state.prompts.in_slice(z).is_stop for p in state.prompts.in_slice(z)
+        }
+        prompts = PromptSet(
+            tuple(p for p in state.prompts.points if p.id in chosen),
+            tuple(s for s in state.prompts.shapes if s.id in chosen),
+        )
+    confidence = {z: known[label] for z, known in sorted(state.confidence.items()) if label in known}
+    by_model = any(value.source != "painted" for value in confidence.values())
+    return ObjectRecord(
+        new_id,
+        "prompts" if by_model else "painted",
+        **facts,
+        prompts=prompts,
+        confidence=confidence,
+        painted=tuple(sorted(state.painted)),
+        **(model if by_model else {}),
+    )
+
+
+def _nothing_free(number: int, preserve: str) -> str:
+    what = "The object overlaps" if number == 1 else f"All {number:,} objects overlap"
+    if preserve == "pixels":
+        what = "The object lies completely on" if number == 1 else f"All {number:,} objects lie completely on"
+    return (
+        f"{what} committed objects, which are preserved, so nothing was committed. "
+        "Correct the object, or choose another way to preserve committed objects."
+    )
+
+
+def _describe(report: CommitReport, source: str) -> str:
+    area = sum(report.areas.values())
+    if len(report.ids) == 1:
+        text = f"Object {report.ids[0]} committed ({count(area, 'pixel')})."
+    else:
+        text = f"{len(report.ids):,} objects committed (ids {min(report.ids)} to {max(report.ids)})."
+    if report.kept:
+        text += f" {count(report.kept, 'pixel')} stayed with the objects committed before."
+    if report.left_out:
+        verb = "was" if len(report.left_out) == 1 else "were"
+        text += f" {count(len(report.left_out), 'object')} {verb} left out because committed objects are in the way."
+    if report.lost:
+        text += f" Overwritten: {count(sum(report.lost.values()), 'pixel')} of {listing(sorted(report.lost))}."
+    if report.vanished:
+        text += f" Nothing is left of {listing(report.vanished)}; undo brings it back."
+    return text + (" Click the next object." if source == "current" else " Click an object that was missed.")
+
+
+def _never(object_id: int, extent: _Extent) -> ObjectRecord:
+    raise AssertionError(f"no new object is made here, but {object_id} is")

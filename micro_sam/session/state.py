@@ -1,0 +1,72 @@
+"""All that a session knows. Written only through :class:`~micro_sam.session.commands.Draft`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from micro_sam.session.labels import Box
+from micro_sam.session.prompts import PromptSet
+
+if TYPE_CHECKING:
+    from micro_sam.session.lineage import Track
+    from micro_sam.session.values import ObjectRecord, Reopened, SliceAnswer, SliceConfidence
+
+LAYERS = ("current", "committed", "auto")
+
+
+@dataclass
+class State:
+    """The state of a session. Values are immutable; dicts and label arrays change entry by entry.
+
+    Attributes
+    ----------
+    labels
+        ``"current"``, ``"committed"``, ``"auto"`` -> uint32 array, (H, W) or (Z, H, W). Never re-allocated.
+    prompts
+        The prompts of the object at work.
+    objects
+        Committed id -> where it came from.
+    last_id
+        The largest id ever committed; new objects count on from here.
+    regions
+        Slice -> rectangle outside which `current` is zero. Slices that are not listed are empty, so no act ever
+        looks for the current object in the whole volume.
+    answers
+        Slice -> the last answer of the network that `current` shows there.
+    confidence
+        Slice -> {label in `current`: confidence}.
+    painted
+        Slice -> True where `current` was painted by hand.
+    propagated
+        The prompts at the time of the last volume or track run, None before it.
+    reopened
+        The committed object that is being corrected.
+    tracks, current_tracks
+        Committed and current lineages (tracking only): track id -> track.
+    """
+
+    labels: dict[str, np.ndarray]
+    prompts: PromptSet = field(default_factory=PromptSet)
+    objects: dict[int, ObjectRecord] = field(default_factory=dict)
+    last_id: int = 0
+    regions: dict[int, Box] = field(default_factory=dict)
+    answers: dict[int, SliceAnswer] = field(default_factory=dict)
+    confidence: dict[int, dict[int, SliceConfidence]] = field(default_factory=dict)
+    painted: dict[int, bool] = field(default_factory=dict)
+    propagated: PromptSet | None = None
+    reopened: Reopened | None = None
+    tracks: dict[int, Track] = field(default_factory=dict)
+    current_tracks: dict[int, Track] = field(default_factory=dict)
+
+    @classmethod
+    def empty(cls, shape: tuple[int, ...]) -> State:
+        """The state of a session in which nothing has been done."""
+        return cls({name: np.zeros(shape, dtype=np.uint32) for name in LAYERS})
+
+    def plane(self, name: str, z: int) -> np.ndarray:
+        """Slice `z` of a layer as a (H, W) view; a 2D layer is its own slice 0."""
+        array = self.labels[name]
+        return array[z] if array.ndim == 3 else array

@@ -1,0 +1,253 @@
+"""Typed values that the session hands out: requests, results, records and reports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from micro_sam.segmentation.values import ObjectMask, Prompts
+from micro_sam.session.labels import Box, LabelEdit
+from micro_sam.session.prompts import PromptSet
+
+LayerName = Literal["current", "committed", "auto"]
+PreserveMode = Literal["pixels", "objects", "none"]
+PRESERVE_MODES = ("pixels", "objects", "none")
+
+
+@dataclass(frozen=True)
+class SliceConfidence:
+    """How sure the model is of one object in one slice.
+
+    Attributes
+    ----------
+    score
+        Predicted IoU, 0 to 1.
+    overlap
+        IoU with the object in the neighbouring slice it came from; None for a prompted slice.
+    source
+        How the slice was segmented: ``"prompt"``, ``"propagation"``, ``"painted"``, ...
+    """
+
+    score: float | None
+    overlap: float | None = None
+    source: str = "prompt"
+
+    @property
+    def value(self) -> float:
+        """One number: the worse of score and overlap; 1 when neither is known (painted by hand)."""
+        return min((v for v in (self.score, self.overlap) if v is not None), default=1.0)
+
+    def record(self) -> dict[str, Any]:
+        """JSON-able dict."""
+        return {"score": self.score, "overlap": self.overlap, "source": self.source}
+
+
+@dataclass(frozen=True)
+class ObjectRecord:
+    """Where a committed object came from: what a method section, a table and a correction need.
+
+    Attributes
+    ----------
+    id
+        Its value in the committed labels.
+    source
+        ``"prompts"``, ``"auto"``, ``"loaded"``, ``"painted"`` or ``"merged"``.
+    slices, box
+        Half-open range of slices, and (y0, x0, y1, x1), that contain the object (the object may be smaller after edits).
+    area
+        Number of pixels (voxels) it has now; kept up to date by every edit.
+    prompts
+        The prompts it was made with; :meth:`Session.reopen` brings them back.
+    confidence
+        Per slice.
+    painted
+        Slices that somebody painted by hand.
+    model_name, model_hash
+        The model that made it; empty for loaded or painted objects.
+    """
+
+    id: int
+    source: str
+    slices: tuple[int, int]
+    box: Box
+    area: int
+    prompts: PromptSet = field(default_factory=PromptSet)
+    confidence: Mapping[int, SliceConfidence] = field(default_factory=dict)
+    painted: tuple[int, ...] = ()
+    model_name: str = ""
+    model_hash: str = ""
+
+    @property
+    def score(self) -> float | None:
+        """Mean predicted IoU over its slices; None when no model was asked."""
+        scores = [c.score for c in self.confidence.values() if c.score is not None]
+        return float(np.mean(scores)) if scores else None
+
+    def changed(self, **values: Any) -> ObjectRecord:
+        """A copy with other values."""
+        return replace(self, **values)
+
+    def record(self) -> dict[str, Any]:
+        """JSON-able dict."""
+        return {
+            "id": self.id,
+            "source": self.source,
+            "slices": list(self.slices),
+            "box": list(self.box),
+            "area": self.area,
+            "prompts": self.prompts.record(),
+            "confidence": {str(z): c.record() for z, c in self.confidence.items()},
+            "painted": list(self.painted),
+            "model_name": self.model_name,
+            "model_hash": self.model_hash,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class SliceRequest:
+    """Everything that is needed to segment one slice, so that any thread can do it.
+
+    Attributes
+    ----------
+    z
+        Slice; 0 in 2D.
+    index
+        What the embeddings call it: None in 2D.
+    prompts
+        The question to the network.
+    drawn
+        The prompts it was made from. The result is stale once the slice has others.
+    batched
+        Whether each positive point is an object of its own.
+    previous
+        The last answer for this slice when prompts were only added since: it guides the correction.
+    epoch
+        Counts the acts that make every plan stale (undo, redo, clear, commit, painting).
+    predictor, embeddings
+        Used read-only.
+    """
+
+    z: int
+    index: int | None
+    prompts: Prompts
+    drawn: PromptSet
+    batched: bool
+    previous: tuple[ObjectMask, ...] | None
+    epoch: int
+    predictor: Any = field(repr=False)
+    embeddings: Any = field(repr=False)
+
+
+@dataclass(frozen=True, eq=False)
+class SliceResult:
+    """The answer to a :class:`SliceRequest`: one mask per object, in the order of the prompts."""
+
+    request: SliceRequest
+    masks: tuple[ObjectMask, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class SliceAnswer:
+    """The last answer of the network that `current` shows in one slice (state of the session).
+
+    ``labels[k]`` is the label of ``masks[k]`` in `current`; ``drawn`` are the prompts that were asked.
+    """
+
+    masks: tuple[ObjectMask, ...]
+    labels: tuple[int, ...]
+    drawn: PromptSet
+    batched: bool = False
+
+    @property
+    def nbytes(self) -> int:
+        """Memory it takes."""
+        return sum(m.mask.nbytes + (m.logits.nbytes if m.logits is not None else 0) for m in self.masks)
+
+    def drawn_for(self, label: int) -> PromptSet:
+        """The prompts that made one of the objects: its shape or point, points in its box, all negative points."""
+        if label not in self.labels:
+            return PromptSet()
+        if len(self.labels) == 1:
+            return self.drawn
+        k = self.labels.index(label)
+        negative = tuple(p for p in self.drawn.points if not p.positive)
+        positive = [p for p in self.drawn.points if p.positive]
+        if not self.drawn.shapes:
+            return PromptSet((*positive[k : k + 1], *negative))
+        shape = self.drawn.shapes[k]
+        (y0, x0), (y1, x1) = shape.corners.min(axis=0), shape.corners.max(axis=0)
+        inside = tuple(p for p in positive if y0 <= p.position[-2] <= y1 and x0 <= p.position[-1] <= x1)
+        return PromptSet((*inside, *negative), (shape,))
+
+    def record(self) -> dict[str, Any]:
+        """JSON-able dict, without masks (they are in the label edits)."""
+        return {
+            "labels": list(self.labels),
+            "scores": [float(mask.score) for mask in self.masks],
+            "drawn": self.drawn.record(),
+            "batched": self.batched,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Reopened:
+    """A committed object that is being corrected: what is needed to put it back as it was."""
+
+    record_before: ObjectRecord
+    edits: tuple[LabelEdit, ...]
+
+    @property
+    def id(self) -> int:
+        """Id that the object gets again when it is committed."""
+        return self.record_before.id
+
+    def record(self) -> dict[str, Any]:
+        """JSON-able dict."""
+        return {"id": self.id}
+
+
+@dataclass(frozen=True)
+class CommitReport:
+    """What a commit did.
+
+    Attributes
+    ----------
+    ids
+        New ids (the old one for a reopened object), in the order of the labels they came from.
+    areas
+        Committed pixels per id.
+    kept
+        Pixels of the source that were not committed because they belonged to committed objects (mode "pixels").
+    left_out
+        Labels of the source that were not committed at all.
+    lost
+        Pixels that committed objects lost, by id (mode "none").
+    vanished
+        Ids of committed objects of which nothing is left.
+    message
+        All this as sentences.
+    """
+
+    ids: tuple[int, ...]
+    areas: Mapping[int, int] = field(default_factory=dict)
+    kept: int = 0
+    left_out: tuple[int, ...] = ()
+    lost: Mapping[int, int] = field(default_factory=dict)
+    vanished: tuple[int, ...] = ()
+    message: str = ""
+
+
+def count(number: int, singular: str, plural: str | None = None) -> str:
+    """``"1 point"``, ``"1,204 pixels"``: a number and its noun, for messages."""
+    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
+
+
+def listing(ids: Sequence[int], most: int = 8) -> str:
+    """``"3, 4 and 7"``: ids for messages; long lists are cut."""
+    names = [str(i) for i in ids[:most]]
+    if len(ids) > most:
+        return ", ".join(names) + f" and {len(ids) - most:,} more"
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
