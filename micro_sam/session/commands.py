@@ -101,7 +101,7 @@ class Command:
     details
         JSON-able facts for the journal (ids, modes, model name, ...).
     kind
-        Commands of one kind may be joined with what follows from them (see :class:`~micro_sam.session.history.History`).
+        What follows from a command of a certain kind may be joined with it: a preview with its click.
     """
 
     name: str

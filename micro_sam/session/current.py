@@ -13,7 +13,7 @@ import numpy as np
 from micro_sam.errors import InputError
 from micro_sam.segmentation.values import ObjectMask
 from micro_sam.session.commands import Draft
-from micro_sam.session.labels import Box, bounding_box, crop, union
+from micro_sam.session.labels import Box, bounding_box, crop, shift, union
 from micro_sam.session.prompts import PromptSet
 from micro_sam.session.state import State
 from micro_sam.session.values import SliceAnswer, SliceConfidence, SliceResult, count
@@ -116,11 +116,17 @@ def show(
 
 
 def paint_masks(
-    draft: Draft, z: int, masks: Sequence[ObjectMask], labels: Sequence[int], replaced: set[int] | None
+    draft: Draft,
+    z: int,
+    masks: Sequence[ObjectMask],
+    labels: Sequence[int],
+    replaced: set[int] | None,
+    yield_to_others: bool = False,
 ) -> None:
     """Write masks into a slice of `current`, in place of the labels `replaced` (None: of all).
 
-    Where masks overlap, the smaller object lies on top, so that none hides another completely.
+    Where masks overlap, the smaller object lies on top, so that none hides another completely. With `yield_to_others`
+    they leave pixels of other labels alone.
     """
     state = draft.state
     region = state.regions.get(z)
@@ -135,10 +141,11 @@ def paint_masks(
     for mask, label in sorted(zip(masks, labels, strict=True), key=lambda pair: -pair[0].area):
         if not mask.is_empty:
             y0, x0, y1, x1 = mask.box
-            after[y0 - y : y1 - y, x0 - x : x1 - x][mask.mask] = label
+            window = after[y0 - y : y1 - y, x0 - x : x1 - x]
+            window[mask.mask & (window == 0) if yield_to_others else mask.mask] = label
     draft.paint("current", z, region, after)
     inner = bounding_box(after > 0)
-    new = None if inner is None else (inner[0] + y, inner[1] + x, inner[2] + y, inner[3] + x)
+    new = None if inner is None else shift(inner, y, x)
     if new != state.regions.get(z):
         draft.put("regions", z, new)
 
@@ -167,7 +174,7 @@ def clear_all(draft: Draft) -> None:
     for z in {*state.regions, *state.answers, *state.confidence, *state.painted}:
         clear_slice(draft, z)
     draft.set("prompts", PromptSet())
-    draft.set("propagated", None)
+    draft.set("anchors", None)
     draft.set("reopened", None)
 
 
@@ -177,7 +184,7 @@ def paint(draft: Draft, name: str, blocks: Sequence[Block]) -> None:
         if not draft.paint(name, z, box, after, before) or name != "current":
             continue
         draft.put("regions", z, union(draft.state.regions.get(z), box))
-        draft.put("painted", z, True)
+        draft.put("painted", z, draft.state.painted.get(z, 0) + 1)
         known = draft.state.confidence.get(z, {})
         labels = {int(label) for label in np.unique(draft.state.plane("current", z)[crop(box)]) if label > 0}
         values = {label: SliceConfidence(None, None, "painted") for label in labels}

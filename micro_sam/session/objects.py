@@ -16,6 +16,7 @@ from micro_sam.session.prompts import PromptSet
 from micro_sam.session.state import State
 from micro_sam.session.values import (
     PRESERVE_MODES,
+    Anchors,
     CommitReport,
     ObjectRecord,
     Reopened,
@@ -274,9 +275,9 @@ def reopen(draft: Draft, object_id: int) -> None:
     for z, value in record.confidence.items():
         draft.put("confidence", z, {1: value})
     for z in record.painted:
-        draft.put("painted", z, True)
+        draft.put("painted", z, 1)
     draft.set("prompts", record.prompts)
-    draft.set("propagated", record.prompts)
+    draft.set("anchors", Anchors(record.prompts, dict(draft.state.painted)))
     draft.set("reopened", Reopened(record, tuple(edits)))
 
 

@@ -230,8 +230,8 @@ class PromptSet:
 
     @property
     def is_stop(self) -> bool:
-        """Whether these prompts of one slice say "the object is not here": a single negative point and no shape."""
-        return not self.shapes and len(self.points) == 1 and not self.points[0].positive
+        """Whether these prompts of one slice say "the object is not here": nothing but a negative point (or several)."""
+        return bool(self.points) and not self.has_positive
 
     @property
     def has_positive(self) -> bool:

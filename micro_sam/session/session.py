@@ -44,7 +44,7 @@ class SessionEvents(SignalGroup):
     prompts_changed = Signal(PromptSet)
     """The prompts are different now."""
     labels_changed = Signal(str, tuple)
-    """Layer name ("current", "committed", "auto") and the index (tuple of slices) of the smallest region that changed."""
+    """Layer name ("current", "committed", "auto") and the index of the smallest region that changed."""
     objects_changed = Signal()
     """Records of committed objects were added, replaced or removed."""
     lineage_changed = Signal()

@@ -12,7 +12,7 @@ from micro_sam.session.prompts import PromptSet
 
 if TYPE_CHECKING:
     from micro_sam.session.lineage import Track
-    from micro_sam.session.values import ObjectRecord, Reopened, SliceAnswer, SliceConfidence
+    from micro_sam.session.values import Anchors, ObjectRecord, Reopened, SliceAnswer, SliceConfidence
 
 LAYERS = ("current", "committed", "auto")
 
@@ -39,9 +39,9 @@ class State:
     confidence
         Slice -> {label in `current`: confidence}.
     painted
-        Slice -> True where `current` was painted by hand.
-    propagated
-        The prompts at the time of the last volume or track run, None before it.
+        Slice -> number of brush strokes, where `current` was painted by hand.
+    anchors
+        Prompts and strokes at the time of the last volume or track run, None before it.
     reopened
         The committed object that is being corrected.
     tracks, current_tracks
@@ -55,8 +55,8 @@ class State:
     regions: dict[int, Box] = field(default_factory=dict)
     answers: dict[int, SliceAnswer] = field(default_factory=dict)
     confidence: dict[int, dict[int, SliceConfidence]] = field(default_factory=dict)
-    painted: dict[int, bool] = field(default_factory=dict)
-    propagated: PromptSet | None = None
+    painted: dict[int, int] = field(default_factory=dict)
+    anchors: Anchors | None = None
     reopened: Reopened | None = None
     tracks: dict[int, Track] = field(default_factory=dict)
     current_tracks: dict[int, Track] = field(default_factory=dict)

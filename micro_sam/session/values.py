@@ -56,7 +56,7 @@ class ObjectRecord:
     source
         ``"prompts"``, ``"auto"``, ``"loaded"``, ``"painted"`` or ``"merged"``.
     slices, box
-        Half-open range of slices, and (y0, x0, y1, x1), that contain the object (the object may be smaller after edits).
+        Half-open range of slices, and (y0, x0, y1, x1), that contain the object. After edits it may be smaller.
     area
         Number of pixels (voxels) it has now; kept up to date by every edit.
     prompts
@@ -207,6 +207,25 @@ class Reopened:
     def record(self) -> dict[str, Any]:
         """JSON-able dict."""
         return {"id": self.id}
+
+
+@dataclass(frozen=True)
+class Anchors:
+    """What fixed the object at the time of a run: prompts, and strokes per painted slice."""
+
+    prompts: PromptSet
+    painted: Mapping[int, int] = field(default_factory=dict)
+
+    def changed_slices(self, prompts: PromptSet, painted: Mapping[int, int]) -> tuple[int, ...]:
+        """Slices in which something else fixes the object now."""
+        drawn = {*self.prompts.slices, *prompts.slices}
+        changed = {z for z in drawn if self.prompts.in_slice(z) != prompts.in_slice(z)}
+        changed |= {z for z in {*self.painted, *painted} if self.painted.get(z) != painted.get(z)}
+        return tuple(sorted(changed))
+
+    def record(self) -> dict[str, Any]:
+        """JSON-able dict."""
+        return {"prompts": self.prompts.record(), "painted": {str(z): n for z, n in self.painted.items()}}
 
 
 @dataclass(frozen=True)
