@@ -230,7 +230,7 @@ class PromptSet:
 
     @property
     def is_stop(self) -> bool:
-        """Whether these prompts of one slice say "the object is not here": nothing but a negative point (or several)."""
+        """Whether these prompts of one slice say "the object is not here": only negative points."""
         return bool(self.points) and not self.has_positive
 
     @property

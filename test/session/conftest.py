@@ -1,0 +1,116 @@
+"""A segmentation without a network: discs around points, filled boxes."""
+
+from __future__ import annotations
+
+import sys
+import types
+
+import numpy as np
+import pytest
+
+from micro_sam.segmentation.values import ObjectMask
+
+
+class FakeEmbeddings:
+    """Knows which slices are complete, and nothing else."""
+
+    def __init__(self, shape):
+        self.shape = shape
+        self.n_slices = shape[0] if len(shape) == 3 else None
+        self.missing = set()
+
+    def is_complete(self, i=None, tile=None):
+        return i not in self.missing
+
+
+class FakePredictor:
+    model_name, model_hash = "fake", "abc"
+
+
+def disc(shape, centre, radius=6):
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    return (y - centre[0]) ** 2 + (x - centre[1]) ** 2 <= radius**2
+
+
+def fake_segment_objects(predictor, prompts, embeddings, i=None, *, batched=False, previous=None):
+    shape = embeddings.shape[-2:]
+    if len(prompts.boxes):
+        masks = []
+        for y0, x0, y1, x1 in prompts.boxes.astype(int):
+            mask = np.zeros(shape, bool)
+            mask[y0 : y1 + 1, x0 : x1 + 1] = True
+            masks.append(mask)
+    elif batched:
+        masks = [disc(shape, point) for point in prompts.positive]
+    else:
+        masks = [np.any([disc(shape, point) for point in prompts.positive], axis=0)]
+    for point in prompts.negative:
+        masks = [mask & ~disc(shape, point, 3) for mask in masks]
+    return [ObjectMask.from_array(mask, score=0.9, logits=np.zeros((8, 8), np.float32)) for mask in masks]
+
+
+@pytest.fixture
+def fake_network(monkeypatch):
+    """Replace the prompted segmentation; calls are counted in the list that is returned."""
+    calls = []
+
+    def segment_objects(*args, **kwargs):
+        calls.append((args, kwargs))
+        return fake_segment_objects(*args, **kwargs)
+
+    module = types.ModuleType("micro_sam.segmentation.prompted")
+    module.segment_objects = segment_objects
+    monkeypatch.setitem(sys.modules, "micro_sam.segmentation.prompted", module)
+    import micro_sam.segmentation as package
+
+    monkeypatch.setattr(package, "prompted", module, raising=False)
+    return calls
+
+
+def attach_fake(session):
+    session.attach(FakePredictor(), FakeEmbeddings(session.shape))
+    return session
+
+
+def snapshot(session):
+    """All that undo must restore, as plain data that compares."""
+    state = session._state
+    masks = {
+        z: [(m.box, m.mask.tobytes(), m.score) for m in answer.masks] + [answer.labels, answer.drawn]
+        for z, answer in state.answers.items()
+    }
+    return {
+        "labels": {name: array.tobytes() for name, array in state.labels.items()},
+        "prompts": state.prompts,
+        "objects": dict(state.objects),
+        "last_id": state.last_id,
+        "regions": dict(state.regions),
+        "answers": masks,
+        "confidence": dict(state.confidence),
+        "painted": dict(state.painted),
+        "anchors": state.anchors,
+        "reopened": state.reopened.id if state.reopened else None,
+        "tracks": dict(state.tracks),
+        "current_tracks": dict(state.current_tracks),
+    }
+
+
+def check_invariants(session):
+    """What must be true after every act."""
+    state = session._state
+    current = session.current.reshape(-1, *session.shape[-2:])
+    for z, plane in enumerate(current):
+        region = state.regions.get(z)
+        outside = plane.copy()
+        if region is not None:
+            outside[region[0] : region[2], region[1] : region[3]] = 0
+        assert not outside.any(), f"pixels of current outside the known region of slice {z}"
+    values, counts = np.unique(session.committed, return_counts=True)
+    areas = {int(v): int(n) for v, n in zip(values, counts, strict=True) if v}
+    assert areas == {i: record.area for i, record in state.objects.items()}
+    stack = session.committed.reshape(-1, *session.shape[-2:])
+    for i, record in state.objects.items():
+        inside = stack[slice(*record.slices), record.box[0] : record.box[2], record.box[1] : record.box[3]]
+        assert int((inside == i).sum()) == record.area
+        assert record.id == i
+    assert state.last_id >= max(state.objects, default=0)

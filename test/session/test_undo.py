@@ -1,0 +1,107 @@
+"""Whatever is done can be undone exactly, and done again."""
+
+import numpy as np
+import pytest
+
+from micro_sam.errors import InputError
+from micro_sam.session.session import Session
+from micro_sam.session.volume import VolumeSession
+
+from .conftest import attach_fake, check_invariants, snapshot
+
+
+def random_act(session, rng):
+    """Do something a person might do; acts that are refused change nothing."""
+    shape = session.shape
+    z = int(rng.integers(shape[0])) if session.ndim == 3 else None
+
+    def position():
+        place = [rng.uniform(0, size - 1) for size in shape[-2:]]
+        return place if z is None else [z, *place]
+
+    def block():
+        corner = [int(rng.integers(0, size - 8)) for size in shape[-2:]]
+        plane = tuple(slice(c, c + int(rng.integers(1, 8))) for c in corner)
+        return plane if z is None else (slice(z, z + 1), *plane)
+
+    def paint(name):
+        region = block()
+        values = session.layer(name)[region].copy()
+        values[rng.random(values.shape) < 0.6] = rng.integers(0, 4)
+        session.paint(name, region, values)
+
+    def some_ids(number):
+        ids = list(session.objects)
+        return rng.choice(ids, min(number, len(ids)), replace=False).tolist() if ids else []
+
+    def box():
+        y, x = (rng.integers(0, size - 12) for size in shape[-2:])
+        corners = [(y, x), (y + rng.integers(3, 11), x + rng.integers(3, 11))]
+        session.add_shape("rectangle", corners if z is None else [(z, *corner) for corner in corners])
+
+    acts = {
+        "point": lambda: session.add_point(position(), positive=bool(rng.random() < 0.7)),
+        "box": box,
+        "preview": lambda: session.apply(session.run(session.plan_slice(z)), preview=True),
+        "segment": lambda: session.segment_slice(z, batched=bool(rng.random() < 0.3)),
+        "remove": lambda: session.remove_prompts([next(iter(session.prompts)).id]),
+        "flip": lambda: session.set_polarity([next(iter(session.prompts.points)).id], False),
+        "move": lambda: session.move_point(next(iter(session.prompts.points)).id, position()),
+        "replace": lambda: session.replace_prompts(session.prompts.points[1:], session.prompts.shapes[:1]),
+        "commit": lambda: session.commit("current", str(rng.choice(["pixels", "objects", "none"]))),
+        "commit auto": lambda: session.commit("auto", str(rng.choice(["pixels", "objects", "none"]))),
+        "auto": lambda: session.set_auto(
+            np.kron(
+                rng.integers(0, 5, [-(-s // 8) if s > 8 else s for s in shape]),
+                np.ones([8 if s > 8 else 1 for s in shape], int),
+            )[tuple(slice(s) for s in shape)]
+        ),
+        "paint current": lambda: paint("current"),
+        "paint committed": lambda: paint("committed"),
+        "clear": lambda: session.clear(),
+        "clear slice": lambda: session.clear(z or 0),
+        "delete": lambda: session.delete(some_ids(2)),
+        "merge": lambda: session.merge(some_ids(2)),
+        "reopen": lambda: session.reopen(*some_ids(1)),
+        "undo": session.undo,
+        "redo": session.redo,
+    }
+    name = str(rng.choice(list(acts)))
+    try:
+        acts[name]()
+    except (InputError, StopIteration, TypeError) as error:
+        if isinstance(error, TypeError) and "object_id" not in str(error):
+            raise
+    return name
+
+
+@pytest.mark.parametrize("shape", [(40, 56), (4, 40, 56)])
+@pytest.mark.parametrize("seed", range(12))
+def test_random_acts_are_undone_and_redone_exactly(shape, seed, fake_network):
+    rng = np.random.default_rng(seed)
+    session = attach_fake(Session(shape) if len(shape) == 2 else VolumeSession(shape))
+    arrays = [session.current, session.committed, session.auto]
+    start = snapshot(session)
+    for _ in range(80):
+        before = snapshot(session)
+        done = len(session.history.done)
+        name = random_act(session, rng)
+        check_invariants(session)
+        if len(session.history.done) == done + 1 and name not in ("redo", "undo"):
+            after = snapshot(session)
+            session.undo()
+            assert snapshot(session) == before, name
+            session.redo()
+            assert snapshot(session) == after, name
+    while session.can_redo:
+        session.redo()
+    end = snapshot(session)
+    while session.can_undo:
+        session.undo()
+        check_invariants(session)
+    assert snapshot(session) == start
+    while session.can_redo:
+        session.redo()
+        check_invariants(session)
+    assert snapshot(session) == end
+    assert all(a is b for a, b in zip(arrays, [session.current, session.committed, session.auto], strict=True))
