@@ -1,0 +1,128 @@
+"""From the frame of the original image to that of the model, and back for masks.
+
+The model sees the image with its longest side resized to S pixels, padded at the bottom and on the right to S x S.
+Numbers agree with Segment Anything's ``ResizeLongestSide`` and ``postprocess_masks``.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+Size = tuple[int, int]
+Box = tuple[int, int, int, int]
+
+
+def resized_size(original_size: Size, image_size: int) -> Size:
+    """Size (h, w) of an image of ``original_size`` (H, W) once its longest side is ``image_size`` pixels."""
+    scale = image_size / max(original_size)
+    return int(original_size[0] * scale + 0.5), int(original_size[1] * scale + 0.5)
+
+
+def resize_image(image: np.ndarray, size: Size) -> np.ndarray:
+    """Resizes (H, W, 3) uint8 to ``size`` (h, w), bilinear and anti-aliased, as Pillow does it."""
+    if image.shape[:2] == tuple(size):
+        return image
+    return np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR))
+
+
+def resize_points(points: np.ndarray, original_size: Size, input_size: Size) -> np.ndarray:
+    """Points (..., 2), (y, x) in pixels of the original image -> float32, x before y, in pixels of the resized one."""
+    scale = np.array([input_size[0] / original_size[0], input_size[1] / original_size[1]])
+    return np.ascontiguousarray((np.asarray(points, dtype=np.float64) * scale)[..., ::-1], dtype=np.float32)
+
+
+def upscale_logits(logits: Tensor, image_size: int, input_size: Size, original_size: Size) -> Tensor:
+    """Low-resolution logits (M, l, l) -> logits (M, H, W) of the whole original image."""
+    x = F.interpolate(logits[None], (image_size, image_size), mode="bilinear", align_corners=False)
+    x = x[..., : input_size[0], : input_size[1]]
+    return F.interpolate(x, original_size, mode="bilinear", align_corners=False)[0]
+
+
+def upscale_logits_in_box(logits: Tensor, image_size: int, input_size: Size, original_size: Size, box: Box) -> Tensor:
+    """The part of :func:`upscale_logits` inside ``box`` (half-open y0, x0, y1, x1), at the cost of that part.
+
+    Returns
+    -------
+    Tensor
+        (M, y1 - y0, x1 - x0).
+    """
+    y0, x0, y1, x1 = box
+    rows = _Taps.of(y0, y1, original_size[0], input_size[0], logits.device)
+    columns = _Taps.of(x0, x1, original_size[1], input_size[1], logits.device)
+    middle = _upsample_window(logits, image_size, rows, columns)
+    # Narrow axes first: the columns are the strided ones, so they are gathered on as few rows as possible.
+    middle = middle[:, rows.lower] * (1 - rows.weight)[:, None] + middle[:, rows.upper] * rows.weight[:, None]
+    return middle[..., columns.lower] * (1 - columns.weight) + middle[..., columns.upper] * columns.weight
+
+
+class _Taps:
+    """The two source positions and the weight of each output position along one axis, relative to ``start``."""
+
+    def __init__(self, start: int, stop: int, lower: Tensor, upper: Tensor, weight: Tensor) -> None:
+        self.start, self.stop = start, stop  # the part of the source that is read
+        self.lower, self.upper, self.weight = lower, upper, weight
+
+    @classmethod
+    def of(cls, first: int, last: int, size: int, source_size: int, device: torch.device) -> _Taps:
+        """For output positions ``first`` to ``last`` (exclusive) of ``size``, from a source of ``source_size``.
+
+        The arithmetic is torch's (``area_pixel_compute_source_index``), in float32.
+        """
+        scale = torch.tensor(source_size / size, dtype=torch.float32)
+        position = (scale * (torch.arange(first, last, dtype=torch.float32) + 0.5) - 0.5).clamp(min=0)
+        lower = position.long().clamp(max=source_size - 1)
+        upper = (lower + 1).clamp(max=source_size - 1)
+        weight = (position - lower).clamp(0, 1)
+        start, stop = int(lower[0]), int(upper[-1]) + 1
+        return cls(start, stop, (lower - start).to(device), (upper - start).to(device), weight.to(device))
+
+
+def _upsample_window(logits: Tensor, image_size: int, rows: _Taps, columns: _Taps) -> Tensor:
+    """Rows and columns ``start`` to ``stop`` of the logits upsampled to ``image_size``; the factor is a whole number."""
+    factor = image_size // logits.shape[-1]
+    cuts, offsets = [], []
+    for taps, low in ((rows, logits.shape[-2]), (columns, logits.shape[-1])):
+        first = max(taps.start // factor - 1, 0)  # one more on each side, so that the cut is no border
+        last = min(-(-taps.stop // factor) + 1, low)
+        cuts.append(slice(first, last))
+        offsets.append(slice(taps.start - first * factor, taps.stop - first * factor))
+    part = logits[None, :, cuts[0], cuts[1]]
+    size = (part.shape[-2] * factor, part.shape[-1] * factor)
+    return F.interpolate(part, size, mode="bilinear", align_corners=False)[0][:, offsets[0], offsets[1]]
+
+
+def foreground_box(
+    logits: Tensor, image_size: int, input_size: Size, original_size: Size, threshold: float = 0.0
+) -> Box | None:
+    """Box in the original image outside which no upscaled logit exceeds ``threshold``; None for an empty mask.
+
+    Parameters
+    ----------
+    logits : Tensor
+        Low-resolution logits (l, l) of one mask.
+
+    Returns
+    -------
+    tuple[int, int, int, int] | None
+        Half-open (y0, x0, y1, x1) in pixels, at most about two low-resolution pixels wider than the mask.
+    """
+    mask = logits > threshold
+    box = []
+    for axis in (0, 1):
+        hit = torch.nonzero(mask.any(1 - axis))
+        if len(hit) == 0:
+            return None
+        # Interpolation spreads a value by less than one low-resolution pixel, and once more by one resized pixel.
+        factor = image_size / logits.shape[axis]
+        scale = original_size[axis] / input_size[axis]
+        first = (float(hit[0]) - 0.5) * factor - 1
+        last = (float(hit[-1]) + 1.5) * factor + 1
+        box.append((max(math.floor(first * scale), 0), min(math.ceil(last * scale), original_size[axis])))
+    (y0, y1), (x0, x1) = box
+    return (y0, x0, y1, x1) if y0 < y1 and x0 < x1 else None

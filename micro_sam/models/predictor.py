@@ -1,0 +1,345 @@
+"""The predictor: one image -> features, features and prompts -> masks.
+
+It keeps no state in ``encode``, ``decode`` and ``upscale``, so that threads may share it. On top of these it offers
+``set_image`` and ``predict`` of ``segment_anything.SamPredictor`` for scripts that know that class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from micro_sam.errors import InputError
+from micro_sam.models import frames
+from micro_sam.models.frames import Box, Size
+from micro_sam.models.sam import Sam
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class ImageFeatures:
+    """What the image encoder says about one image (or one slice, or one tile).
+
+    Attributes
+    ----------
+    features : Tensor
+        (1, C, g, g), float32, on the predictor's device.
+    input_size : tuple[int, int]
+        Size (h, w) of the resized image before padding, in pixels.
+    original_size : tuple[int, int]
+        Size (H, W) of the image, in pixels.
+    dense : Tensor | None
+        Dense maps (K, h, w), float32, over the padded input, of a model with a dense head.
+    """
+
+    features: Tensor
+    input_size: Size
+    original_size: Size
+    dense: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Masks of B prompts, M each, at low resolution.
+
+    Attributes
+    ----------
+    low_res_logits : Tensor
+        (B, M, 4 g, 4 g), float32, over the padded input; a pixel belongs to the mask where its logit is above 0.
+    scores : Tensor
+        (B, M), float32, predicted IoU.
+    """
+
+    low_res_logits: Tensor
+    scores: Tensor
+
+
+class Predictor:
+    """Encodes images and decodes prompts with one model.
+
+    Parameters
+    ----------
+    model : Sam
+        Moved to ``device`` and set to evaluation mode.
+    model_name : str | None
+        Name in the registry ("vit_b_lm"); the architecture when None.
+    model_hash : str
+        Hash of the weights, by which caches know the model.
+    device : torch.device | str | None
+        None leaves the model where it is.
+    precision : str
+        "fp32", "bf16" or "fp16": arithmetic of the network. Features and logits are float32 in any case.
+    """
+
+    def __init__(
+        self,
+        model: Sam,
+        model_name: str | None = None,
+        model_hash: str = "",
+        device: torch.device | str | None = None,
+        precision: str = "fp32",
+    ) -> None:
+        if precision not in PRECISIONS:
+            raise InputError(f"There is no precision {precision!r}; choose one of {', '.join(PRECISIONS)}.")
+        self.model = model.to(device or model.device).eval()
+        self.model_type = model.architecture
+        self.model_name = model_name or model.architecture
+        self.model_hash = model_hash
+        self.precision = precision
+        self._current: ImageFeatures | None = None
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    # ---- images -> features
+
+    def encode(self, image: np.ndarray) -> ImageFeatures:
+        """Features of one image (H, W, 3), uint8, RGB."""
+        return self.encode_batch([image])[0]
+
+    @torch.no_grad()
+    def encode_batch(self, images: Iterable[np.ndarray]) -> list[ImageFeatures]:
+        """Features of several images, in one pass of the network; each (H, W, 3), uint8, RGB, of any size."""
+        images = list(images)
+        if not images:
+            return []
+        inputs, sizes = [], []
+        for image in images:
+            _check_image(image)
+            size = frames.resized_size(image.shape[:2], self.model.image_size)
+            pixels = torch.tensor(frames.resize_image(image, size), device=self.device)
+            inputs.append(self.model.preprocess(pixels.permute(2, 0, 1)))
+            sizes.append((size, image.shape[:2]))
+        with self._autocast():
+            features, dense = self.model.encode(torch.stack(inputs))
+        features = features.float().contiguous()
+        return [
+            ImageFeatures(features[i : i + 1], *size, None if dense is None else dense[i].float().contiguous())
+            for i, size in enumerate(sizes)
+        ]
+
+    # ---- features and prompts -> masks
+
+    @torch.no_grad()
+    def decode(
+        self,
+        image: ImageFeatures,
+        *,
+        points: np.ndarray | Tensor | None = None,
+        labels: np.ndarray | Tensor | None = None,
+        boxes: np.ndarray | Tensor | None = None,
+        mask_input: np.ndarray | Tensor | None = None,
+        multimask_output: bool = False,
+    ) -> Decoded:
+        """Masks of B prompts on one image. Prompts are in pixels of the original image.
+
+        Parameters
+        ----------
+        image : ImageFeatures
+        points : array (B, N, 2) | None
+            (y, x); the centre of the first pixel is (0, 0).
+        labels : array (B, N) | None
+            1 foreground, 0 background, -1 padding (for prompts with fewer points than others).
+        boxes : array (B, 4) | None
+            (y0, x0, y1, x1).
+        mask_input : array (B, 1, 4 g, 4 g) | None
+            Low-resolution logits, of an earlier call for example.
+        multimask_output : bool
+            Three masks per prompt, for ambiguous prompts, instead of one.
+
+        Raises
+        ------
+        InputError
+            When there is no prompt, or shapes do not fit together.
+        """
+        prompts = self._prepare_prompts(image, points, labels, boxes, mask_input)
+        sparse, dense = self.model.prompt_encoder(*prompts)
+        with self._autocast():
+            logits, scores = self.model.mask_decoder(
+                image_embeddings=image.features.to(self.device),
+                image_pe=self.model.prompt_encoder.get_dense_pe(),
+                sparse_prompt_embeddings=sparse,
+                dense_prompt_embeddings=dense,
+                multimask_output=multimask_output,
+            )
+        return Decoded(logits.float(), scores.float())
+
+    @torch.no_grad()
+    def upscale(self, logits: Tensor, image: ImageFeatures, box: Sequence[int] | None = None) -> Tensor:
+        """Low-resolution logits (M, 4 g, 4 g) -> logits (M, H, W) of the original image.
+
+        With ``box``, half-open (y0, x0, y1, x1) within the image, only that part: (M, y1 - y0, x1 - x0).
+        """
+        frame = (self.model.image_size, image.input_size, image.original_size)
+        if box is None:
+            return frames.upscale_logits(logits, *frame)
+        y0, x0, y1, x1 = (int(v) for v in box)
+        if not (0 <= y0 < y1 <= image.original_size[0] and 0 <= x0 < x1 <= image.original_size[1]):
+            raise InputError(f"The box {tuple(box)} is empty or not within the image of {image.original_size} pixels.")
+        return frames.upscale_logits_in_box(logits, *frame, (y0, x0, y1, x1))
+
+    def foreground_box(self, logits: Tensor, image: ImageFeatures, threshold: float = 0.0) -> Box | None:
+        """Box (y0, x0, y1, x1), half-open, that holds the whole mask of low-resolution logits (4 g, 4 g).
+
+        None for an empty mask. Upscaling inside this box alone loses no pixel of the mask.
+        """
+        return frames.foreground_box(logits, self.model.image_size, image.input_size, image.original_size, threshold)
+
+    # ---- the interface of segment_anything.SamPredictor
+
+    def set_image(self, image: np.ndarray, image_format: str = "RGB") -> None:
+        """Encodes an image (H, W, 3), uint8, for calls of :meth:`predict`."""
+        if image_format not in ("RGB", "BGR"):
+            raise InputError(f"The image format is 'RGB' or 'BGR', not {image_format!r}.")
+        self.set_features(self.encode(image if image_format == "RGB" else image[..., ::-1]))
+
+    def set_features(self, image: ImageFeatures) -> None:
+        """Makes features that were computed before those of :meth:`predict`."""
+        self._current = image
+
+    def reset_image(self) -> None:
+        """Forgets the current image."""
+        self._current = None
+
+    def predict(
+        self,
+        point_coords: np.ndarray | None = None,
+        point_labels: np.ndarray | None = None,
+        box: np.ndarray | None = None,
+        mask_input: np.ndarray | None = None,
+        multimask_output: bool = True,
+        return_logits: bool = False,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Masks of one prompt on the current image, with the arguments of ``segment_anything.SamPredictor.predict``.
+
+        Parameters
+        ----------
+        point_coords : np.ndarray | None
+            (N, 2), x before y.
+        point_labels : np.ndarray | None
+            (N,), 1 foreground, 0 background.
+        box : np.ndarray | None
+            (x0, y0, x1, y1).
+        mask_input : np.ndarray | None
+            Logits (1, 4 g, 4 g).
+        multimask_output : bool
+            Three masks instead of one.
+        return_logits : bool
+            Logits instead of masks.
+
+        Returns
+        -------
+        np.ndarray
+            Masks (M, H, W), bool, or logits, float32.
+        np.ndarray
+            Predicted IoU (M,).
+        np.ndarray
+            Low-resolution logits (M, 4 g, 4 g).
+        """
+        image = self._require_image()
+        decoded = self.decode(
+            image,
+            points=None if point_coords is None else np.asarray(point_coords)[None, :, ::-1],
+            labels=None if point_labels is None else np.asarray(point_labels)[None],
+            boxes=None if box is None else np.asarray(box).reshape(1, 2, 2)[..., ::-1].reshape(1, 4),
+            mask_input=None if mask_input is None else np.asarray(mask_input)[None],
+            multimask_output=multimask_output,
+        )
+        logits = decoded.low_res_logits[0]
+        masks = self.upscale(logits, image).cpu().numpy() if return_logits else self._masks(logits, image)
+        return masks, decoded.scores[0].cpu().numpy(), logits.cpu().numpy()
+
+    def get_image_embedding(self) -> Tensor:
+        """Features (1, C, g, g) of the current image."""
+        return self._require_image().features
+
+    @property
+    def is_image_set(self) -> bool:
+        return self._current is not None
+
+    @property
+    def features(self) -> Tensor | None:
+        return None if self._current is None else self._current.features
+
+    @property
+    def input_size(self) -> Size | None:
+        return None if self._current is None else self._current.input_size
+
+    @property
+    def original_size(self) -> Size | None:
+        return None if self._current is None else self._current.original_size
+
+    # ---- inside
+
+    def _require_image(self) -> ImageFeatures:
+        if self._current is None:
+            raise RuntimeError("No image is set: call set_image(...) or set_precomputed(...) before predict(...).")
+        return self._current
+
+    def _masks(self, logits: Tensor, image: ImageFeatures) -> np.ndarray:
+        """Masks (M, H, W) of low-resolution logits (M, 4 g, 4 g), each upscaled only where it can be foreground."""
+        threshold = self.model.mask_threshold
+        masks = np.zeros((len(logits), *image.original_size), dtype=bool)
+        for mask, logit in zip(masks, logits, strict=True):
+            box = self.foreground_box(logit, image, threshold)
+            if box is not None:
+                part = self.upscale(logit[None], image, box)[0] > threshold
+                mask[box[0] : box[2], box[1] : box[3]] = part.cpu().numpy()
+        return masks
+
+    def _autocast(self) -> AbstractContextManager:
+        if self.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=PRECISIONS[self.precision])
+
+    def _prepare_prompts(self, image, points, labels, boxes, mask_input):
+        """Prompts as the prompt encoder takes them: resized, x before y, on the device."""
+        if (points is None) != (labels is None):
+            raise InputError("Point prompts need coordinates and labels, one label for each point.")
+        if points is None and boxes is None and mask_input is None:
+            raise InputError("There is no prompt: give points, boxes or a mask.")
+        side = 4 * self.model.grid_size
+        sizes = set()
+        if points is not None:
+            points, labels = _as_array(points), _as_array(labels)
+            if points.ndim != 3 or points.shape[-1] != 2 or labels.shape != points.shape[:2]:
+                raise InputError(
+                    f"Points must have the shape (B, N, 2) and labels (B, N), not {points.shape} and {labels.shape}."
+                )
+            coords = frames.resize_points(points, image.original_size, image.input_size)
+            points = (torch.tensor(coords, device=self.device), torch.tensor(labels.astype(np.int32)).to(self.device))
+            sizes.add(len(labels))
+        if boxes is not None:
+            boxes = _as_array(boxes)
+            if boxes.ndim != 2 or boxes.shape[-1] != 4:
+                raise InputError(f"Boxes must have the shape (B, 4), not {boxes.shape}.")
+            corners = frames.resize_points(boxes.reshape(-1, 2, 2), image.original_size, image.input_size)
+            boxes = torch.tensor(corners.reshape(-1, 4), device=self.device)
+            sizes.add(len(boxes))
+        if mask_input is not None:
+            mask_input = torch.as_tensor(mask_input, dtype=torch.float32, device=self.device)
+            if mask_input.shape[1:] != (1, side, side):
+                raise InputError(f"Mask inputs must have the shape (B, 1, {side}, {side}), not {mask_input.shape}.")
+            sizes.add(len(mask_input))
+        if len(sizes) > 1:
+            raise InputError("Points, boxes and mask inputs of one call must be of the same number of prompts.")
+        return points, boxes, mask_input
+
+
+def _as_array(x: np.ndarray | Tensor) -> np.ndarray:
+    return x.cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)
+
+
+def _check_image(image: np.ndarray) -> None:
+    if image.ndim != 3 or image.shape[-1] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+        raise InputError(
+            f"An image for the model has the shape (height, width, 3) and the type uint8, not {image.shape} and "
+            f"{image.dtype}. Normalise it first (micro_sam.embeddings)."
+        )
