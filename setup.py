@@ -25,6 +25,7 @@ setup(
     packages=find_packages(include=["micro_sam", "micro_sam.*"]),
     package_data={"micro_sam": ["models/weights/*", "training/recipes/*"]},
     install_requires=[
+        "filelock",  # two processes that want the same download
         "imageio",
         "magicgui>=0.9",
         "napari[pyqt6]>=0.5.5",

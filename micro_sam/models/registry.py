@@ -8,6 +8,7 @@ BioImage Model Zoo and on the owncloud of GWDG. The hashes are of the whole file
 from __future__ import annotations
 
 from micro_sam.errors import InputError
+from micro_sam.models.cache import find_local
 from micro_sam.models.spec import ModelSpec, WeightFile
 
 DEFAULT_MODEL = "vit_h"
@@ -28,7 +29,7 @@ def _fine_tuned(name: str, model_url: str, model_hash: str, decoder_url: str, de
         name,
         architecture=name[: len("vit_x")],
         family="microscopy",
-        licence="CC-BY-4.0",
+        licence="as published with the weights",
         weights=WeightFile(name, model_url, xxh128=model_hash),
         decoder=WeightFile(f"{name}_decoder", decoder_url, xxh128=decoder_hash),
         description=f"fine-tuned for {purpose}",
@@ -201,7 +202,6 @@ def get_model_names() -> list[str]:
 
 def models() -> dict[str, str]:
     """Which models are where: name -> "shipped" (in the package), "cached" (on this machine) or "downloadable"."""
-    from micro_sam.models.download import find_local
 
     def status(spec: ModelSpec) -> str:
         if spec.shipped:

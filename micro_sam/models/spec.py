@@ -51,7 +51,7 @@ class ModelSpec:
     family : str
         "sam" (the originals), "mobilesam", or "microscopy" (trained on microscopy images).
     licence : str
-        Licence of the weights, as an SPDX identifier.
+        Licence of the weights: an SPDX identifier, or where it is stated.
     weights : WeightFile
         The model itself.
     decoder : WeightFile | None

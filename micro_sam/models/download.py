@@ -1,0 +1,198 @@
+"""Weights from the network: resumable, checked before use, and safe against a second process that wants the same."""
+
+from __future__ import annotations
+
+import errno
+import http.client
+import logging
+import os
+import shutil
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from micro_sam.errors import ModelError
+from micro_sam.models.cache import check_content, find_file, find_local, get_cache_directory, get_model_directory
+from micro_sam.models.hashing import BLOCK, new_digests
+from micro_sam.models.registry import MODELS, SHIPPED_MODEL
+from micro_sam.models.spec import WeightFile
+
+__all__ = ["fetch", "find_local", "get_cache_directory", "usable_models"]
+
+logger = logging.getLogger(__name__)
+
+ATTEMPTS = 3  # at one download, each going on where the last one broke off
+FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}  # the disc, or one's share of it
+TIMEOUT = 30  # seconds without a single byte
+
+Progress = Callable[[int, "int | None"], None]
+
+
+def usable_models() -> list[str]:
+    """Names of the models whose weights are on this machine."""
+    return [name for name, spec in MODELS.items() if find_local(spec) is not None]
+
+
+def fetch(weights: WeightFile, progress: Progress | None = None) -> Path:
+    """The path of a weight file, downloaded if it is not on this machine.
+
+    A download goes to ``<name>.part`` beside the target, goes on there when it broke off (also in another run), and
+    takes its name only after its hash was checked. A second process that wants the same file waits for the first.
+
+    Parameters
+    ----------
+    weights : WeightFile
+        Which file.
+    progress : Callable[[int, int | None], None] | None
+        Called with the number of bytes that are here and the number in all (None where the server does not say).
+        An exception that it raises ends the download; what is here stays for the next time.
+
+    Raises
+    ------
+    ModelError
+        When the file cannot be had, or is not what its hash says; the message names the address, the place to put it
+        by hand, the hash, and the models that can be used at once.
+    """
+    found = find_file(weights)
+    if found is not None:
+        check_content(found, weights)
+        return found
+    if weights.url is None:
+        raise ModelError(f"The file {weights.filename} is missing from this installation. Install micro_sam again.")
+    target = get_model_directory() / weights.filename
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _only_one(target):
+            if not target.exists():  # another process may have fetched it while we waited
+                _download(weights, target, progress)
+    except (OSError, http.client.HTTPException) as error:
+        raise ModelError(f"{_why(error, weights, target)} {_by_hand(weights, target)}") from error
+    return target
+
+
+def _download(weights: WeightFile, target: Path, progress: Progress | None) -> None:
+    partial = target.with_name(f"{target.name}.part")
+    logger.info("Downloading %s to %s", weights.url, target)
+    for attempt in range(ATTEMPTS):
+        resumed = _size(partial) > 0
+        try:
+            complete = _transfer(weights, partial, progress)
+        except (ConnectionError, TimeoutError, http.client.HTTPException):
+            if attempt == ATTEMPTS - 1:
+                raise
+            continue
+        if not complete:
+            continue
+        problem = _wrong_content(partial, weights)
+        if problem is None:
+            os.replace(partial, target)
+            return
+        partial.unlink()
+        if not resumed:  # a resumed file may have begun as another version; from the start it would be the same again
+            raise ModelError(f"{problem} {_by_hand(weights, target)}")
+    raise ConnectionError("the connection broke off several times")
+
+
+def _transfer(weights: WeightFile, partial: Path, progress: Progress | None) -> bool:
+    """Append what is missing to the partial file; True when the server has sent all that it announced."""
+    done = _size(partial)
+    headers = {"User-Agent": "micro_sam", "Accept-Encoding": "identity"}
+    if done:
+        headers["Range"] = f"bytes={done}-"
+    try:
+        response = urllib.request.urlopen(urllib.request.Request(weights.url, headers=headers), timeout=TIMEOUT)
+    except urllib.error.HTTPError as error:
+        if error.code == 416 and done:  # nothing lies beyond: it is complete, or was another file
+            return True
+        raise
+    with response:
+        if response.status != 206:  # the server knows no ranges and begins at the start
+            done = 0
+        length = response.headers.get("Content-Length")
+        total = done + int(length) if length is not None else weights.size
+        _check_space(partial, (total or 0) - done)
+        with open(partial, "ab" if done else "wb") as file:
+            while block := response.read(BLOCK):
+                file.write(block)
+                done += len(block)
+                if progress is not None:
+                    progress(done, total)
+    return length is None or done == total
+
+
+def _wrong_content(partial: Path, weights: WeightFile) -> str | None:
+    """What is wrong with a complete download, as a sentence; None when its hashes are right."""
+    expected = {name: getattr(weights, name) for name in ("sha256", "xxh128") if getattr(weights, name) is not None}
+    digests = new_digests(*expected)
+    with open(partial, "rb") as file:
+        head = file.read(BLOCK)
+        block = head
+        while block:
+            for digest in digests.values():
+                digest.update(block)
+            block = file.read(BLOCK)
+    wrong = {name: d.hexdigest() for name, d in digests.items() if d.hexdigest() != expected[name]}
+    if not wrong:
+        return None
+    if head.lstrip()[:1] == b"<":
+        return f"{weights.url} answered with a web page instead of {weights.filename}: a firewall or a login page?"
+    found = ", ".join(f"{name} {value}" for name, value in wrong.items())
+    return f"What {weights.url} sent is not {weights.filename} (its {found}) and was not kept."
+
+
+@contextmanager
+def _only_one(target: Path) -> Iterator[None]:
+    """Hold a lock that the operating system releases when a process dies."""
+    lock = FileLock(target.with_name(f"{target.name}.lock"))
+    try:
+        lock.acquire(timeout=0.1)
+    except Timeout:
+        logger.info("Another process is downloading %s; waiting for it", target.name)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _check_space(partial: Path, needed: int) -> None:
+    free = shutil.disk_usage(partial.parent).free
+    if needed > free:
+        raise OSError(errno.ENOSPC, f"{needed / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are free")
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _why(error: Exception, weights: WeightFile, target: Path) -> str:
+    """The reason of a failed download, for a person."""
+    name = weights.filename
+    if isinstance(error, urllib.error.HTTPError):
+        return f"{name} could not be downloaded: the server answered {error.code} ({error.reason})."
+    if _errno(error) in FULL:
+        return f"{name} could not be downloaded: the disc of {target.parent} is full ({error.strerror})."
+    if isinstance(error, (PermissionError, FileExistsError, NotADirectoryError)) or _errno(error) == errno.EROFS:
+        return (
+            f"{name} could not be downloaded: the folder {target.parent} cannot be written ({error.strerror}). "
+            "Another folder is chosen with the environment variable MICROSAM_CACHEDIR."
+        )
+    reason = getattr(error, "reason", None) or error
+    return f"{name} could not be downloaded: {reason} (no network, or a firewall?). What arrived is kept."
+
+
+def _errno(error: Exception) -> int | None:
+    return error.errno if isinstance(error, OSError) else None
+
+
+def _by_hand(weights: WeightFile, target: Path) -> str:
+    usable = usable_models()
+    ready = f" These models can be used right now: {', '.join(usable)}." if usable else ""
+    return (
+        f"To install it by hand, put {weights.url} at {target} ({weights.hash_text}).{ready} The model {SHIPPED_MODEL} "
+        f"ships with the package and needs no download (on the command line: -m {SHIPPED_MODEL})."
+    )
