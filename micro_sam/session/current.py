@@ -6,7 +6,7 @@ rectangles listed there, `current` is zero.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -72,16 +72,29 @@ def _continue_objects(plane: np.ndarray, existing: Sequence[int], masks: Sequenc
     for k, mask in enumerate(masks):
         values, counts = np.unique(plane[mask.slices][mask.mask], return_counts=True)
         pairs += [(int(n), k, int(v)) for v, n in zip(values, counts, strict=True) if v > 0]
+    return match_labels(pairs, len(masks), existing)
+
+
+def match_labels(pairs: Iterable[tuple[float, int, int]], number: int, existing: Iterable[int]) -> tuple[int, ...]:
+    """Give each of `number` masks a label.
+
+    Parameters
+    ----------
+    pairs
+        (overlap, mask, label). The largest overlaps are matched first, each mask and each label once.
+    existing
+        Labels in use. Masks that match none get new ones.
+    """
     chosen: dict[int, int] = {}
-    for _, k, label in sorted(pairs, reverse=True):
-        if k not in chosen and label not in chosen.values():
+    for overlap, k, label in sorted(pairs, reverse=True):
+        if overlap > 0 and k not in chosen and label not in chosen.values():
             chosen[k] = label
     following = max(existing)
-    for k in range(len(masks)):
+    for k in range(number):
         if k not in chosen:
             following += 1
             chosen[k] = following
-    return tuple(chosen[k] for k in range(len(masks)))
+    return tuple(chosen[k] for k in range(number))
 
 
 def show(

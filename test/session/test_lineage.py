@@ -94,25 +94,27 @@ def test_relinking_needs_a_mother_that_ended(family):
         family.relink(4, 7)
 
 
+def random_operation(lineage, following, rng):
+    ids = rng.permutation(list(lineage)).tolist()
+    operations = {
+        "delete": lambda: lineage.delete(ids[:1]) if len(ids) > 3 else lineage,
+        "split": lambda: lineage.split(ids[0], int(rng.integers(0, 12)), following, bool(rng.random() < 0.5)),
+        "merge": lambda: lineage.merge(ids[0], ids[1]),
+        "relink": lambda: lineage.relink(ids[0], rng.choice([None, ids[1]])),
+        "divide": lambda: lineage.divide(ids[0], int(rng.integers(0, 12)), (following, ids[1])),
+        "add": lambda: lineage.add(Track(following, *sorted(rng.integers(0, 12, 2).tolist()))),
+    }
+    return operations[str(rng.choice(list(operations)))]()
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_random_operations_keep_the_lineage_valid_and_the_old_value_untouched(seed, family):
     rng = np.random.default_rng(seed)
-    lineage, following = family, 100
-    for _ in range(60):
-        before = lineage.tracks
-        ids = rng.permutation(list(lineage)).tolist()
-        operations = {
-            "delete": lambda: lineage.delete(ids[:1]) if len(ids) > 3 else lineage,
-            "split": lambda: lineage.split(ids[0], int(rng.integers(0, 12)), following, bool(rng.random() < 0.5)),
-            "merge": lambda: lineage.merge(ids[0], ids[1]),
-            "relink": lambda: lineage.relink(ids[0], rng.choice([None, ids[1]])),
-            "divide": lambda: lineage.divide(ids[0], int(rng.integers(0, 12)), (following, ids[1])),
-            "add": lambda: lineage.add(Track(following, *sorted(rng.integers(0, 12, 2).tolist()))),
-        }
-        old = lineage
+    lineage = family
+    for following in range(100, 160):
+        old, before = lineage, lineage.tracks
         try:
-            lineage = operations[str(rng.choice(list(operations)))]()
-            following += 1
+            lineage = random_operation(lineage, following, rng)
         except InputError:
             pass
         assert old.tracks == before

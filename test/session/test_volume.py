@@ -1,0 +1,222 @@
+"""Objects in volumes: runs, corrections, stops, several at once."""
+
+import numpy as np
+import pytest
+
+from micro_sam.errors import InputError
+from micro_sam.segmentation.values import ObjectMask
+from micro_sam.segmentation.volume import SliceStep
+from micro_sam.session.volume import VolumeSession
+
+from .conftest import attach_fake, check_invariants, disc, snapshot
+
+SHAPE = (20, 60, 70)
+
+
+@pytest.fixture
+def runs(monkeypatch, fake_network):
+    """A propagation that copies the nearest known mask to every slice within 6 slices of it."""
+    calls = []
+
+    def iter_propagate_volume(predictor, embeddings, masks, *, stops=(), z_range=None, **options):
+        calls.append({"masks": dict(masks), "stops": tuple(stops), "z_range": z_range, **options})
+        for z in sorted(masks):
+            yield SliceStep(z, masks[z], masks[z].score, 1.0, "prompt")
+        lower, upper = z_range
+        lower = max([lower, *(s + 1 for s in stops if s < min(masks))])
+        upper = min([upper, *(s - 1 for s in stops if s > max(masks))])
+        for z in range(lower, upper + 1):
+            nearest = min(masks, key=lambda known: abs(known - z))
+            if z not in masks and abs(nearest - z) <= 6:
+                mask = masks[nearest]
+                yield SliceStep(
+                    z, ObjectMask(mask.box, mask.mask, 0.9 - 0.05 * abs(nearest - z)), 0.9, 0.8, "propagated"
+                )
+
+    import micro_sam.segmentation.volume as module
+
+    monkeypatch.setattr(module, "iter_propagate_volume", iter_propagate_volume)
+    return calls
+
+
+@pytest.fixture
+def session(runs):
+    return attach_fake(VolumeSession(SHAPE))
+
+
+def slices_of(session, label=1):
+    return [z for z in range(len(session.current)) if (session.current[z] == label).any()]
+
+
+def test_a_run_extends_the_object_and_is_one_step_of_undo(session):
+    session.add_point((10, 30, 30))
+    before = snapshot(session)
+    session.segment_volume()
+    assert slices_of(session) == list(range(4, 17))
+    after = snapshot(session)
+    session.undo()
+    assert snapshot(session) == before
+    session.redo()
+    assert snapshot(session) == after
+
+
+def test_only_the_slice_in_view_is_segmented_by_its_own_prompts(session, fake_network):
+    session.add_point((3, 20, 20))
+    session.add_point((10, 40, 40))
+    session.segment_slice(10)
+    assert slices_of(session) == [10]
+    assert fake_network[-1][0][1].points.tolist() == [[40, 40]]
+
+
+def test_a_slice_with_only_a_negative_point_stops_the_run(session):
+    session.add_point((10, 30, 30))
+    session.segment_volume()
+    session.add_point((14, 30, 30), positive=False)
+    assert session.stop_slices == (14,)
+    session.segment_volume()
+    assert slices_of(session) == list(range(4, 14))
+
+
+def test_a_stop_between_prompted_slices_is_refused_with_a_sentence(session):
+    for z, positive in ((5, True), (8, False), (11, True)):
+        session.add_point((z, 30, 30), positive=positive)
+    with pytest.raises(InputError, match="Slice 8 says that the object is not there"):
+        session.plan_volume()
+
+
+def test_a_correction_changes_only_what_lies_between_decided_slices(session, runs):
+    session.add_point((4, 30, 30))
+    session.add_point((10, 30, 30))
+    session.segment_volume()
+    below = session.current[:4].copy()
+    session.add_point((14, 30, 40))
+    session.segment_volume()
+    assert runs[-1]["z_range"] == (10, 19) and sorted(runs[-1]["masks"]) == [10, 14]
+    assert np.array_equal(session.current[:4], below)
+    assert session.current[15, 30, 40] == 1 and session.current[15, 30, 24] == 0
+
+
+def test_a_cancelled_run_keeps_what_is_there_and_is_undone_in_one_step(session):
+    messages = []
+    session.events.message.connect(messages.append)
+    session.add_point((10, 30, 30))
+    before = snapshot(session)
+    request = session.plan_volume()
+    steps = session.run_volume(request)
+    for _ in range(5):
+        assert session.apply_step(next(steps))
+    steps.close()
+    session.finish_volume(request, cancelled=True)
+    assert slices_of(session) and "Cancelled" in messages[-1]
+    session.undo()
+    assert snapshot(session) == before
+
+
+@pytest.mark.parametrize("act", ["undo", "add_point", "clear", "commit"])
+def test_a_run_shows_nothing_more_once_the_person_does_something_else(session, act):
+    session.add_point((10, 30, 30))
+    request = session.plan_volume()
+    steps = session.run_volume(request)
+    for _ in range(5):
+        session.apply_step(next(steps))
+    {
+        "undo": session.undo,
+        "add_point": lambda: session.add_point((2, 5, 5)),
+        "clear": session.clear,
+        "commit": session.commit,
+    }[act]()
+    now = snapshot(session)
+    assert not session.apply_step(next(steps))
+    session.finish_volume(request, cancelled=True)
+    assert snapshot(session) == now
+
+
+def test_several_boxes_become_several_objects_through_the_volume(session):
+    for y, x in ((5, 5), (5, 40), (40, 20)):
+        session.add_shape("rectangle", [(8, y, x), (8, y + 10, x + 10)])
+    session.segment_volume()
+    assert [slices_of(session, k) for k in (1, 2, 3)] == [list(range(2, 15))] * 3
+    report = session.commit()
+    assert report.ids == (1, 2, 3)
+    assert [len(session.objects[i].prompts.shapes) for i in report.ids] == [1, 1, 1]
+
+
+def test_each_positive_point_is_an_object_when_batched(session):
+    session.add_point((8, 15, 15))
+    session.add_point((8, 45, 50))
+    session.segment_volume(batched=True)
+    assert sorted(np.unique(session.current)) == [0, 1, 2]
+
+
+def test_a_reopened_object_is_corrected_and_keeps_its_id(session, runs):
+    session.add_point((8, 30, 30))
+    session.segment_volume()
+    session.commit()
+    session.add_point((8, 50, 10))
+    session.segment_volume()
+    session.commit()
+    session.reopen(1)
+    assert session.prompts.slices == (8,) and slices_of(session) == list(range(2, 15))
+    session.add_point((12, 30, 40))
+    session.segment_volume()
+    assert runs[-1]["z_range"] == (8, 19)
+    assert session.commit().ids == (1,)
+    assert sorted(session.objects) == [1, 2]
+    check_invariants(session)
+
+
+def test_a_loaded_object_is_kept_beyond_its_corrections(session):
+    labels = np.zeros(SHAPE, np.uint32)
+    labels[3:17] = disc(SHAPE[1:], (30, 30)) * 7
+    session.load_committed(labels)
+    session.reopen(7)
+    session.add_point((8, 30, 36))
+    session.add_point((10, 30, 36))
+    session.segment_volume()
+    session.commit()
+    changed = [z for z in range(20) if ((session.committed[z] == 7) != (labels[z] == 7)).any()]
+    assert changed == [8, 9, 10]
+
+
+def test_painted_slices_are_kept_by_a_run(session):
+    session.add_point((10, 30, 30))
+    session.segment_volume()
+    session.paint("current", (slice(12, 13), slice(0, 5), slice(0, 5)), np.ones((1, 5, 5), int))
+    painted = session.current[12].copy()
+    session.segment_volume()
+    assert np.array_equal(session.current[12], painted)
+    assert session.current[13, 2, 2] == 1
+
+
+def test_painted_slices_are_committed_wherever_they_lie(session):
+    """A z-range left over from a run must not limit what is committed."""
+    session.add_point((10, 30, 30))
+    session.segment_volume()
+    session.paint("current", (slice(0, 1), slice(0, 5), slice(0, 5)), np.ones((1, 5, 5), int))
+    session.commit()
+    assert (session.committed[0] == 1).sum() == 25
+
+
+def test_the_weakest_slice_is_one_nobody_decided(session):
+    session.add_point((10, 30, 30))
+    session.segment_volume()
+    assert session.weakest_slice() not in (None, 10)
+    assert session.confidence[10].source == "prompt" and session.confidence[12].source == "propagated"
+    assert VolumeSession(SHAPE).weakest_slice() is None
+
+
+def test_runs_that_cannot_be_are_refused_before_anything_is_computed(session):
+    with pytest.raises(InputError, match="There is no object to extend"):
+        session.plan_volume()
+    session.add_point((10, 30, 30))
+    with pytest.raises(InputError, match="between 0 and 1"):
+        session.plan_volume(iou_threshold=80)
+    with pytest.raises(InputError, match="3D tool needs a stack"):
+        VolumeSession((30, 40))
+
+
+def test_one_slice_is_a_volume_too(runs):
+    session = attach_fake(VolumeSession((1, 40, 40)))
+    session.add_point((0, 20, 20))
+    session.segment_volume()
+    assert session.commit().ids == (1,)
