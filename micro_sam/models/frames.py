@@ -84,7 +84,7 @@ class _Taps:
 
 
 def _upsample_window(logits: Tensor, image_size: int, rows: _Taps, columns: _Taps) -> Tensor:
-    """Rows and columns ``start`` to ``stop`` of the logits upsampled to ``image_size``; the factor is a whole number."""
+    """Rows and columns ``start`` to ``stop`` of the logits upsampled to ``image_size`` (a whole multiple)."""
     factor = image_size // logits.shape[-1]
     cuts, offsets = [], []
     for taps, low in ((rows, logits.shape[-2]), (columns, logits.shape[-1])):

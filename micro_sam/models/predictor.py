@@ -17,6 +17,8 @@ from torch import Tensor
 from micro_sam.errors import InputError
 from micro_sam.models import frames
 from micro_sam.models.frames import Box, Size
+from micro_sam.models.image_sides import ImageSideCache
+from micro_sam.models.modules import decoding
 from micro_sam.models.sam import Sam
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -92,6 +94,7 @@ class Predictor:
         self.model_name = model_name or model.architecture
         self.model_hash = model_hash
         self.precision = precision
+        self._sides = ImageSideCache(self.model, PRECISIONS[precision])
         self._current: ImageFeatures | None = None
 
     @property
@@ -137,6 +140,7 @@ class Predictor:
         boxes: np.ndarray | Tensor | None = None,
         mask_input: np.ndarray | Tensor | None = None,
         multimask_output: bool = False,
+        score_threshold: float | None = None,
     ) -> Decoded:
         """Masks of B prompts on one image. Prompts are in pixels of the original image.
 
@@ -153,23 +157,29 @@ class Predictor:
             Low-resolution logits, of an earlier call for example.
         multimask_output : bool
             Three masks per prompt, for ambiguous prompts, instead of one.
+        score_threshold : float | None
+            Masks with a lower score are not computed, which saves half of their cost; they come back empty, with the
+            logit -100 everywhere.
 
         Raises
         ------
         InputError
             When there is no prompt, or shapes do not fit together.
         """
-        prompts = self._prepare_prompts(image, points, labels, boxes, mask_input)
-        sparse, dense = self.model.prompt_encoder(*prompts)
-        with self._autocast():
-            logits, scores = self.model.mask_decoder(
-                image_embeddings=image.features.to(self.device),
-                image_pe=self.model.prompt_encoder.get_dense_pe(),
-                sparse_prompt_embeddings=sparse,
-                dense_prompt_embeddings=dense,
-                multimask_output=multimask_output,
-            )
-        return Decoded(logits.float(), scores.float())
+        points, boxes, masks = self._prepare_prompts(image, points, labels, boxes, mask_input)
+        encoder, decoder = self.model.prompt_encoder, self.model.mask_decoder
+        sparse = encoder.embed_sparse(points, boxes)
+        if masks is None:
+            side = self._sides.get(image.features, prompts=len(sparse))
+            return Decoded(*decoding.decode(decoder, side, sparse, multimask_output, score_threshold))
+        if sparse is None:
+            sparse = masks.new_empty((len(masks), 0, encoder.embed_dim))
+        parts = []  # a mask changes the image side of its prompt, which is large: only few at a time
+        step = decoding.MICRO_BATCH.get(self.device.type, 16)
+        for own, mask in zip(sparse.split(step), masks.split(step), strict=True):
+            side = self._sides.with_mask(image.features, encoder.mask_downscaling(mask))
+            parts.append(decoding.decode(decoder, side, own, multimask_output, score_threshold))
+        return Decoded(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
 
     @torch.no_grad()
     def upscale(self, logits: Tensor, image: ImageFeatures, box: Sequence[int] | None = None) -> Tensor:

@@ -100,7 +100,7 @@ class Sam(nn.Module):
         return self.pixel_mean.device
 
     def preprocess(self, x: Tensor) -> Tensor:
-        """Normalises the colours of (..., 3, h, w) in 0..255 and pads with zeros, bottom and right, to the input size."""
+        """Normalises the colours of (..., 3, h, w) in 0..255; pads to the input size, bottom and right, with zeros."""
         x = (x - self.pixel_mean) / self.pixel_std
         h, w = x.shape[-2:]
         return F.pad(x, (0, self.image_size - w, 0, self.image_size - h))

@@ -94,7 +94,7 @@ class RelPosAttention(nn.Module):
 
 
 def relative_positions(table: Tensor, size: int) -> Tensor:
-    """Embeddings (size, size, d) of query position minus key position, from a table (2 n - 1, d); resized if need be."""
+    """Embeddings (size, size, d) of query position minus key position, from a table (2 n - 1, d)."""
     if table.shape[0] != 2 * size - 1:
         table = F.interpolate(table.T[None], size=2 * size - 1, mode="linear")[0].T
     steps = torch.arange(size, device=table.device)

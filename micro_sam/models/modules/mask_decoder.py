@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from micro_sam.models.modules.common import LayerNorm2d
+from micro_sam.models.modules.derived import DerivedModule
 from micro_sam.models.modules.transformer import TwoWayTransformer
 
 
@@ -24,7 +25,7 @@ class MLP(nn.Module):
         return self.layers[-1](x)
 
 
-class MaskDecoder(nn.Module):
+class MaskDecoder(DerivedModule):
     """SAM's mask decoder: one mask for unambiguous prompts and ``num_multimask_outputs`` for ambiguous ones.
 
     Parameters
