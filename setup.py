@@ -37,7 +37,7 @@ setup(
         "scikit-image",
         "segment-anything>=1.0",
         "tifffile",
-        "torch>=2.3",
+        "torch>=2.6",  # older ones can be made to run code by a file of weights (CVE-2025-32434)
         "torchvision",
         "tqdm",
         "xxhash",  # hashes a stack at memory speed

@@ -195,6 +195,12 @@ def get_spec(name: str) -> ModelSpec:
         ) from None
 
 
+def get_architecture_name(model_type: str) -> str:
+    """The architecture of a model type, which is the name of a model or of an architecture ("vit_b", "nano")."""
+    known = {spec.architecture for spec in MODELS.values()}
+    return model_type if model_type in known else get_spec(model_type).architecture
+
+
 def get_model_names() -> list[str]:
     """Names of all models, the originals first."""
     return list(MODELS)

@@ -1,0 +1,282 @@
+"""From the name of a model, or a checkpoint, to a predictor."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
+
+from micro_sam.errors import ModelError
+from micro_sam.models.checkpoints import Checkpoint, load_checkpoint, load_decoder_state
+from micro_sam.models.device import get_device, resolve_precision
+from micro_sam.models.download import Progress, fetch
+from micro_sam.models.modules.unetr_decoder import UNETRDecoder
+from micro_sam.models.predictor import Predictor
+from micro_sam.models.registry import DEFAULT_MODEL, get_architecture_name, get_spec
+from micro_sam.models.sam import Sam
+from micro_sam.models.spec import ModelSpec, WeightFile
+
+logger = logging.getLogger(__name__)
+
+# Multiply-accumulates of the image encoder (10^9) and its weights and working memory at float32 (GB), per image.
+# SAM: counted for 1024 x 1024 pixels; nano: for its input of 512 x 512.
+COST = {
+    "vit_h": (2736, 2.6 + 1.5),
+    "vit_l": (1315, 1.3 + 1.2),
+    "vit_b": (370, 0.4 + 0.9),
+    "vit_t": (39, 0.1 + 0.7),
+    "nano": (8, 0.1 + 0.3),
+}
+EFFICIENCY = 0.5  # share of the speed of one large matrix product that an encoder reaches
+
+
+def build_model(architecture: str, dense_head: nn.Module | None = None) -> Sam:
+    """A model with random weights, in evaluation mode.
+
+    Parameters
+    ----------
+    architecture : str
+        "vit_h", "vit_l", "vit_b", "vit_t" or "nano".
+    dense_head : nn.Module | None
+        A head for automatic segmentation; None is the architecture's own (nano has one).
+
+    Raises
+    ------
+    InputError
+        For an unknown architecture.
+    """
+    return Sam.from_architecture(architecture, dense_head)
+
+
+def get_sam_model(
+    model_type: str | None = DEFAULT_MODEL,
+    device: str | torch.device | None = None,
+    checkpoint_path: str | os.PathLike | None = None,
+    return_sam: bool = False,
+    return_state: bool = False,
+    decoder_path: str | os.PathLike | None = None,
+    precision: str = "auto",
+    progress_bar_factory: Callable[[str], Any] | None = None,
+) -> Any:
+    """A predictor for a model of the registry, or for weights of one's own.
+
+    Parameters
+    ----------
+    model_type : str | None
+        Name of a model (`get_model_names`). With a checkpoint: its type, or None to find it in the file. Without one,
+        None is the default, vit_h.
+    device : str | torch.device | None
+        See `get_device`.
+    checkpoint_path : str | os.PathLike | None
+        Weights of one's own: a state dict of Segment Anything, a fine-tuned checkpoint, or safetensors.
+    return_sam, return_state : bool
+        Also return the model; the content of the weight file (a dict with ``model_state`` and, where the model has
+        one, ``decoder_state``).
+    decoder_path : str | os.PathLike | None
+        A decoder for automatic segmentation in a file of its own. Models of the registry bring theirs.
+    precision : str
+        "auto", "fp32", "bf16" or "fp16", see `resolve_precision`.
+    progress_bar_factory : Callable[[str], Any] | None
+        Makes the progress bar of a download from the model's name: an object with ``total`` and ``update(bytes)``, as
+        tqdm's, which is the default.
+
+    Returns
+    -------
+    Predictor | tuple
+        ``predictor``, followed by the model and the state where asked for.
+
+    Raises
+    ------
+    InputError
+        For an unknown model, device or precision.
+    ModelError
+        When weights cannot be had, or a file is not what it should be.
+    """
+    # all that can be wrong in the arguments is said before gigabytes are fetched
+    device = get_device(device)
+    precision = resolve_precision(precision, device)
+    for path in (checkpoint_path, decoder_path):
+        if path is not None and not Path(path).exists():
+            raise ModelError(f"There is no file {path}.")
+
+    if checkpoint_path is None:
+        spec = get_spec(model_type or DEFAULT_MODEL)
+        checkpoint, name = _load_published(spec, decoder_path is None, progress_bar_factory), spec.name
+    else:
+        expected = None if model_type is None else get_architecture_name(model_type)
+        checkpoint, name = load_checkpoint(checkpoint_path, expected), Path(checkpoint_path).stem
+    decoder_state = checkpoint.decoder_state if decoder_path is None else load_decoder_state(decoder_path)
+
+    try:
+        sam = build_with_weights(checkpoint.architecture, checkpoint.state_dict, decoder_state, device)
+    except torch.OutOfMemoryError as error:
+        raise ModelError(
+            f"The model {name} does not fit into the memory of {device}. Choose a smaller model (vit_b, vit_t, "
+            "nano_lm), half precision, or the CPU."
+        ) from error
+    predictor = Predictor(sam, model_name=name, model_hash=checkpoint.hash, precision=precision)
+    logger.info("Model %s (%s) on %s, %s", name, checkpoint.architecture, device, precision)
+    result = [predictor]
+    if return_sam:
+        result.append(sam)
+    if return_state:
+        result.append(_state(checkpoint, decoder_state))
+    return result[0] if len(result) == 1 else tuple(result)
+
+
+def build_with_weights(
+    architecture: str,
+    state_dict: Mapping[str, Tensor],
+    decoder_state: Mapping[str, Tensor] | None = None,
+    device: str | torch.device = "cpu",
+) -> Sam:
+    """A model with these weights as float32; nothing is initialised at random first, and each weight copied once.
+
+    Parameters
+    ----------
+    architecture : str
+        See `build_model`.
+    state_dict : Mapping[str, Tensor]
+        Weights of encoder, prompt encoder and mask decoder.
+    decoder_state : Mapping[str, Tensor] | None
+        Weights of the dense head; None builds a model without one.
+    device : str | torch.device
+        Where the weights go.
+
+    Raises
+    ------
+    ModelError
+        When weights are missing, of another shape, or unknown to the architecture.
+    """
+    with _parameters_without_memory():
+        head = UNETRDecoder.for_state(decoder_state) if decoder_state and architecture != "nano" else None
+        sam = build_model(architecture, head)
+    if decoder_state is None:
+        sam.dense_head = None
+    state = {**state_dict, **{f"dense_head.{name}": value for name, value in (decoder_state or {}).items()}}
+    own = sam.state_dict()
+    _check_weights(architecture, state, own)
+    copies = {
+        name: value.to(device, own[name].dtype, copy=True).contiguous() for name, value in state.items() if name in own
+    }
+    sam.load_state_dict(copies, assign=True)
+    return sam.to(device).eval()
+
+
+def estimate_cost(spec: ModelSpec, device: str | torch.device | None = None) -> tuple[float, float]:
+    """What one image will cost, for the honest word before a long wait.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        The model.
+    device : str | torch.device | None
+        Where it will run, see `get_device`.
+
+    Returns
+    -------
+    tuple[float, float]
+        Seconds for the embedding of one image of 1024 x 1024 pixels at float32, estimated from the speed of a matrix
+        product on the device; gigabytes of memory for the model and its work.
+    """
+    multiply_adds, gigabytes = COST[spec.architecture]
+    return multiply_adds / (EFFICIENCY * _speed(str(get_device(device)))), gigabytes
+
+
+@lru_cache(maxsize=8)
+def _speed(device: str) -> float:
+    """Multiply-accumulates (10^9 per second) of a large float32 matrix product; takes some hundredths of a second."""
+    n = 1024 if device == "cpu" else 4096
+    a = torch.rand(n, n, device=device)
+    best = float("inf")
+    for _ in range(4):
+        start = time.perf_counter()
+        (a @ a)[0, 0].item()  # item() waits for the GPU
+        best = min(best, time.perf_counter() - start)
+    return n**3 / 1e9 / best
+
+
+def _load_published(spec: ModelSpec, with_decoder: bool, progress_bar_factory: Callable[[str], Any] | None):
+    """The checkpoint of a model of the registry, downloaded if need be."""
+    checkpoint = load_checkpoint(_fetch(spec.weights, spec.name, progress_bar_factory), spec.architecture)
+    if spec.decoder is None or not with_decoder:
+        return checkpoint
+    decoder_state = load_decoder_state(_fetch(spec.decoder, f"{spec.name} (decoder)", progress_bar_factory))
+    return Checkpoint(checkpoint.architecture, checkpoint.state_dict, decoder_state, {}, checkpoint.hash)
+
+
+def _fetch(weights: WeightFile, label: str, progress_bar_factory: Callable[[str], Any] | None) -> Path:
+    with _progress_bar(label, progress_bar_factory) as progress:
+        return fetch(weights, progress)
+
+
+@contextmanager
+def _progress_bar(label: str, factory: Callable[[str], Any] | None) -> Iterator[Progress]:
+    """A progress callback around a bar that is made with the first byte: a file that is here needs no bar."""
+    bar, shown = None, 0
+
+    def progress(done: int, total: int | None) -> None:
+        nonlocal bar, shown
+        if bar is None:
+            bar = factory(label) if factory is not None else _tqdm(label)
+            bar.total = total
+        bar.update(done - shown)
+        shown = done
+
+    try:
+        yield progress
+    finally:
+        if hasattr(bar, "close"):
+            bar.close()
+
+
+def _tqdm(label: str) -> Any:
+    from tqdm import tqdm
+
+    return tqdm(desc=f"Downloading {label}", unit="B", unit_scale=True, unit_divisor=1000)
+
+
+@contextmanager
+def _parameters_without_memory() -> Iterator[None]:
+    """Modules that this thread makes meanwhile have parameters without memory; their buffers are computed as usual."""
+    thread = threading.get_ident()
+
+    def to_meta(module: nn.Module, name: str, parameter: nn.Parameter | None) -> nn.Parameter | None:
+        if parameter is None or threading.get_ident() != thread:
+            return parameter
+        return nn.Parameter(parameter.to("meta"), requires_grad=parameter.requires_grad)
+
+    handle = register_module_parameter_registration_hook(to_meta)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _check_weights(architecture: str, given: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
+    """Refuse weights that do not fit; says which."""
+    missing = [name for name in own if name not in given]
+    foreign = [name for name in given if name not in own]
+    misfits = [name for name in own if name in given and own[name].shape != given[name].shape]
+    for names, what in ((missing, "are missing"), (misfits, "have another shape"), (foreign, "are unknown")):
+        if names:
+            raise ModelError(
+                f"The weights do not fit the model {architecture}: {len(names)} {what} "
+                f"({', '.join(names[:3])}{', ...' if len(names) > 3 else ''}). "
+                "The file is incomplete or was made for a changed architecture."
+            )
+
+
+def _state(checkpoint: Checkpoint, decoder_state: dict[str, Tensor] | None) -> dict[str, Any]:
+    state = {**checkpoint.metadata, "architecture": checkpoint.architecture, "model_state": checkpoint.state_dict}
+    return state if decoder_state is None else {**state, "decoder_state": decoder_state}
