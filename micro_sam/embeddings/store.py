@@ -16,6 +16,7 @@ from .tiles import TileGrid
 
 if TYPE_CHECKING:
     from ..models.predictor import ImageFeatures
+    from .normalization import Normalization
 
 Item = tuple[int | None, int]
 
@@ -31,6 +32,11 @@ class EmbeddingStore(ABC):
         Number of slices or frames; None for a 2D image.
     model_name, model_hash
         The model that the features come from; None when a cache does not say.
+
+    Attributes
+    ----------
+    normalization
+        Grey values that become 0 and 255 for the network; None until they are known.
     """
 
     def __init__(
@@ -40,6 +46,7 @@ class EmbeddingStore(ABC):
         self.n_slices = n_slices
         self.model_name = model_name
         self.model_hash = model_hash
+        self.normalization: Normalization | None = None
 
     @abstractmethod
     def is_complete(self, i: int | None, tile: int) -> bool:
@@ -66,6 +73,15 @@ class EmbeddingStore(ABC):
     @abstractmethod
     def is_skipped(self, i: int | None, tile: int) -> bool:
         """Whether the item was left out because it lies outside the mask."""
+
+    @property
+    def writable(self) -> bool:
+        """Whether items can be added."""
+        return True
+
+    def finish(self) -> bool:
+        """Called at the end of a run; returns whether nothing is missing."""
+        return not self.missing()
 
     def features(self) -> Any:
         """All features in the layout of the cache on disc (see `Embeddings`).

@@ -1,0 +1,388 @@
+"""Images to features: what is missing in a store is computed, the item in view first."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from ..errors import InputError, ModelError, OutputError
+from .cache_key import CacheKey, refuse
+from .embeddings import Embeddings, as_embeddings
+from .normalization import Normalization, estimate_normalization, to_rgb_uint8
+from .signature import compute_signature, file_state, hash_content, is_same_image
+from .store import EmbeddingStore, Item, MemoryStore
+from .tiles import TileGrid, suggest_tiling
+from .zarr_store import ZarrStore
+
+if TYPE_CHECKING:
+    from ..models.predictor import ImageFeatures, Predictor
+
+logger = logging.getLogger(__name__)
+
+TileShape = tuple[int, int] | Literal["auto"] | None
+MAX_BATCH = 8  # more does not make a GPU faster at 4096 tokens per image, and delays the slice in view
+GIGABYTES_PER_IMAGE = {"vit_h": 2.0, "vit_l": 1.5, "vit_b": 1.0, "vit_t": 0.5, "nano": 0.25}
+
+
+def iter_embeddings(
+    predictor: Predictor,
+    image: Any,
+    store: EmbeddingStore,
+    *,
+    focus: Callable[[], int | None] | None = None,
+    batch_size: int | None = None,
+    mask: np.ndarray | None = None,
+) -> Iterator[Item]:
+    """Compute what a store misses; every item is yielded when it is stored.
+
+    Closing the generator ends the run; what was yielded stays.
+
+    Parameters
+    ----------
+    predictor
+        Encodes images.
+    image
+        (H, W[, C]) or (Z, H, W[, C]) array; lazy arrays (zarr, dask, memory-mapped) are read tile by tile.
+    store
+        Where the features go.
+    focus
+        Tells the slice in view; the missing slice nearest to it comes next. It is asked before every batch.
+    batch_size
+        Images per network pass; None: 1 on a CPU, on a GPU as many as its free memory holds.
+    mask
+        Array of the image's spatial shape (or of one slice); items without any non-zero pixel are left out.
+
+    Yields
+    ------
+    (i, tile)
+        The slice (None for 2D) and tile number, in the order in which they were computed.
+
+    Raises
+    ------
+    InputError
+        When the image or the mask does not have the shape of the store.
+    OutputError
+        When the store cannot be written.
+    ModelError
+        When not even one image fits into the memory of the GPU.
+    """
+    _check_shape("image", image, store)
+    waiting = set(_wanted(store, mask))
+    if not waiting:
+        store.finish()
+        return
+    if not store.writable:
+        raise OutputError(
+            f"{len(waiting)} of the embeddings are missing and their folder cannot be written. Choose another "
+            "embedding path, or copy the folder to where you may write."
+        )
+    if store.normalization is None:
+        store.normalization = estimate_normalization(image, 2 if store.n_slices is None else 3)
+    size = batch_size or suggest_batch_size(predictor)
+    while waiting:
+        batch = _next_items(waiting, focus, size)
+        waiting.difference_update(batch)
+        batch = [item for item in batch if not store.is_complete(*item)]  # another process may have been quicker
+        if not batch:
+            continue
+        tiles = [to_rgb_uint8(read_tile(image, i, tile, store.grid), store.normalization) for i, tile in batch]
+        encoded, size = _encode(predictor, tiles, size)
+        for item, features in zip(batch, encoded, strict=True):
+            store.write(*item, features)
+            yield item
+    store.finish()
+
+
+def open_embeddings(
+    predictor: Predictor,
+    image: Any,
+    save_path: str | Path | None = None,
+    ndim: int | None = None,
+    tile_shape: TileShape = "auto",
+    halo: tuple[int, int] | None = None,
+    *,
+    image_path: str | Path | None = None,
+    normalization: Normalization | None = None,
+) -> tuple[Embeddings, EmbeddingStore]:
+    """The embeddings of an image as far as they exist; everything is checked and nothing is computed.
+
+    Parameters
+    ----------
+    predictor
+        The model that the features must come from.
+    image
+        (H, W[, C]) or (Z, H, W[, C]) array.
+    save_path
+        Folder of the cache; it is made if it does not exist. None: the features are kept in memory.
+    ndim
+        2 or 3 (stack or time series); None: from the shape, where a last axis of 3 or 4 holds the colours.
+    tile_shape
+        Inner tiles in pixels; None: no tiles; "auto": as an existing cache has it, otherwise tiles for large images.
+    halo
+        Overlap of the tiles in pixels; None: a sensible one.
+    image_path
+        The file the image comes from, if it does; makes opening the cache of a large file quick.
+    normalization
+        Grey values that become 0 and 255, for instance a person's contrast limits; None: robust percentiles.
+
+    Returns
+    -------
+    (Embeddings, EmbeddingStore)
+        The view of the features, and the store for `iter_embeddings`.
+
+    Raises
+    ------
+    CacheError
+        When the cache belongs to another image, model or setting; it says which, and what to do.
+    InputError, OutputError
+        When the arguments do not fit the image, or the cache cannot be made.
+    """
+    ndim = infer_ndim(image, ndim)
+    shape = tuple(int(s) for s in image.shape)
+    plane = shape[ndim - 2 : ndim]
+    existing = None
+    if save_path is not None and _holds_something(Path(save_path)):
+        existing = ZarrStore.open(save_path)
+    if tile_shape == "auto":
+        if existing is not None:
+            tile_shape, halo = existing.key.tile_shape, existing.key.halo if halo is None else halo
+        else:
+            suggested, suggested_halo = suggest_tiling(plane, predictor.model.image_size)
+            tile_shape, halo = suggested, (halo or suggested_halo) if suggested else None
+    grid = TileGrid(plane, tile_shape, halo)
+    key = CacheKey(
+        None,
+        shape,
+        ndim,
+        predictor.model_type,
+        predictor.model_name,
+        predictor.model_hash or None,
+        str(predictor.precision),
+        normalization,
+        grid.tile_shape,
+        grid.halo,
+    )
+    if existing is not None:
+        _check_cache(existing, key, image, image_path)
+        return Embeddings(existing), existing
+    if save_path is None:
+        store: EmbeddingStore = MemoryStore(grid, key.n_slices, key.model_name, key.model_hash)
+        store.normalization = normalization
+        return Embeddings(store), store
+    model = predictor.model
+    signed = dataclasses.replace(key, signature=compute_signature(image, image_path))
+    stored_stretch = normalization or estimate_normalization(image, ndim)
+    feature_shape = (1, model.embed_dim, model.grid_size, model.grid_size)
+    store = ZarrStore.create(save_path, signed, feature_shape, stored_stretch, model.image_size)
+    return Embeddings(store), store
+
+
+def precompute_image_embeddings(
+    predictor: Predictor,
+    input_: np.ndarray,
+    save_path: str | Path | None = None,
+    lazy_loading: bool = False,
+    ndim: int | None = None,
+    tile_shape: tuple[int, int] | None = None,
+    halo: tuple[int, int] | None = None,
+    verbose: bool = True,
+    batch_size: int | None = None,
+    mask: np.ndarray | None = None,
+    pbar_init: Callable[[int, str], None] | None = None,
+    pbar_update: Callable[[int], None] | None = None,
+) -> Embeddings:
+    """Compute the embeddings of an image, or load them if they are stored already; an interrupted run goes on.
+
+    Parameters
+    ----------
+    predictor
+        From `get_sam_model`.
+    input_
+        (H, W[, C]) or (Z, H, W[, C]).
+    save_path
+        Folder of the cache; None: the features are kept in memory.
+    lazy_loading
+        Kept for scripts; features on disc are always read when they are used.
+    ndim
+        2 or 3; None: from the shape.
+    tile_shape, halo
+        Tiles in pixels (y, x); None: the image is embedded as a whole.
+    verbose
+        Show a progress bar with a time estimate.
+    batch_size, mask
+        See `iter_embeddings`.
+    pbar_init, pbar_update
+        Called with (number of steps, description), and with the steps done, instead of the progress bar.
+
+    Returns
+    -------
+    Embeddings
+        Mapping with the keys `features`, `input_size` and `original_size`.
+
+    Raises
+    ------
+    CacheError, InputError, OutputError, ModelError
+        See `open_embeddings` and `iter_embeddings`.
+    """
+    embeddings, store = open_embeddings(predictor, input_, save_path, ndim, tile_shape, halo)
+    total = len(_wanted(store, mask))
+    description = "Compute image embeddings"
+    if pbar_init is not None:
+        pbar_init(total, description)
+    quiet = not verbose or pbar_update is not None or total == 0
+    with tqdm(total=total, desc=description, unit="tile" if store.grid.is_tiled else "slice", disable=quiet) as bar:
+        for _ in iter_embeddings(predictor, input_, store, batch_size=batch_size, mask=mask):
+            bar.update(1)
+            if pbar_update is not None:
+                pbar_update(1)
+    return embeddings
+
+
+def set_precomputed(
+    predictor: Predictor, image_embeddings: Any, i: int | None = None, tile_id: int | None = None
+) -> Predictor:
+    """Give a predictor the features of one image, slice or tile.
+
+    Parameters
+    ----------
+    predictor
+        Gets the features; its `predict` then works on that slice or tile.
+    image_embeddings
+        From `precompute_image_embeddings`, or a dict or zarr group of the same layout.
+    i
+        Slice or frame; None for a 2D image.
+    tile_id
+        Tile number for tiled embeddings.
+
+    Raises
+    ------
+    InputError
+        For a stack without `i`, a 2D image with one, tiled embeddings without `tile_id`, or a number out of range.
+    """
+    embeddings = as_embeddings(image_embeddings)
+    if tile_id is None:
+        if embeddings.grid.is_tiled:
+            raise InputError(f"The embeddings have {len(embeddings.grid)} tiles: say which one with tile_id.")
+        tile_id = 0
+    predictor.set_features(embeddings.load(i, int(tile_id), device=predictor.device))
+    return predictor
+
+
+def read_tile(image: Any, i: int | None, tile: int, grid: TileGrid) -> np.ndarray:
+    """The pixels of a tile with its halo, (h, w) or (h, w, C); only these are read from a lazy array."""
+    outer = grid[tile].outer
+    return np.asarray(image[outer] if i is None else image[(i, *outer)])
+
+
+def infer_ndim(image: Any, ndim: int | None = None) -> int:
+    """2 for an image, 3 for a stack or time series; without `ndim` a last axis of 3 or 4 holds the colours.
+
+    Raises
+    ------
+    InputError
+        When the shape does not fit.
+    """
+    shape = tuple(image.shape)
+    if ndim is None:
+        ndim = len(shape) - 1 if len(shape) > 2 and shape[-1] in (3, 4) else len(shape)
+    has_colours = len(shape) == ndim + 1 and shape[-1] in (1, 3, 4)
+    if ndim not in (2, 3) or not (len(shape) == ndim or has_colours) or 0 in shape:
+        raise InputError(
+            f"An image of shape {shape} cannot be embedded in {ndim}D: it must be (H, W) or (Z, H, W), with a last "
+            "axis of 3 channels if it is in colour."
+        )
+    return ndim
+
+
+def suggest_batch_size(predictor: Predictor) -> int:
+    """Images per network pass: 1 on a CPU (larger is slower there), on a GPU what 60 % of its free memory holds."""
+    device = torch.device(predictor.device)
+    if device.type != "cuda":
+        return 1
+    free, _ = torch.cuda.mem_get_info(device)
+    per_image = GIGABYTES_PER_IMAGE.get(str(predictor.model_type), 2.0) * 2**30
+    return int(min(MAX_BATCH, max(1, 0.6 * free // per_image)))
+
+
+def _encode(predictor: Predictor, tiles: list[np.ndarray], size: int) -> tuple[list[ImageFeatures], int]:
+    """Encode images in batches of `size`, halved whenever the GPU's memory is full; returns the size that worked."""
+    done: list[ImageFeatures] = []
+    while len(done) < len(tiles):
+        try:
+            done.extend(predictor.encode_batch(tiles[len(done) : len(done) + size]))
+        except torch.cuda.OutOfMemoryError as error:
+            if size == 1:
+                raise ModelError(
+                    "The memory of the GPU does not hold the model and one image. Use a smaller model (vit_b, vit_t, "
+                    "nano_lm), precision bf16, or the CPU (--device cpu)."
+                ) from error
+            torch.cuda.empty_cache()
+            size = max(1, size // 2)
+            logger.info("The memory of the GPU is full; going on with batches of %i.", size)
+    return done, size
+
+
+def _wanted(store: EmbeddingStore, mask: np.ndarray | None) -> list[Item]:
+    """The items to compute. A mask decides anew; without one, what an earlier mask left out stays left out."""
+    if mask is None:
+        return store.missing()
+    _check_shape("mask", mask, store)
+    wanted = []
+    for i, tile in store.items():
+        if store.is_complete(i, tile):
+            continue
+        plane = mask if i is None or mask.ndim == 2 else mask[i]
+        if np.any(plane[store.grid[tile].inner]):
+            wanted.append((i, tile))
+        elif not store.is_skipped(i, tile) and store.writable:
+            store.skip(i, tile)
+    return wanted
+
+
+def _next_items(waiting: set[Item], focus: Callable[[], int | None] | None, count: int) -> list[Item]:
+    centre = (focus() if focus is not None else None) or 0
+
+    def distance(item: Item) -> tuple[int, int, int]:
+        i, tile = item
+        return abs((i or 0) - centre), i or 0, tile
+
+    return sorted(waiting, key=distance)[:count] if count > 1 else [min(waiting, key=distance)]
+
+
+def _check_shape(what: str, image: Any, store: EmbeddingStore) -> None:
+    plane, n_slices = store.grid.shape, store.n_slices
+    expected = plane if n_slices is None else (n_slices, *plane)
+    shape = tuple(image.shape)
+    fits = shape[: len(expected)] == expected or (what == "mask" and shape == plane)
+    if not fits:
+        raise InputError(f"The {what} has the shape {shape}, but the embeddings are of an image of shape {expected}.")
+
+
+def _check_cache(store: ZarrStore, wanted: CacheKey, image: Any, image_path: str | Path | None) -> None:
+    """Raise CacheError unless a cache belongs to this image, model and setting."""
+    differences = store.key.differences(wanted)
+    signature = store.key.signature
+    if not differences:
+        if signature is not None:
+            same = is_same_image(signature, image, image_path)
+        else:  # micro_sam 1.x knows its image by the sha1 of all bytes
+            stored = store.data_signature
+            same = stored is None or stored == hash_content(image)[1]
+        if not same:
+            differences.append("the image differs (same shape, other content)")
+    if differences:
+        raise refuse(store.path, differences)
+    state = file_state(image_path)
+    if signature is not None and state is not None and state != signature.file:
+        store.remember_file(state)
+
+
+def _holds_something(path: Path) -> bool:
+    return path.exists() and (not path.is_dir() or any(path.iterdir()))

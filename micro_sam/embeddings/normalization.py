@@ -1,0 +1,146 @@
+"""From any microscopy image to the 8-bit RGB that the networks were trained on.
+
+The grey values are stretched between robust percentiles of the finite pixels: one NaN must not turn the image black,
+one hot pixel must not destroy the contrast, and a 16-bit camera that uses 300 of its 65536 grey values must not look
+black. One stretch holds for all slices of a stack and all tiles, so that neighbours look alike; the channels of a
+colour image are stretched together, so that its colours stay.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+PERCENTILES = (1.0, 99.7)
+MAX_SAMPLED_PIXELS = 4_000_000  # enough for percentiles to 0.1 %, and read in a fraction of a second
+MAX_SAMPLED_SLICES = 16
+BLOCK = 256
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """Grey values that become 0 and 255.
+
+    `lower` and `upper` have one value for all channels, or one per channel.
+    """
+
+    lower: tuple[float, ...]
+    upper: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "lower", tuple(float(v) for v in self.lower))
+        object.__setattr__(self, "upper", tuple(float(v) for v in self.upper))
+        if len(self.lower) != len(self.upper):
+            raise ValueError("lower and upper must have the same length")
+
+    @classmethod
+    def identity(cls) -> Normalization:
+        """8-bit images are used as they are, as segment-anything does it."""
+        return cls((0.0,), (255.0,))
+
+
+def estimate_normalization(image: Any, ndim: int, percentiles: tuple[float, float] = PERCENTILES) -> Normalization:
+    """The stretch for an image.
+
+    Large images are sampled, always at the same places, so that the result is the same on every machine.
+
+    Parameters
+    ----------
+    image
+        Array (numpy, zarr, dask, ...): (H, W) or (Z, H, W), with a last axis of 3 or 4 channels if in colour.
+    ndim
+        2 for an image, 3 for a stack or time series.
+    percentiles
+        Lower and upper percentile of the finite pixels.
+
+    Returns
+    -------
+    Normalization
+        Always with upper > lower; a constant image becomes black.
+    """
+    sample = _sample(image, ndim)
+    sample = sample[np.isfinite(sample)] if sample.dtype.kind == "f" else sample.ravel()
+    if sample.size == 0:
+        return Normalization((0.0,), (1.0,))
+    if sample.dtype == bool:
+        sample = sample.astype("uint8")
+    lower, upper = (float(v) for v in np.percentile(sample, percentiles))
+    if upper <= lower:  # nearly all pixels are alike: a few dim objects, a label image
+        lower, upper = float(sample.min()), float(sample.max())
+    if upper <= lower:
+        upper = lower + 1.0
+    return Normalization((lower,), (upper,))
+
+
+def to_rgb_uint8(image: np.ndarray, normalization: Normalization) -> np.ndarray:
+    """What the network sees of a slice or tile.
+
+    Parameters
+    ----------
+    image
+        (H, W) or (H, W, C) with 1, 3 or 4 channels, any real dtype; a fourth channel (alpha) is dropped.
+    normalization
+        From `estimate_normalization` for the whole image.
+
+    Returns
+    -------
+    np.ndarray
+        (H, W, 3) uint8. NaN becomes 0, +inf 255, -inf 0.
+    """
+    image = np.asarray(image)
+    if image.ndim == 3 and image.shape[-1] == 4:
+        image = image[..., :3]
+    if image.dtype != np.uint8 or normalization != Normalization.identity():
+        # float32 holds 16-bit grey values exactly; wider ones need double precision before the subtraction
+        dtype = "float32" if image.dtype.itemsize <= 2 or image.dtype == np.float32 else "float64"
+        lower = np.asarray(normalization.lower, dtype=dtype)
+        scale = np.asarray(255.0 / (np.asarray(normalization.upper) - np.asarray(normalization.lower)), dtype=dtype)
+        stretched = image.astype(dtype)
+        if image.ndim == 2:
+            lower, scale = lower[0], scale[0]
+        stretched -= lower
+        stretched *= scale
+        np.clip(stretched, 0, 255, out=stretched)
+        np.nan_to_num(stretched, copy=False, nan=0.0)
+        image = np.rint(stretched, out=stretched).astype("uint8")
+    if image.ndim == 2:
+        image = image[..., None]
+    if image.shape[-1] == 1:
+        image = np.repeat(image, 3, axis=-1)
+    return np.ascontiguousarray(image)
+
+
+def _sample(image: Any, ndim: int) -> np.ndarray:
+    if ndim == 2:
+        return _sample_slice(image, (), MAX_SAMPLED_PIXELS)
+    numbers = np.unique(np.linspace(0, image.shape[0] - 1, min(MAX_SAMPLED_SLICES, image.shape[0])).astype(int))
+    budget = MAX_SAMPLED_PIXELS // len(numbers)
+    return np.concatenate([_sample_slice(image, (int(z),), budget) for z in numbers])
+
+
+def _sample_slice(image: Any, where: tuple[int, ...], budget: int) -> np.ndarray:
+    """Pixels of one slice: all, or evenly spaced blocks (a block is one or few chunks of a zarr or dask array)."""
+    height, width = image.shape[len(where) : len(where) + 2]
+    if height * width <= budget:
+        return _pixels(image[(*where, slice(None), slice(None))])
+    n_blocks = max(1, budget // BLOCK**2)
+    per_side = max(2, round(n_blocks**0.5))
+    rows = _starts(height, min(BLOCK, height), per_side)
+    columns = _starts(width, min(BLOCK, width), max(2, n_blocks // len(rows)))
+    return np.concatenate(
+        [_pixels(image[(*where, slice(y, y + BLOCK), slice(x, x + BLOCK))]) for y in rows for x in columns]
+    )
+
+
+def _starts(size: int, block: int, count: int) -> list[int]:
+    count = max(1, min(count, size // block))
+    return sorted({int(v) for v in np.linspace(0, size - block, count)})
+
+
+def _pixels(block: Any) -> np.ndarray:
+    block = np.asarray(block)
+    if block.ndim == 3 and block.shape[-1] == 4:
+        block = block[..., :3]
+    return block.ravel()

@@ -1,0 +1,465 @@
+"""The embedding cache on disc.
+
+Layout (zarr, format 2 so that micro_sam 1.x opens it too)::
+
+    attributes   input_size, original_size, data_signature, tile_shape, halo, model_type, model_name, model_hash,
+                 micro_sam_version, and `cache`: what is needed to be safe (image, precision, normalisation)
+    features     untiled: array float32 (1, C, g, g) or (Z, 1, C, g, g), one chunk per slice
+                 tiled: group of such arrays "0", "1", ..., with attributes input_size, original_size
+    state/checksum       uint64 (slices, tiles), one chunk per item: 0 missing, 1 outside the mask, otherwise the
+                         hash of the item's bytes, written after them
+    state/dense/<tile>   float16 dense maps of models that have them, one chunk per slice
+
+An item counts when its checksum is there and its chunk has its full size; its bytes are compared with the checksum
+when they are read. So a killed process, a full disc or a copy in progress leaves items that are missing, never items
+that are wrong. Every file is written beside its place and then renamed, by zarr.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xxhash
+import zarr
+
+from .. import __version__
+from ..errors import CacheError, NotComputedYet, OutputError
+from .cache_key import CacheKey
+from .normalization import Normalization
+from .signature import ImageSignature
+from .store import EmbeddingStore, Item, describe
+
+if TYPE_CHECKING:
+    from ..models.predictor import ImageFeatures
+
+logger = logging.getLogger(__name__)
+
+SKIPPED = 1
+ZARR_FORMAT = 2
+
+
+class ZarrStore(EmbeddingStore):
+    """A cache folder. Use `ZarrStore.open` or `ZarrStore.create`.
+
+    Several processes may write into one cache: an item is written whole, and who comes second writes the same again.
+    """
+
+    def __init__(self, path: Path, group: zarr.Group, key: CacheKey, writable: bool) -> None:
+        super().__init__(key.grid, key.n_slices, key.model_name, key.model_hash)
+        self.path = path
+        self.key = key
+        self._group = group
+        self._writable = writable
+        self._marks: dict[Item, int] = {}  # checksums read so far; only those that are set
+        self._arrays: dict[str, zarr.Array] = {}
+        attrs = dict(group.attrs)
+        self._is_ours = "cache" in attrs
+        # a cache of micro_sam 1.x says with these attributes that its run came to the end
+        self._foreign_complete = "state" not in group and (key.tile_shape is not None or bool(attrs.get("input_size")))
+        stored = attrs.get("cache", {}).get("normalization_values")
+        self.normalization = None if stored is None else Normalization(*stored)
+        self._refresh()
+
+    # opening and making
+
+    @classmethod
+    def open(cls, path: str | Path) -> ZarrStore:
+        """Open a cache, also one of micro_sam 1.x; a folder that cannot be written is opened for reading.
+
+        Raises
+        ------
+        CacheError
+            When there is no cache at the path, or it cannot be read.
+        """
+        path = Path(path)
+        if not path.exists():
+            raise CacheError(
+                f"There are no embeddings at {path}. Compute them first (micro_sam.precompute_embeddings)."
+            )
+        writable = _is_writable(path)
+        try:
+            group = zarr.open_group(str(path), mode="r+" if writable else "r")
+            attrs = dict(group.attrs)
+            key = _key_of(group, attrs)
+        except CacheError:
+            raise
+        except Exception as error:  # zarr raises many kinds for a folder that is no zarr group, or a damaged one
+            raise CacheError(
+                f"{path} is not a folder with embeddings, or it is damaged ({type(error).__name__}). Choose another "
+                "embedding path, or delete it if it is no longer needed."
+            ) from error
+        store = cls(path, group, key, writable)
+        if writable:
+            _remove_partial_files(path)
+        return store
+
+    @classmethod
+    def create(
+        cls,
+        path: str | Path,
+        key: CacheKey,
+        feature_shape: tuple[int, int, int, int],
+        normalization: Normalization,
+        image_size: int = 1024,
+    ) -> ZarrStore:
+        """Make an empty cache; if another process is quicker, open the one that it made.
+
+        Parameters
+        ----------
+        path
+            A folder that does not exist yet, or is empty.
+        key
+            What the features belong to; its signature must be set.
+        feature_shape
+            (1, C, g, g).
+        normalization
+            The grey values that become 0 and 255.
+        image_size
+            Longest side of the network's input in pixels.
+
+        Raises
+        ------
+        OutputError
+            When the folder cannot be made.
+        """
+        path = Path(path)
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise OutputError(f"{path} exists and does not hold embeddings. Choose another embedding path.")
+        temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _make_group(temporary, key, feature_shape, normalization, image_size)
+            with contextlib.suppress(OSError):
+                path.rmdir()  # an empty folder may be in the way (on Windows)
+            os.replace(temporary, path)
+        except OSError as error:
+            shutil.rmtree(temporary, ignore_errors=True)
+            if not path.exists():
+                raise _cannot_write(path, error) from error
+        return cls.open(path)
+
+    # the store's interface
+
+    @property
+    def writable(self) -> bool:
+        return self._writable
+
+    def is_complete(self, i: int | None, tile: int) -> bool:
+        return self._mark(i, tile) > SKIPPED and self._chunk_is_whole(i, tile)
+
+    def is_skipped(self, i: int | None, tile: int) -> bool:
+        return self._mark(i, tile) == SKIPPED
+
+    def skip(self, i: int | None, tile: int) -> None:
+        self.check_item(i, tile)
+        with self._writing():
+            self._set_mark(i, tile, SKIPPED)
+
+    def write(self, i: int | None, tile: int, features: ImageFeatures) -> None:
+        from .views import as_numpy
+
+        self.check_item(i, tile)
+        array = self._features(tile)
+        data = np.ascontiguousarray(as_numpy(features.features))
+        expected = tuple(array.shape[-4:])
+        if data.shape != expected:
+            raise CacheError(f"The model gives features {data.shape}, but the cache {self.path} holds {expected}.")
+        with self._writing():
+            dense = None if features.dense is None else features.dense.detach().to("cpu").numpy().astype("float16")
+            if dense is not None:
+                self._put(self._dense(tile, dense.shape), i, dense)
+            if self.grid.is_tiled and not array.attrs.get("input_size"):
+                sizes = {"original_size": list(features.original_size), "input_size": list(features.input_size)}
+                array.attrs.update(sizes)
+            self._put(array, i, data)
+            self._set_mark(i, tile, _checksum(data, dense))
+
+    def finish(self) -> bool:
+        """Note that the run came to the end if nothing is missing; returns whether that is so."""
+        self._refresh()
+        if self.missing():
+            return False
+        if self._writable and not self.grid.is_tiled and not self._group.attrs.get("input_size"):
+            loaded = next((self.load(i, t) for i, t in self.items() if self.is_complete(i, t)), None)
+            if loaded is not None:
+                with self._writing():
+                    sizes = {"input_size": list(loaded.input_size), "original_size": list(self.grid.shape)}
+                    self._group.attrs.update(sizes)
+        return True
+
+    @property
+    def data_signature(self) -> str | None:
+        """The image's hash as micro_sam 1.x stores it."""
+        return self._group.attrs.get("data_signature")
+
+    def remember_file(self, state: tuple[int, int]) -> None:
+        """Note size and time of change of the image's file after its content was compared: quick the next time."""
+        if self._writable and self._is_ours:
+            notes = dict(self._group.attrs["cache"])
+            notes["image"] = {**notes["image"], "file": list(state)}
+            with contextlib.suppress(OSError):
+                self._group.attrs["cache"] = notes
+
+    def features(self) -> Any:
+        return self._group["features"]
+
+    def _read(self, i: int | None, tile: int) -> ImageFeatures:
+        import torch
+
+        from ..models.predictor import ImageFeatures
+
+        array = self._features(tile)
+        try:
+            data = np.asarray(array[:] if i is None else array[i], dtype="float32")
+            dense = self._read_dense(i, tile)
+        except Exception as error:  # a damaged chunk: the codecs and file systems raise many kinds
+            raise self._damaged(i, tile) from error
+        if self._is_ours and self._mark(i, tile) != _checksum(data, dense):
+            raise self._damaged(i, tile)
+        original_size, input_size = self._sizes(array, tile)
+        dense_map = None if dense is None else torch.from_numpy(dense.astype("float32"))
+        return ImageFeatures(torch.from_numpy(data), input_size, original_size, dense_map)
+
+    # inside
+
+    def _refresh(self) -> None:
+        """Read all checksums at once (also those that other processes wrote)."""
+        if "state" in self._group:
+            values = np.asarray(self._group["state/checksum"][:])
+            self._marks = {(i, t): int(values[i or 0, t]) for i, t in self.items() if values[i or 0, t]}
+
+    def _features(self, tile: int) -> zarr.Array:
+        name = f"features/{tile}" if self.grid.is_tiled else "features"
+        if name not in self._arrays:
+            self._arrays[name] = self._group[name]
+        return self._arrays[name]
+
+    def _sizes(self, array: zarr.Array, tile: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        attrs = array.attrs if self.grid.is_tiled else self._group.attrs
+        original, size = self.grid[tile].shape, attrs.get("input_size")
+        if size is None:  # a run that is not finished: the model's longest side is in the cache's own notes
+            longest = self._group.attrs["cache"]["image_size"]
+            scale = longest / max(original)
+            size = (int(original[0] * scale + 0.5), int(original[1] * scale + 0.5))
+        return original, (int(size[0]), int(size[1]))
+
+    def _mark(self, i: int | None, tile: int) -> int:
+        """0 missing, 1 skipped, larger: complete as far as the writer knew."""
+        item = (i, tile)
+        if item in self._marks:
+            return self._marks[item]
+        if "checksum" not in self._arrays:
+            self._arrays["checksum"] = self._group["state/checksum"] if "state" in self._group else None
+        marks = self._arrays["checksum"]
+        if marks is not None:
+            value = int(marks[i or 0, tile])
+        elif self.grid.is_tiled and str(tile) not in self._group["features"]:
+            value = SKIPPED  # micro_sam 1.x leaves out the tiles outside the mask
+        else:
+            value = SKIPPED + 1 if self._foreign_complete else 0
+        if value:
+            self._marks[item] = value
+        return value
+
+    def _set_mark(self, i: int | None, tile: int, value: int) -> None:
+        if "state" not in self._group:  # a cache of 1.x goes on here: keep what it has
+            complete = [(k, t) for k, t in self.items() if self.is_complete(k, t)]
+            marks = _make_marks(self._group, self.n_slices or 1, len(self.grid))
+            self._arrays["checksum"] = marks
+            for k, t in complete:
+                marks[k or 0, t] = SKIPPED + 1
+        marks = self._arrays.get("checksum") or self._group["state/checksum"]
+        marks[i or 0, tile] = np.uint64(value)
+        self._marks[i, tile] = value
+
+    def _chunk_is_whole(self, i: int | None, tile: int) -> bool:
+        try:
+            array = self._features(tile)
+            chunk = array.metadata.encode_chunk_key((0,) * array.ndim if i is None else (i,) + (0,) * (array.ndim - 1))
+            size = (self.path / array.path / chunk).stat().st_size
+        except (OSError, KeyError):
+            return False
+        return size == np.prod(array.chunks) * array.dtype.itemsize if _is_raw(array) else size > 0
+
+    def _dense(self, tile: int, shape: tuple[int, ...]) -> zarr.Array:
+        name = f"state/dense/{tile}"
+        if name not in self._arrays:
+            stack = () if self.n_slices is None else (self.n_slices,)
+            if name not in self._group:
+                _array(self._group, name, (*stack, *shape), (*((1,) * len(stack)), *shape), "float16")
+            self._arrays[name] = self._group[name]
+        return self._arrays[name]
+
+    def _read_dense(self, i: int | None, tile: int) -> np.ndarray | None:
+        name = f"state/dense/{tile}"
+        if name not in self._arrays and name in self._group:
+            self._arrays[name] = self._group[name]
+        if name not in self._arrays:
+            return None
+        array = self._arrays[name]
+        return np.asarray(array[:] if i is None else array[i])
+
+    @staticmethod
+    def _put(array: zarr.Array, i: int | None, data: np.ndarray) -> None:
+        if i is None:
+            array[:] = data
+        else:
+            array[i] = data
+
+    def _damaged(self, i: int | None, tile: int) -> NotComputedYet:
+        self._marks[i, tile] = 0  # counts as missing from now on; the next run computes it again
+        return NotComputedYet(
+            f"The embedding of {describe(i, tile, self)} in {self.path} is damaged (an interrupted copy?) and must be "
+            "computed again."
+        )
+
+    @contextlib.contextmanager
+    def _writing(self):
+        if not self._writable:
+            raise OutputError(
+                f"The embeddings in {self.path} are incomplete and the folder cannot be written. Choose another "
+                "embedding path, or copy the folder to where you may write."
+            )
+        try:
+            yield
+        except OSError as error:
+            raise _cannot_write(self.path, error) from error
+
+
+def _key_of(group: zarr.Group, attrs: dict[str, Any]) -> CacheKey:
+    """What a cache on disc belongs to; also for a cache of micro_sam 1.x."""
+    features = group["features"] if "features" in group else None
+    notes = attrs.get("cache")
+    pair = {name: None if attrs.get(name) is None else tuple(attrs[name]) for name in ("tile_shape", "halo")}
+    names = {name: attrs.get(name) for name in ("model_type", "model_name", "model_hash")}
+    if notes is not None:
+        fixed = notes.get("normalization")
+        return CacheKey(
+            ImageSignature.from_json(notes["image"]),
+            tuple(notes["image"]["shape"]),
+            int(notes["ndim"]),
+            **names,
+            precision=notes.get("precision"),
+            normalization=None if fixed is None else Normalization(*fixed),
+            **pair,
+        )
+    if features is None:
+        raise CacheError("The folder holds a zarr group, but no embeddings.")
+    array = features
+    if isinstance(features, zarr.Group):
+        shape = tuple(features.attrs["shape"])
+        array = features[next(iter(sorted(features.array_keys())))]
+        pair = {name: tuple(features.attrs[name]) for name in ("tile_shape", "halo")}
+    else:
+        shape = tuple(attrs.get("original_size") or ())
+        if len(shape) != 2:
+            raise CacheError(
+                "The embeddings were left incomplete by another version of micro_sam and do not say of which image "
+                "they are. Delete the folder or choose another embedding path."
+            )
+    ndim = 2 if array.ndim == 4 else 3
+    return CacheKey(None, shape[-2:] if ndim == 2 else (array.shape[0], *shape[-2:]), ndim, **names, **pair)
+
+
+def _make_group(
+    path: Path, key: CacheKey, feature_shape: tuple[int, ...], normalization: Normalization, image_size: int
+) -> None:
+    group = zarr.open_group(str(path), mode="w", zarr_format=ZARR_FORMAT)
+    stack = () if key.n_slices is None else (key.n_slices,)
+    shape, chunks = (*stack, *feature_shape), (*((1,) * len(stack)), *feature_shape)
+    grid = key.grid
+    if grid.is_tiled:
+        features = group.create_group("features")
+        features.attrs.update({"shape": list(grid.shape), "tile_shape": list(grid.tile_shape), "halo": list(grid.halo)})
+        for tile in range(len(grid)):
+            _array(group, f"features/{tile}", shape, chunks, "float32")
+    else:
+        _array(group, "features", shape, chunks, "float32")
+    _make_marks(group, key.n_slices or 1, len(grid))
+    values = key.normalization
+    group.attrs.update(
+        {
+            "input_size": None,
+            "original_size": None,
+            "data_signature": key.signature.data_signature,
+            "tile_shape": None if grid.tile_shape is None else list(grid.tile_shape),
+            "halo": None if grid.halo is None else list(grid.halo),
+            "model_type": key.model_type,
+            "model_name": key.model_name,
+            "model_hash": key.model_hash,
+            "micro_sam_version": __version__,
+            "cache": {
+                "format": 1,
+                "image": key.signature.to_json(),
+                "ndim": key.ndim,
+                "precision": key.precision,
+                "normalization": None if values is None else [list(values.lower), list(values.upper)],
+                "normalization_values": [list(normalization.lower), list(normalization.upper)],
+                "image_size": image_size,
+            },
+        }
+    )
+
+
+def _make_marks(group: zarr.Group, n_slices: int, n_tiles: int) -> zarr.Array:
+    return _array(group, "state/checksum", (n_slices, n_tiles), (1, 1), "uint64")
+
+
+def _array(group: zarr.Group, name: str, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: str) -> zarr.Array:
+    # not compressed: features hardly shrink, and reading a slice stays at the speed of the disc
+    return group.create_array(
+        name,
+        shape=shape,
+        chunks=chunks,
+        dtype=dtype,
+        fill_value=0,
+        compressors=None,
+        config={"write_empty_chunks": True},
+    )
+
+
+def _is_raw(array: zarr.Array) -> bool:
+    return not getattr(array, "compressors", ()) and not getattr(array, "filters", ())
+
+
+def _checksum(data: np.ndarray, dense: np.ndarray | None) -> int:
+    hasher = xxhash.xxh3_64(np.ascontiguousarray(data).reshape(-1).view(np.uint8))
+    if dense is not None:
+        hasher.update(np.ascontiguousarray(dense).reshape(-1).view(np.uint8))
+    return max(hasher.intdigest(), SKIPPED + 1)
+
+
+def _is_writable(path: Path) -> bool:
+    """Whether a file can be made in the folder (its permission bits say little on network file systems)."""
+    probe = path / f".{uuid.uuid4().hex}.partial"
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError:
+        return False
+    return True
+
+
+def _remove_partial_files(path: Path) -> None:
+    """Take away what a killed process left half written, but not what a living one is writing now."""
+    import time
+
+    for file in path.rglob("*.partial"):
+        with contextlib.suppress(OSError):
+            if time.time() - file.stat().st_mtime > 3600:
+                file.unlink()
+
+
+def _cannot_write(path: Path, error: OSError) -> OutputError:
+    reason = error.strerror or str(error)
+    return OutputError(
+        f"The embeddings cannot be written to {path}: {reason}. What was stored before is intact; free some space or "
+        "choose another embedding path, and start again to go on from there."
+    )

@@ -1,0 +1,163 @@
+"""Computing embeddings: order, resuming, tiles, masks and the functions that scripts call."""
+
+import numpy as np
+import pytest
+import torch
+
+from micro_sam.embeddings.compute import (
+    iter_embeddings,
+    open_embeddings,
+    precompute_image_embeddings,
+    set_precomputed,
+)
+from micro_sam.embeddings.embeddings import as_embeddings
+from micro_sam.errors import InputError, ModelError, NotComputedYet
+
+
+@pytest.mark.parametrize("on_disc", [False, True])
+@pytest.mark.parametrize("tile_shape", [None, (32, 32)])
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_features_are_the_same_in_memory_and_on_disc(predictor, stack, tmp_path, on_disc, tile_shape, ndim):
+    image = stack if ndim == 3 else stack[0]
+    path = tmp_path / "cache.zarr" if on_disc else None
+    embeddings = precompute_image_embeddings(predictor, image, path, tile_shape=tile_shape, verbose=False)
+    assert embeddings.is_complete()
+    grid = embeddings.grid
+    assert len(grid) == (1 if tile_shape is None else 4)
+    reference = precompute_image_embeddings(predictor, image, None, tile_shape=tile_shape, verbose=False)
+    for i, tile in embeddings.store.items():
+        loaded, expected = embeddings.load(i, tile), reference.load(i, tile)
+        assert torch.equal(loaded.features, expected.features)
+        assert loaded.input_size == expected.input_size
+        assert loaded.original_size == expected.original_size == grid[tile].shape
+        assert embeddings.load(i, tile) is loaded, "a slice that is used again is not read again"
+
+
+def test_second_run_computes_nothing(predictor, stack, tmp_path):
+    precompute_image_embeddings(predictor, stack, tmp_path / "e", verbose=False)
+    calls = predictor.calls
+    assert calls == 5
+    precompute_image_embeddings(predictor, stack, tmp_path / "e", verbose=False)
+    assert predictor.calls == calls
+
+
+@pytest.mark.parametrize("tile_shape", [None, (32, 32)])
+def test_interrupted_run_goes_on_where_it_stopped(predictor, stack, tmp_path, tile_shape):
+    embeddings, store = open_embeddings(predictor, stack, tmp_path / "e", tile_shape=tile_shape)
+    run = iter_embeddings(predictor, stack, store)
+    done = [next(run), next(run), next(run)]
+    run.close()
+    assert all(embeddings.is_complete(i, t) for i, t in done) and not embeddings.is_complete()
+    with pytest.raises(NotComputedYet):
+        embeddings.load(4, 0)
+    calls = predictor.calls
+    again, store = open_embeddings(predictor, stack, tmp_path / "e", tile_shape=tile_shape)
+    rest = list(iter_embeddings(predictor, stack, store))
+    assert not set(rest) & set(done)
+    assert predictor.calls - calls == len(rest) == len(list(store.items())) - 3
+    assert again.is_complete() and embeddings.is_complete(), "who has the cache open sees the new slices"
+
+
+def test_slice_in_view_comes_first(predictor, stack):
+    _, store = open_embeddings(predictor, stack)
+    view = [3]
+    run = iter_embeddings(predictor, stack, store, focus=lambda: view[0])
+    order = [next(run)[0], next(run)[0]]
+    view[0] = 0
+    order += [i for i, _ in run]
+    assert order[0] == 3 and order[1] in (2, 4) and order[2] == 0
+    assert sorted(order) == [0, 1, 2, 3, 4]
+
+
+def test_batches_are_halved_when_the_memory_is_full(predictor, stack):
+    predictor.largest_batch = 2
+    _, store = open_embeddings(predictor, stack)
+    assert len(list(iter_embeddings(predictor, stack, store, batch_size=5))) == 5
+    predictor.largest_batch = 0
+    _, store = open_embeddings(predictor, stack)
+    with pytest.raises(ModelError, match="smaller model"):
+        list(iter_embeddings(predictor, stack, store, batch_size=4))
+
+
+def test_mask_leaves_out_empty_tiles_and_slices(predictor, stack, tmp_path):
+    mask = np.zeros(stack.shape, bool)
+    mask[1, 35, 50] = True
+    embeddings = precompute_image_embeddings(
+        predictor, stack, tmp_path / "e", tile_shape=(32, 32), mask=mask, verbose=False
+    )
+    assert predictor.calls == 1
+    assert embeddings.is_complete(1, 3) and not embeddings.is_complete(0, 0)
+    _, store = open_embeddings(predictor, stack, tmp_path / "e")
+    assert not store.missing(), "what the mask left out stays left out"
+    mask[2, 0, 0] = True
+    precompute_image_embeddings(predictor, stack, tmp_path / "e", tile_shape=(32, 32), mask=mask, verbose=False)
+    assert predictor.calls == 2, "a larger mask adds what it covers"
+
+
+def test_progress_callbacks_are_called(predictor, stack):
+    seen = []
+    precompute_image_embeddings(
+        predictor, stack, pbar_init=lambda total, text: seen.append(total), pbar_update=lambda n: seen.append(n)
+    )
+    assert seen == [5, 1, 1, 1, 1, 1]
+
+
+def test_set_precomputed_checks_slice_and_tile(predictor, stack):
+    volume = precompute_image_embeddings(predictor, stack, verbose=False)
+    assert set_precomputed(predictor, volume, i=2) is predictor
+    assert torch.equal(predictor.held.features, volume.load(2).features)
+    for wrong in ({}, {"i": 5}, {"i": -1}):
+        with pytest.raises(InputError):
+            set_precomputed(predictor, volume, **wrong)
+    image = precompute_image_embeddings(predictor, stack[0], verbose=False)
+    with pytest.raises(ValueError, match="2D image"):
+        set_precomputed(predictor, image, i=0)
+    tiled = precompute_image_embeddings(predictor, stack[0], tile_shape=(32, 32), verbose=False)
+    with pytest.raises(InputError, match="tile_id"):
+        set_precomputed(predictor, tiled)
+    set_precomputed(predictor, tiled, tile_id=3)
+    assert predictor.held.original_size == tiled.grid[3].shape
+
+
+def test_dicts_of_scripts_are_understood(predictor, stack):
+    volume = precompute_image_embeddings(predictor, stack, verbose=False)
+    plain = {key: volume[key] for key in volume}
+    assert plain["features"].shape == (5, 1, 4, 8, 8) and plain["original_size"] == (40, 56)
+    again = as_embeddings(plain)
+    assert torch.equal(again.load(3).features, volume.load(3).features)
+    tiled = precompute_image_embeddings(predictor, stack[0], tile_shape=(32, 32), verbose=False)
+    plain = dict(tiled)
+    assert plain["input_size"] is None and plain["features"].attrs["tile_shape"] == [32, 32]
+    again = as_embeddings(plain)
+    assert again.grid == tiled.grid and torch.equal(again.load(tile=2).features, tiled.load(tile=2).features)
+    for wrong in (3, {"a": 1}, {"features": np.zeros((1, 4, 8, 8))}, {"features": np.zeros((8, 8)), **volume_sizes()}):
+        with pytest.raises(InputError):
+            as_embeddings(wrong)
+
+
+def volume_sizes():
+    return {"input_size": (46, 64), "original_size": (40, 56)}
+
+
+def test_large_images_get_tiles_by_themselves(predictor, tmp_path):
+    image = np.zeros((300, 100), "uint8")
+    embeddings, _ = open_embeddings(predictor, image, tmp_path / "e")
+    assert embeddings.grid.is_tiled and embeddings.grid.halo == (8, 8)
+    again, _ = open_embeddings(predictor, image, tmp_path / "e")
+    assert again.grid == embeddings.grid
+    small, _ = open_embeddings(predictor, image[:100])
+    assert not small.grid.is_tiled
+
+
+def test_colour_images_are_not_stacks(predictor):
+    colour = np.zeros((40, 56, 3), "uint8")
+    assert precompute_image_embeddings(predictor, colour, verbose=False).n_slices is None
+    assert precompute_image_embeddings(predictor, colour[None].repeat(2, 0), ndim=3, verbose=False).n_slices == 2
+    for wrong in (np.zeros(5), np.zeros((2, 3, 4, 5, 6)), np.zeros((0, 5)), np.zeros((2, 40, 56, 2))):
+        with pytest.raises(InputError):
+            precompute_image_embeddings(predictor, wrong, verbose=False)
+
+
+def test_mask_of_another_shape_is_refused(predictor, stack):
+    with pytest.raises(InputError, match="mask has the shape"):
+        precompute_image_embeddings(predictor, stack, mask=np.ones((3, 3), bool), verbose=False)
