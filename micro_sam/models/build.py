@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.overrides import TorchFunctionMode
 
 from micro_sam.errors import ModelError
 from micro_sam.models.checkpoints import Checkpoint, load_checkpoint, load_decoder_state
@@ -158,7 +157,7 @@ def build_with_weights(
     ModelError
         When weights are missing, of another shape, or unknown to the architecture.
     """
-    with _parameters_without_memory():
+    with _NoRandomNumbers():
         head = UNETRDecoder.for_state(decoder_state) if decoder_state and architecture != "nano" else None
         sam = build_model(architecture, head)
     if decoder_state is None:
@@ -246,21 +245,19 @@ def _tqdm(label: str) -> Any:
     return tqdm(desc=f"Downloading {label}", unit="B", unit_scale=True, unit_divisor=1000)
 
 
-@contextmanager
-def _parameters_without_memory() -> Iterator[None]:
-    """Modules that this thread makes meanwhile have parameters without memory; their buffers are computed as usual."""
-    thread = threading.get_ident()
+class _NoRandomNumbers(TorchFunctionMode):
+    """Modules made under this mode, in this thread, keep the memory of their parameters as the system gives it.
 
-    def to_meta(module: nn.Module, name: str, parameter: nn.Parameter | None) -> nn.Parameter | None:
-        if parameter is None or threading.get_ident() != thread:
-            return parameter
-        return nn.Parameter(parameter.to("meta"), requires_grad=parameter.requires_grad)
+    Drawing random numbers for a vit_h takes longer than reading its weights, and memory that nobody has written to
+    costs nothing.
+    """
 
-    handle = register_module_parameter_registration_hook(to_meta)
-    try:
-        yield
-    finally:
-        handle.remove()
+    DRAWS = frozenset({Tensor.normal_, Tensor.uniform_, Tensor.erfinv_})
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func in self.DRAWS or getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
 
 
 def _check_weights(architecture: str, given: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
