@@ -6,7 +6,10 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from micro_sam.segmentation.projection import Projection
+from micro_sam.errors import InputError
+from micro_sam.segmentation.interpolation import centre_of, interpolate_masks, shifted
+from micro_sam.segmentation.motion import MotionModel
+from micro_sam.segmentation.projection import Projection, project_mask, resolve_projection
 from micro_sam.segmentation.values import ObjectMask
 
 __all__ = ["TrackStep", "iter_track"]
@@ -93,4 +96,90 @@ def iter_track(
         Before anything is computed: no mask, an empty mask, frames outside the movie, a mask after ``last`` or after
         a stop.
     """
-    raise NotImplementedError
+    mode = resolve_projection(projection)
+    end = _last_frame(embeddings.n_slices, masks, stops, last, backward)
+    motion = MotionModel(motion_smoothing)
+    return _follow(predictor, embeddings, dict(masks), end, iou_threshold, mode, motion, box_extension, backward)
+
+
+def _last_frame(
+    n_frames: int | None, masks: Mapping[int, ObjectMask], stops: Collection[int], last: int | None, backward: bool
+) -> int:
+    """The frame, in running direction, after which the track must not go on."""
+    if n_frames is None:
+        raise InputError("These embeddings belong to a single image; a movie is needed to track an object.")
+    if not masks:
+        raise InputError("There is no object to track: segment it in at least one frame first.")
+    empty = sorted(t for t, mask in masks.items() if mask.is_empty)
+    if empty:
+        raise InputError(f"The object is empty in frame {empty[0]}; segment it there, or leave this frame out.")
+    outside = sorted(t for t in (*masks, *stops, *([last] if last is not None else [])) if not 0 <= t < n_frames)
+    if outside:
+        raise InputError(f"Frame {outside[0]} is not in the movie, which has the frames 0 to {n_frames - 1}.")
+    begin, end = (max(masks), 0) if backward else (min(masks), n_frames - 1)
+    final = min(masks) if backward else max(masks)
+    direction = -1 if backward else 1
+    ends = [t - direction for t in stops if (t - begin) * direction > 0]
+    ends += [last] if last is not None else []
+    end = min([end, *ends], key=lambda t: t * direction)
+    if (final - end) * direction > 0:
+        raise InputError(
+            f"The track ends with frame {end} (a stop or a division), but it has prompts in frame {final}. Remove "
+            "these prompts, or give them to another track."
+        )
+    return end
+
+
+def _follow(
+    predictor,
+    embeddings,
+    masks: dict[int, ObjectMask],
+    end: int,
+    iou_threshold: float,
+    mode: Projection,
+    motion: MotionModel,
+    box_extension: float,
+    backward: bool,
+) -> Iterator[TrackStep]:
+    direction = -1 if backward else 1
+    prompted = sorted(masks, reverse=backward)
+    begin, mask = prompted[0], masks[prompted[0]]
+    known = begin  # last frame with a mask that can be trusted
+    motion.update(begin, centre_of(mask))
+    yield TrackStep(begin, mask, mask.score, 1.0, "prompt")
+    for t in range(begin + direction, end + direction, direction):
+        gap = abs(t - known)
+        shift = motion.shift(gap)
+        if t in masks:
+            yield from _bridge(known, mask, t, masks[t], embeddings.grid.shape)
+            found = TrackStep(t, masks[t], masks[t].score, 1.0, "prompt", shift)
+        else:
+            result, overlap = project_mask(predictor, embeddings, t, mask, mode, shift, box_extension)
+            found = TrackStep(t, result, result.score, overlap, "propagated", shift)
+            if result.is_empty or overlap < iou_threshold:
+                if (prompted[-1] - t) * direction > 0:
+                    continue  # lost before a frame that is known: bridged from there
+                yield TrackStep(t, None, 0.0, overlap, "stop", shift, _why_stopped(t, result, overlap, iou_threshold))
+                return
+        yield found
+        known, mask = t, found.mask
+        motion.update(t, centre_of(mask))
+
+
+def _bridge(a: int, mask_a: ObjectMask, b: int, mask_b: ObjectMask, shape: tuple[int, int]) -> Iterator[TrackStep]:
+    """Interpolate the frames in which the model lost an object that is known again in frame ``b``."""
+    direction = 1 if b > a else -1
+    before = mask_a
+    for t in range(a + direction, b, direction):
+        mask = interpolate_masks(mask_a, mask_b, (t - a) / (b - a), shape)
+        moved = shifted(before, tuple(centre_of(mask) - centre_of(before)), shape)
+        yield TrackStep(
+            t, mask, mask.score, mask.iou(moved), "interpolated", tuple(centre_of(mask) - centre_of(before))
+        )
+        before = mask
+
+
+def _why_stopped(t: int, found: ObjectMask, overlap: float, iou_threshold: float) -> str:
+    if found.is_empty:
+        return f"Stopped at frame {t}: the model finds nothing there."
+    return f"Stopped at frame {t}: the overlap with the expected mask is {overlap:.2f}, below {iou_threshold:.2f}."

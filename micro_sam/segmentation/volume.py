@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from tqdm import tqdm
 
+from micro_sam.embeddings.embeddings import as_embeddings
 from micro_sam.errors import InputError
 from micro_sam.segmentation.interpolation import interpolate_masks, union
 from micro_sam.segmentation.projection import PROJECTION_MODES, Projection, project_mask, resolve_projection
@@ -17,6 +20,8 @@ __all__ = ["PROJECTION_MODES", "SliceStep", "iter_propagate_volume", "segment_ma
 
 Source = Literal["prompt", "propagated", "interpolated", "stop"]
 Interpolation = Literal["never", "lost", "always"]
+
+_LOST = 0.5  # overlap with the neighbour below which the model has left the object, in a gap that must be filled
 
 
 @dataclass(frozen=True)
@@ -106,7 +111,7 @@ def iter_propagate_volume(
 def segment_mask_in_volume(
     segmentation: np.ndarray,
     predictor,
-    image_embeddings,
+    image_embeddings: Mapping,
     segmented_slices: np.ndarray,
     stop_lower: bool,
     stop_upper: bool,
@@ -116,5 +121,189 @@ def segment_mask_in_volume(
     box_extension: float = 0.0,
     verbose: bool = False,
 ) -> tuple[np.ndarray, tuple[int, int]]:
-    """Extend an object from some slices to the volume; see :func:`iter_propagate_volume`, which it drives."""
-    raise NotImplementedError
+    """Extend an object from some slices to the volume; drives :func:`iter_propagate_volume`.
+
+    Parameters
+    ----------
+    segmentation : (Z, H, W) array of integers
+        The object in the slices where it is known; any value but 0 is object. Filled in place.
+    predictor : Predictor
+    image_embeddings : Embeddings, or a mapping of the layout of ``precompute_image_embeddings``
+    segmented_slices : array of int
+        The slices that were prompted. A slice at either end in which nothing is segmented is a stop.
+    stop_lower, stop_upper : bool
+        Do not extend below the lowest, above the highest of ``segmented_slices``.
+    iou_threshold : float
+        Stop outward at the first slice whose overlap with the slice before is lower.
+    projection : str or mapping
+        One of :data:`PROJECTION_MODES`, ``"default"``, or which prompts to use.
+    update_progress : callable, optional
+        Called with the number of slices that were finished (1).
+    box_extension : float
+        Pixels (>= 1) or fraction (< 1) by which box prompts grow.
+    verbose : bool
+        Show a progress bar in the terminal when there is no ``update_progress``.
+
+    Returns
+    -------
+    segmentation : (Z, H, W)
+        The array that was given.
+    (z_min, z_max) : tuple of int
+        First and last slice of the object.
+
+    Raises
+    ------
+    InputError
+        See :func:`iter_propagate_volume`.
+    """
+    embeddings = as_embeddings(image_embeddings)
+    slices = sorted({int(z) for z in np.atleast_1d(segmented_slices)})
+    if len(segmentation) != embeddings.n_slices:
+        raise InputError(
+            f"The segmentation has {len(segmentation)} slices, but the embeddings were computed for a volume of "
+            f"{embeddings.n_slices}."
+        )
+    outside = [z for z in slices if not 0 <= z < len(segmentation)]
+    if not slices or outside:
+        raise InputError(f"The segmented slices must lie between 0 and {len(segmentation) - 1}; got {slices}.")
+    known = {z: ObjectMask.from_array(segmentation[z]) for z in slices}
+    masks = {z: mask for z, mask in known.items() if not mask.is_empty}
+    value = max((int(segmentation[z].max()) for z in masks), default=1)
+    steps = iter_propagate_volume(
+        predictor,
+        embeddings,
+        masks,
+        stops=[z for z in slices if z not in masks],
+        iou_threshold=iou_threshold,
+        projection=projection,
+        box_extension=box_extension,
+        interpolation="never",
+        z_range=(slices[0] if stop_lower else 0, slices[-1] if stop_upper else len(segmentation) - 1),
+    )
+    if verbose and update_progress is None:
+        steps = tqdm(steps, desc="Segment volume", unit="slice")
+    reached = set(masks)
+    for step in steps:
+        if step.mask is not None and step.source != "prompt":
+            step.mask.paint(segmentation[step.z], value)
+            reached.add(step.z)
+        if update_progress is not None:
+            update_progress(1)
+    return segmentation, (min(reached), max(reached))
+
+
+def _bounds(
+    n_slices: int | None,
+    masks: Mapping[int, ObjectMask],
+    stops: Collection[int],
+    z_range: tuple[int, int] | None,
+) -> tuple[int, int]:
+    """First and last slice that the run may reach."""
+    if n_slices is None:
+        raise InputError("These embeddings belong to a 2D image; a volume is needed to extend an object over slices.")
+    if not masks:
+        raise InputError("There is no object to extend: segment it in at least one slice first.")
+    empty = sorted(z for z, mask in masks.items() if mask.is_empty)
+    if empty:
+        raise InputError(f"The object is empty in slice {empty[0]}; segment it there, or leave this slice out.")
+    outside = sorted(z for z in (*masks, *stops) if not 0 <= z < n_slices)
+    if outside:
+        raise InputError(f"Slice {outside[0]} is not in the volume, which has the slices 0 to {n_slices - 1}.")
+    first, last = min(masks), max(masks)
+    between = sorted(z for z in stops if first <= z <= last)
+    if between:
+        raise InputError(
+            f"Slice {between[0]} is marked as a stop (only a negative point), but the object is marked on both sides "
+            f"of it, in slices {first} to {last}. Remove the stop, or the prompts beyond it."
+        )
+    lower, upper = z_range if z_range is not None else (0, n_slices - 1)
+    lower = max([lower, 0, *(z + 1 for z in stops if z < first)])
+    upper = min([upper, n_slices - 1, *(z - 1 for z in stops if z > last)])
+    return min(lower, first), max(upper, last)
+
+
+def _propagate(
+    predictor,
+    embeddings,
+    masks: dict[int, ObjectMask],
+    lower: int,
+    upper: int,
+    iou_threshold: float,
+    mode: Projection,
+    box_extension: float,
+    interpolation: Interpolation,
+) -> Iterator[SliceStep]:
+    def step(z: int, mask: ObjectMask) -> SliceStep:
+        found, overlap = project_mask(predictor, embeddings, z, mask, mode, box_extension=box_extension)
+        return SliceStep(z, found, found.score, overlap, "propagated")
+
+    prompted = sorted(masks)
+    for z in prompted:
+        yield SliceStep(z, masks[z], masks[z].score, 1.0, "prompt")
+    for begin, end in itertools.pairwise(prompted):
+        if interpolation == "always":
+            yield from _interpolated(begin, masks[begin], end, masks[end], embeddings.grid.shape)
+        else:
+            yield from _fill_gap(step, masks, begin, end, embeddings.grid.shape, interpolation)
+    yield from _run_outward(step, masks[prompted[0]], range(prompted[0] - 1, lower - 1, -1), iou_threshold)
+    yield from _run_outward(step, masks[prompted[-1]], range(prompted[-1] + 1, upper + 1), iou_threshold)
+
+
+def _run_outward(
+    step: Callable[[int, ObjectMask], SliceStep], mask: ObjectMask, slices: range, iou_threshold: float
+) -> Iterator[SliceStep]:
+    for z in slices:
+        found = step(z, mask)
+        if found.mask.is_empty or found.overlap < iou_threshold:
+            reason = f"Stopped at slice {z}: " + (
+                "the model finds nothing there."
+                if found.mask.is_empty
+                else f"the overlap with the slice before is {found.overlap:.2f}, below {iou_threshold:.2f}."
+            )
+            yield SliceStep(z, None, 0.0, found.overlap, "stop", reason)
+            return
+        yield found
+        mask = found.mask
+
+
+def _fill_gap(
+    step: Callable[[int, ObjectMask], SliceStep],
+    masks: dict[int, ObjectMask],
+    begin: int,
+    end: int,
+    shape: tuple[int, int],
+    interpolation: Interpolation,
+) -> Iterator[SliceStep]:
+    """Fill the slices between two prompted ones: each side advances by turns until both meet or both are lost."""
+    lost_below = _LOST if interpolation == "lost" else 0.0
+    front = {1: (begin, masks[begin]), -1: (end, masks[end])}
+    alive = [1, -1]
+    while alive and front[-1][0] - front[1][0] > 1:
+        direction = alive.pop(0)
+        z, mask = front[direction]
+        z += direction
+        is_middle = front[-1][0] - front[1][0] == 2
+        if is_middle and alive:
+            mask = union(mask, front[-direction][1])
+        found = step(z, mask)
+        if found.mask.is_empty or found.overlap < lost_below:
+            continue  # this side goes no further
+        yield found
+        front[direction] = z, found.mask
+        alive.append(direction)
+    (a, mask_a), (b, mask_b) = front[1], front[-1]
+    if interpolation == "lost":
+        yield from _interpolated(a, mask_a, b, mask_b, shape)
+    else:
+        for z in range(a + 1, b):
+            yield SliceStep(z, None, 0.0, 0.0, "stop", f"The model finds nothing in slice {z}.")
+
+
+def _interpolated(
+    a: int, mask_a: ObjectMask, b: int, mask_b: ObjectMask, shape: tuple[int, int]
+) -> Iterator[SliceStep]:
+    before = mask_a
+    for z in range(a + 1, b):
+        mask = interpolate_masks(mask_a, mask_b, (z - a) / (b - a), shape)
+        yield SliceStep(z, mask, mask.score, mask.iou(before), "interpolated")
+        before = mask
