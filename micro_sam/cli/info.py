@@ -1,0 +1,102 @@
+"""``micro_sam.info``: versions, device, folders, and which models are here."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Sequence
+from importlib import metadata
+from typing import Any
+
+from micro_sam import __version__
+from micro_sam.cli._common import make_parser, run
+
+PACKAGES = ("torch", "napari", "PyQt6", "zarr", "numpy", "segment-anything", "python-elf")
+
+
+@run
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print what is installed, as a table or as JSON."""
+    parser = make_parser("info", "Show versions, device, cache directory, and which models are on this machine.")
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs and bug reports")
+    options = parser.parse_args(arguments)
+    info = collect()
+    print(json.dumps(info, indent=2) if options.json else as_text(info))
+    return 0
+
+
+def collect() -> dict[str, Any]:
+    """Everything the command tells, as values that JSON knows; times in seconds, sizes in bytes."""
+    from micro_sam.models.build import estimate_cost
+    from micro_sam.models.cache import find_local, get_cache_directory, get_model_directory
+    from micro_sam.models.device import available_devices, describe_device, get_device
+    from micro_sam.models.registry import MODELS, models
+
+    device = get_device()
+    status = models()
+    return {
+        "micro_sam": __version__,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "device": describe_device(device),
+        "devices": available_devices(),
+        "cpu_count": os.cpu_count(),
+        "cache_directory": str(get_cache_directory()),
+        "model_directory": str(get_model_directory()),
+        "models": [
+            {
+                "name": spec.name,
+                "architecture": spec.architecture,
+                "family": spec.family,
+                "status": status[spec.name],
+                "path": str(path) if (path := find_local(spec)) else None,
+                "bytes": path.stat().st_size if path else spec.weights.size,
+                "url": spec.weights.url,
+                "automatic_segmentation": "decoder" if spec.has_dense_head else "grid of points",
+                "seconds_per_image": round(estimate_cost(spec, device)[0], 3),
+                "gigabytes": round(estimate_cost(spec, device)[1], 1),
+                "licence": spec.licence,
+                "description": spec.description,
+            }
+            for spec in MODELS.values()
+        ],
+    }
+
+
+def as_text(info: dict[str, Any]) -> str:
+    """The information as a person reads it."""
+    head = {
+        "micro_sam": info["micro_sam"],
+        "Python": f"{info['python']} on {info['system']}",
+        **{name: version or "not installed" for name, version in info["packages"].items()},
+        "device": info["device"],
+        "cache directory": info["cache_directory"],
+        "weights in": info["model_directory"],
+    }
+    lines = [f"{name:<18}{value}" for name, value in head.items()]
+    rows = [("model", "status", "size", "s / image", "what for")]
+    for model in info["models"]:
+        size = f"{model['bytes'] / 1e6:,.0f} MB" if model["bytes"] else ""
+        rows.append((model["name"], model["status"], size, f"{model['seconds_per_image']:.2g}", model["description"]))
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines.append("")
+    lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines += [
+        "",
+        "s / image: estimated time to embed 1024 x 1024 pixels on this device.",
+        "Models that are downloadable are fetched when they are first used; choose one with -m NAME.",
+    ]
+    return "\n".join(lines)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
