@@ -166,14 +166,18 @@ class ObjectMask:
         self.paint(out, True)
         return out
 
-    def iou(self, other: ObjectMask) -> float:
-        """Intersection over union with another object of the same slice; 0 when both are empty."""
+    def intersection(self, other: ObjectMask) -> int:
+        """Number of pixels shared with another object of the same slice."""
         (a0, b0, a1, b1), (c0, d0, c1, d1) = self.box, other.box
         y0, x0, y1, x1 = max(a0, c0), max(b0, d0), min(a1, c1), min(b1, d1)
-        inter = 0
-        if y1 > y0 and x1 > x0:
-            mine = self.mask[y0 - a0 : y1 - a0, x0 - b0 : x1 - b0]
-            theirs = other.mask[y0 - c0 : y1 - c0, x0 - d0 : x1 - d0]
-            inter = int((mine & theirs).sum())
-        union = self.area + other.area - inter
-        return inter / union if union else 0.0
+        if y1 <= y0 or x1 <= x0:
+            return 0
+        mine = self.mask[y0 - a0 : y1 - a0, x0 - b0 : x1 - b0]
+        theirs = other.mask[y0 - c0 : y1 - c0, x0 - d0 : x1 - d0]
+        return int((mine & theirs).sum())
+
+    def iou(self, other: ObjectMask) -> float:
+        """Intersection over union with another object of the same slice; 0 when both are empty."""
+        shared = self.intersection(other)
+        union = self.area + other.area - shared
+        return shared / union if union else 0.0

@@ -1,0 +1,241 @@
+"""Label images from masks, and small tools around label images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from skimage.measure import label, regionprops
+
+from micro_sam.errors import InputError
+from micro_sam.prompt_generators import innermost
+from micro_sam.segmentation.rle import mask_from_rle
+from micro_sam.segmentation.values import ObjectMask
+
+__all__ = [
+    "apply_nms",
+    "compute_iou",
+    "get_centers_and_bounding_boxes",
+    "mask_data_to_segmentation",
+    "nms",
+    "paint_objects",
+    "segmentation_to_one_hot",
+]
+
+
+def nms(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
+    """Greedy non-maximum suppression of boxes, with the results of ``torchvision.ops.nms``.
+
+    Parameters
+    ----------
+    boxes : (n, 4)
+        (y0, x0, y1, x1); the order of the axes does not matter.
+    scores : (n,)
+        The better ones suppress the others.
+    threshold : float
+        Boxes that overlap a better one with a higher IoU are removed.
+
+    Returns
+    -------
+    indices : (k,) int64, the kept boxes by falling score
+    """
+    boxes = np.asarray(boxes, "float32").reshape(-1, 4)
+    order = np.argsort(-np.asarray(scores), kind="stable")
+    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    keep = []
+    while len(order):
+        best, order = order[0], order[1:]
+        keep.append(best)
+        low = np.maximum(boxes[best, :2], boxes[order, :2])
+        high = np.minimum(boxes[best, 2:], boxes[order, 2:])
+        shared = np.prod(np.maximum(high - low, 0), 1)
+        union = area[best] + area[order] - shared
+        order = order[~(shared > threshold * union)]
+    return np.array(keep, "int64")
+
+
+def paint_objects(
+    objects: Sequence[ObjectMask],
+    shape: tuple[int, int],
+    min_object_size: int = 0,
+    max_object_size: int | None = None,
+    label_masks: bool = True,
+    with_background: bool = False,
+    merge_exclusively: bool = True,
+) -> np.ndarray:
+    """Objects to a label image; see :func:`mask_data_to_segmentation` for the parameters.
+
+    Returns
+    -------
+    labels : (H, W) uint32, consecutive, 0 is background
+    """
+    labels = np.zeros(shape, "uint32")
+    for value, mask in enumerate(sorted(objects, key=lambda one: one.area, reverse=True), 1):
+        if mask.is_empty or mask.area < min_object_size or (max_object_size and mask.area > max_object_size):
+            continue
+        area = labels[mask.slices]
+        area[mask.mask & (area == 0) if merge_exclusively else mask.mask] = value
+    if with_background:
+        sizes = np.bincount(labels.ravel(), minlength=1)
+        labels[labels == sizes.argmax()] = 0
+    if label_masks:
+        labels = label(labels, connectivity=1).astype("uint32")
+    sizes = np.bincount(labels.ravel(), minlength=1)
+    keep = sizes >= max(min_object_size, 1)
+    keep[0] = False
+    return (np.cumsum(keep) * keep).astype("uint32")[labels]
+
+
+def mask_data_to_segmentation(
+    masks: Sequence[dict[str, Any]],
+    shape: tuple[int, int] | None = None,
+    min_object_size: int = 0,
+    max_object_size: int | None = None,
+    label_masks: bool = True,
+    with_background: bool = False,
+    merge_exclusively: bool = True,
+) -> np.ndarray:
+    """Masks, as the automatic mask generator returns them, to a label image.
+
+    Parameters
+    ----------
+    masks : sequence of dict
+        With the key ``segmentation``: a bool array or a run-length encoded mask.
+    shape : (H, W), optional
+        Needed only when there may be no mask.
+    min_object_size, max_object_size : int
+        Pixels; smaller and larger objects are left out.
+    label_masks : bool
+        Give every connected part its own label.
+    with_background : bool
+        The image has background: when the largest area is an object, and not what no mask covers, it is removed.
+    merge_exclusively : bool
+        Larger objects keep the pixels that they share with smaller ones. False: smaller ones do.
+
+    Returns
+    -------
+    labels : (H, W) uint32
+    """
+    shape = shape or (_full_mask(masks[0]).shape if masks else None)
+    if shape is None:
+        raise InputError("There is no mask, so the size of the label image is not known: give its shape.")
+    objects = [ObjectMask.from_array(_full_mask(one)) for one in masks]
+    return paint_objects(
+        objects, shape, min_object_size, max_object_size, label_masks, with_background, merge_exclusively
+    )
+
+
+def apply_nms(
+    predictions: Sequence[dict[str, Any]],
+    shape: tuple[int, int],
+    min_size: int = 0,
+    perform_box_nms: bool = False,
+    nms_thresh: float = 0.9,
+    max_size: int | None = None,
+    intersection_over_min: bool = False,
+) -> np.ndarray:
+    """Remove duplicates among masks, and paint the others; the better ones keep shared pixels.
+
+    Parameters
+    ----------
+    predictions : sequence of dict
+        With the keys ``segmentation`` and ``predicted_iou``.
+    shape : (H, W)
+    min_size, max_size : int
+        Pixels.
+    perform_box_nms : bool
+        Compare bounding boxes instead of masks: faster, but neighbours may suppress one another.
+    nms_thresh : float
+        Overlap above which the mask with the lower score is removed.
+    intersection_over_min : bool
+        The overlap of masks is measured relative to the smaller one, so that parts of objects are removed too.
+
+    Returns
+    -------
+    labels : (H, W) uint32
+    """
+    objects = [ObjectMask.from_array(_full_mask(p), score=float(p.get("predicted_iou", 1))) for p in predictions]
+    objects = [one for one in objects if one.area >= max(min_size, 1) and not (max_size and one.area > max_size)]
+    if perform_box_nms:
+        kept = nms(np.array([o.box for o in objects]), np.array([o.score for o in objects]), nms_thresh)
+        objects = [objects[k] for k in kept]
+    else:
+        kept = []
+        for one in sorted(objects, key=lambda o: -o.score):
+            if all(_overlap(one, other, intersection_over_min) <= nms_thresh for other in kept):
+                kept.append(one)
+        objects = kept
+    labels = np.zeros(shape, "uint32")
+    for value, one in reversed(list(enumerate(objects, 1))):
+        one.paint(labels, value)
+    return labels
+
+
+def segmentation_to_one_hot(segmentation: np.ndarray, segmentation_ids: np.ndarray | None = None) -> torch.Tensor:
+    """One mask per object.
+
+    Parameters
+    ----------
+    segmentation : (H, W) integer
+    segmentation_ids : (n,), optional
+        The objects; all when not given.
+
+    Returns
+    -------
+    masks : (n, 1, H, W) float32
+    """
+    segmentation = np.asarray(segmentation)
+    ids = np.unique(segmentation)[np.unique(segmentation) != 0] if segmentation_ids is None else segmentation_ids
+    masks = segmentation[None] == np.asarray(ids).reshape(-1, 1, 1)
+    return torch.from_numpy(masks[:, None].astype("float32"))
+
+
+def compute_iou(mask1: np.ndarray, mask2: np.ndarray) -> float:
+    """Intersection over union of two masks of the same shape; any non-zero value is object. 0 when both are empty."""
+    a, b = np.asarray(mask1) != 0, np.asarray(mask2) != 0
+    if a.shape != b.shape:
+        raise InputError(f"The masks have different shapes: {a.shape} and {b.shape}.")
+    union = int((a | b).sum())
+    return int((a & b).sum()) / union if union else 0.0
+
+
+def get_centers_and_bounding_boxes(
+    segmentation: np.ndarray, mode: str = "v"
+) -> tuple[dict[int, tuple[float, float]], dict[int, tuple[int, int, int, int]]]:
+    """Centre and bounding box of each object.
+
+    Parameters
+    ----------
+    segmentation : (H, W) integer
+    mode : "v" or "p"
+        "v": the innermost pixel, which lies inside the object whatever its shape. "p": the centroid.
+
+    Returns
+    -------
+    centers : dict of label -> (y, x)
+    boxes : dict of label -> (y0, x0, y1, x1), half-open
+    """
+    if mode not in ("v", "p"):
+        raise InputError(f'The mode is "v" (innermost pixel) or "p" (centroid), not {mode!r}.')
+    objects = regionprops(np.asarray(segmentation))
+    boxes = {int(one.label): tuple(int(v) for v in one.bbox) for one in objects}
+    if mode == "p":
+        return {int(one.label): tuple(float(v) for v in one.centroid) for one in objects}, boxes
+    centers = {}
+    for one in objects:
+        y, x = innermost(one.image)
+        centers[int(one.label)] = (float(y + one.bbox[0]), float(x + one.bbox[1]))
+    return centers, boxes
+
+
+def _full_mask(prediction: dict[str, Any]) -> np.ndarray:
+    mask = prediction["segmentation"]
+    return mask_from_rle(mask) if isinstance(mask, dict) else np.asarray(mask)
+
+
+def _overlap(a: ObjectMask, b: ObjectMask, over_min: bool) -> float:
+    if not over_min:
+        return a.iou(b)
+    return a.intersection(b) / max(min(a.area, b.area), 1)
