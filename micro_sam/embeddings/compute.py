@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-TileShape = tuple[int, int] | Literal["auto"] | None
+TileShape = tuple[int, int] | Literal["whole"] | None
 MAX_BATCH = 8  # more does not make a GPU faster at 4096 tokens per image, and delays the slice in view
 GIGABYTES_PER_IMAGE = {"vit_h": 2.0, "vit_l": 1.5, "vit_b": 1.0, "vit_t": 0.5, "nano": 0.25}
 
@@ -105,7 +105,7 @@ def open_embeddings(
     image: Any,
     save_path: str | Path | None = None,
     ndim: int | None = None,
-    tile_shape: TileShape = "auto",
+    tile_shape: TileShape = None,
     halo: tuple[int, int] | None = None,
     *,
     image_path: str | Path | None = None,
@@ -124,7 +124,7 @@ def open_embeddings(
     ndim
         2 or 3 (stack or time series); None: from the shape, where a last axis of 3 or 4 holds the colours.
     tile_shape
-        Inner tiles in pixels; None: no tiles; "auto": as an existing cache has it, otherwise tiles for large images.
+        Inner tiles in pixels; "whole": no tiles; None: as an existing cache has it, otherwise tiles for large images.
     halo
         Overlap of the tiles in pixels; None: a sensible one.
     image_path
@@ -150,13 +150,7 @@ def open_embeddings(
     existing = None
     if save_path is not None and _holds_something(Path(save_path)):
         existing = ZarrStore.open(save_path)
-    if tile_shape == "auto":
-        if existing is not None:
-            tile_shape, halo = existing.key.tile_shape, existing.key.halo if halo is None else halo
-        else:
-            suggested, suggested_halo = suggest_tiling(plane, predictor.model.image_size)
-            tile_shape, halo = suggested, (halo or suggested_halo) if suggested else None
-    grid = TileGrid(plane, tile_shape, halo)
+    grid = _choose_grid(plane, tile_shape, halo, existing, predictor.model.image_size)
     key = CacheKey(
         None,
         shape,
@@ -231,7 +225,7 @@ def precompute_image_embeddings(
     CacheError, InputError, OutputError, ModelError
         See `open_embeddings` and `iter_embeddings`.
     """
-    embeddings, store = open_embeddings(predictor, input_, save_path, ndim, tile_shape, halo)
+    embeddings, store = open_embeddings(predictor, input_, save_path, ndim, tile_shape or "whole", halo)
     total = len(_wanted(store, mask))
     description = "Compute image embeddings"
     if pbar_init is not None:
@@ -354,6 +348,26 @@ def _next_items(waiting: set[Item], focus: Callable[[], int | None] | None, coun
         return abs((i or 0) - centre), i or 0, tile
 
     return sorted(waiting, key=distance)[:count] if count > 1 else [min(waiting, key=distance)]
+
+
+def _choose_grid(
+    plane: tuple[int, int],
+    tile_shape: TileShape,
+    halo: tuple[int, int] | None,
+    existing: ZarrStore | None,
+    image_size: int,
+) -> TileGrid:
+    """The tiles that were asked for, or those of the cache, or those that suit the size of the image."""
+    if tile_shape == "whole":
+        return TileGrid(plane, None, halo)
+    if tile_shape is None and existing is not None:
+        tile_shape, halo = existing.key.tile_shape, existing.key.halo if halo is None else halo
+    elif tile_shape is None:
+        tile_shape, suggested_halo = suggest_tiling(plane, image_size)
+        halo = halo if halo is not None else suggested_halo
+    elif halo is None and existing is not None and existing.key.tile_shape == tuple(tile_shape):
+        halo = existing.key.halo
+    return TileGrid(plane, tile_shape, halo)
 
 
 def _check_shape(what: str, image: Any, store: EmbeddingStore) -> None:

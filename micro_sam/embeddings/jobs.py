@@ -1,0 +1,86 @@
+"""Embedding images from files into caches: what the command line and `precompute_state` have in common."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import InputError, OutputError
+from ..io.checks import CheckedImage, check_image
+from ..io.images import find_images, open_image
+
+CACHE_SUFFIX = ".zarr"
+
+
+@dataclass(frozen=True)
+class EmbeddingJob:
+    """One image and the cache that its embeddings go to."""
+
+    image_path: Path | str
+    cache_path: Path
+    key: str | None = None
+
+    def open(self, ndim: int | None = None) -> CheckedImage:
+        """The image, checked.
+
+        Parameters
+        ----------
+        ndim
+            2 or 3 (stack or time series); None: an image if it can be one, otherwise a stack.
+
+        Raises
+        ------
+        InputError
+            When it cannot be read or has another number of axes.
+        """
+        source = open_image(self.image_path, self.key)
+        if ndim is not None:
+            return check_image(source, "2d" if ndim == 2 else "3d")
+        try:
+            return check_image(source, "2d")
+        except InputError as not_2d:
+            try:
+                return check_image(source, "3d")
+            except InputError:
+                raise not_2d from None
+
+
+def plan_jobs(
+    input_path: str | Path, output_path: str | Path, pattern: str | None = None, key: str | None = None
+) -> list[EmbeddingJob]:
+    """One job for an image (a folder without `pattern` is a stack of slices), or one per image that matches `pattern`.
+
+    Parameters
+    ----------
+    input_path
+        An image, or with `pattern` a folder.
+    output_path
+        The cache of the image, or the folder for the caches ``<name of the image>.zarr``.
+    pattern
+        Glob for the images in the folder.
+    key
+        Dataset inside containers.
+
+    Raises
+    ------
+    InputError
+        When nothing matches.
+    OutputError
+        When the output path cannot hold caches.
+    """
+    output_path = Path(output_path).expanduser()
+    if output_path.is_file():
+        raise OutputError(f"{output_path} is a file. Embeddings are stored in a folder: choose another output path.")
+    if pattern is None:
+        return [EmbeddingJob(input_path, output_path, key)]
+    folder = Path(input_path).expanduser()
+    if folder.is_file():
+        raise InputError(f"{folder} is a file. With a pattern the input path must be a folder with images.")
+    images = find_images(folder, pattern)
+    names = Counter(path.stem for path in images)
+    jobs = []
+    for path in images:
+        name = path.stem if names[path.stem] == 1 else path.name.replace(".", "_")  # a.tif and a.png are two images
+        jobs.append(EmbeddingJob(path, output_path / f"{name}{CACHE_SUFFIX}", key))
+    return jobs

@@ -1,0 +1,77 @@
+"""What the axes of an image mean.
+
+Most files do not say, so an axis is judged by its length; files that say (OME-TIFF, ImageJ, OME-Zarr) are believed.
+The letters are those of `ImageSource.axes`: "C" is an axis of separate channels, "S" the colours of a pixel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+FEW = 4  # an axis this short, beside long ones, is taken for channels
+CHANNELS_LAST = 16  # at the end of the shape more are believed: no image is 16 pixels wide and 500 high
+
+
+def guess_axes(shape: Sequence[int], wants_stack: bool) -> str:
+    """Letters for a shape without singleton axes, or "" when it cannot be told.
+
+    Parameters
+    ----------
+    shape
+        Two to four axes.
+    wants_stack
+        Whether the tool works on stacks or time series.
+    """
+    shape = tuple(shape)
+    if len(shape) == 2:
+        return "YX"
+    if len(shape) == 3:
+        return _guess_three(shape, wants_stack)
+    if len(shape) == 4:
+        return _guess_four(shape)
+    return ""
+
+
+def _guess_three(shape: tuple[int, ...], wants_stack: bool) -> str:
+    first, second, last = shape
+    if last in (3, 4) and min(first, second) > 4:
+        return "YXS"
+    if last <= CHANNELS_LAST and min(first, second) > 4 * last:
+        return "YXC"
+    if first <= FEW and min(second, last) > 4 * first and not wants_stack:
+        return "CYX"
+    return "ZYX"
+
+
+def _guess_four(shape: tuple[int, ...]) -> str:
+    first, second, third, last = shape
+    if last in (3, 4) and min(second, third) > 4:
+        return "ZYXS"
+    if last <= CHANNELS_LAST and min(second, third) > 4 * last:
+        return "ZYXC"
+    if first <= FEW < second:
+        return "CZYX"
+    if second <= FEW < first:
+        return "ZCYX"
+    return ""
+
+
+def what_it_could_be(shape: Sequence[int], axes: str | None) -> str:
+    """A proposal for an image that does not fit the tool."""
+    shape = tuple(shape)
+    if axes and "T" in axes and "Z" in axes:
+        return "it has both time points and slices: choose one time point or one slice and save it as a file of its own"
+    if axes and "T" in axes:
+        return f"it holds {shape[axes.index('T')]} time points: open it with annotator_tracking, or choose one of them"
+    if axes and "Z" in axes and "C" not in axes and len(shape) == 3 and axes == "ZYX":
+        return f"it could be a stack of {shape[0]} slices (annotator_3d) or time points (annotator_tracking)"
+    if axes in ("YXS", "YXC", "CYX"):
+        return "it is a single image with several channels: open it with annotator_2d"
+    if axes == "YX":
+        return "it is a single image: open it with annotator_2d, or open the folder with all slices"
+    if len(shape) == 3:
+        return (
+            f"it could be a stack of {shape[0]} slices (annotator_3d), {shape[0]} time points (annotator_tracking), or "
+            f"{shape[0]} channels (choose one of them)"
+        )
+    return "choose one channel, time point or position and save it as a file of its own"

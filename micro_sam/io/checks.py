@@ -1,0 +1,244 @@
+"""Whether an image fits a tool, decided before anything is computed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from ..errors import InputError
+from .axes import guess_axes, what_it_could_be
+from .source import ImageSource
+
+Tool = Literal["2d", "3d", "tracking"]
+SPACE = {"2d": "YX", "3d": "ZYX", "tracking": "ZYX"}
+NAMES = {"2d": "The 2D annotator", "3d": "The 3D annotator", "tracking": "The tracking annotator"}
+LARGEST_EAGER = 2**31  # bytes; larger lazy arrays are rearranged through dask
+
+
+@dataclass(frozen=True)
+class CheckedImage:
+    """An image as a tool uses it.
+
+    Attributes
+    ----------
+    data
+        (H, W) or (Z, H, W), with a last axis of 3 colours if `is_rgb`; slices or frames first.
+    ndim
+        2 for an image, 3 for a stack or time series.
+    is_rgb
+        Whether the last axis holds colours.
+    note
+        What was assumed, as sentences for the person; empty when nothing was.
+    n_channels
+        Number of channels to choose from; 1: there is no choice.
+    channel
+        The channel that is shown; None: all of them, as colours or mixed.
+    scale
+        Size of a pixel along each axis without colours; None: not known.
+    """
+
+    data: Any
+    ndim: int
+    is_rgb: bool = False
+    note: str = ""
+    n_channels: int = 1
+    channel: int | None = None
+    scale: tuple[float, ...] | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape without colours: (H, W) or (Z, H, W)."""
+        return tuple(int(s) for s in self.data.shape[: self.ndim])
+
+
+def check_image(
+    image: ImageSource | Any,
+    tool: Tool = "2d",
+    *,
+    axes: str | None = None,
+    scale: tuple[float, ...] | None = None,
+    channel: int | Literal["mix"] | None = None,
+) -> CheckedImage:
+    """Understand the axes of an image and bring them into the order that a tool needs.
+
+    Singleton axes are dropped. Three channels, or four with alpha, are colours. Of other numbers of channels the first
+    is used unless `channel` says otherwise. Values are not looked at: any integer, bool or float image will do.
+
+    Parameters
+    ----------
+    image
+        From `open_image`, or an array.
+    tool
+        "2d", "3d" or "tracking".
+    axes, scale
+        As in `ImageSource`; taken from the image if it is one.
+    channel
+        Channel number from 0; "mix": the mean of all channels, each stretched to its own range.
+
+    Raises
+    ------
+    InputError
+        When the image does not fit the tool; the message proposes what it could be.
+    """
+    if isinstance(image, ImageSource):
+        axes, scale, image = axes or image.axes, scale or image.scale, image.data
+    data = image if hasattr(image, "shape") and hasattr(image, "dtype") else np.asarray(image)
+    shape = tuple(int(s) for s in data.shape)
+    _check_values(data, shape)
+    if axes is not None and len(axes) != len(shape):
+        raise InputError(f"The axes {axes!r} do not fit an image of shape {shape}.")
+    notes: list[str] = []
+    kept = _axes_to_keep(shape, axes, tool)
+    if len(kept) < len(shape):
+        notes.append(f"Axes of length 1 were left out of the shape {shape}.")
+    long_shape = tuple(shape[k] for k in kept)
+    known = None if axes is None else "".join(axes[k] for k in kept)
+    wants_stack = tool != "2d"
+    letters = known or guess_axes(long_shape, wants_stack)
+    letters = _time_as_slices(letters, tool, notes)
+    space = "".join(letter for letter in letters if letter in "ZYX")
+    colours = "".join(letter for letter in letters if letter in "CS")
+    if sorted(space) != sorted(SPACE[tool]) or len(colours) > 1 or len(space) + len(colours) != len(long_shape):
+        raise InputError(
+            f"{NAMES[tool]} needs {'a stack (Z, H, W)' if wants_stack else 'one image (H, W)'}, but this one has the "
+            f"shape {shape}: {what_it_could_be(long_shape, known or letters)}."
+        )
+    if known is None and tool == "3d" and long_shape[0] <= 4 and letters == "ZYX":
+        notes.append(f"The first axis was taken for {long_shape[0]} slices, not channels.")
+    if scale is not None:
+        scale = tuple(float(scale[kept[letters.index(letter)]]) for letter in SPACE[tool])
+    order = [kept[letters.index(letter)] for letter in SPACE[tool] + colours]
+    data = _rearrange(data, kept, order)
+    ndim = len(SPACE[tool])
+    if not colours:
+        return CheckedImage(data, ndim, note=" ".join(notes), scale=scale)
+    return _with_channels(data, ndim, letters.index(colours), colours == "S", notes, scale, channel)
+
+
+def _with_channels(
+    data: Any,
+    ndim: int,
+    position: int,
+    are_colours: bool,
+    notes: list[str],
+    scale: tuple[float, ...] | None,
+    channel: int | Literal["mix"] | None,
+) -> CheckedImage:
+    """Decide what to show of an image whose channels are the last axis."""
+    count = int(data.shape[-1])
+    if channel is not None:
+        shown = mix_channels(data) if channel == "mix" else select_channel(data, channel)
+        notes.append(
+            f"The mean of {count} channels is used." if channel == "mix" else f"Channel {channel} of {count} is used."
+        )
+        return CheckedImage(shown, ndim, False, " ".join(notes), count, None if channel == "mix" else channel, scale)
+    if count == 3 or (are_colours and count == 4):
+        if position < ndim:
+            notes.append(f"Axis {position} of length {count} was taken for the colours red, green, blue.")
+        if count == 4:
+            notes.append("The fourth channel (alpha) is not used.")
+            data = _take(data, slice(0, 3))
+        return CheckedImage(data, ndim, True, " ".join(notes), 3, None, scale)
+    if not (are_colours and count == 2):  # grey with alpha needs no word
+        notes.append(f"The image has {count} channels; channel 0 is used. Another one, or their mix, can be chosen.")
+    return CheckedImage(_take(data, 0), ndim, False, " ".join(notes), count, 0, scale)
+
+
+def select_channel(data: Any, channel: int) -> Any:
+    """One channel of an array whose last axis holds the channels.
+
+    Raises
+    ------
+    InputError
+        When there is no such channel.
+    """
+    count = int(data.shape[-1])
+    if not 0 <= channel < count:
+        raise InputError(f"There is no channel {channel}; the image has the channels 0 to {count - 1}.")
+    return _take(data, channel)
+
+
+def mix_channels(data: Any) -> np.ndarray:
+    """The mean of all channels (last axis), each stretched between its percentiles 1 and 99.7, as float32 in 0..1."""
+    from ..embeddings.normalization import estimate_normalization
+
+    total = np.zeros(data.shape[:-1], "float32")
+    for channel in range(data.shape[-1]):
+        plane = np.asarray(_take(data, channel))
+        stretch = estimate_normalization(plane, plane.ndim)
+        lower, upper = stretch.lower[0], stretch.upper[0]
+        total += np.nan_to_num(np.clip((plane.astype("float32") - lower) / (upper - lower), 0, 1), nan=0.0)
+    return total / data.shape[-1]
+
+
+def _check_values(data: Any, shape: tuple[int, ...]) -> None:
+    kind = np.dtype(data.dtype).kind
+    if kind not in "biuf":
+        raise InputError(
+            f"Images must hold numbers (integers, floats or bool), but this one has the type {data.dtype}."
+        )
+    if 0 in shape:
+        raise InputError(f"The image is empty: its shape is {shape}.")
+    if len(shape) < 2:
+        raise InputError(
+            f"An image needs at least two axes, but this one has the shape {shape}: it is a list of values."
+        )
+
+
+def _axes_to_keep(shape: tuple[int, ...], axes: str | None, tool: Tool) -> list[int]:
+    """Indices of the axes that stay: all long ones, and of the short ones those that the tool needs."""
+    if axes is not None:
+        needed = set(SPACE[tool]) if tool != "tracking" else set("TYX")
+        if tool == "3d" and "Z" not in axes:
+            needed |= {"T"}
+        if tool == "tracking" and "T" not in axes:
+            needed |= {"Z"}
+        return [k for k, (size, letter) in enumerate(zip(shape, axes, strict=True)) if size > 1 or letter in needed]
+    kept = list(range(len(shape)))
+    wanted = len(SPACE[tool])
+    for k in [*range(len(shape) - 2), len(shape) - 1, len(shape) - 2]:  # the leading ones first
+        if len(kept) > wanted and shape[k] == 1:
+            kept.remove(k)
+    return kept
+
+
+def _time_as_slices(letters: str, tool: Tool, notes: list[str]) -> str:
+    """For stacks and time series both kinds of first axis are called Z; says so if the file says otherwise."""
+    if tool == "2d" or ("T" in letters and "Z" in letters):
+        return letters
+    if tool == "3d" and "T" in letters:
+        notes.append(
+            "The file says that the first axis is time; it is used as slices. annotator_tracking follows time."
+        )
+    if tool == "tracking" and "Z" in letters:
+        return letters  # most files call time "slices"
+    return letters.replace("T", "Z")
+
+
+def _rearrange(data: Any, kept: list[int], order: list[int]) -> Any:
+    """Drop singleton axes and move the others; arrays that are in order already are not touched."""
+    n_axes = len(data.shape)
+    if order == list(range(n_axes)):
+        return data
+    if not isinstance(data, np.ndarray):
+        data = _movable(data)
+    return data[tuple(slice(None) if k in kept else 0 for k in range(n_axes))].transpose([kept.index(k) for k in order])
+
+
+def _take(data: Any, channel: int | slice) -> Any:
+    if not isinstance(data, np.ndarray):
+        data = _movable(data)
+    return data[..., channel]
+
+
+def _movable(data: Any) -> Any:
+    """A lazy array whose axes can be moved: in memory if it fits, otherwise as dask array."""
+    nbytes = int(np.prod(data.shape, dtype=object)) * np.dtype(data.dtype).itemsize
+    if nbytes <= LARGEST_EAGER or hasattr(data, "dask"):
+        return data if hasattr(data, "dask") else np.asarray(data[...])
+    import dask.array
+
+    chunks = getattr(data, "chunks", None) or (1,) * (len(data.shape) - 2) + tuple(data.shape[-2:])
+    return dask.array.from_array(data, chunks=chunks)

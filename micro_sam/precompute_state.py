@@ -1,0 +1,60 @@
+"""Embeddings of images in files, for scripts. The work is done in `micro_sam.embeddings`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .embeddings.compute import iter_embeddings, open_embeddings
+from .embeddings.jobs import plan_jobs
+
+__all__ = ["precompute_state"]
+
+
+def precompute_state(
+    input_path: str | Path,
+    output_path: str | Path,
+    pattern: str | None = None,
+    model_type: str = "vit_h",
+    checkpoint_path: str | Path | None = None,
+    key: str | None = None,
+    ndim: int | None = None,
+    tile_shape: tuple[int, int] | None = None,
+    halo: tuple[int, int] | None = None,
+    precompute_amg_state: bool = False,
+) -> None:
+    """Compute and store the embeddings of an image, or of all images of a folder that match `pattern`.
+
+    Parameters
+    ----------
+    input_path, output_path, pattern, key
+        See `micro_sam.embeddings.jobs.plan_jobs`.
+    model_type, checkpoint_path
+        See `micro_sam.util.get_sam_model`.
+    ndim
+        2 or 3; None: from the shape of each image.
+    tile_shape, halo
+        Tiles in pixels (y, x); None: chosen for large images.
+    precompute_amg_state
+        Kept for scripts; automatic masks are computed from the embeddings when they are asked for.
+
+    Raises
+    ------
+    InputError, CacheError, ModelError, OutputError
+        With a sentence that says what to do.
+    """
+    from tqdm import tqdm
+
+    from .models.build import get_sam_model
+
+    jobs = plan_jobs(input_path, output_path, pattern, key)
+    image = jobs[0].open(ndim)
+    predictor = get_sam_model(model_type, checkpoint_path=checkpoint_path)
+    for number, job in enumerate(jobs):
+        image = image if number == 0 else job.open(ndim)
+        _, store = open_embeddings(
+            predictor, image.data, job.cache_path, image.ndim, tile_shape, halo, image_path=job.image_path
+        )
+        missing = len(store.missing())
+        run = iter_embeddings(predictor, image.data, store)
+        for _ in tqdm(run, total=missing, desc=f"Embed {Path(job.image_path).name}", disable=missing == 0):
+            pass
