@@ -32,9 +32,8 @@ def check_prompts(drawn: PromptSet, where: str) -> None:
         )
 
 
-def previous_masks(state: State, z: int, drawn: PromptSet, batched: bool) -> tuple[ObjectMask, ...] | None:
+def previous_masks(answer: SliceAnswer | None, drawn: PromptSet, batched: bool) -> tuple[ObjectMask, ...] | None:
     """The last answer, when it can guide the next: the same objects, and points were only added since."""
-    answer = state.answers.get(z)
     if answer is None or answer.batched != batched or answer.drawn.shapes != drawn.shapes:
         return None
     if drawn.points[: len(answer.drawn.points)] != answer.drawn.points:
@@ -125,7 +124,9 @@ def show(
         {label: SliceConfidence(float(mask.score)) for mask, label in zip(masks, labels, strict=True)},
         replaced if is_stack else None,
     )
-    draft.put("painted", z, None)
+    region = state.regions.get(z)
+    if region is None or not set(np.unique(state.plane("current", z)[crop(region)]).tolist()) - {0, *labels}:
+        draft.put("painted", z, None)  # where other objects are, the strokes may be theirs
 
 
 def paint_masks(
@@ -172,6 +173,18 @@ def note_confidence(draft: Draft, z: int, values: dict[int, SliceConfidence], re
         draft.put("confidence", z, after or None)
 
 
+def erase(draft: Draft, z: int, labels: Iterable[int]) -> None:
+    """Remove some objects from one slice of `current`."""
+    labels = set(labels)
+    region = draft.state.regions.get(z)
+    if region is None or not np.isin(draft.state.plane("current", z)[crop(region)], list(labels)).any():
+        return
+    paint_masks(draft, z, [], [], labels)
+    note_confidence(draft, z, {}, labels)
+    if z not in draft.state.regions:
+        clear_slice(draft, z)
+
+
 def clear_slice(draft: Draft, z: int) -> None:
     """Empty one slice of `current` and forget what was known of it."""
     region = draft.state.regions.get(z)
@@ -186,6 +199,7 @@ def clear_all(draft: Draft) -> None:
     state = draft.state
     for z in {*state.regions, *state.answers, *state.confidence, *state.painted}:
         clear_slice(draft, z)
+    draft.drop_all("current_tracks")
     draft.set("prompts", PromptSet())
     draft.set("anchors", None)
     draft.set("reopened", None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy import ndimage
@@ -216,8 +216,9 @@ def commit(draft: Draft, source: str, preserve: str, model: dict[str, str]) -> C
             draft.paint("auto", z, box, np.zeros((box[2] - box[0], box[3] - box[1]), np.uint32))
     areas = {ids[label]: state.objects[ids[label]].area for label in labels}
     kept = 0 if preserve == "none" else sum(blocked.get(label, 0) for label in labels)
-    report = CommitReport(tuple(ids[label] for label in labels), areas, kept, tuple(left_out), writer.lost, vanished)
-    return CommitReport(**{**report.__dict__, "message": _describe(report, source)})
+    new_ids = tuple(ids[label] for label in labels)
+    report = CommitReport(new_ids, tuple(labels), areas, kept, tuple(left_out), writer.lost, vanished)
+    return replace(report, message=_describe(report, source))
 
 
 def load(draft: Draft, labels: np.ndarray, source: str) -> None:
@@ -353,9 +354,12 @@ def _draft_record(state: State, label: int, new_id: int, source: str, model: dic
     facts = {"slices": (0, 0), "box": (0, 0, 0, 0), "area": 0}
     if source == "auto":
         return ObjectRecord(new_id, "auto", **facts, **model)
-    lone = len({value for answer in state.answers.values() for value in answer.labels} | {1}) == 1
-    if lone or state.reopened is not None and label == 1:
+    by_track = any(prompt.track_id is not None for prompt in state.prompts)
+    lone = not by_track and len({value for answer in state.answers.values() for value in answer.labels} | {1}) == 1
+    if lone or (state.reopened is not None and label == 1 and not by_track):
         prompts = state.prompts
+    elif by_track:
+        prompts = state.prompts.of_track(label)
     else:
         drawn = [answer.drawn_for(label) for answer in state.answers.values()]
         chosen = {prompt.id for prompt_set in drawn for prompt in prompt_set}

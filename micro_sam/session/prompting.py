@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from micro_sam.errors import InputError
 from micro_sam.session import current
+from micro_sam.session.commands import Draft
 from micro_sam.session.prompts import AnyPrompt, PointPrompt, PromptSet, PromptState, ShapeKind, ShapePrompt
 from micro_sam.session.values import count
 
 
 class PromptActs:
     """Prompts of a session. Mixed into :class:`~micro_sam.session.session.Session`."""
+
+    _next_state: PromptState = "track"
 
     @property
     def next_positive(self) -> bool:
@@ -31,7 +34,7 @@ class PromptActs:
         position: Sequence[float],
         positive: bool | None = None,
         track_id: int | None = None,
-        state: PromptState = "track",
+        state: PromptState | None = None,
     ) -> int:
         """Add a point and return its id.
 
@@ -41,9 +44,11 @@ class PromptActs:
             (y, x) or (z, y, x); must lie in the image.
         positive
             None: as :attr:`next_positive` says.
+        track_id, state
+            Tracking only. None: the active track, and the state that is chosen.
         """
         positive = self._positive if positive is None else positive
-        point = self._new(PointPrompt(None, tuple(position), positive, track_id, state))
+        point = self._new(PointPrompt(None, tuple(position), positive, track_id, state or self._next_state))
         self._change_prompts(self.prompts.add(point))
         return point.id
 
@@ -52,7 +57,7 @@ class PromptActs:
         kind: ShapeKind,
         vertices: Sequence[Sequence[float]],
         track_id: int | None = None,
-        state: PromptState = "track",
+        state: PromptState | None = None,
     ) -> int:
         """Add a rectangle, ellipse or polygon around one object and return its id.
 
@@ -63,7 +68,7 @@ class PromptActs:
         vertices
             (n, 2) or (n, 3) positions. Two opposite corners are enough for a rectangle.
         """
-        shape = self._new(ShapePrompt(None, kind, _full_rectangle(kind, vertices), track_id, state))
+        shape = self._new(ShapePrompt(None, kind, _full_rectangle(kind, vertices), track_id, state or self._next_state))
         self._change_prompts(self.prompts.add(shape))
         return shape.id
 
@@ -122,11 +127,15 @@ class PromptActs:
         after = PromptSet().add(*kept)
         if dropped:
             self._say(f"{count(dropped, 'prompt')} outside the image removed. Click inside the image.")
-        self._change_prompts(after)
-        if dropped:
-            # The layer shows more than there is: make it read the prompts again even when they did not change.
-            self.events.prompts_changed.emit(self.prompts)
-        return after
+        try:
+            self._change_prompts(after)
+        except InputError:
+            dropped += 1
+            raise
+        finally:
+            if dropped:  # the layer shows more than there is: make it read the prompts again
+                self.events.prompts_changed.emit(self.prompts)
+        return self.prompts
 
     # ------------------------------------------------------------------ inside
 
@@ -154,7 +163,7 @@ class PromptActs:
         if (high - low).min() <= 0 or (y1 <= y0 and height > 1) or (x1 <= x0 and width > 1):
             raise InputError(f"The {prompt.kind} has no area. Draw it around an object.")
 
-    def _change_prompts(self, after: PromptSet) -> None:
+    def _change_prompts(self, after: PromptSet, also: Callable[[Draft], None] | None = None) -> None:
         before = self.prompts
         added, removed, changed = before.difference(after)
         if not (added or removed or changed):
@@ -162,9 +171,17 @@ class PromptActs:
         touched = {before[i].z for i in removed | changed} | {after[i].z for i in added | changed}
         with self._act(_name(before, after, added, removed, changed), kind="prompts", slices=sorted(touched)) as draft:
             for z in touched:
-                if z in self._state.answers and not len(after.in_slice(z)):
-                    current.clear_slice(draft, z)
+                self._forget_masks_without_prompts(draft, z, after.in_slice(z))
             draft.set("prompts", after)
+            if also is not None:
+                also(draft)
+
+    def _forget_masks_without_prompts(self, draft: Draft, z: int, drawn: PromptSet) -> None:
+        """Where a slice has no prompts any more, the masks they gave go too."""
+        answer = self._state.answers.get(z)
+        if answer is not None and not len(drawn):
+            current.erase(draft, z, answer.labels)
+            draft.put("answers", z, None)
 
 
 def _full_rectangle(kind: str, vertices: Sequence[Sequence[float]]) -> tuple[tuple[float, ...], ...]:

@@ -70,7 +70,6 @@ class RunActs:
     _run_command: tuple[Any, Command] | None = None
     _run_reasons: tuple[str, ...] = ()
     _run_name = "Segment volume"
-    _place = "slice"
 
     def apply_step(self, step: RunStep) -> bool:
         """Show one finished step in `current`; False when the run is stale and should be cancelled."""
@@ -113,11 +112,15 @@ class RunActs:
             text = f"Cancelled; {count(len(self.current_slices), self._place)} found so far. Press V to go on."
         else:
             with self._run_act(request) as draft:
-                draft.set("anchors", Anchors(self.prompts, dict(self._state.painted)))
+                draft.set("anchors", self._anchors_after(request))
             text = self._describe_run(reasons)
         self._run_command = None
         self._say(text)
         return text
+
+    def _anchors_after(self, request: RunRequest) -> Anchors:
+        """What has decided the objects, for a later run to see what changed."""
+        return Anchors(self.prompts, dict(self._state.painted))
 
     def _run_act(self, request: RunRequest):
         facts = {**request.options, "model": self._model_facts()}
@@ -138,17 +141,7 @@ class RunActs:
     def _clear_where_lost(self, draft: Draft, step: RunStep) -> None:
         """Remove what an earlier run found in slices that this one did and did not find the object in."""
         for z in [z for z in self._state.regions if z in step.done_again and z not in step.reached]:
-            self._erase(draft, z, step.label)
-
-    def _erase(self, draft: Draft, z: int, label: int) -> None:
-        """Remove one object from one slice of `current`."""
-        region = self._state.regions.get(z)
-        if region is None or not (self._state.plane("current", z)[crop(region)] == label).any():
-            return
-        current.paint_masks(draft, z, [], [], {label})
-        current.note_confidence(draft, z, {}, {label})
-        if z not in self._state.regions:
-            current.clear_slice(draft, z)
+            current.erase(draft, z, [step.label])
 
     def _decided_slices(self) -> list[int]:
         """Sorted slices whose mask a person has decided: prompted or painted ones."""

@@ -10,7 +10,7 @@ nothing. Every act that changes something is one step of undo.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
@@ -73,11 +73,14 @@ class Session(PromptActs):
         Signals (:class:`SessionEvents`).
     """
 
+    _events_type = SessionEvents
+    _place = "slice"
+
     def __init__(self, shape: Sequence[int], *, max_history_bytes: int = 512 * 1024**2) -> None:
         shape = tuple(int(size) for size in shape)
         if len(shape) not in (2, 3) or min(shape) < 1:
             raise InputError(f"A session needs an image of shape (H, W) or (Z, H, W), but this one has {shape}.")
-        self.events = SessionEvents()
+        self.events = self._events_type()
         self._state = State.empty(shape)
         self._history = History(max_history_bytes)
         self._epoch = 0
@@ -196,7 +199,7 @@ class Session(PromptActs):
             prompts=drawn.to_prompts(self.shape[-2:]),
             drawn=drawn,
             batched=batched,
-            previous=current.previous_masks(self._state, z, drawn, batched),
+            previous=current.previous_masks(self._state.answers.get(z), drawn, batched),
             epoch=self._epoch,
             predictor=self._predictor,
             embeddings=self._embeddings,
@@ -263,6 +266,11 @@ class Session(PromptActs):
         -----
         Successive calls are one step of undo, since a slider calls this many times.
         """
+        self._show_auto(labels, z, details)
+
+    def _show_auto(
+        self, labels: np.ndarray, z: int | None, details: dict[str, Any], also: Callable[[Draft], None] | None = None
+    ) -> None:
         last = self._history.last
         join = last is not None and last.kind == "auto" and self._history.next is None
         shape = self.shape if z is None else self.shape[-2:]
@@ -270,6 +278,8 @@ class Session(PromptActs):
         with self._act("Segment all objects", kind="auto", join=join, **details, model=self._model_facts()) as draft:
             for plane_z, plane in enumerate(labels.reshape(-1, *self.shape[-2:]), start=0 if z is None else z):
                 draft.paint("auto", plane_z, (0, 0, *plane.shape), plane)
+            if also is not None:
+                also(draft)
         number = np.unique(labels)
         number = int((number > 0).sum())
         if number:
@@ -304,7 +314,7 @@ class Session(PromptActs):
             When there is nothing to commit, or nothing of it is free.
         """
         with self._act("Commit", source=source, preserve=preserve, **details) as draft:
-            report = objects.commit(draft, source, preserve, self._model_facts())
+            report = self._commit(draft, source, preserve)
             draft.details.update(ids=list(report.ids))
         if source == "current":
             self._epoch += 1
@@ -339,7 +349,7 @@ class Session(PromptActs):
         if len(ids) < 2:
             raise InputError("Merging needs at least two objects. Choose another one that belongs to it.")
         with self._act(f"Merge objects {listing(ids)}", ids=ids) as draft:
-            kept = objects.merge(draft, ids)
+            kept = self._merge(draft, ids)
         self._say(f"Objects {listing(ids)} are one now: object {kept}.")
         return kept
 
@@ -357,7 +367,7 @@ class Session(PromptActs):
                 "There is an object at work. Commit it (C) or clear it (Shift-C) before reopening another."
             )
         with self._act(f"Reopen object {object_id}", ids=[object_id]) as draft:
-            objects.reopen(draft, object_id)
+            self._reopen(draft, object_id)
         self._epoch += 1
         self._say(f"Object {object_id} is open again. Add prompts or paint to correct it, then commit it with C.")
 
@@ -397,7 +407,7 @@ class Session(PromptActs):
         reopened = self.reopened
         if z is None:
             with self._act("Clear", z=None) as draft:
-                objects.clear_all(draft)
+                self._clear_all(draft)
         else:
             z = self._check_slice(z)
             with self._act(f"Clear {self._where(z)}", z=z) as draft:
@@ -455,6 +465,7 @@ class Session(PromptActs):
         draft = Draft(self._state, details)
         try:
             yield draft
+            self._complete(draft)
         except BaseException:
             draft.rollback()
             raise
@@ -465,6 +476,23 @@ class Session(PromptActs):
             else:
                 self._history.push(command)
             self._emit(draft.changes)
+
+    # Sessions with more state than label images do their part of these acts here.
+
+    def _commit(self, draft: Draft, source: str, preserve: str) -> CommitReport:
+        return objects.commit(draft, source, preserve, self._model_facts())
+
+    def _merge(self, draft: Draft, ids: Sequence[int]) -> int:
+        return objects.merge(draft, ids)
+
+    def _reopen(self, draft: Draft, object_id: int) -> None:
+        objects.reopen(draft, object_id)
+
+    def _clear_all(self, draft: Draft) -> None:
+        objects.clear_all(draft)
+
+    def _complete(self, draft: Draft) -> None:
+        """Bring what depends on the edits of an act in line with them, before it becomes a step of the history."""
 
     def _after(self, changes: Changes) -> None:
         self._epoch += 1
@@ -494,9 +522,9 @@ class Session(PromptActs):
                 raise InputError(f"A 2D image has no slice {z}.")
             return 0
         if z is None:
-            raise InputError("Say which slice is meant: this is a stack.")
+            raise InputError(f"Say which {self._place} is meant.")
         if not 0 <= z < self.shape[0]:
-            raise InputError(f"There is no slice {z}: the stack has slices 0 to {self.shape[0] - 1}.")
+            raise InputError(f"There is no {self._place} {z}; the last one is {self.shape[0] - 1}.")
         return int(z)
 
     def _check_ready(self, z: int) -> None:
@@ -516,4 +544,4 @@ class Session(PromptActs):
         return {key: str(getattr(self._predictor, key, "") or "") for key in ("model_name", "model_hash")}
 
     def _where(self, z: int) -> str:
-        return "the image" if self.ndim == 2 else f"slice {z}"
+        return "the image" if self.ndim == 2 else f"{self._place} {z}"

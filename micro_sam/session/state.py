@@ -12,6 +12,7 @@ from micro_sam.session.prompts import PromptSet
 
 if TYPE_CHECKING:
     from micro_sam.session.lineage import Track
+    from micro_sam.session.track_prompts import CurrentTrack
     from micro_sam.session.values import Anchors, ObjectRecord, Reopened, SliceAnswer, SliceConfidence
 
 LAYERS = ("current", "committed", "auto")
@@ -44,8 +45,12 @@ class State:
         Prompts and strokes at the time of the last volume or track run, None before it.
     reopened
         The committed object that is being corrected.
-    tracks, current_tracks
-        Committed and current lineages (tracking only): track id -> track.
+    tracks
+        Committed tracks (tracking only): id -> track.
+    current_tracks
+        Tracks at work: label in `current` -> track.
+    auto_parents
+        Daughter -> mother among the labels of `auto`.
     """
 
     labels: dict[str, np.ndarray]
@@ -59,7 +64,8 @@ class State:
     anchors: Anchors | None = None
     reopened: Reopened | None = None
     tracks: dict[int, Track] = field(default_factory=dict)
-    current_tracks: dict[int, Track] = field(default_factory=dict)
+    current_tracks: dict[int, CurrentTrack] = field(default_factory=dict)
+    auto_parents: dict[int, int] = field(default_factory=dict)
 
     @classmethod
     def empty(cls, shape: tuple[int, ...]) -> State:

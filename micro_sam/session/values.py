@@ -170,6 +170,8 @@ class SliceAnswer:
         """The prompts that made one of the objects: its shape or point, points in its box, all negative points."""
         if label not in self.labels:
             return PromptSet()
+        if any(prompt.track_id is not None for prompt in self.drawn):
+            return self.drawn.of_track(label)
         if len(self.labels) == 1:
             return self.drawn
         k = self.labels.index(label)
@@ -194,10 +196,12 @@ class SliceAnswer:
 
 @dataclass(frozen=True, eq=False)
 class Reopened:
-    """A committed object that is being corrected: what is needed to put it back as it was."""
+    """A committed object that is being corrected: what is needed to put it back as it was, with its relations."""
 
     record_before: ObjectRecord
     edits: tuple[LabelEdit, ...]
+    parent: int | None = None
+    daughters: tuple[int, ...] = ()
 
     @property
     def id(self) -> int:
@@ -236,6 +240,8 @@ class CommitReport:
     ----------
     ids
         New ids (the old one for a reopened object), in the order of the labels they came from.
+    labels
+        The labels of the source that `ids` came from.
     areas
         Committed pixels per id.
     kept
@@ -251,6 +257,7 @@ class CommitReport:
     """
 
     ids: tuple[int, ...]
+    labels: tuple[int, ...] = ()
     areas: Mapping[int, int] = field(default_factory=dict)
     kept: int = 0
     left_out: tuple[int, ...] = ()

@@ -1,0 +1,292 @@
+"""Runs over the frames of a movie: what is planned, and the generator that any thread may drive."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from micro_sam.errors import InputError
+from micro_sam.segmentation.values import ObjectMask
+from micro_sam.session.current import previous_masks
+from micro_sam.session.prompts import PromptSet
+from micro_sam.session.runs import RunStep
+from micro_sam.session.session import Session
+from micro_sam.session.state import State
+from micro_sam.session.track_prompts import CurrentTrack
+from micro_sam.session.values import Anchors, SliceAnswer, SliceRequest, SliceResult
+
+_MEMORY = 4  # frames before a correction that tell the motion model how the object moved
+
+
+@dataclass(frozen=True, eq=False)
+class FrameRequest:
+    """What the prompts of one frame ask: one object per track.
+
+    Attributes
+    ----------
+    z
+        Frame.
+    labels, parts
+        Per track its label, and either the question to the network or the mask that needs no new answer.
+    drawn, epoch
+        As in :class:`~micro_sam.session.values.SliceRequest`.
+    """
+
+    z: int
+    labels: tuple[int, ...]
+    parts: tuple[SliceRequest | ObjectMask, ...]
+    drawn: PromptSet
+    epoch: int
+    batched: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class TrackPart:
+    """One track of a run.
+
+    Attributes
+    ----------
+    label
+        Track at work.
+    known
+        Frame -> mask, where it is decided, and in some frames before a correction.
+    stops
+        Frames in which the object is said to be absent.
+    begin, last
+        First and last frame it may have.
+    again
+        First frame that is done again; what lies before stays.
+    backward
+        Whether it is followed backward, from its first known frame to `begin`.
+    """
+
+    label: int
+    known: Mapping[int, ObjectMask]
+    stops: tuple[int, ...]
+    begin: int
+    last: int | None
+    again: int
+    backward: bool
+
+
+@dataclass(frozen=True, eq=False)
+class TrackRequest:
+    """Everything that is needed to follow tracks at work through the movie."""
+
+    parts: tuple[TrackPart, ...]
+    pending: tuple[FrameRequest, ...]
+    n_frames: int
+    options: Mapping[str, Any]
+    prompts: PromptSet
+    epoch: int
+    predictor: Any = field(repr=False)
+    embeddings: Any = field(repr=False)
+
+    @property
+    def total(self) -> int:
+        """Most steps the run can take, for a progress bar."""
+        steps = (self.n_frames - (part.begin if part.backward else part.again) for part in self.parts)
+        return len(self.pending) + sum(steps)
+
+
+def plan_frame(
+    t: int,
+    drawn: PromptSet,
+    answer: SliceAnswer | None,
+    shown: Mapping[int, ObjectMask],
+    slice_request: Callable[[int, PromptSet, tuple[ObjectMask, ...] | None], SliceRequest],
+    epoch: int,
+) -> FrameRequest:
+    """Take down what the prompts of frame `t` ask; tracks whose prompts did not change keep what `current` shows."""
+    labels: list[int] = []
+    parts: list[SliceRequest | ObjectMask] = []
+    for label in sorted({prompt.track_id for prompt in drawn}):
+        mine = drawn.of_track(label)
+        if not mine.has_positive:
+            continue
+        labels.append(label)
+        if answer is None or label not in answer.labels:
+            parts.append(slice_request(t, mine, None))
+            continue
+        last = answer.masks[answer.labels.index(label)]
+        asked = answer.drawn.of_track(label)
+        if asked == mine and label in shown:
+            parts.append(replace(shown[label], logits=last.logits, tile=last.tile))
+        else:
+            previous = previous_masks(SliceAnswer((last,), (label,), asked), mine, batched=False)
+            parts.append(slice_request(t, mine, previous))
+    return FrameRequest(t, tuple(labels), tuple(parts), drawn, epoch)
+
+
+def run_frame(request: FrameRequest) -> SliceResult:
+    """Ask the network for every track of the frame that needs it. Several boxes of one track are one object."""
+    masks = []
+    for part in request.parts:
+        if isinstance(part, ObjectMask):
+            masks.append(part)
+            continue
+        found = Session.run(part).masks
+        masks.append(found[0] if len(found) == 1 else _union(found))
+    return SliceResult(request, tuple(masks))
+
+
+def plan_parts(
+    state: State,
+    shown: Mapping[int, Mapping[int, ObjectMask]],
+    track_ids: Iterable[int] | None,
+    backward: bool,
+) -> tuple[TrackPart, ...]:
+    """What is to be done for each track.
+
+    Parameters
+    ----------
+    shown
+        Frame -> label -> mask, as `current` shows them.
+    track_ids
+        Tracks to follow; None: those that changed since the last run, or all.
+    """
+    chosen = sorted(state.current_tracks) if track_ids is None else sorted(set(track_ids))
+    unknown = [label for label in chosen if label not in state.current_tracks]
+    if unknown:
+        raise InputError(f"There is no track {unknown[0]} at work. Click on its object first.")
+    plans = [_plan_part(state, shown, state.current_tracks[label], backward) for label in chosen]
+    found = [(part, changed) for part, changed in (plan for plan in plans if plan is not None)]
+    if not found:
+        raise InputError("There is no object to track. Click on it in one frame, or draw a box around it there.")
+    if track_ids is None and any(changed for _, changed in found):
+        found = [(part, changed) for part, changed in found if changed]
+    return tuple(part for part, _ in found)
+
+
+def run_tracks(request: TrackRequest) -> Iterator[RunStep]:
+    """Follow the tracks of a request, mothers before daughters."""
+    known = {part.label: dict(part.known) for part in request.parts}
+    for frame in request.pending:
+        result = run_frame(frame)
+        for label, mask in zip(frame.labels, result.masks, strict=True):
+            if label in known and not mask.is_empty:
+                known[label][frame.z] = mask
+        yield RunStep(request, 0, frame.z, source="prompt", answer=(result, frame.labels))
+    if not any(known.values()):
+        raise InputError("The model finds no object at the prompts. Click nearer to its centre, or draw a box.")
+    for part in request.parts:
+        if known[part.label]:
+            yield from _run_part(request, part, known[part.label])
+
+
+# ---------------------------------------------------------------------- inside
+
+
+def _plan_part(
+    state: State, shown: Mapping[int, Mapping[int, ObjectMask]], track: CurrentTrack, backward: bool
+) -> tuple[TrackPart, bool] | None:
+    """The part of one track and whether it changed since the last run; None when nothing of it is decided."""
+    mine = state.prompts.of_track(track.id)
+    painted = {t for t in state.painted if track.id in shown.get(t, {})}
+    decided = {t for t in mine.slices if mine.in_slice(t).has_positive} | painted
+    decided = {t for t in decided if t >= track.begin and (track.last is None or t <= track.last)}
+    if not decided:
+        return None
+    stops = tuple(t for t in mine.slices if mine.in_slice(t).is_stop)
+    _check_stops(track.id, stops, decided)
+    changed = _changed_frames(state, track.id, painted)
+    existing = sorted(t for t in shown if track.id in shown[t])
+    again = min(decided)
+    if changed:
+        before = [t for t in existing if t < changed[0]]
+        again = before[-1] + 1 if before else min(changed[0], *decided)
+        known = {t: shown[t][track.id] for t in _run_up(before)}
+    else:
+        known = {}
+    known |= {t: shown[t][track.id] for t in decided if t >= again and track.id in shown.get(t, {})}
+    first = min([*known, *(t for t in decided if t >= again)])
+    backward = (
+        (backward or track.parent is not None or track.begin > 0)
+        and first > track.begin
+        and not (changed and first < again)
+    )
+    return TrackPart(track.id, known, stops, track.begin, track.last, again, backward), changed is None or bool(changed)
+
+
+def _changed_frames(state: State, label: int, painted_here: Collection[int]) -> tuple[int, ...] | None:
+    """Frames in which something else decides a track than at the last run; None when there was no run."""
+    anchors = state.anchors
+    if anchors is None:
+        return None
+    before, now = (
+        {t: number for t, number in strokes.items() if t in painted_here}
+        for strokes in (anchors.painted, state.painted)
+    )
+    return Anchors(anchors.prompts.of_track(label), before).changed_slices(state.prompts.of_track(label), now)
+
+
+def _run_up(frames: list[int]) -> list[int]:
+    """The last few frames before a correction, as far as they follow each other."""
+    run: list[int] = []
+    for t in reversed(frames):
+        if run and run[-1] - t != 1 or len(run) == _MEMORY:
+            break
+        run.append(t)
+    return run
+
+
+def _check_stops(label: int, stops: Iterable[int], decided: Collection[int]) -> None:
+    for stop in stops:
+        later = [t for t in decided if t > stop]
+        if min(decided) < stop and later:
+            raise InputError(
+                f"Frame {stop} says that track {label} has ended (only a negative point), but it has prompts in frame "
+                f"{min(later)}. Remove the negative point, or the prompts after it."
+            )
+
+
+def _run_part(request: TrackRequest, part: TrackPart, masks: dict[int, ObjectMask]) -> Iterator[RunStep]:
+    from micro_sam.segmentation.tracking import iter_track
+
+    several = len(request.parts) > 1
+
+    def as_step(step) -> RunStep:
+        reason = f"Track {part.label}: {step.reason}" if step.reason and several else step.reason
+        return RunStep(request, part.label, step.t, step.mask, step.score, step.overlap, step.source, reason)
+
+    reached: dict[int, ObjectMask] = {}
+    forward = iter_track(
+        request.predictor, request.embeddings, masks, stops=part.stops, last=part.last, **request.options
+    )
+    for step in forward:
+        if step.mask is not None and not step.mask.is_empty:
+            reached[step.t] = step.mask
+        if step.t >= part.again:
+            yield as_step(step)
+    again = range(part.again, request.n_frames)
+    yield RunStep(request, part.label, -1, source="end", done_again=again, reached=frozenset(reached))
+    first = min(masks)
+    if not part.backward or first <= part.begin:
+        return
+    seed = {t: reached[t] for t in sorted(reached)[:_MEMORY]}
+    found: set[int] = set()
+    stops = [t for t in part.stops if t < first]
+    for step in iter_track(
+        request.predictor, request.embeddings, seed, stops=stops, last=part.begin, backward=True, **request.options
+    ):
+        if step.t not in seed:
+            if step.mask is not None and not step.mask.is_empty:
+                found.add(step.t)
+            yield as_step(step)
+    again = range(part.begin, first)
+    yield RunStep(request, part.label, -1, source="end", done_again=again, reached=frozenset(found))
+
+
+def _union(masks: Iterable[ObjectMask]) -> ObjectMask:
+    found = [mask for mask in masks if not mask.is_empty]
+    if not found:
+        return ObjectMask.from_array(np.zeros((0, 0), bool))
+    y0, x0 = (min(mask.box[k] for mask in found) for k in (0, 1))
+    y1, x1 = (max(mask.box[k] for mask in found) for k in (2, 3))
+    area = np.zeros((y1 - y0, x1 - x0), dtype=bool)
+    for mask in found:
+        area[mask.box[0] - y0 : mask.box[2] - y0, mask.box[1] - x0 : mask.box[3] - x0] |= mask.mask
+    return ObjectMask.from_array(area, score=min(mask.score for mask in found), offset=(y0, x0))
