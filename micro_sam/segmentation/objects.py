@@ -8,7 +8,7 @@ the mask that it sees too; it is believed when both agree on that part.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -132,7 +132,12 @@ def best_answer(logits, scores, image, image_size: int) -> int:
 
 
 def segment_object(
-    predictor, embeddings, i: int | None, prompt: ObjectPrompt, multimask: bool | None = None
+    predictor,
+    embeddings,
+    i: int | None,
+    prompt: ObjectPrompt,
+    multimask: bool | None = None,
+    choose: Callable[[list[ObjectMask]], ObjectMask] | None = None,
 ) -> ObjectMask:
     """Segment one object, completely, wherever the tiles' borders are.
 
@@ -146,6 +151,8 @@ def segment_object(
         With a point or a box.
     multimask : bool, optional
         Choose among the model's three answers. None: for a single positive click without other prompts.
+    choose : callable, optional
+        Picks one of the model's answers in the first tile, when more is known of the object than the prompts say.
 
     Returns
     -------
@@ -172,7 +179,7 @@ def segment_object(
         if goes_on:
             part = _next_part(decoder, prompt, parts.values())
         else:
-            part = _first_part(decoder, prompt, multimask)
+            part = _first_part(decoder, prompt, multimask, choose)
         if part is None:
             continue
         parts[index] = part
@@ -244,12 +251,19 @@ def _shared_area(tile, box: np.ndarray) -> float:
     return float(np.prod(np.maximum(high - low, 0)))
 
 
-def _first_part(decoder: TileDecoder, prompt: ObjectPrompt, multimask: bool | None) -> ObjectMask:
+def _first_part(
+    decoder: TileDecoder,
+    prompt: ObjectPrompt,
+    multimask: bool | None,
+    choose: Callable[[list[ObjectMask]], ObjectMask] | None,
+) -> ObjectMask:
     single = int(decoder.contains(prompt.points).sum()) == 1 and prompt.box is None and prompt.mask is None
     if multimask is None:
         multimask = single and prompt.is_single_click
     if prompt.is_single_click:
         prompt = replace(prompt, previous=None)  # a click that was moved is a new question
+    if choose is not None:
+        return choose(decoder.masks(prompt, multimask))
     logits, scores = decoder.decode(prompt, multimask)
     best = best_answer(logits, scores, decoder.image, decoder.predictor.model.image_size) if multimask else 0
     return decoder.to_mask(logits[best], float(scores[best]))

@@ -10,6 +10,7 @@ from micro_sam.errors import InputError
 from micro_sam.segmentation.interpolation import centre_of, interpolate_masks, shifted
 from micro_sam.segmentation.motion import MotionModel
 from micro_sam.segmentation.projection import Projection, project_mask, resolve_projection
+from micro_sam.segmentation.search import search_nearby
 from micro_sam.segmentation.values import ObjectMask
 
 __all__ = ["TrackStep", "iter_track"]
@@ -28,7 +29,8 @@ class TrackStep:
     score : float
         The model's predicted IoU; 0 where there is no mask.
     overlap : float
-        Intersection over union with the mask of the frame before, moved by the motion model; 1 for prompted frames.
+        Intersection over union with the mask of the frame before, moved by the motion model, or, for an object that
+        was found by looking around, by its real displacement; 1 for prompted frames.
     source : "prompt" | "propagated" | "interpolated" | "stop"
         How the mask was made. ``"stop"``: the track ends before this frame; nothing is painted here.
     shift : (dy, dx)
@@ -58,6 +60,7 @@ def iter_track(
     motion_smoothing: float = 0.5,
     box_extension: float = 0.0,
     backward: bool = False,
+    search: bool = True,
 ) -> Iterator[TrackStep]:
     """Follow one object from the first frame in which it is known, one frame at a time.
 
@@ -85,6 +88,9 @@ def iter_track(
         Pixels (>= 1) or fraction (< 1) by which box prompts grow.
     backward : bool
         Start at the last frame that is known and run toward the first frame of the movie.
+    search : bool
+        Where the overlap is below ``iou_threshold``, look around for an object of the same shape that moved farther
+        than expected, before the track ends; see :func:`~micro_sam.segmentation.search.search_nearby`.
 
     Yields
     ------
@@ -99,7 +105,9 @@ def iter_track(
     mode = resolve_projection(projection)
     end = _last_frame(embeddings.n_slices, masks, stops, last, backward)
     motion = MotionModel(motion_smoothing)
-    return _follow(predictor, embeddings, dict(masks), end, iou_threshold, mode, motion, box_extension, backward)
+    return _follow(
+        predictor, embeddings, dict(masks), end, iou_threshold, mode, motion, box_extension, backward, search
+    )
 
 
 def _last_frame(
@@ -140,6 +148,7 @@ def _follow(
     motion: MotionModel,
     box_extension: float,
     backward: bool,
+    search: bool,
 ) -> Iterator[TrackStep]:
     direction = -1 if backward else 1
     prompted = sorted(masks, reverse=backward)
@@ -155,6 +164,10 @@ def _follow(
             found = TrackStep(t, masks[t], masks[t].score, 1.0, "prompt", shift)
         else:
             result, overlap = project_mask(predictor, embeddings, t, mask, mode, shift, box_extension)
+            if search and overlap < iou_threshold:
+                nearby, likeness = search_nearby(predictor, embeddings, t, mask, shift, known)
+                if likeness > overlap:
+                    result, overlap = nearby, likeness
             found = TrackStep(t, result, result.score, overlap, "propagated", shift)
             if result.is_empty or overlap < iou_threshold:
                 if (prompted[-1] - t) * direction > 0:

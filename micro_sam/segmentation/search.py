@@ -1,0 +1,123 @@
+"""Looking around for an object that moved farther than expected between two frames.
+
+Nuclei in a crowd move by their own diameter between frames, in directions that no motion model foretells. When the
+expected place does not show the object, clicks on rings around it give candidates; the one whose shape fits best is
+taken, unless it is another object that stood there already in the frame before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from micro_sam.prompt_generators import innermost
+from micro_sam.segmentation.interpolation import centre_of
+from micro_sam.segmentation.objects import TileDecoder
+from micro_sam.segmentation.values import ObjectMask
+
+__all__ = ["search_nearby", "shape_overlap"]
+
+_RINGS = ((0.0, 1), (0.55, 6), (1.1, 10))  # radius in diameters of the object, number of clicks
+_REACH = 1.4  # a candidate's centre may lie this many diameters from the expected place
+_SAME = 0.5  # overlap above which two masks show the same object
+_CHECKED = 4  # candidates that are looked up in the frame before
+
+
+def shape_overlap(a: ObjectMask, b: ObjectMask) -> float:
+    """Intersection over union of two masks when their centres of mass are laid on each other (to a whole pixel)."""
+    if a.is_empty or b.is_empty:
+        return 0.0
+    return moved(b, centre_of(a) - centre_of(b)).iou(a)
+
+
+def moved(mask: ObjectMask, shift: np.ndarray) -> ObjectMask:
+    """The mask moved by ``shift`` (dy, dx), rounded to pixels; it may leave the image."""
+    dy, dx = (int(s) for s in np.rint(shift))
+    y0, x0, y1, x1 = mask.box
+    return replace(mask, box=(y0 + dy, x0 + dx, y1 + dy, x1 + dx), logits=None)
+
+
+def search_nearby(
+    predictor, embeddings, i: int, mask: ObjectMask, shift: tuple[float, float], i_mask: int
+) -> tuple[ObjectMask, float]:
+    """Look in frame ``i`` around the expected place for the object that had ``mask`` in frame ``i_mask``.
+
+    Parameters
+    ----------
+    predictor : Predictor
+    embeddings : Embeddings
+    i : int
+        Frame to look in.
+    mask : ObjectMask
+        The object when it was last seen; not empty.
+    shift : (dy, dx)
+        Expected displacement in pixels.
+    i_mask : int
+        The frame in which it was last seen.
+
+    Returns
+    -------
+    mask : ObjectMask
+        The best candidate; empty if there is none.
+    overlap : float
+        Its :func:`shape_overlap` with ``mask``.
+    """
+    diameter = 2 * np.sqrt(mask.area / np.pi)
+    centre = centre_of(mask) + shift
+    clicks = centre + diameter * _rings()
+    inside = ((clicks >= 0) & (clicks <= np.array(embeddings.grid.shape) - 1)).all(1)
+    candidates = _distinct(
+        candidate
+        for candidate in _answers(predictor, embeddings, i, clicks[inside])
+        if not candidate.is_empty and np.hypot(*(centre_of(candidate) - centre)) <= _REACH * diameter
+    )
+    ranked = sorted(((_fit(mask, centre, diameter, c), k) for k, c in enumerate(candidates)), reverse=True)
+    ranked = [candidates[k] for _, k in ranked[:_CHECKED]]
+    for candidate in ranked:
+        if not _is_another_object(predictor, embeddings, i_mask, mask, candidate):
+            return candidate, shape_overlap(mask, candidate)
+    return ObjectMask((0, 0, 0, 0), np.zeros((0, 0), bool)), 0.0
+
+
+def _rings() -> np.ndarray:
+    angles = [(radius, 2 * np.pi * (k + 0.5 * (n == 10)) / n) for radius, n in _RINGS for k in range(n)]
+    return np.array([(radius * np.sin(angle), radius * np.cos(angle)) for radius, angle in angles])
+
+
+def _fit(mask: ObjectMask, centre: np.ndarray, diameter: float, candidate: ObjectMask) -> float:
+    """How well a candidate continues the object: same shape, near the expected place, sure of itself."""
+    distance = np.hypot(*(centre_of(candidate) - centre)) / diameter
+    return shape_overlap(mask, candidate) * np.exp(-0.5 * distance**2) * max(candidate.score, 0.0)
+
+
+def _answers(predictor, embeddings, i: int, clicks: np.ndarray) -> list[ObjectMask]:
+    """All answers of the model to single clicks (n, 2), grouped by the tile they lie in."""
+    tiles: dict[int, list[np.ndarray]] = {}
+    for click in clicks:
+        tiles.setdefault(embeddings.grid.tile_at(*click).index, []).append(click)
+    result = []
+    for index, points in tiles.items():
+        image = embeddings.load(i, index, device=predictor.device)
+        decoder = TileDecoder(predictor, image, embeddings.grid[index])
+        local = (np.array(points) - decoder.origin)[:, None]
+        decoded = predictor.decode(image, points=local, labels=np.ones(local.shape[:2], int), multimask_output=True)
+        for logits, scores in zip(decoded.low_res_logits, decoded.scores, strict=True):
+            result += [decoder.to_mask(one, float(score)) for one, score in zip(logits, scores, strict=True)]
+    return result
+
+
+def _distinct(candidates) -> list[ObjectMask]:
+    """One of each group of masks that are nearly the same."""
+    kept: list[ObjectMask] = []
+    for candidate in candidates:
+        if all(candidate.iou(other) < 0.9 for other in kept):
+            kept.append(candidate)
+    return kept
+
+
+def _is_another_object(predictor, embeddings, i_mask: int, mask: ObjectMask, candidate: ObjectMask) -> bool:
+    """Whether something that is not our object stood at the candidate's place in the frame before."""
+    click = np.array(innermost(candidate.mask), float) + candidate.box[:2]
+    before = max(_answers(predictor, embeddings, i_mask, click[None]), key=candidate.iou)
+    return before.iou(candidate) > _SAME and before.iou(mask) < 0.5 * _SAME
