@@ -278,7 +278,9 @@ def series(*tracks):
 
 @pytest.fixture
 def loaded(session):
-    labels = series((1, 0, 5, (30, 40)), (2, 6, 11, (30, 20)), (3, 6, 9, (30, 60)), (9, 0, 11, (10, 10)), (4, 3, 8, (50, 10)))
+    labels = series(
+        (1, 0, 5, (30, 40)), (2, 6, 11, (30, 20)), (3, 6, 9, (30, 60)), (9, 0, 11, (10, 10)), (4, 3, 8, (50, 10))
+    )
     session.load_tracks(labels, {1: [2, 3]})
     session.labels = labels
     return session

@@ -1,0 +1,544 @@
+"""One image: prompts, segmentation, commit, correction. Tests are named by what a person relies on."""
+
+import json
+import threading
+
+import numpy as np
+import pytest
+
+from micro_sam.errors import InputError, NotComputedYet
+from micro_sam.session.prompts import PointPrompt, ShapePrompt
+from micro_sam.session.session import Session
+from micro_sam.session.volume import VolumeSession
+
+from .conftest import attach_fake, check_invariants, disc, snapshot
+
+SHAPE = (50, 70)  # not square, so that swapped axes show
+
+
+@pytest.fixture
+def session(fake_network):
+    session = attach_fake(Session(SHAPE))
+    session.heard, session.regions = [], []
+    session.events.message.connect(session.heard.append)
+    session.events.labels_changed.connect(lambda name, region: session.regions.append((name, region)))
+    return session
+
+
+def commit_disc(session, y, x):
+    session.add_point((y, x))
+    session.segment_slice()
+    return session.commit().ids[0]
+
+
+def click(session, *position, positive=True):
+    """What the window does on a click: a prompt, and the preview when the network has answered."""
+    session.add_point(position, positive)
+    session.apply(session.run(session.plan_slice(position[0] if session.ndim == 3 else None)), preview=True)
+
+
+# ---------------------------------------------------------------------- prompts to masks
+
+
+def test_a_point_gives_a_mask_where_it_was_clicked(session):
+    session.add_point((10, 60))
+    session.segment_slice()
+    assert np.array_equal(session.current > 0, disc(SHAPE, (10, 60)))
+
+
+def test_boxes_points_and_negative_points_work_together(session):
+    session.add_shape("rectangle", [(5, 5), (20, 25)])
+    session.add_point((10, 10))
+    session.add_point((12, 20), positive=False)
+    session.segment_slice()
+    assert session.current[6, 6] == 1 and session.current[12, 20] == 0
+
+
+def test_several_boxes_give_several_objects(session):
+    for x in (5, 25, 45):
+        session.add_shape("rectangle", [(5, x), (15, x + 12)])
+    session.segment_slice()
+    assert sorted(np.unique(session.current)) == [0, 1, 2, 3]
+    assert session.commit().ids == (1, 2, 3)
+
+
+def test_a_smaller_object_is_not_hidden_by_a_larger_one(session):
+    session.add_shape("rectangle", [(20, 20), (25, 25)])
+    session.add_shape("rectangle", [(10, 10), (40, 40)])
+    session.segment_slice()
+    assert session.current[22, 22] == 1 and session.current[12, 12] == 2
+
+
+@pytest.mark.parametrize("kind", ["ellipse", "polygon"])
+def test_ellipses_and_polygons_become_a_box_and_its_area(session, kind):
+    corners = [(10, 20), (10, 60), (30, 60), (30, 20)] if kind == "ellipse" else [(10, 20), (30, 20), (30, 60)]
+    session.add_shape(kind, corners)
+    prompts = session.plan_slice().prompts
+    assert prompts.boxes.tolist() == [[10, 20, 30, 60]]
+    area = prompts.masks[0].full(SHAPE)
+    assert area.sum() == pytest.approx({"ellipse": np.pi * 10 * 20, "polygon": 400}[kind], rel=0.12)
+    assert not area[12, 57] and area[28, 24] == (kind == "polygon")
+
+
+def test_a_rectangle_that_sticks_out_is_clipped_to_the_image(session):
+    session.add_shape("rectangle", [(-10, 50), (20, 90)])
+    assert session.plan_slice().prompts.boxes.tolist() == [[0, 50, 20, 69]]
+
+
+def test_an_answer_guides_the_next_one_only_while_points_are_added(session):
+    first = session.add_point((10, 60))
+    session.segment_slice()
+    session.add_point((12, 62))
+    assert session.plan_slice().previous is not None
+    session.segment_slice()
+    session.move_point(first, (40, 10))
+    assert session.plan_slice().previous is None
+
+
+# ---------------------------------------------------------------------- what is refused
+
+
+@pytest.mark.parametrize(
+    "act, words",
+    [
+        (lambda s: s.plan_slice(), "no prompts in the image"),
+        (lambda s: s.add_point((50, 10)), "outside the image"),
+        (lambda s: s.add_point((10, 70)), "outside the image"),
+        (lambda s: s.add_point((np.nan, 10)), "not a finite number"),
+        (lambda s: s.add_point((1, 10, 10)), "need 2 coordinates"),
+        (lambda s: s.add_shape("rectangle", [(5, 80), (9, 90)]), "outside the image"),
+        (lambda s: s.add_shape("rectangle", [(5, 8), (5, 12)]), "no area"),
+        (lambda s: s.add_shape("polygon", [(5, 8), (5, 12)]), "not complete"),
+        (lambda s: s.add_shape("line", [(5, 8), (5, 12), (7, 12)]), "not a line"),
+        (lambda s: s.remove_prompts([3]), "There is no prompt 3"),
+        (lambda s: s.commit(), "no current object to commit"),
+        (lambda s: s.commit("auto"), "no automatic segmentation"),
+        (lambda s: s.commit("current", "some"), "not by 'some'"),
+        (lambda s: s.delete([4]), "no committed object 4"),
+        (lambda s: s.reopen(4), "no committed object 4"),
+        (lambda s: s.layer("raw"), "no label layer 'raw'"),
+        (lambda s: s.paint("current", (slice(0, 3), slice(0, 3)), np.ones((2, 2), int)), "have the shape"),
+        (lambda s: s.paint("current", (slice(0, 2), slice(0, 2)), np.full((2, 2), -1)), "whole numbers"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_with_a_sentence_and_changes_nothing(session, act, words):
+    before = snapshot(session)
+    with pytest.raises(InputError, match=words):
+        act(session)
+    assert snapshot(session) == before and not session.can_undo
+
+
+def test_only_negative_points_are_refused_with_a_hint(session):
+    session.add_point((10, 10), positive=False)
+    with pytest.raises(InputError, match="Add a positive point or a box"):
+        session.plan_slice()
+
+
+def test_segmenting_before_the_model_is_there_is_refused(fake_network):
+    session = Session(SHAPE)
+    session.add_point((10, 10))
+    with pytest.raises(InputError, match="not ready yet"):
+        session.plan_slice()
+
+
+def test_a_slice_without_embeddings_is_not_computed_yet(fake_network):
+    session = attach_fake(VolumeSession((4, 50, 70)))
+    session.embeddings.missing = {2}
+    session.add_point((2, 10, 10))
+    session.add_point((1, 10, 10))
+    with pytest.raises(NotComputedYet, match="slice 2"):
+        session.plan_slice(2)
+    session.segment_slice(1)
+
+
+@pytest.mark.parametrize("shape", [(5,), (2, 3, 4, 5), (0, 4)])
+def test_images_of_other_dimensions_are_refused(shape):
+    with pytest.raises(InputError, match="shape"):
+        Session(shape)
+
+
+def test_prompts_outside_the_image_are_dropped_from_what_a_layer_shows(session):
+    heard = []
+    session.events.prompts_changed.connect(heard.append)
+    kept = session.replace_prompts([PointPrompt(None, (10, 10)), PointPrompt(None, (10, 200))])
+    assert len(kept) == 1 and heard[-1] == session.prompts
+    assert "1 prompt outside the image removed" in session.heard[-1]
+
+
+def test_an_answer_without_pixels_says_what_to_do(session):
+    session.add_point((10, 10))
+    session.add_point((10, 10), positive=False)
+    session.add_point((5, 10), positive=False)
+    request = session.plan_slice()
+    result = session.run(request)
+    empty = type(result)(request, tuple(type(m)((0, 0, 0, 0), np.zeros((0, 0), bool)) for m in result.masks))
+    assert session.apply(empty)
+    assert "finds no object" in session.heard[-1] and not session.has_current
+    with pytest.raises(InputError, match="no current object"):
+        session.commit()
+
+
+# ---------------------------------------------------------------------- preview
+
+
+def test_undo_takes_back_the_click_and_the_mask_before_it_returns(session):
+    click(session, 10, 10)
+    before = snapshot(session)
+    click(session, 14, 14)
+    assert session.undo() == "Add point"
+    assert snapshot(session) == before
+    session.redo()
+    assert session.current[18, 14] == 1
+
+
+def test_a_late_answer_to_a_click_is_dropped_when_another_click_came(session):
+    session.add_point((10, 10))
+    late = session.run(session.plan_slice())
+    session.add_point((30, 30))
+    assert not session.apply(late, preview=True)
+    assert not session.has_current
+
+
+@pytest.mark.parametrize("act", ["undo", "clear", "paint", "commit"])
+def test_a_late_answer_does_not_bring_back_what_is_gone(session, act):
+    session.add_point((10, 10))
+    session.segment_slice()
+    late = session.run(session.plan_slice())
+    {
+        "undo": session.undo,
+        "clear": session.clear,
+        "paint": lambda: session.paint("current", (slice(0, 2), slice(0, 2)), np.ones((2, 2), int)),
+        "commit": session.commit,
+    }[act]()
+    now = snapshot(session)
+    assert not session.apply(late)
+    assert snapshot(session) == now
+
+
+def test_removing_the_last_prompt_removes_its_mask(session):
+    click(session, 10, 10)
+    session.remove_prompts([session.prompts.points[0].id])
+    assert not session.has_current
+    session.undo()
+    assert session.has_current
+
+
+def test_pressing_s_after_the_preview_is_no_step_of_its_own(session):
+    click(session, 10, 10)
+    steps = len(session.history.done)
+    state = snapshot(session)["labels"]
+    session.segment_slice()
+    session.undo()
+    if len(session.history.done) == steps:
+        session.undo()
+    assert snapshot(session)["labels"] != state
+
+
+def test_run_can_be_called_from_another_thread(session):
+    session.add_point((10, 10))
+    request, results = session.plan_slice(), []
+    worker = threading.Thread(target=lambda: results.append(session.run(request)))
+    before = snapshot(session)
+    worker.start()
+    worker.join()
+    assert snapshot(session) == before
+    assert session.apply(results[0])
+
+
+# ---------------------------------------------------------------------- commit
+
+
+def test_commit_gives_a_new_id_clears_prompts_and_makes_the_next_point_positive(session):
+    session.set_next_polarity(False)
+    session.add_point((10, 10), positive=True)
+    session.segment_slice()
+    report = session.commit()
+    assert report.ids == (1,) and report.areas == {1: disc(SHAPE, (10, 10)).sum()}
+    assert not len(session.prompts) and not session.has_current and session.next_positive
+    assert session.heard[-1] == "Object 1 committed (113 pixels). Click the next object."
+
+
+def test_pixels_that_are_committed_are_kept_by_default(session):
+    commit_disc(session, 20, 20)
+    before = session.committed.copy()
+    session.add_point((20, 26))
+    session.segment_slice()
+    report = session.commit()
+    assert (session.committed[before > 0] == 1).all() and report.kept > 0
+    assert "stayed with the objects committed before" in report.message
+
+
+def test_an_object_that_lies_on_committed_ones_is_refused(session):
+    commit_disc(session, 20, 20)
+    session.add_point((20, 20))
+    session.segment_slice()
+    before = snapshot(session)
+    with pytest.raises(InputError, match="lies completely on committed objects"):
+        session.commit()
+    assert snapshot(session) == before
+
+
+def test_overwriting_says_who_lost_what(session):
+    a = commit_disc(session, 20, 20)
+    b = commit_disc(session, 40, 60)
+    session.add_shape("rectangle", [(10, 10), (30, 30)])
+    session.add_point((40, 62))
+    session.segment_slice()
+    report = session.commit(preserve="none")
+    assert report.lost[a] == 113 and report.vanished == (a,) and b in session.objects
+    assert a not in session.objects and f"Nothing is left of {a}" in report.message
+    session.undo()
+    assert session.objects[a].area == 113
+
+
+def test_automatic_objects_that_overlap_committed_ones_are_left_out_whole(session):
+    commit_disc(session, 20, 20)
+    auto = np.zeros(SHAPE, np.int64)
+    auto[24:30, 18:24], auto[40:45, 40:45], auto[40:45, 50:55] = 7, 90, 3
+    session.set_auto(auto)
+    report = session.commit("auto", "objects")
+    assert report.left_out == (7,) and report.ids == (2, 3)
+    assert session.committed[42, 52] == 2 and session.committed[42, 42] == 3
+    assert session.objects[2].source == "auto" and not session.auto.any()
+
+
+def test_committing_automatic_objects_leaves_the_object_at_work_alone(session):
+    session.add_point((10, 10))
+    session.segment_slice()
+    auto = np.zeros(SHAPE, np.int64)
+    auto[40:45, 40:45] = 1
+    session.set_auto(auto)
+    session.commit("auto")
+    assert session.has_current and len(session.prompts) == 1
+
+
+def test_ids_are_never_used_twice(session):
+    commit_disc(session, 10, 10)
+    session.delete([commit_disc(session, 30, 30)])
+    assert commit_disc(session, 30, 50) == 3
+
+
+def test_a_commit_tells_only_the_smallest_region(session):
+    session.regions.clear()
+    commit_disc(session, 20, 30)
+    assert ("committed", (slice(14, 27), slice(24, 37))) in session.regions
+
+
+def test_a_commit_looks_at_the_touched_slices_only(fake_network):
+    """A volume that could not be allocated twice: nothing may copy or scan it."""
+    session = attach_fake(VolumeSession((3, 50, 70)))
+    touched = []
+    plane = session._state.plane
+    session._state.plane = lambda name, z: touched.append(z) or plane(name, z)
+    session.add_point((1, 20, 20))
+    session.segment_slice(1)
+    session.commit()
+    session.undo()
+    session.redo()
+    assert set(touched) == {1}
+
+
+def test_label_arrays_are_never_replaced(session):
+    arrays = [session.current, session.committed, session.auto]
+    commit_disc(session, 20, 20)
+    session.clear()
+    session.load_committed(np.ones(SHAPE, int))
+    session.undo()
+    assert all(a is b for a, b in zip(arrays, [session.current, session.committed, session.auto], strict=True))
+
+
+# ---------------------------------------------------------------------- committed objects
+
+
+def test_loaded_labels_keep_their_ids_and_new_ones_count_on(session):
+    labels = np.zeros(SHAPE, np.uint16)
+    labels[:5, :5], labels[10:15, :5] = 7, 4000
+    session.load_committed(labels)
+    assert np.array_equal(session.committed, labels) and set(session.objects) == {7, 4000}
+    assert commit_disc(session, 30, 50) == 4001
+
+
+@pytest.mark.parametrize("dtype", [bool, np.int64, np.float32, np.uint8])
+def test_labels_of_any_integer_kind_are_loaded(session, dtype):
+    labels = disc(SHAPE, (20, 20)).astype(dtype)
+    session.load_committed(labels[None])
+    assert session.objects[1].area == labels.sum()
+
+
+@pytest.mark.parametrize(
+    "labels, words",
+    [
+        (np.zeros((70, 50), int), "has the shape"),
+        (np.full(SHAPE, -1), "values from -1"),
+        (np.full(SHAPE, 2**33), "values from"),
+        (np.full(SHAPE, 0.5), "not whole numbers"),
+        (np.full(SHAPE, np.nan), "not whole numbers"),
+        (np.full(SHAPE, 1j), "data type"),
+    ],
+)
+def test_label_images_that_do_not_fit_are_refused(session, labels, words):
+    commit_disc(session, 20, 20)
+    before = snapshot(session)
+    with pytest.raises(InputError, match=words):
+        session.load_committed(labels)
+    assert snapshot(session) == before
+
+
+def test_a_reopened_object_comes_back_with_its_prompts_and_keeps_its_id(session):
+    session.add_point((20, 20))
+    session.add_point((20, 26), positive=False)
+    session.segment_slice()
+    prompts, area = session.prompts, session.current.copy()
+    session.commit()
+    commit_disc(session, 40, 60)
+    before = snapshot(session)
+    session.reopen(1)
+    assert session.prompts == prompts and np.array_equal(session.current, area) and 1 not in session.objects
+    assert session.reopened == 1
+    assert session.commit().ids == (1,)
+    assert session.objects[1].prompts == prompts
+    session.undo()
+    session.undo()
+    assert snapshot(session) == before
+
+
+def test_clearing_a_reopened_object_puts_it_back_as_it_was(session):
+    commit_disc(session, 20, 20)
+    committed, record = session.committed.copy(), session.objects[1]
+    session.reopen(1)
+    session.add_point((22, 40))
+    session.segment_slice()
+    session.clear()
+    assert np.array_equal(session.committed, committed) and session.objects[1] == record
+    assert "Object 1 is back as it was" in session.heard[-1]
+
+
+def test_reopening_while_another_object_is_at_work_is_refused(session):
+    commit_disc(session, 20, 20)
+    session.add_point((40, 40))
+    with pytest.raises(InputError, match="Commit it"):
+        session.reopen(1)
+
+
+def test_merged_objects_keep_all_their_prompts(session):
+    a, b = commit_disc(session, 20, 20), commit_disc(session, 20, 30)
+    assert session.merge([b, a]) == a
+    assert session.objects[a].area == (session.committed == a).sum() > 113
+    assert len(session.objects[a].prompts) == 2 and b not in session.objects
+    with pytest.raises(InputError, match="at least two"):
+        session.merge([a])
+
+
+def test_the_record_of_an_object_says_how_it_was_made(session):
+    commit_disc(session, 20, 20)
+    record = session.objects[1]
+    assert record.source == "prompts" and record.model_name == "fake" and record.score == pytest.approx(0.9)
+    assert record.prompts.points[0].position == (20, 20)
+    json.dumps(record.record())
+
+
+def test_an_object_is_found_by_a_click(session):
+    commit_disc(session, 20, 20)
+    assert session.object_at((20.4, 19.6)) == 1
+    assert session.object_at((45, 45)) == session.object_at((-3, 500)) == 0
+
+
+# ---------------------------------------------------------------------- painting
+
+
+def test_a_brush_that_drew_into_the_array_itself_can_be_undone(session):
+    before = session.current[5:8, 5:9].copy()
+    session.current[5:8, 5:9] = 1
+    session.paint("current", (slice(5, 8), slice(5, 9)), session.current[5:8, 5:9].copy(), before)
+    assert session.commit().areas == {1: 12}
+    session.undo()
+    session.undo()
+    assert not session.current.any()
+
+
+def test_painting_committed_labels_keeps_the_records_true(session):
+    commit_disc(session, 20, 20)
+    session.paint("committed", (slice(18, 40), slice(18, 22)), np.zeros((22, 4), int))
+    check_invariants(session)
+    session.paint("committed", (slice(40, 44), slice(60, 64)), np.full((4, 4), 12))
+    assert session.objects[12].source == "painted" and session.objects[12].area == 16
+    session.paint("committed", (slice(0, 50), slice(0, 70)), np.zeros(SHAPE, int))
+    assert not session.objects
+
+
+# ---------------------------------------------------------------------- history
+
+
+def test_the_oldest_steps_are_forgotten_when_memory_is_full(fake_network):
+    session = attach_fake(Session(SHAPE, max_history_bytes=60_000))
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        session.paint("auto", (slice(0, 50), slice(0, 70)), rng.integers(0, 9, SHAPE))
+    assert 1 <= len(session.history.done) < 30 and session.history.nbytes <= 60_000
+    assert session.undo() and session.redo()
+
+
+def test_every_step_can_be_written_as_json(session):
+    commit_disc(session, 20, 20)
+    session.reopen(1)
+    session.add_shape("ellipse", [(5, 5), (5, 25), (20, 25), (20, 5)])
+    session.commit()
+    session.delete([1])
+    records = [command.record() for command in session.history.done]
+    assert json.loads(json.dumps(records)) == records
+    assert [record["name"] for record in records][-1] == "Delete object 1"
+
+
+def test_sliders_that_show_many_results_are_one_step(session):
+    for number in range(1, 5):
+        auto = np.zeros(SHAPE, int)
+        auto[: number * 5] = number
+        session.set_auto(auto, threshold=number)
+    assert session.undo() == "Segment all objects" and not session.auto.any() and not session.can_undo
+
+
+def test_an_automatic_result_without_objects_says_which_threshold_to_lower(session):
+    session.set_auto(np.zeros(SHAPE, int))
+    assert "Lower" in session.heard[-1]
+
+
+def test_undo_and_redo_at_their_ends_do_nothing(session):
+    assert session.undo() is None and session.redo() is None
+
+
+def test_redo_is_gone_after_something_new(session):
+    session.add_point((10, 10))
+    session.undo()
+    session.add_point((20, 20))
+    assert not session.can_redo
+
+
+@pytest.mark.parametrize(
+    "act, name",
+    [
+        (lambda s: s.add_shape("ellipse", [(1, 1), (9, 9)]), "Add ellipse"),
+        (lambda s: s.set_polarity([1], False), "Change point"),
+        (lambda s: s.remove_prompts([1]), "Remove point"),
+        (lambda s: s.replace_prompts([PointPrompt(None, (i, i)) for i in range(3)]), "Change prompts"),
+        (lambda s: s.replace_prompts(shapes=[ShapePrompt(None, "polygon", ((1, 1), (9, 9), (1, 9)))]), "Add polygon"),
+    ],
+)
+def test_changes_of_prompts_have_names(session, act, name):
+    session.add_point((10, 10))
+    act(session)
+    assert session.undo() == name
+
+
+def test_a_prompt_keeps_its_identity_when_it_changes(session):
+    i = session.add_point((10, 10))
+    session.move_point(i, (12, 13))
+    session.set_polarity([i], False)
+    assert session.prompts[i] == PointPrompt(i, (12, 13), positive=False)
+    session.undo()
+    assert session.prompts[i].positive
+
+
+def test_two_sessions_do_not_know_of_each_other(fake_network):
+    one, two = attach_fake(Session(SHAPE)), attach_fake(Session(SHAPE))
+    commit_disc(one, 10, 10)
+    assert not two.committed.any() and not two.can_undo
