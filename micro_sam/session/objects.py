@@ -1,17 +1,17 @@
-"""Committed objects: commit, load, delete, merge, reopen and paint, and the records that say where each came from."""
+"""Acts on committed objects: commit, load, delete, merge, reopen, paint."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
-from scipy import ndimage
 
 from micro_sam.errors import InputError
 from micro_sam.session import current
 from micro_sam.session.commands import Draft
-from micro_sam.session.labels import Box, LabelEdit, bounding_box, crop, decompress, shift, union
+from micro_sam.session.committed import MAX_ID, CommittedWriter, Extent, measure, relabel
+from micro_sam.session.labels import Box, crop, decompress, union
 from micro_sam.session.prompts import PromptSet
 from micro_sam.session.state import State
 from micro_sam.session.values import (
@@ -24,152 +24,6 @@ from micro_sam.session.values import (
     count,
     listing,
 )
-
-MAX_ID = int(np.iinfo(np.uint32).max)
-
-
-# ---------------------------------------------------------------------- checks
-
-
-def check_labels(labels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """A label image as uint32 of `shape`; axes of length 1 may be missing or too many.
-
-    Raises
-    ------
-    InputError
-        For another shape, fractions, negative or too large values.
-    """
-    labels = np.asarray(labels)
-    if labels.shape != tuple(shape):
-        squeezed = tuple(size for size in labels.shape if size != 1)
-        if squeezed != tuple(size for size in shape if size != 1):
-            raise InputError(
-                f"The label image has the shape {labels.shape}, but the image has {tuple(shape)}. "
-                "Choose the result that belongs to this image."
-            )
-        labels = labels.reshape(shape)
-    if labels.dtype == np.uint32:
-        return labels
-    if labels.dtype.kind == "f":
-        if not np.isfinite(labels).all() or (labels != np.floor(labels)).any():
-            raise InputError("The label image has values that are not whole numbers. Is it an intensity image?")
-    elif labels.dtype.kind not in "uib":
-        raise InputError(
-            f"A label image cannot have the data type {labels.dtype}. Use whole numbers, 0 for background."
-        )
-    if labels.min() < 0 or labels.max() > MAX_ID:
-        raise InputError(
-            f"The label image has values from {labels.min()} to {labels.max()}; "
-            f"labels go from 0 (background) to {MAX_ID}."
-        )
-    return labels.astype(np.uint32)
-
-
-def check_ids(state: State, ids: Iterable[int]) -> list[int]:
-    """Sorted unique ids of committed objects; InputError for unknown ones or none."""
-    ids = sorted({int(i) for i in ids})
-    unknown = [i for i in ids if i not in state.objects]
-    if unknown:
-        raise InputError(f"There is no committed object {listing(unknown)}. Click on an object to choose it.")
-    if not ids:
-        raise InputError("No object is chosen. Click on a committed object first.")
-    return ids
-
-
-# ---------------------------------------------------------------------- writing
-
-
-@dataclass
-class _Extent:
-    """Where an id gained pixels."""
-
-    z0: int
-    z1: int
-    box: Box
-    area: int = 0
-
-
-@dataclass
-class CommittedWriter:
-    """Writes the committed labels and keeps area and extent of the records true, without looking anywhere else."""
-
-    draft: Draft
-    gained: dict[int, _Extent] = field(default_factory=dict)
-    lost: dict[int, int] = field(default_factory=dict)
-
-    def write(self, z: int, box: Box, after: np.ndarray, before: np.ndarray | None = None) -> None:
-        """Give a rectangle of a slice new content (see :meth:`Draft.paint`)."""
-        if before is None:
-            before = self.draft.state.plane("committed", z)[crop(box)].copy()
-        if not self.draft.paint("committed", z, box, after, before):
-            return
-        different = before != after
-        values, counts = np.unique(before[different], return_counts=True)
-        for value, number in zip(values.tolist(), counts.tolist(), strict=True):
-            if value:
-                self.lost[value] = self.lost.get(value, 0) + number
-        for value, inner, number in measure(np.where(different, after, 0)):
-            inner = shift(inner, box[0], box[1])
-            extent = self.gained.setdefault(value, _Extent(z, z + 1, inner))
-            extent.z0, extent.z1 = min(extent.z0, z), max(extent.z1, z + 1)
-            extent.box, extent.area = union(extent.box, inner), extent.area + number
-
-    def finish(self, new_record: Callable[[int, _Extent], ObjectRecord]) -> tuple[int, ...]:
-        """Bring the records up to date; `new_record` makes those of new ids. Returns the ids that vanished."""
-        objects = self.draft.state.objects
-        vanished = []
-        for i in sorted({*self.gained, *self.lost}):
-            extent, record = self.gained.get(i), objects.get(i)
-            if record is None:
-                self.draft.put("objects", i, new_record(i, extent))
-                continue
-            area = record.area - self.lost.get(i, 0) + (extent.area if extent else 0)
-            if area <= 0:
-                vanished.append(i)
-                self.draft.put("objects", i, None)
-                continue
-            slices, box = record.slices, record.box
-            if extent is not None:
-                slices = (min(slices[0], extent.z0), max(slices[1], extent.z1))
-                box = union(box, extent.box)
-            if (area, slices, box) != (record.area, record.slices, record.box):
-                self.draft.put("objects", i, record.changed(area=area, slices=slices, box=box))
-        largest = max((i for i in self.gained), default=0)
-        self.draft.set("last_id", max(self.draft.state.last_id, largest))
-        return tuple(vanished)
-
-
-def measure(labels: np.ndarray) -> list[tuple[int, Box, int]]:
-    """(label, bounding box, area) of every non-zero label of a (h, w) array; any label values."""
-    values, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    found = ndimage.find_objects(inverse.reshape(labels.shape) + 1)
-    return [
-        (int(value), (where[0].start, where[1].start, where[0].stop, where[1].stop), int(number))
-        for value, where, number in zip(values, found, counts, strict=True)
-        if value
-    ]
-
-
-def _relabel(draft: Draft, ids: Sequence[int], target: int) -> tuple[CommittedWriter, list[LabelEdit]]:
-    """Give all pixels of some objects the value `target`. Looks only where the objects are."""
-    writer = CommittedWriter(draft)
-    extents: dict[int, Box | None] = {}
-    for i in ids:
-        record = draft.state.objects[i]
-        for z in range(*record.slices):
-            extents[z] = union(extents.get(z), record.box)
-    first = len(draft.edits)
-    for z, box in sorted(extents.items()):
-        window = draft.state.plane("committed", z)[crop(box)]
-        chosen = window == ids[0] if len(ids) == 1 else np.isin(window, ids)
-        inner = bounding_box(chosen)
-        if inner is not None:
-            after = np.where(chosen[crop(inner)], np.uint32(target), window[crop(inner)])
-            writer.write(z, shift(inner, box[0], box[1]), after)
-    return writer, [edit for edit in draft.edits[first:] if isinstance(edit, LabelEdit)]
-
-
-# ---------------------------------------------------------------------- acts
 
 
 def commit(draft: Draft, source: str, preserve: str, model: dict[str, str]) -> CommitReport:
@@ -226,11 +80,11 @@ def load(draft: Draft, labels: np.ndarray, source: str) -> None:
     for i in list(draft.state.objects):
         draft.put("objects", i, None)
     writer = CommittedWriter(draft)
-    extents: dict[int, _Extent] = {}
+    extents: dict[int, Extent] = {}
     for z, plane in enumerate(labels.reshape(-1, *labels.shape[-2:])):
         draft.paint("committed", z, (0, 0, *plane.shape), plane)
         for value, box, number in measure(plane):
-            extent = extents.setdefault(value, _Extent(z, z + 1, box))
+            extent = extents.setdefault(value, Extent(z, z + 1, box))
             extent.z1, extent.box, extent.area = z + 1, union(extent.box, box), extent.area + number
     writer.gained = extents
     writer.finish(lambda i, extent: ObjectRecord(i, source, (extent.z0, extent.z1), extent.box, extent.area))
@@ -238,7 +92,7 @@ def load(draft: Draft, labels: np.ndarray, source: str) -> None:
 
 def delete(draft: Draft, ids: Sequence[int]) -> None:
     """Remove committed objects."""
-    writer, _ = _relabel(draft, ids, 0)
+    writer, _ = relabel(draft, ids, 0)
     writer.finish(_never)
 
 
@@ -247,7 +101,7 @@ def merge(draft: Draft, ids: Sequence[int]) -> int:
     state = draft.state
     target = ids[0]
     records = [state.objects[i] for i in ids]
-    writer, _ = _relabel(draft, ids, target)
+    writer, _ = relabel(draft, ids, target)
     writer.finish(_never)
     confidence: dict[int, SliceConfidence] = {}
     for record in records:
@@ -267,7 +121,7 @@ def merge(draft: Draft, ids: Sequence[int]) -> int:
 def reopen(draft: Draft, object_id: int) -> None:
     """Move a committed object to `current` (label 1) with its prompts, and remember how to put it back."""
     record = draft.state.objects[object_id]
-    writer, edits = _relabel(draft, [object_id], 0)
+    writer, edits = relabel(draft, [object_id], 0)
     writer.finish(_never)
     for edit in edits:
         mask = decompress(edit.before, edit.shape) == object_id
@@ -411,5 +265,5 @@ def _describe(report: CommitReport, source: str) -> str:
     return text + (" Click the next object." if source == "current" else " Click an object that was missed.")
 
 
-def _never(object_id: int, extent: _Extent) -> ObjectRecord:
+def _never(object_id: int, extent: Extent) -> ObjectRecord:
     raise AssertionError(f"no new object is made here, but {object_id} is")

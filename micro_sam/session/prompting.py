@@ -8,12 +8,13 @@ from typing import Any
 
 from micro_sam.errors import InputError
 from micro_sam.session import current
+from micro_sam.session.base import SessionBase
 from micro_sam.session.commands import Draft
 from micro_sam.session.prompts import AnyPrompt, PointPrompt, PromptSet, PromptState, ShapeKind, ShapePrompt
 from micro_sam.session.values import count
 
 
-class PromptActs:
+class PromptActs(SessionBase):
     """Prompts of a session. Mixed into :class:`~micro_sam.session.session.Session`."""
 
     _next_state: PromptState = "track"

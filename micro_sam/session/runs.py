@@ -15,6 +15,7 @@ import numpy as np
 
 from micro_sam.segmentation.values import ObjectMask
 from micro_sam.session import current
+from micro_sam.session.base import SessionBase
 from micro_sam.session.commands import Command, Draft
 from micro_sam.session.labels import crop
 from micro_sam.session.prompts import PromptSet
@@ -64,7 +65,7 @@ class RunStep:
     reached: frozenset[int] = frozenset()
 
 
-class RunActs:
+class RunActs(SessionBase):
     """Steps of runs. Mixed into the sessions on volumes and on movies."""
 
     _run_command: tuple[Any, Command] | None = None

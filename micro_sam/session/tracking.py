@@ -8,22 +8,21 @@ always agree with the committed labels (:mod:`~micro_sam.session.tracks`).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from psygnal import Signal
 
 from micro_sam.errors import InputError
-from micro_sam.session import current, objects, tracks
+from micro_sam.session import current
 from micro_sam.session.commands import Changes, Draft
-from micro_sam.session.lineage import Lineage
 from micro_sam.session.prompts import PromptSet, PromptState
 from micro_sam.session.runs import RunActs, RunStep
 from micro_sam.session.session import Session, SessionEvents
+from micro_sam.session.track_acts import TrackActs
 from micro_sam.session.track_prompts import CurrentTrack, assign_tracks, daughters_of
 from micro_sam.session.track_runs import FrameRequest, TrackRequest, plan_frame, plan_parts, run_frame, run_tracks
-from micro_sam.session.values import Anchors, CommitReport, SliceRequest, SliceResult, count, listing
+from micro_sam.session.values import Anchors, SliceRequest, SliceResult, listing
 
 
 class TrackingEvents(SessionEvents):
@@ -33,7 +32,7 @@ class TrackingEvents(SessionEvents):
     """Which track and state ("track" or "division") the next prompt gets."""
 
 
-class TrackingSession(RunActs, Session):
+class TrackingSession(RunActs, TrackActs, Session):
     """Session on a movie of shape (T, H, W). See :class:`~micro_sam.session.session.Session`."""
 
     _run_name = "Track objects"
@@ -48,7 +47,6 @@ class TrackingSession(RunActs, Session):
             )
         self._active = 1
         self._new_track: int | None = None
-        self._centres: dict[int, dict[int, tuple[float, float]]] = {}
 
     # ------------------------------------------------------------------ what there is
 
@@ -63,11 +61,6 @@ class TrackingSession(RunActs, Session):
         return self.committed
 
     @property
-    def lineage(self) -> Lineage:
-        """The committed tracks and their relations."""
-        return Lineage(self._state.tracks.values())
-
-    @property
     def tracks_at_work(self) -> Mapping[int, CurrentTrack]:
         """Label in `current` -> track (read-only copy)."""
         return dict(self._state.current_tracks)
@@ -76,15 +69,6 @@ class TrackingSession(RunActs, Session):
     def track_ids(self) -> tuple[int, ...]:
         """What a menu of tracks offers: the tracks at work and the active one."""
         return tuple(sorted({*self._state.current_tracks, self._active}))
-
-    def track_points(self) -> np.ndarray:
-        """Centres of the committed tracks as rows (id, t, y, x), float64, sorted: the data of napari's tracks layer."""
-        rows = []
-        for t in sorted({t for track in self._state.tracks.values() for t in track.frames}):
-            if t not in self._centres:
-                self._centres[t] = tracks.centres(self._state, t)
-            rows += [(i, t, y, x) for i, (y, x) in self._centres[t].items()]
-        return np.array(sorted(rows), dtype=np.float64).reshape(-1, 4)
 
     # ------------------------------------------------------------------ which track comes next
 
@@ -209,106 +193,6 @@ class TrackingSession(RunActs, Session):
             self.apply_step(step)
         return self.finish_track(request)
 
-    # ------------------------------------------------------------------ committed tracks
-
-    def set_auto(
-        self,
-        labels: np.ndarray,
-        z: int | None = None,
-        lineage: Mapping[int, Iterable[int]] | None = None,
-        **details: Any,
-    ) -> None:
-        """Show automatic tracks in `auto`; `lineage` is mother -> daughters. See :meth:`Session.set_auto`."""
-        labels = objects.check_labels(labels, self.shape if z is None else self.shape[-2:])
-        parents: dict[int, int] = {}
-        if z is None:
-            checked = Lineage.from_dict(tracks.extents(labels), lineage)
-            parents = {track.id: track.parent for track in checked.tracks if track.parent is not None}
-
-        def take_over_lineage(draft: Draft) -> None:
-            draft.drop_all("auto_parents")
-            for daughter, mother in parents.items():
-                draft.put("auto_parents", daughter, mother)
-
-        self._show_auto(labels, z, details, take_over_lineage)
-
-    def load_tracks(self, labels: np.ndarray, lineage: Lineage | Mapping[int, Iterable[int]] | None = None) -> None:
-        """Replace the committed tracks by a label series, keeping its ids.
-
-        Parameters
-        ----------
-        labels
-            (T, H, W) integers; the same label in all frames of a track.
-        lineage
-            A :class:`~micro_sam.session.lineage.Lineage`, or mother -> daughters. Tracks with gaps are cut there.
-
-        Raises
-        ------
-        InputError
-            For another shape, or a lineage that names tracks that are not in the labels, or cannot be.
-        """
-        labels = objects.check_labels(labels, self.shape)
-        relation = lineage.to_dict() if isinstance(lineage, Lineage) else lineage
-        checked = Lineage.from_dict(tracks.extents(labels), relation)
-        with self._act("Load tracks") as draft:
-            objects.load(draft, labels, "loaded")
-            messages = tracks.synchronise(draft, draft.state.objects)
-            cut = {t.parent: t.id for t in draft.state.tracks.values() if t.parent is not None}
-            parents = {}
-            for track in checked.tracks:
-                mother = track.parent
-                while mother in cut:
-                    mother = cut[mother]
-                if mother is not None:
-                    parents[track.id] = mother
-            messages += tracks.relate(draft, parents)
-        lineage_now = self.lineage
-        text = f"{count(len(lineage_now), 'track')} loaded, {count(len(lineage_now.divisions), 'division')}."
-        self._say(" ".join([text, *messages[:2]]))
-
-    def load_committed(self, labels: np.ndarray, source: str = "loaded") -> None:
-        """Replace the committed tracks by a label series without relations."""
-        self.load_tracks(labels)
-
-    def split_track(self, track_id: int, frame: int, link: bool = False) -> int:
-        """Cut a committed track before `frame`; the later part keeps the daughters and gets the id that is returned."""
-        with self._act(f"Split track {track_id}", ids=[track_id], frame=frame, link=link) as draft:
-            new_id = tracks.split(draft, track_id, int(frame), link)
-        self._say(f"Track {track_id} ends in frame {frame - 1}; from frame {frame} on it is track {new_id}.")
-        return new_id
-
-    def relink(self, track_id: int, mother: int | None) -> None:
-        """Give a committed track another mother, or none."""
-        lineage = self.lineage.relink(track_id, mother)
-        with self._act(f"Relink track {track_id}", ids=[track_id], mother=mother) as draft:
-            tracks.replace_lineage(draft, lineage)
-        link = f"a daughter of track {mother}" if mother is not None else "a founder"
-        self._say(f"Track {track_id} is {link} now.")
-
-    def divide(self, mother: int, daughter: int) -> tuple[int, int]:
-        """Let a committed track divide where another one begins.
-
-        The mother ends in the frame before `daughter` begins; what follows of her becomes the other daughter.
-
-        Returns
-        -------
-        daughters
-            Ids of both daughters; the first is the rest of the mother's track.
-        """
-        lineage = self.lineage
-        track, other = lineage.track(mother), lineage.track(daughter)
-        if mother == daughter or not track.start < other.start <= track.end:
-            raise InputError(
-                f"Track {daughter} begins in frame {other.start}, but track {mother} goes from frame {track.start} to "
-                f"{track.end}: a track can only divide where the daughter begins inside it."
-            )
-        lineage.divide(mother, other.start - 1, (self._state.last_id + 1, daughter))
-        with self._act(f"Divide track {mother}", ids=[mother, daughter]) as draft:
-            rest = tracks.split(draft, mother, other.start, link=True)
-            tracks.relate(draft, {daughter: mother})
-        self._say(f"Track {mother} divides in frame {other.start - 1} into tracks {rest} and {daughter}.")
-        return rest, daughter
-
     # ------------------------------------------------------------------ inside
 
     def _choose(self, track_id: int, state: PromptState) -> None:
@@ -317,10 +201,6 @@ class TrackingSession(RunActs, Session):
             self.events.track_changed.emit(track_id, state)
 
     def _emit(self, changes: Changes) -> None:
-        if "committed" in changes.regions:
-            t0, t1, _ = changes.regions["committed"]
-            for t in range(t0, t1):
-                self._centres.pop(t, None)
         at_work = self._state.current_tracks
         if self._active not in at_work and self._active != self._new_track:
             self._choose(min(at_work, default=1), "track")
@@ -382,69 +262,6 @@ class TrackingSession(RunActs, Session):
 
     def _assign_labels(self, result: SliceResult) -> tuple[int, ...]:
         return result.request.labels
-
-    def _commit(self, draft: Draft, source: str, preserve: str) -> CommitReport:
-        state = draft.state
-        relations = {label: track.parent for label, track in state.current_tracks.items()}
-        if source == "auto":
-            relations = dict(state.auto_parents)
-        reopened = state.reopened
-        report = super()._commit(draft, source, preserve)
-        messages = tracks.synchronise(draft, tracks.edited_ids(draft.edits, "committed"))
-        ids = dict(zip(report.labels, report.ids, strict=True))
-        last_part = self._last_parts(report.ids)
-        parents = {i: last_part.get(ids.get(relations.get(label))) for label, i in ids.items()}
-        if source == "current" and reopened is not None and reopened.id in ids.values():
-            parents[reopened.id] = reopened.parent
-            parents.update({i: last_part[reopened.id] for i in reopened.daughters if i in state.tracks})
-        messages += tracks.relate(draft, {i: mother for i, mother in parents.items() if mother is not None})
-        if source == "auto":
-            draft.drop_all("auto_parents")
-        text = report.message.replace("Object ", "Track ").replace("objects committed", "tracks committed")
-        return replace(report, message=" ".join([text, *messages[:2]]))
-
-    def _last_parts(self, ids: Iterable[int]) -> dict[int, int]:
-        """Id -> id of its last part, for tracks that were cut at gaps."""
-        follows = {t.parent: t.id for t in self._state.tracks.values() if t.parent is not None}
-        last = {}
-        for i in ids:
-            last[i] = i
-            while last[i] in follows and follows[last[i]] > max(ids):
-                last[i] = follows[last[i]]
-        return last
-
-    def _merge(self, draft: Draft, ids: Sequence[int]) -> int:
-        return tracks.merge(draft, ids)
-
-    def _reopen(self, draft: Draft, object_id: int) -> None:
-        track = self._state.tracks[object_id]
-        lineage = self.lineage
-        daughters = lineage.daughters(object_id)
-        objects.reopen(draft, object_id)
-        begin = lineage[track.parent].end + 1 if track.parent is not None else 0
-        limit = min((lineage[i].start for i in daughters), default=None)
-        draft.put("current_tracks", 1, CurrentTrack(1, None, begin, None, None if limit is None else limit - 1))
-        mine = [replace(prompt, track_id=1, state="track") for prompt in self.prompts]
-        draft.set("prompts", PromptSet().add(*mine))
-        draft.set("anchors", replace(self._state.anchors, prompts=self.prompts))
-        draft.set("reopened", replace(self._state.reopened, parent=track.parent, daughters=daughters))
-
-    def _clear_all(self, draft: Draft) -> None:
-        reopened = draft.state.reopened
-        super()._clear_all(draft)
-        if reopened is not None:
-            tracks.synchronise(draft, [reopened.id])
-            back = {i: reopened.id for i in reopened.daughters}
-            tracks.relate(draft, {**back, reopened.id: reopened.parent})
-
-    def _complete(self, draft: Draft) -> None:
-        ids = tracks.edited_ids(draft.edits, "committed")
-        if ids:
-            for message in tracks.synchronise(draft, ids):
-                self._say(message)
-        for label in tracks.edited_ids(draft.edits, "current", gained=True):
-            if label not in draft.state.current_tracks and draft.state.regions:
-                draft.put("current_tracks", label, CurrentTrack(label))
 
     def _anchors_after(self, request: TrackRequest) -> Anchors:
         followed = {part.label for part in request.parts}

@@ -16,6 +16,7 @@ import numpy as np
 from micro_sam.errors import InputError
 from micro_sam.session import objects
 from micro_sam.session.commands import Draft
+from micro_sam.session.committed import CommittedWriter, measure
 from micro_sam.session.labels import LabelEdit, crop, decompress
 from micro_sam.session.lineage import Lineage, Track
 from micro_sam.session.state import State
@@ -151,7 +152,7 @@ def centres(state: State, t: int) -> dict[int, tuple[float, float]]:
     """Centre (y, x) of every committed object in a frame."""
     plane = state.plane("committed", t)
     found = {}
-    for i, box, _ in objects.measure(plane):
+    for i, box, _ in measure(plane):
         y, x = np.nonzero(plane[crop(box)] == i)
         found[i] = (float(y.mean()) + box[0], float(x.mean()) + box[1])
     return found
@@ -162,7 +163,7 @@ def _cut_off(draft: Draft, object_id: int, begin: int, end: int) -> int:
     state = draft.state
     record = state.objects[object_id]
     new_id = state.last_id + 1
-    writer = objects.CommittedWriter(draft)
+    writer = CommittedWriter(draft)
     for t in range(max(begin, record.slices[0]), min(end, record.slices[1])):
         window = state.plane("committed", t)[crop(record.box)]
         if (window == object_id).any():

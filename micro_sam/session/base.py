@@ -1,0 +1,248 @@
+"""What every session has: state, signals, history, and the one way in which acts change the state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from psygnal import Signal, SignalGroup
+
+from micro_sam.errors import InputError, NotComputedYet
+from micro_sam.session.commands import Changes, Command, Draft
+from micro_sam.session.history import History
+from micro_sam.session.labels import Box
+from micro_sam.session.prompts import PromptSet
+from micro_sam.session.state import LAYERS, State
+from micro_sam.session.values import LayerName, ObjectRecord
+
+
+class SessionEvents(SignalGroup):
+    """Signals of a session, emitted in the thread of the act, after the act is complete."""
+
+    prompts_changed = Signal(PromptSet)
+    """The prompts are different now."""
+    labels_changed = Signal(str, tuple)
+    """Layer name ("current", "committed", "auto") and the index of the smallest region that changed."""
+    objects_changed = Signal()
+    """Records of committed objects were added, replaced or removed."""
+    lineage_changed = Signal()
+    """Tracks or their relations changed (tracking only)."""
+    polarity_changed = Signal(bool)
+    """Whether the next point is positive."""
+    history_changed = Signal()
+    """What undo and redo would do is different now."""
+    message = Signal(str)
+    """Short sentences for the status line: what happened, and what to do next."""
+
+
+class SessionBase:
+    """State, signals and history of a session; see :class:`~micro_sam.session.session.Session`."""
+
+    _events_type = SessionEvents
+    _place = "slice"
+
+    def __init__(self, shape: Sequence[int], *, max_history_bytes: int = 512 * 1024**2) -> None:
+        shape = tuple(int(size) for size in shape)
+        if len(shape) not in (2, 3) or min(shape) < 1:
+            raise InputError(f"A session needs an image of shape (H, W) or (Z, H, W), but this one has {shape}.")
+        self.events = self._events_type()
+        self._state = State.empty(shape)
+        self._history = History(max_history_bytes)
+        self._epoch = 0
+        self._last_prompt_id = 0
+        self._positive = True
+        self._predictor: Any = None
+        self._embeddings: Any = None
+
+    # ------------------------------------------------------------------ what there is
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(H, W) or (Z, H, W)."""
+        return self._state.labels["current"].shape
+
+    @property
+    def ndim(self) -> int:
+        """2 or 3."""
+        return len(self.shape)
+
+    @property
+    def prompts(self) -> PromptSet:
+        """The prompts of the object at work."""
+        return self._state.prompts
+
+    @property
+    def current(self) -> np.ndarray:
+        """Labels 1..n of the objects at work, uint32. Always the same array; only acts change it."""
+        return self._state.labels["current"]
+
+    @property
+    def committed(self) -> np.ndarray:
+        """Committed objects, uint32. Always the same array."""
+        return self._state.labels["committed"]
+
+    @property
+    def auto(self) -> np.ndarray:
+        """Automatic segmentation, uint32. Always the same array."""
+        return self._state.labels["auto"]
+
+    def layer(self, name: LayerName) -> np.ndarray:
+        """One of the three label arrays by its name."""
+        if name not in LAYERS:
+            raise InputError(f"There is no label layer '{name}'; there are {', '.join(LAYERS)}.")
+        return self._state.labels[name]
+
+    @property
+    def objects(self) -> Mapping[int, ObjectRecord]:
+        """Committed id -> where the object came from (read-only)."""
+        return MappingProxyType(self._state.objects)
+
+    @property
+    def reopened(self) -> int | None:
+        """Id of the committed object that is being corrected, if any."""
+        return self._state.reopened.id if self._state.reopened else None
+
+    @property
+    def current_slices(self) -> tuple[int, ...]:
+        """Sorted slices in which there may be a current object."""
+        return tuple(sorted(self._state.regions))
+
+    @property
+    def has_current(self) -> bool:
+        """Whether any pixel of `current` is set. Looks at the touched slices only."""
+        return any(self._state.plane("current", z)[y0:y1, x0:x1].any() for z, (y0, x0, y1, x1) in self._regions())
+
+    def object_at(self, position: Sequence[float]) -> int:
+        """Id of the committed object at (y, x) or (z, y, x); 0 for background and outside."""
+        index = tuple(int(np.floor(value + 0.5)) for value in position)
+        inside = len(index) == self.ndim and all(0 <= i < size for i, size in zip(index, self.shape, strict=True))
+        return int(self.committed[index]) if inside else 0
+
+    # ------------------------------------------------------------------ model
+
+    def attach(self, predictor: Any, embeddings: Any) -> None:
+        """Use this model and these features from now on. Prompts and objects stay; plans made before become stale."""
+        self._predictor, self._embeddings = predictor, embeddings
+        self._epoch += 1
+
+    @property
+    def predictor(self) -> Any:
+        """The model in use; None before :meth:`attach`."""
+        return self._predictor
+
+    @property
+    def embeddings(self) -> Any:
+        """The features in use; None before :meth:`attach`."""
+        return self._embeddings
+
+    # ------------------------------------------------------------------ history
+
+    @property
+    def history(self) -> History:
+        """The list of what was done."""
+        return self._history
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether there is a step to take back."""
+        return self._history.last is not None
+
+    @property
+    def can_redo(self) -> bool:
+        """Whether there is a step to do again."""
+        return self._history.next is not None
+
+    def undo(self) -> str | None:
+        """Take the last step back; its name, or None when there is none."""
+        command = self._history.step_back()
+        if command is None:
+            self._say("There is nothing to undo.")
+            return None
+        self._after(command.undo(self._state))
+        self._say(f"Undone: {command.name}.")
+        return command.name
+
+    def redo(self) -> str | None:
+        """Do the step again that was undone last; its name, or None when there is none."""
+        command = self._history.step_forward()
+        if command is None:
+            self._say("There is nothing to redo.")
+            return None
+        self._after(command.do(self._state))
+        self._say(f"Redone: {command.name}.")
+        return command.name
+
+    # ------------------------------------------------------------------ inside
+
+    @contextmanager
+    def _act(self, name: str, *, kind: str = "", join: bool = False, **details: Any) -> Iterator[Draft]:
+        """One step: all edits of the draft, or none when the act raises. `join` adds them to the step before."""
+        draft = Draft(self._state, details)
+        try:
+            yield draft
+            self._complete(draft)
+        except BaseException:
+            draft.rollback()
+            raise
+        if draft.edits:
+            command = Command(name, draft.edits, draft.details, kind)
+            if join:
+                self._history.extend(command)
+            else:
+                self._history.push(command)
+            self._emit(draft.changes)
+
+    def _complete(self, draft: Draft) -> None:
+        """Bring what depends on the edits of an act in line with them, before it becomes a step of the history."""
+
+    def _after(self, changes: Changes) -> None:
+        self._epoch += 1
+        self._emit(changes)
+
+    def _emit(self, changes: Changes) -> None:
+        for name, (z0, z1, (y0, x0, y1, x1)) in changes.regions.items():
+            plane = (slice(y0, y1), slice(x0, x1))
+            self.events.labels_changed.emit(name, plane if self.ndim == 2 else (slice(z0, z1), *plane))
+        if "prompts" in changes.keys:
+            self.events.prompts_changed.emit(self.prompts)
+        if "objects" in changes.keys:
+            self.events.objects_changed.emit()
+        if changes.keys & {"tracks", "current_tracks"}:
+            self.events.lineage_changed.emit()
+        self.events.history_changed.emit()
+
+    def _say(self, text: str) -> None:
+        self.events.message.emit(text)
+
+    def _regions(self) -> Iterable[tuple[int, Box]]:
+        return self._state.regions.items()
+
+    def _check_slice(self, z: int | None) -> int:
+        if self.ndim == 2:
+            if z not in (None, 0):
+                raise InputError(f"A 2D image has no slice {z}.")
+            return 0
+        if z is None:
+            raise InputError(f"Say which {self._place} is meant.")
+        if not 0 <= z < self.shape[0]:
+            raise InputError(f"There is no {self._place} {z}; the last one is {self.shape[0] - 1}.")
+        return int(z)
+
+    def _check_ready(self, z: int) -> None:
+        if self._predictor is None or self._embeddings is None:
+            raise InputError("The model is not ready yet. Wait until the embeddings are computed, then try again.")
+        is_complete = getattr(self._embeddings, "is_complete", None)
+        index = z if self.ndim == 3 else None
+        # The network needs only the tiles around the prompts, so a slice is refused only when none of it is there;
+        # a missing tile is reported by the segmentation itself.
+        if is_complete is not None and not is_complete(index) and not getattr(self._embeddings, "is_tiled", False):
+            raise NotComputedYet(f"The embeddings of {self._where(z)} are not computed yet. It will be ready soon.")
+
+    def _model_facts(self) -> dict[str, str]:
+        return {key: str(getattr(self._predictor, key, "") or "") for key in ("model_name", "model_hash")}
+
+    def _where(self, z: int) -> str:
+        return "the image" if self.ndim == 2 else f"{self._place} {z}"
