@@ -1,0 +1,66 @@
+"""``micro_sam.evaluate``: figures of merit of label images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from micro_sam.cli._common import make_parser, run
+from micro_sam.errors import InputError
+
+
+@run
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Compare segmentations with the truth and print mSA, SA50, SA75 and dice."""
+    parser = make_parser(
+        "evaluate",
+        "Compare segmentations with the truth: mean segmentation accuracy (mSA), its values at an overlap of 0.5 (SA50) "
+        "and 0.75 (SA75), and the dice score of the foreground.",
+    )
+    parser.add_argument("-l", "--labels", required=True, help="label image of the truth, or a folder of them")
+    parser.add_argument(
+        "-s", "--segmentations", required=True, help="segmentation, or a folder with the same file names"
+    )
+    parser.add_argument("-p", "--pattern", help="files of the folders, such as '*.tif'")
+    parser.add_argument("-o", "--output", help="CSV file for the figures of every image")
+    options = parser.parse_args(arguments)
+    pairs = find_pairs(Path(options.labels), Path(options.segmentations), options.pattern)
+    if options.output and not Path(options.output).absolute().parent.is_dir():
+        raise InputError(f"The folder of {options.output} does not exist: make it first, or choose another output.")
+
+    from micro_sam.evaluation.metrics import run_evaluation
+
+    labels, segmentations = (list(paths) for paths in zip(*pairs, strict=True))
+    table = run_evaluation(labels, segmentations, options.output, per_image=True)
+    print(table.round(4).to_string(index=False))
+    means = table.drop(columns="image").mean()
+    print(f"\nmean of {len(table)}: " + ", ".join(f"{name} {value:.4f}" for name, value in means.items()))
+    return 0
+
+
+def find_pairs(labels: Path, segmentations: Path, pattern: str | None = None) -> list[tuple[Path, Path]]:
+    """Files of the truth with the segmentations of the same name (the suffix may differ).
+
+    Raises
+    ------
+    InputError
+        When a path is missing, or a segmentation for a label image.
+    """
+    for path in (labels, segmentations):
+        if not path.exists():
+            raise InputError(f"There is no file or folder {path}.")
+    if not labels.is_dir() or labels.suffix in (".zarr", ".n5"):
+        return [(labels, segmentations)]
+    if not segmentations.is_dir():
+        raise InputError(f"{labels} is a folder but {segmentations} is a file: give two folders or two files.")
+    wanted = sorted(path for path in labels.glob(pattern or "*") if not path.name.startswith("."))
+    if not wanted:
+        raise InputError(f"There is no label image in {labels}" + (f" that matches {pattern!r}." if pattern else "."))
+    there = {path.stem: path for path in segmentations.iterdir() if not path.name.startswith(".")}
+    missing = [path.name for path in wanted if path.stem not in there]
+    if missing:
+        raise InputError(
+            f"{len(missing)} of {len(wanted)} label images have no segmentation of the same name in {segmentations}; "
+            f"the first is {missing[0]}."
+        )
+    return [(path, there[path.stem]) for path in wanted]

@@ -1,0 +1,123 @@
+"""How good a label image is, compared to the truth.
+
+mSA is the mean, over IoU thresholds from 0.5 to 0.95, of the segmentation accuracy SA = TP / (TP + FP + FN) of the 2018
+Data Science Bowl (Caicedo et al. 2019, doi 10.1038/s41592-019-0612-7); SA50 and SA75 are its values at 0.5 and 0.75.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from elf.evaluation import mean_segmentation_accuracy
+from tqdm import tqdm
+
+from micro_sam.errors import InputError
+from micro_sam.io.labels import load_labels
+
+__all__ = ["compare_labels", "run_evaluation"]
+
+Labels = np.ndarray | str | os.PathLike
+COLUMNS = ("mSA", "SA50", "SA75", "dice")
+
+
+def compare_labels(prediction: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """The figures of merit of one label image.
+
+    Parameters
+    ----------
+    prediction, truth : integer arrays of the same shape
+        0 is background. Labels need not be consecutive.
+
+    Returns
+    -------
+    dict
+        ``mSA``, ``SA50``, ``SA75`` of the objects, and ``dice`` of the foreground. All are 1 when both are empty, and 0
+        when one of them is.
+
+    Raises
+    ------
+    InputError
+        When the shapes differ.
+    """
+    prediction, truth = np.asarray(prediction), np.asarray(truth)
+    if prediction.shape != truth.shape:
+        raise InputError(
+            f"The segmentation has the shape {prediction.shape}, the truth {truth.shape}: they are not of one image."
+        )
+    a, b = prediction != 0, truth != 0
+    total = int(a.sum()) + int(b.sum())
+    if total == 0:
+        return dict.fromkeys(COLUMNS, 1.0)
+    if not a.any() or not b.any():
+        return dict.fromkeys(COLUMNS, 0.0)
+    mean, accuracies = mean_segmentation_accuracy(
+        prediction.astype("uint32"), truth.astype("uint32"), return_accuracies=True
+    )
+    dice = 2 * int((a & b).sum()) / total
+    return {"mSA": float(mean), "SA50": float(accuracies[0]), "SA75": float(accuracies[5]), "dice": dice}
+
+
+def run_evaluation(
+    gt_paths: Sequence[Labels],
+    prediction_paths: Sequence[Labels],
+    save_path: str | os.PathLike | None = None,
+    verbose: bool = True,
+    per_image: bool = False,
+) -> pd.DataFrame:
+    """Compare label images with the truth.
+
+    Parameters
+    ----------
+    gt_paths, prediction_paths : sequences of paths or arrays
+        In the same order.
+    save_path : path, optional
+        CSV file for the result.
+    verbose : bool
+        Show a progress bar.
+    per_image : bool
+        One row per image instead of one row with the means.
+
+    Returns
+    -------
+    DataFrame
+        Columns mSA, SA50, SA75, dice.
+
+    Raises
+    ------
+    InputError
+        When there is nothing to compare, the numbers differ, or an image does not fit.
+    """
+    if len(gt_paths) != len(prediction_paths):
+        raise InputError(
+            f"There are {len(gt_paths)} images of the truth but {len(prediction_paths)} segmentations: give one for each."
+        )
+    if len(gt_paths) == 0:
+        raise InputError("There is nothing to evaluate: no image was given.")
+    rows = []
+    for gt, prediction in tqdm(
+        list(zip(gt_paths, prediction_paths, strict=True)), desc="Evaluate", disable=not verbose
+    ):
+        try:
+            rows.append(compare_labels(_load(prediction), _load(gt)))
+        except InputError as error:
+            raise InputError(f"{_name(prediction)} cannot be compared with {_name(gt)}: {error}") from error
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    if per_image:
+        table.insert(0, "image", [_name(p) for p in prediction_paths])
+    else:
+        table = table.mean().to_frame().T
+    if save_path is not None:
+        table.to_csv(save_path, index=False)
+    return table
+
+
+def _load(labels: Labels) -> np.ndarray:
+    return labels if isinstance(labels, np.ndarray) else load_labels(Path(labels))
+
+
+def _name(labels: Labels) -> str:
+    return "an array" if isinstance(labels, np.ndarray) else str(labels)

@@ -1,0 +1,145 @@
+"""From a path or an array to a label image, with the segmenter that suits the model."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from micro_sam.embeddings.compute import iter_embeddings, open_embeddings
+from micro_sam.errors import InputError
+from micro_sam.io.images import load_image_data
+from micro_sam.io.labels import save_labels
+from micro_sam.models.build import get_sam_model
+from micro_sam.segmentation.dense import get_segmenter
+from micro_sam.segmentation.segmenter import Segmenter
+
+__all__ = ["automatic_instance_segmentation", "get_predictor_and_segmenter", "segment_slices"]
+
+
+def get_predictor_and_segmenter(
+    model_type: str,
+    checkpoint: str | os.PathLike | None = None,
+    device: str | None = None,
+    amg: bool | None = None,
+    is_tiled: bool = False,
+    **kwargs,
+) -> tuple[Any, Segmenter]:
+    """A model and the automatic segmenter that suits it.
+
+    Parameters
+    ----------
+    model_type : str
+        Name in the registry.
+    checkpoint : path, optional
+        Weights of one's own.
+    device : str, optional
+        None: the best there is.
+    amg : bool, optional
+        True: the automatic mask generator. False: the dense head. None: the dense head when the model has one.
+    is_tiled : bool
+        Whether images are cut into tiles.
+    **kwargs
+        Parameters of the automatic mask generator, such as ``points_per_side``.
+
+    Returns
+    -------
+    predictor, segmenter
+
+    Raises
+    ------
+    ModelError
+        When the model cannot be had.
+    InputError
+        When the dense head is asked for and the model has none.
+    """
+    from micro_sam.segmentation.automatic_masks import get_amg
+    from micro_sam.segmentation.dense import DenseInstanceSegmenter
+
+    predictor = get_sam_model(model_type, device=device, checkpoint_path=checkpoint)
+    if amg is None:
+        return predictor, get_segmenter(predictor, is_tiled, **kwargs)
+    return predictor, get_amg(predictor, is_tiled, **kwargs) if amg else DenseInstanceSegmenter(predictor)
+
+
+def automatic_instance_segmentation(
+    predictor,
+    segmenter: Segmenter,
+    input_path: str | os.PathLike | np.ndarray,
+    output_path: str | os.PathLike | None = None,
+    embedding_path: str | os.PathLike | None = None,
+    key: str | None = None,
+    ndim: int | None = None,
+    tile_shape: tuple[int, int] | None = None,
+    halo: tuple[int, int] | None = None,
+    verbose: bool = True,
+    **generate_kwargs,
+) -> np.ndarray:
+    """Segment all objects of an image.
+
+    Parameters
+    ----------
+    predictor, segmenter
+        From :func:`get_predictor_and_segmenter`.
+    input_path : path or array
+        (H, W[, C]), or a stack (Z, H, W[, C]) with ``ndim=3``.
+    output_path : path, optional
+        Where the labels are written; the suffix chooses the format.
+    embedding_path : path, optional
+        Cache of the features.
+    key : str, optional
+        Dataset in a container.
+    ndim : int, optional
+        2 or 3; None: from the shape.
+    tile_shape, halo : (y, x), optional
+        None: tiles for large images.
+    verbose : bool
+        Show progress bars.
+    **generate_kwargs
+        Thresholds for ``segmenter.generate``.
+
+    Returns
+    -------
+    labels : (H, W) or (Z, H, W), uint32
+        Objects of a stack are linked over its slices.
+    """
+    image = input_path if isinstance(input_path, np.ndarray) else load_image_data(input_path, key)
+    path = None if isinstance(input_path, np.ndarray) else Path(input_path)
+    embeddings, store = open_embeddings(
+        predictor, image, embedding_path, ndim, tile_shape or "auto", halo, image_path=path
+    )
+    missing = len(store.missing())
+    for _ in tqdm(
+        iter_embeddings(predictor, image, store), total=missing, desc="Embed", disable=not (verbose and missing)
+    ):
+        pass
+    if embeddings.n_slices is None:
+        segmenter.initialize(image, embeddings, verbose=verbose)
+        labels = segmenter.generate(**generate_kwargs)
+    else:
+        labels = segment_slices(segmenter, embeddings, verbose, **generate_kwargs)
+        from micro_sam.multi_dimensional_segmentation import merge_instance_segmentation_3d
+
+        labels = merge_instance_segmentation_3d(labels)
+    if not isinstance(labels, np.ndarray):
+        if output_path is not None:
+            raise InputError('Only label images can be written: use output_mode="instance_segmentation".')
+        return labels
+    if output_path is not None:
+        save_labels(output_path, labels)
+    return labels
+
+
+def segment_slices(segmenter: Segmenter, embeddings, verbose: bool = False, **generate_kwargs) -> np.ndarray:
+    """Segment every slice on its own; labels (Z, H, W) uint32, different in all slices."""
+    labels = np.zeros(embeddings.shape, "uint32")
+    last = 0
+    for z in tqdm(range(embeddings.n_slices), desc="Segment slices", disable=not verbose):
+        segmenter.initialize(None, embeddings, i=z)
+        one = segmenter.generate(**generate_kwargs)
+        labels[z] = np.where(one > 0, one + last, 0)
+        last = max(last, int(labels[z].max()))
+    return labels

@@ -1,0 +1,266 @@
+"""Instance segmentation from a model's dense maps, without a single prompt."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+from skimage.measure import label
+from skimage.morphology import h_maxima
+from skimage.segmentation import watershed
+
+from micro_sam.errors import InputError
+from micro_sam.segmentation.automatic_masks import get_amg
+from micro_sam.segmentation.dense_maps import DenseMaps, iter_stitched
+from micro_sam.segmentation.segmenter import Segmenter
+
+__all__ = ["DenseInstanceSegmenter", "get_segmenter"]
+
+logger = logging.getLogger(__name__)
+
+_ROWS_AT_ONCE = 1024  # of the image, when labels are brought to its resolution: bounds the memory of large images
+
+
+class DenseInstanceSegmenter(Segmenter):
+    """Seeded watershed on the maps of a dense head: foreground, and how deep inside its object each pixel lies.
+
+    Seeds are the hilltops of that depth (for decoders with a distance to the centre, the connected areas deep inside
+    and near the centre); they grow downhill to the border of the foreground.
+
+    Parameters
+    ----------
+    predictor : Predictor
+        Of a model with a dense head: ``predictor.model.dense_kind`` is not None.
+
+    Raises
+    ------
+    InputError
+        For other models.
+
+    Notes
+    -----
+    Compared on validation images of nuclei and bacteria with the starting weights of nano_lm (mSA / SA50): hilltops
+    0.410 / 0.625, areas above a threshold 0.400 / 0.601. On a part of the same images areas above a threshold gave
+    0.414 / 0.610, seeds where the predicted offset to the centre is short 0.390 / 0.575, following the offsets pixel by
+    pixel to where they gather 0.396 / 0.597, and Otsu's threshold with a watershed on the distance transform 0.335 /
+    0.503.
+    """
+
+    method = "dense"
+
+    def __init__(self, predictor) -> None:
+        super().__init__(predictor)
+        if predictor.model.dense_kind is None:
+            raise InputError(
+                f"The model {predictor.model_name} has no dense head. Use the automatic mask generator (get_amg), or "
+                "choose a model that has one, such as nano_lm."
+            )
+        self._maps: DenseMaps | None = None
+
+    def iter_initialize(
+        self, source: Mapping | np.ndarray, i: int | None = None, image: np.ndarray | None = None
+    ) -> Iterator[tuple[int, int]]:
+        """Stitch the maps of an image or slice; yields (done, total) tiles. Closing the generator cancels.
+
+        Parameters
+        ----------
+        source : Embeddings or mapping, or an image
+        i : int, optional
+            Slice of 3D embeddings.
+        image : array, optional
+            Not needed.
+
+        Raises
+        ------
+        NotComputedYet
+            When features are missing.
+        """
+        self.clear_state()
+        embeddings, _ = self._open(source, i, image)
+        maps = None
+        for done, total, maps in iter_stitched(self.predictor, embeddings, i):
+            if maps is not None:  # before the last yield: the caller may stop there
+                self._maps, self._shape, self._is_initialized = maps, maps.shape, True
+            yield done, total
+
+    def generate(
+        self,
+        foreground_threshold: float = 0.4,
+        distance_threshold: float | None = None,
+        min_size: int = 0,
+        prominence: float | None = None,
+        smoothing: float = 1.0,
+        output_mode: str = "instance_segmentation",
+    ) -> np.ndarray | list[dict[str, Any]]:
+        """Label the objects; the network is not asked again.
+
+        Parameters
+        ----------
+        foreground_threshold : float
+            Pixels of an object have a higher probability.
+        distance_threshold : float
+            Between 0 (border of an object) and 1 (its middle): seeds lie deeper. Lower it when objects are missed.
+            None: 0.3 for nano, 0.5 for decoders with distance maps, which are trained for it.
+        min_size : int
+            Pixels of the image; smaller objects are left out.
+        prominence : float, optional
+            How much deeper than the saddle to its neighbour the middle of an object must be, to count as one of its
+            own. Raise it when objects are cut, lower it when neighbours are merged; 0: every connected area above
+            ``distance_threshold`` is one object. None: 0.2 for nano, 0 for the others.
+        smoothing : float
+            Standard deviation, in pixels of the maps, of the smoothing of the distances.
+        output_mode : str
+            "instance_segmentation": a label image. "binary_mask": a list of dict with the keys segmentation, area and
+            bbox (x y w h), one per object.
+
+        Returns
+        -------
+        labels : (H, W) uint32, or list of dict
+            Empty when nothing passes; ``hint`` then says which threshold to lower.
+        """
+        self._require_initialized()
+        if output_mode not in ("instance_segmentation", "binary_mask"):
+            raise InputError(f'The output mode is "instance_segmentation" or "binary_mask", not {output_mode!r}.')
+        offsets = self._maps.kind == "offsets"
+        distance_threshold = (0.3 if offsets else 0.5) if distance_threshold is None else distance_threshold
+        prominence = (0.2 if offsets else 0.0) if prominence is None else prominence
+        foreground = self._maps.values[0].astype("float32")
+        depth, near_centre = _depth(self._maps, smoothing)
+        inside = foreground > foreground_threshold
+        middle = (depth > distance_threshold) & near_centre & inside
+        if prominence > 0:
+            middle &= h_maxima(depth, prominence) > 0
+        seeds = label(middle, connectivity=1)
+        coarse = watershed(-depth, seeds, mask=inside)
+        labels = _to_image(coarse, foreground, foreground_threshold, self._shape)
+        labels, n_found = _without_small_objects(labels, min_size)
+        self._say(
+            foreground, depth, inside, n_found, int(labels.max()), foreground_threshold, distance_threshold, min_size
+        )
+        if output_mode == "binary_mask":
+            return _records(labels)
+        return labels
+
+    def _say(self, foreground, depth, inside, found, shown, foreground_threshold, distance_threshold, min_size) -> None:
+        self.hint = None
+        if shown:
+            return
+        if found:
+            self.hint = f"All {found} objects are smaller than min_size ({min_size} pixels): lower it."
+        elif not inside.any():
+            self.hint = (
+                f"Nothing is foreground: lower foreground_threshold from {foreground_threshold:g} to below "
+                f"{float(foreground.max()):.2f}, the highest value in the image."
+            )
+        else:
+            self.hint = (
+                f"No object has a middle: lower distance_threshold from {distance_threshold:g} to below "
+                f"{float(depth[inside].max()):.2f}, the highest value in the foreground."
+            )
+        logger.warning(self.hint)
+
+    def _settings(self) -> dict[str, Any]:
+        return {"kind": self.predictor.model.dense_kind}
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        return {"maps": self._maps.values}
+
+    def _restore(self, arrays: Mapping[str, np.ndarray]) -> None:
+        shape = tuple(int(s) for s in arrays["shape"])
+        self._maps = DenseMaps(np.asarray(arrays["maps"]), self.predictor.model.dense_kind, shape)
+
+    def clear_state(self) -> None:
+        """Forget the image."""
+        super().clear_state()
+        self._maps = None
+
+
+def get_segmenter(predictor, is_tiled: bool = False, **kwargs):
+    """The automatic segmenter that suits a model: its dense head when it has one, else the automatic mask generator.
+
+    Parameters
+    ----------
+    predictor : Predictor
+    is_tiled : bool
+        Whether the embeddings are tiled.
+    **kwargs
+        Parameters of the automatic mask generator; giving any of them chooses it.
+    """
+    if predictor.model.dense_kind is not None and not kwargs:
+        return DenseInstanceSegmenter(predictor)
+    return get_amg(predictor, is_tiled, **kwargs)
+
+
+def _depth(maps: DenseMaps, smoothing: float) -> tuple[np.ndarray, np.ndarray]:
+    """How deep inside its object each pixel lies (0 to 1), and where seeds may be."""
+
+    def smooth(values):
+        values = values.astype("float32")
+        return ndimage.gaussian_filter(values, smoothing) if smoothing > 0 else values
+
+    if maps.kind == "offsets":
+        depth = smooth(maps.values[1])
+        return depth, np.ones(depth.shape, bool)
+    return 1 - smooth(maps.values[2]), smooth(maps.values[1]) < 0.5
+
+
+def _to_image(coarse: np.ndarray, foreground: np.ndarray, threshold: float, shape: tuple[int, int]) -> np.ndarray:
+    """Labels (h, w) at the resolution of the image (H, W).
+
+    Outlines follow the interpolated foreground, not the steps of the coarse grid; between touching objects the nearest
+    coarse label decides.
+    """
+    # Where the image is finer, its foreground may reach half a coarse pixel beyond the coarse labels.
+    grown = coarse
+    if any(size > length for size, length in zip(shape, coarse.shape, strict=True)):
+        nearest = ndimage.distance_transform_cdt(coarse == 0, return_distances=False, return_indices=True)
+        grown = coarse[tuple(nearest)]
+        grown = np.where(ndimage.binary_dilation(coarse > 0, np.ones((3, 3))), grown, 0)
+    labels = np.zeros(shape, "uint32")
+    columns = _centres(shape[1], coarse.shape[1])
+    for begin in range(0, shape[0], _ROWS_AT_ONCE):
+        rows = _centres(shape[0], coarse.shape[0])[begin : begin + _ROWS_AT_ONCE]
+        part = grown[np.ix_(_nearest(rows, coarse.shape[0]), _nearest(columns, coarse.shape[1]))]
+        part = np.where(_bilinear(foreground, rows, columns) > threshold, part, 0)
+        labels[begin : begin + len(rows)] = part
+    return labels
+
+
+def _centres(size: int, coarse_size: int) -> np.ndarray:
+    """Positions of an image's pixel centres in the index frame of a coarse grid that covers the same area."""
+    return (np.arange(size) + 0.5) * coarse_size / size - 0.5
+
+
+def _nearest(positions: np.ndarray, size: int) -> np.ndarray:
+    return np.clip(np.rint(positions).astype(int), 0, size - 1)
+
+
+def _bilinear(values: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Values (h, w) interpolated at rows x columns, one axis after the other."""
+    for axis, positions in ((0, rows), (1, columns)):
+        low = np.clip(np.floor(positions).astype(int), 0, values.shape[axis] - 1)
+        high = np.minimum(low + 1, values.shape[axis] - 1)
+        weight = np.clip(positions - low, 0, 1).astype("float32")
+        weight = weight[:, None] if axis == 0 else weight
+        values = values.take(low, axis) * (1 - weight) + values.take(high, axis) * weight
+    return values
+
+
+def _without_small_objects(labels: np.ndarray, min_size: int) -> tuple[np.ndarray, int]:
+    """Labels made consecutive without the objects of fewer pixels, and how many objects there were."""
+    sizes = np.bincount(labels.ravel(), minlength=1)
+    sizes[0] = 0
+    keep = sizes >= max(min_size, 1)
+    return (np.cumsum(keep) * keep).astype("uint32")[labels], int((sizes > 0).sum())
+
+
+def _records(labels: np.ndarray) -> list[dict[str, Any]]:
+    records = []
+    for value, (rows, columns) in enumerate(ndimage.find_objects(labels.astype("int32")), 1):
+        mask = labels == value
+        box = [columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start]
+        records.append({"segmentation": mask, "area": int(mask.sum()), "bbox": box})
+    return records
