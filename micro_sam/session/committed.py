@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy import ndimage
 
 from micro_sam.errors import InputError
 from micro_sam.session.commands import Draft
-from micro_sam.session.labels import Box, LabelEdit, bounding_box, crop, shift, union
+from micro_sam.session.labels import Box, LabelEdit, bounding_box, crop, measure, shift, union
 from micro_sam.session.state import State
 from micro_sam.session.values import ObjectRecord, listing
 
@@ -120,17 +119,6 @@ class CommittedWriter:
         largest = max((i for i in self.gained), default=0)
         self.draft.set("last_id", max(self.draft.state.last_id, largest))
         return tuple(vanished)
-
-
-def measure(labels: np.ndarray) -> list[tuple[int, Box, int]]:
-    """(label, bounding box, area) of every non-zero label of a (h, w) array; any label values."""
-    values, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    found = ndimage.find_objects(inverse.reshape(labels.shape) + 1)
-    return [
-        (int(value), (where[0].start, where[1].start, where[0].stop, where[1].stop), int(number))
-        for value, where, number in zip(values, found, counts, strict=True)
-        if value
-    ]
 
 
 def relabel(draft: Draft, ids: Sequence[int], target: int) -> tuple[CommittedWriter, list[LabelEdit]]:

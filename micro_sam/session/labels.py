@@ -21,7 +21,7 @@ Box = tuple[int, int, int, int]
 def compress(labels: np.ndarray) -> bytes:
     """Run-length encode and deflate a uint32 array. Label images shrink some hundredfold."""
     flat = np.ascontiguousarray(labels, dtype=np.uint32).ravel()
-    starts = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1]) if flat.size else np.zeros(0, np.int64)
+    starts = _run_starts(flat)
     lengths = np.diff(np.append(starts, flat.size)).astype("<u4")
     values = flat[starts].astype("<u4")
     return zlib.compress(lengths.tobytes() + values.tobytes(), level=1)
@@ -31,6 +31,42 @@ def decompress(data: bytes, shape: tuple[int, ...]) -> np.ndarray:
     """Inverse of :func:`compress`: a uint32 array of `shape`."""
     runs = np.frombuffer(zlib.decompress(data), dtype="<u4").reshape(2, -1)
     return np.repeat(runs[1], runs[0]).astype(np.uint32).reshape(shape)
+
+
+def present(labels: np.ndarray) -> np.ndarray:
+    """Sorted values of a label array. Looks at one pixel per run, so it is much faster than np.unique."""
+    flat = np.ascontiguousarray(labels).ravel()
+    return np.unique(flat[_run_starts(flat)])
+
+
+def measure(labels: np.ndarray) -> list[tuple[int, Box, int]]:
+    """(label, bounding box, area) of every non-zero label of a (h, w) array, from its runs; any label values."""
+    labels = np.ascontiguousarray(labels)
+    height, width = labels.shape
+    flat = labels.ravel()
+    starts = np.union1d(_run_starts(flat), np.arange(0, flat.size, max(width, 1)))  # a run ends with its row
+    ends = np.append(starts[1:], flat.size)
+    values = flat[starts]
+    inside = values > 0
+    starts, ends, values = starts[inside], ends[inside], values[inside]
+    found, which = np.unique(values, return_inverse=True)
+    areas = np.bincount(which, weights=ends - starts, minlength=len(found)).astype(np.int64)
+    box = np.tile(np.array([height, width, 0, 0], dtype=np.int64), (len(found), 1))
+    rows, columns = np.divmod(starts, max(width, 1))
+    np.minimum.at(box[:, 0], which, rows)
+    np.minimum.at(box[:, 1], which, columns)
+    np.maximum.at(box[:, 2], which, rows + 1)
+    np.maximum.at(box[:, 3], which, columns + (ends - starts))
+    return [
+        (value, tuple(bounds), area)
+        for value, bounds, area in zip(found.tolist(), box.tolist(), areas.tolist(), strict=True)
+    ]
+
+
+def _run_starts(flat: np.ndarray) -> np.ndarray:
+    if not flat.size:
+        return np.zeros(0, dtype=np.int64)
+    return np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1])
 
 
 def changed_box(before: np.ndarray, after: np.ndarray) -> Box | None:

@@ -10,8 +10,8 @@ import numpy as np
 from micro_sam.errors import InputError
 from micro_sam.session import current
 from micro_sam.session.commands import Draft
-from micro_sam.session.committed import MAX_ID, CommittedWriter, Extent, measure, relabel
-from micro_sam.session.labels import Box, crop, decompress, union
+from micro_sam.session.committed import MAX_ID, CommittedWriter, Extent, relabel
+from micro_sam.session.labels import Box, crop, decompress, measure, union
 from micro_sam.session.prompts import PromptSet
 from micro_sam.session.state import State
 from micro_sam.session.values import (

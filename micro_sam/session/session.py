@@ -19,6 +19,7 @@ from micro_sam.errors import InputError
 from micro_sam.session import committed, current, objects
 from micro_sam.session.base import SessionEvents
 from micro_sam.session.commands import Draft
+from micro_sam.session.labels import present
 from micro_sam.session.prompting import PromptActs
 from micro_sam.session.values import (
     CommitReport,
@@ -159,8 +160,7 @@ class Session(PromptActs):
                 draft.paint("auto", plane_z, (0, 0, *plane.shape), plane)
             if also is not None:
                 also(draft)
-        number = np.unique(labels)
-        number = int((number > 0).sum())
+        number = int((present(labels) > 0).sum())
         if number:
             self._say(f"Found {count(number, 'object')}. Commit them with C, or change the thresholds.")
         else:

@@ -16,8 +16,8 @@ import numpy as np
 from micro_sam.errors import InputError
 from micro_sam.session import objects
 from micro_sam.session.commands import Draft
-from micro_sam.session.committed import CommittedWriter, measure
-from micro_sam.session.labels import LabelEdit, crop, decompress
+from micro_sam.session.committed import CommittedWriter
+from micro_sam.session.labels import LabelEdit, crop, decompress, measure, present
 from micro_sam.session.lineage import Lineage, Track
 from micro_sam.session.state import State
 from micro_sam.session.values import ObjectRecord, listing
@@ -142,7 +142,7 @@ def extents(labels: np.ndarray) -> dict[int, tuple[int, int]]:
     """First and last frame of every label of a (T, H, W) series."""
     found: dict[int, tuple[int, int]] = {}
     for t, plane in enumerate(labels):
-        for i in np.unique(plane).tolist():
+        for i in present(plane).tolist():
             if i:
                 found[i] = (found.get(i, (t, t))[0], t)
     return found
