@@ -39,6 +39,10 @@ COST = {
 }
 EFFICIENCY = 0.6  # share of the speed of one large matrix product that an encoder reaches
 
+# What some programs write beside the weights, and parts of MobileSAM's checkpoints that some programs leave out.
+CONSTANTS = ("pixel_mean", "pixel_std", "attention_bias_idxs")
+UNUSED = ("image_encoder.head.", "image_encoder.norm_head.")
+
 
 def build_model(architecture: str, dense_head: nn.Module | None = None) -> Sam:
     """A model with random weights, in evaluation mode.
@@ -163,12 +167,12 @@ def build_with_weights(
         sam = build_model(architecture, head)
     if decoder_state is None:
         sam.dense_head = None
-    state = {**state_dict, **{f"dense_head.{name}": value for name, value in (decoder_state or {}).items()}}
     own = sam.state_dict()
+    state = {name: value for name, value in state_dict.items() if name in own or not name.endswith(CONSTANTS)}
+    state |= {f"dense_head.{name}": value for name, value in (decoder_state or {}).items()}
+    state |= {name: torch.zeros(own[name].shape) for name in own.keys() - state if name.startswith(UNUSED)}
     _check_weights(architecture, state, own)
-    copies = {
-        name: value.to(device, own[name].dtype, copy=True).contiguous() for name, value in state.items() if name in own
-    }
+    copies = {name: value.to(device, own[name].dtype, copy=True).contiguous() for name, value in state.items()}
     sam.load_state_dict(copies, assign=True)
     return sam.to(device).eval()
 

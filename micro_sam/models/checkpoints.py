@@ -13,7 +13,7 @@ import struct
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -100,9 +100,9 @@ def load_decoder_state(path: str | os.PathLike) -> dict[str, Tensor]:
         When the file cannot be read or holds no such decoder.
     """
     content, _ = read_tensors(Path(path))
-    state = _split(content)[1]
-    if state is None and "out_conv.weight" in content:
-        state = {name: value for name, value in content.items() if not name.startswith("encoder.")}
+    outer, state = _split(content)
+    if state is None and "out_conv.weight" in outer:
+        state = {name: value for name, value in outer.items() if not name.startswith("encoder.")}
     if state is None:
         raise ModelError(f"The file {path} holds no decoder for automatic segmentation ({_examples(content)}).")
     return state
@@ -300,4 +300,5 @@ def _write(path: Path, write: Any) -> None:
     except (OSError, RuntimeError, SafetensorError) as error:
         raise OutputError(f"The model cannot be written to {path}: {error}.") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
