@@ -7,6 +7,8 @@ windows are filled up to 14 x 14 are never projected (their queries are not need
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 from micro_sam.models.modules.common import LayerNorm2d, MLPBlock
 from micro_sam.models.modules.windows import join_windows, split_windows
 
-STRIP_BYTES = 32 * 2**20  # size of the bias that is held at a time on a CPU: about what stays in the caches
+STRIP_BYTES = 8 * 2**20  # of the attention bias that each thread of a CPU holds at a time
 
 
 class PatchEmbed(nn.Module):
@@ -64,33 +66,39 @@ class RelPosAttention(nn.Module):
         rows = torch.einsum("bnhwc,hkc->bnhwk", grid, rel_h).unsqueeze(-1)  # (B, heads, h, w, h, 1)
         columns = torch.einsum("bnhwc,wkc->bnhwk", grid, rel_w).unsqueeze(-2)  # (B, heads, h, w, 1, w)
         tracked = torch.is_grad_enabled() and (q.requires_grad or rel_h.requires_grad)
-        whole = q.shape[0] * q.shape[1] * (h * w) ** 2 * q.element_size()
-        if tracked or q.device.type != "cpu" or whole <= STRIP_BYTES:
-            bias = (rows + columns).flatten(4).flatten(2, 3)
-            return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=self.scale)
-        return self._attend_in_strips(q, k, v, rows, columns)
-
-    def _attend_in_strips(self, q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        """The same, with the bias of one head and a strip of image rows at a time, in one buffer."""
-        b, heads, h, w = rows.shape[:4]
+        if tracked or q.device.type != "cpu":
+            return self._attend_with_bias(q, k, v, rows, columns)
         out = torch.empty_like(q)
-        strip = max(1, min(h, STRIP_BYTES // (w * h * w * q.element_size())))
-        buffer = q.new_empty((1, 1, strip * w, h * w))
-        for i in range(b):
-            for n in range(heads):
-                for y in range(0, h, strip):
-                    y1 = min(y + strip, h)
-                    bias = buffer[:, :, : (y1 - y) * w]
-                    torch.add(rows[i, n, y:y1], columns[i, n, y:y1], out=bias.view(y1 - y, w, h, w))
-                    part = slice(y * w, y1 * w)
-                    out[i : i + 1, n : n + 1, part] = F.scaled_dot_product_attention(
-                        q[i : i + 1, n : n + 1, part],
-                        k[i : i + 1, n : n + 1],
-                        v[i : i + 1, n : n + 1],
-                        attn_mask=bias,
-                        scale=self.scale,
-                    )
+        for part in _strips(rows.shape, q.element_size()):
+            batch, heads, strip = part
+            queries = slice(strip.start * w, strip.stop * w)
+            out[batch, heads, queries] = self._attend_with_bias(
+                q[batch, heads, queries], k[batch, heads], v[batch, heads], rows[part], columns[part]
+            )
         return out
+
+    def _attend_with_bias(self, q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        bias = (rows + columns).flatten(4).flatten(2, 3)  # (B, heads, queries, keys)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=self.scale)
+
+
+def _strips(shape: torch.Size, element_size: int) -> Iterator[tuple[slice, slice, slice]]:
+    """Cuts queries (B, heads, h, w, ...) into parts whose bias stays in the caches of a CPU.
+
+    Yields slices of batch, heads and rows: several windows with all their heads, or some rows of one head.
+    """
+    b, heads, h, w = shape[:4]
+    budget = STRIP_BYTES * max(2, torch.get_num_threads()) // element_size
+    windows = budget // (heads * (h * w) ** 2)
+    if windows:
+        for start in range(0, b, windows):
+            yield slice(start, min(start + windows, b)), slice(None), slice(0, h)
+        return
+    strip = max(1, min(h, budget // (w * h * w)))
+    for i in range(b):
+        for n in range(heads):
+            for y in range(0, h, strip):
+                yield slice(i, i + 1), slice(n, n + 1), slice(y, min(y + strip, h))
 
 
 def relative_positions(table: Tensor, size: int) -> Tensor:
@@ -160,7 +168,7 @@ class ImageEncoderViT(nn.Module):
         self.neck = make_neck(embed_dim, out_chans)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.patch_embed(x) + self.pos_embed
+        x = self.pos_embed + self.patch_embed(x)  # in this order, so that the channels lie next to each other
         for block in self.blocks:
             x = block(x)
         return self.neck(x.permute(0, 3, 1, 2))
