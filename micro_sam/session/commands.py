@@ -163,7 +163,8 @@ class Draft:
         edit = LabelEdit.between(name, z, box, window if before is None else before, after)
         if edit is None:
             return False
-        self._add(edit)
+        window[...] = after
+        self._remember(edit)
         return True
 
     def set(self, key: str, value: Any) -> None:
@@ -190,6 +191,9 @@ class Draft:
 
     def _add(self, edit: Edit) -> None:
         _write(edit, self.state, forward=True)
+        self._remember(edit)
+
+    def _remember(self, edit: Edit) -> None:
         self.edits.append(edit)
         self.changes.note(edit)
 

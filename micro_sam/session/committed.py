@@ -86,10 +86,8 @@ class CommittedWriter:
         if not self.draft.paint("committed", z, box, after, before):
             return
         different = before != after
-        values, counts = np.unique(before[different], return_counts=True)
-        for value, number in zip(values.tolist(), counts.tolist(), strict=True):
-            if value:
-                self.lost[value] = self.lost.get(value, 0) + number
+        for value, _, number in measure(np.where(different, before, 0)):
+            self.lost[value] = self.lost.get(value, 0) + number
         for value, inner, number in measure(np.where(different, after, 0)):
             inner = shift(inner, box[0], box[1])
             extent = self.gained.setdefault(value, Extent(z, z + 1, inner))

@@ -39,6 +39,15 @@ def present(labels: np.ndarray) -> np.ndarray:
     return np.unique(flat[_run_starts(flat)])
 
 
+def areas(labels: np.ndarray) -> dict[int, int]:
+    """Pixels per non-zero label of an array of any shape, from its runs."""
+    flat = np.ascontiguousarray(labels).ravel()
+    starts = _run_starts(flat)
+    values, which = np.unique(flat[starts], return_inverse=True)
+    numbers = np.bincount(which, weights=np.diff(np.append(starts, flat.size)), minlength=len(values))
+    return {int(value): int(number) for value, number in zip(values, numbers, strict=True) if value}
+
+
 def measure(labels: np.ndarray) -> list[tuple[int, Box, int]]:
     """(label, bounding box, area) of every non-zero label of a (h, w) array, from its runs; any label values."""
     labels = np.ascontiguousarray(labels)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +11,7 @@ from micro_sam.errors import InputError
 from micro_sam.session import current
 from micro_sam.session.commands import Draft
 from micro_sam.session.committed import MAX_ID, CommittedWriter, Extent, relabel
-from micro_sam.session.labels import Box, crop, decompress, measure, union
+from micro_sam.session.labels import Box, areas, crop, decompress, measure, union
 from micro_sam.session.prompts import PromptSet
 from micro_sam.session.state import State
 from micro_sam.session.values import (
@@ -50,16 +50,13 @@ def commit(draft: Draft, source: str, preserve: str, model: dict[str, str]) -> C
         raise InputError(_nothing_free(len(total), preserve))
     ids = _new_ids(state, labels, source)
     records = {ids[label]: _draft_record(state, label, ids[label], source, model) for label in labels}
-    keys, values = np.array(labels, np.uint32), np.array([ids[label] for label in labels], np.uint32)
+    to_id = _lookup(ids)
     writer = CommittedWriter(draft)
     for z, box in windows.items():
         window, below = (state.plane(name, z)[crop(box)] for name in (source, "committed"))
-        position = np.searchsorted(keys, window).clip(max=len(keys) - 1)
-        take = keys[position] == window
-        if preserve != "none":
-            take &= below == 0
-        if take.any():
-            writer.write(z, box, np.where(take, values[position], below))
+        take = window > 0 if preserve == "none" else (window > 0) & (below == 0)
+        new = to_id(window)
+        writer.write(z, box, np.where(take & (new > 0), new, below))
     vanished = writer.finish(
         lambda i, extent: records[i].changed(slices=(extent.z0, extent.z1), box=extent.box, area=extent.area)
     )
@@ -68,10 +65,10 @@ def commit(draft: Draft, source: str, preserve: str, model: dict[str, str]) -> C
     else:
         for z, box in windows.items():
             draft.paint("auto", z, box, np.zeros((box[2] - box[0], box[3] - box[1]), np.uint32))
-    areas = {ids[label]: state.objects[ids[label]].area for label in labels}
+    sizes = {ids[label]: state.objects[ids[label]].area for label in labels}
     kept = 0 if preserve == "none" else sum(blocked.get(label, 0) for label in labels)
     new_ids = tuple(ids[label] for label in labels)
-    report = CommitReport(new_ids, tuple(labels), areas, kept, tuple(left_out), writer.lost, vanished)
+    report = CommitReport(new_ids, tuple(labels), sizes, kept, tuple(left_out), writer.lost, vanished)
     return replace(report, message=_describe(report, source))
 
 
@@ -182,10 +179,28 @@ def _count_overlaps(state: State, source: str, windows: dict[int, Box]) -> tuple
     blocked: dict[int, int] = {}
     for z, box in windows.items():
         window, below = (state.plane(name, z)[crop(box)] for name in (source, "committed"))
-        for counts, pixels in ((total, window[window > 0]), (blocked, window[(window > 0) & (below > 0)])):
-            for value, number in zip(*(a.tolist() for a in np.unique(pixels, return_counts=True)), strict=True):
+        overlap = window[below > 0]
+        for counts, pixels in ((total, window), (blocked, overlap)):
+            for value, number in areas(pixels).items():
                 counts[value] = counts.get(value, 0) + number
     return total, blocked
+
+
+def _lookup(ids: dict[int, int]) -> Callable[[np.ndarray], np.ndarray]:
+    """A function that maps labels to ids, and all others to 0."""
+    keys = np.array(sorted(ids), dtype=np.uint32)
+    values = np.array([ids[key] for key in keys.tolist()], dtype=np.uint32)
+    largest = int(keys[-1])
+    if largest < 2**22:
+        table = np.zeros(largest + 2, dtype=np.uint32)
+        table[keys] = values
+        return lambda labels: table[np.minimum(labels, np.uint32(largest + 1))]
+
+    def search(labels: np.ndarray) -> np.ndarray:
+        position = np.searchsorted(keys, labels).clip(max=len(keys) - 1)
+        return np.where(keys[position] == labels, values[position], np.uint32(0))
+
+    return search
 
 
 def _new_ids(state: State, labels: Sequence[int], source: str) -> dict[int, int]:
