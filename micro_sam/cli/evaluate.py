@@ -14,7 +14,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Compare segmentations with the truth and print mSA, SA50, SA75 and dice."""
     parser = make_parser(
         "evaluate",
-        "Compare segmentations with the truth: mean segmentation accuracy (mSA), its values at an overlap of 0.5 (SA50) "
+        "Compare segmentations with the truth: mean segmentation accuracy (mSA), its values at overlaps of 0.5 (SA50) "
         "and 0.75 (SA75), and the dice score of the foreground.",
     )
     parser.add_argument("-l", "--labels", required=True, help="label image of the truth, or a folder of them")

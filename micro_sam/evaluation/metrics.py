@@ -93,7 +93,7 @@ def run_evaluation(
     """
     if len(gt_paths) != len(prediction_paths):
         raise InputError(
-            f"There are {len(gt_paths)} images of the truth but {len(prediction_paths)} segmentations: give one for each."
+            f"There are {len(gt_paths)} label images of the truth, but {len(prediction_paths)} segmentations."
         )
     if len(gt_paths) == 0:
         raise InputError("There is nothing to evaluate: no image was given.")

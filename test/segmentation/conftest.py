@@ -1,10 +1,9 @@
-"""Real images with their features, computed once."""
+"""The shipped model, and images with known objects."""
 
 import numpy as np
 import pytest
 import torch
-
-from micro_sam.embeddings.compute import iter_embeddings, open_embeddings
+from segmentation_helpers import embed
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -21,14 +20,6 @@ def predictor():
     from micro_sam.models.build import get_sam_model
 
     return get_sam_model("nano_lm", device="cpu")
-
-
-def embed(predictor, image, tile_shape=None, halo=None):
-    """Features of a 2D image, in memory."""
-    embeddings, store = open_embeddings(predictor, image, ndim=2, tile_shape=tile_shape, halo=halo)
-    for _ in iter_embeddings(predictor, image, store):
-        pass
-    return embeddings
 
 
 @pytest.fixture(scope="session")
