@@ -7,8 +7,6 @@ taken, unless it is another object that stood there already in the frame before.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from micro_sam.prompt_generators import innermost
@@ -16,7 +14,7 @@ from micro_sam.segmentation.interpolation import centre_of
 from micro_sam.segmentation.objects import TileDecoder
 from micro_sam.segmentation.values import ObjectMask
 
-__all__ = ["search_nearby", "shape_overlap"]
+__all__ = ["likeness", "search_nearby"]
 
 _RINGS = ((0.0, 1), (0.55, 6), (1.1, 10))  # radius in diameters of the object, number of clicks
 _REACH = 1.4  # a candidate's centre may lie this many diameters from the expected place
@@ -24,18 +22,29 @@ _SAME = 0.5  # overlap above which two masks show the same object
 _CHECKED = 4  # candidates that are looked up in the frame before
 
 
-def shape_overlap(a: ObjectMask, b: ObjectMask) -> float:
-    """Intersection over union of two masks when their centres of mass are laid on each other (to a whole pixel)."""
+def likeness(a: ObjectMask, b: ObjectMask) -> float:
+    """Overlap (IoU) of the ellipses of two masks when these are laid on each other, centre on centre, axis on axis.
+
+    It compares size and elongation, whatever the direction: a metaphase plate that turns stays the same object.
+
+    Returns
+    -------
+    float
+        0 (or an empty mask) to 1 (the same second moments).
+    """
     if a.is_empty or b.is_empty:
         return 0.0
-    return moved(b, centre_of(a) - centre_of(b)).iou(a)
+    axes_a, axes_b = _axes(a), _axes(b)
+    shared = np.minimum(axes_a, axes_b).prod()
+    return float(shared / (axes_a.prod() + axes_b.prod() - shared))
 
 
-def moved(mask: ObjectMask, shift: np.ndarray) -> ObjectMask:
-    """The mask moved by ``shift`` (dy, dx), rounded to pixels; it may leave the image."""
-    dy, dx = (int(s) for s in np.rint(shift))
-    y0, x0, y1, x1 = mask.box
-    return replace(mask, box=(y0 + dy, x0 + dx, y1 + dy, x1 + dx), logits=None)
+def _axes(mask: ObjectMask) -> np.ndarray:
+    """Half axes (minor, major) in pixels of the ellipse with the mask's area and the ratio of its second moments."""
+    positions = np.argwhere(mask.mask)
+    variance = np.atleast_2d(np.cov(positions.T, bias=True)) + np.eye(2) / 12  # a pixel has an extent of its own
+    minor, major = np.sqrt(np.linalg.eigvalsh(variance))
+    return np.array([minor, major]) * np.sqrt(mask.area / (np.pi * minor * major))
 
 
 def search_nearby(
@@ -61,7 +70,7 @@ def search_nearby(
     mask : ObjectMask
         The best candidate; empty if there is none.
     overlap : float
-        Its :func:`shape_overlap` with ``mask``.
+        Its :func:`likeness` to ``mask``.
     """
     diameter = 2 * np.sqrt(mask.area / np.pi)
     centre = centre_of(mask) + shift
@@ -76,7 +85,7 @@ def search_nearby(
     ranked = [candidates[k] for _, k in ranked[:_CHECKED]]
     for candidate in ranked:
         if not _is_another_object(predictor, embeddings, i_mask, mask, candidate):
-            return candidate, shape_overlap(mask, candidate)
+            return candidate, likeness(mask, candidate)
     return ObjectMask((0, 0, 0, 0), np.zeros((0, 0), bool)), 0.0
 
 
@@ -88,7 +97,7 @@ def _rings() -> np.ndarray:
 def _fit(mask: ObjectMask, centre: np.ndarray, diameter: float, candidate: ObjectMask) -> float:
     """How well a candidate continues the object: same shape, near the expected place, sure of itself."""
     distance = np.hypot(*(centre_of(candidate) - centre)) / diameter
-    return shape_overlap(mask, candidate) * np.exp(-0.5 * distance**2) * max(candidate.score, 0.0)
+    return likeness(mask, candidate) * np.exp(-0.5 * distance**2) * max(candidate.score, 0.0)
 
 
 def _answers(predictor, embeddings, i: int, clicks: np.ndarray) -> list[ObjectMask]:
