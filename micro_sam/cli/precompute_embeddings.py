@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 
+from micro_sam.cli._common import add_input, add_model, add_tiling, make_parser, parse, run
 from micro_sam.errors import InputError, MicroSamError
 
 EPILOG = """examples:
@@ -17,91 +18,70 @@ A run that was interrupted goes on where it stopped; a run that was complete com
 The folder that is written can be copied to another machine and given to the tools with --embedding_path."""
 
 
-def make_parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     """The options of the command."""
-    parser = argparse.ArgumentParser(
-        prog="micro_sam.precompute_embeddings",
-        description="Compute the image embeddings of an image, stack, time series or folder of images and store them.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = make_parser(
+        "precompute_embeddings",
+        "Compute the image embeddings of an image, a stack, a time series or a folder of images, and store them.",
     )
-    data = parser.add_argument_group("data")
-    data.add_argument(
-        "-i",
-        "--input_path",
-        required=True,
-        help="image: tif, OME-TIFF, png, jpg, mrc, hdf5, n5, zarr, OME-Zarr, a folder of slices, a glob, sample:NAME",
-    )
-    data.add_argument(
+    parser.epilog, parser.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
+    add_input(parser, "--input_path", required=True, more="; sample:NAME for a sample")
+    parser.add_argument(
         "-o",
         "--output_path",
         "-e",
         "--embedding_path",
         dest="output_path",
+        metavar="PATH",
         required=True,
-        help="folder for the embeddings; with --pattern the folder for one cache per image",
+        help="the folder for the embeddings; with --pattern the folder that gets one cache per image",
     )
-    data.add_argument("-k", "--key", help="dataset inside hdf5, n5 or zarr")
-    data.add_argument("--pattern", help='take every image of the input folder that matches, for instance "*.tif"')
-    data.add_argument("-n", "--ndim", type=int, choices=(2, 3), help="2: image, 3: stack or time series")
-    model = parser.add_argument_group("model")
-    model.add_argument("-m", "--model_type", default="vit_h", help="name of the model (default: %(default)s)")
-    model.add_argument("-c", "--checkpoint", help="weights of your own for that model")
-    model.add_argument("-d", "--device", help="cuda, cuda:1, mps or cpu (default: the best there is)")
-    model.add_argument(
-        "--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto", help="(default: %(default)s)"
+    parser.add_argument("--pattern", help='take every image of the input folder that matches, for instance "*.tif"')
+    parser.add_argument("-n", "--ndim", type=int, choices=(2, 3), help="2: image; 3: stack or time series")
+    add_model(parser)
+    parser.add_argument(
+        "--precision",
+        choices=("auto", "fp32", "bf16", "fp16"),
+        default="auto",
+        help="arithmetic of the network (default: auto: fp32 on a CPU, bf16 or fp16 where the GPU has it)",
     )
-    tiles = parser.add_argument_group("tiles and batches")
-    tiles.add_argument("--tile_shape", type=int, nargs=2, metavar=("Y", "X"), help="default: tiles for large images")
-    tiles.add_argument("--halo", type=int, nargs=2, metavar=("Y", "X"), help="overlap (default: a quarter of a tile)")
-    tiles.add_argument("--batch_size", type=int, help="images per network pass (default: what the memory holds)")
+    add_tiling(parser)
+    parser.add_argument("--batch_size", type=int, help="images per network pass (default: what the memory holds)")
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit code: 0 done, 2 a problem with the input, 130 interrupted."""
-    arguments = make_parser().parse_args(argv)
+@run
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code."""
+    options = parse(build_parser(), arguments)
+    if options.batch_size is not None and options.batch_size < 1:
+        raise InputError(f"--batch_size must be 1 or more, not {options.batch_size}.")
     try:
-        _check_arguments(arguments)
-        _run(arguments)
-    except MicroSamError as error:
-        print(f"micro_sam.precompute_embeddings: {error}", file=sys.stderr)
-        return 2
+        _run(options)
     except KeyboardInterrupt:
-        print("\nInterrupted. What was computed is stored; start again to go on from there.", file=sys.stderr)
-        return 130
+        print("\nWhat was computed is stored; start again to go on from there.", file=sys.stderr)
+        raise
     return 0
 
 
-def _check_arguments(arguments: argparse.Namespace) -> None:
-    if arguments.batch_size is not None and arguments.batch_size < 1:
-        raise InputError(f"--batch_size must be 1 or more, not {arguments.batch_size}.")
-    if arguments.tile_shape is None and arguments.halo is not None:
-        raise InputError("--halo was given without --tile_shape. Give both, or neither.")
-    if arguments.tile_shape is not None and min(arguments.tile_shape) < 1:
-        raise InputError("--tile_shape must be two positive numbers of pixels, for instance 1024 1024.")
-    if arguments.halo is not None and min(arguments.halo) < 0:
-        raise InputError("--halo must be two numbers of pixels, for instance 256 256.")
-
-
-def _run(arguments: argparse.Namespace) -> None:
+def _run(options: argparse.Namespace) -> None:
     from micro_sam.embeddings.jobs import plan_jobs
 
-    jobs = plan_jobs(arguments.input_path, arguments.output_path, arguments.pattern, arguments.key)
-    image = jobs[0].open(arguments.ndim)  # what is wrong with the image shows before the model is loaded
+    jobs = plan_jobs(options.input, options.output_path, options.pattern, options.key)
+    image = jobs[0].open(options.ndim)  # what is wrong with the image shows before the model is loaded
 
     from micro_sam.models.build import get_sam_model
 
     predictor = get_sam_model(
-        arguments.model_type,
-        device=arguments.device,
-        checkpoint_path=arguments.checkpoint,
-        precision=arguments.precision,
+        options.model_type,
+        device=options.device,
+        checkpoint_path=options.checkpoint,
+        precision=options.precision,
     )
     failed = []
     for number, job in enumerate(jobs):
         try:
-            _embed(predictor, job, image if number == 0 else job.open(arguments.ndim), arguments)
+            _embed(predictor, job, image if number == 0 else job.open(options.ndim), options)
         except MicroSamError as error:
             if len(jobs) == 1:
                 raise
@@ -111,7 +91,7 @@ def _run(arguments: argparse.Namespace) -> None:
         raise InputError(f"{len(failed)} of {len(jobs)} images could not be embedded; the others are stored.")
 
 
-def _embed(predictor, job, image, arguments: argparse.Namespace) -> None:
+def _embed(predictor, job, image, options: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from micro_sam.embeddings.compute import iter_embeddings, open_embeddings
@@ -123,8 +103,8 @@ def _embed(predictor, job, image, arguments: argparse.Namespace) -> None:
         image.data,
         job.cache_path,
         ndim=image.ndim,
-        tile_shape=arguments.tile_shape and tuple(arguments.tile_shape),
-        halo=arguments.halo and tuple(arguments.halo),
+        tile_shape=options.tile_shape,
+        halo=options.halo,
         image_path=job.image_path,
     )
     total, missing = sum(1 for _ in store.items()), len(store.missing())
@@ -139,7 +119,7 @@ def _embed(predictor, job, image, arguments: argparse.Namespace) -> None:
     start = time.monotonic()
     bar = tqdm(total=total, initial=total - missing, unit=unit, desc="Compute image embeddings")
     with bar:
-        for _ in iter_embeddings(predictor, image.data, store, batch_size=arguments.batch_size):
+        for _ in iter_embeddings(predictor, image.data, store, batch_size=options.batch_size):
             bar.update(1)
     print(f"{missing} {unit}{'s' * (missing > 1)} embedded in {time.monotonic() - start:.1f} s: {job.cache_path}")
 

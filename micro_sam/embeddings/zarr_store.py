@@ -58,6 +58,7 @@ class ZarrStore(EmbeddingStore):
         self._group = group
         self._writable = writable
         self._marks: dict[Item, int] = {}  # checksums read so far; only those that are set
+        self._damaged_items: set[Item] = set()  # found when they were read
         self._arrays: dict[str, zarr.Array] = {}
         attrs = dict(group.attrs)
         self._is_ours = "cache" in attrs
@@ -181,9 +182,20 @@ class ZarrStore(EmbeddingStore):
             self._put(array, i, data)
             self._set_mark(i, tile, _checksum(data, dense))
 
+    def missing(self) -> list[Item]:
+        """The items that are yet to be computed; what other processes stored since is not among them."""
+        if "state" not in self._group:
+            return super().missing()
+        self._refresh()
+        marks = self._marks
+        return [
+            item
+            for item in self.items()
+            if not (marks.get(item) == SKIPPED or (item in marks and self._chunk_is_whole(*item)))
+        ]
+
     def finish(self) -> bool:
         """Note that the run came to the end if nothing is missing; returns whether that is so."""
-        self._refresh()
         if self.missing():
             return False
         if self._writable and not self.grid.is_tiled and not self._group.attrs.get("input_size"):
@@ -233,7 +245,10 @@ class ZarrStore(EmbeddingStore):
         """Read all checksums at once (also those that other processes wrote)."""
         if "state" in self._group:
             values = np.asarray(self._group["state/checksum"][:])
-            self._marks = {(i, t): int(values[i or 0, t]) for i, t in self.items() if values[i or 0, t]}
+            damaged = self._damaged_items
+            self._marks = {
+                (i, t): int(values[i or 0, t]) for i, t in self.items() if values[i or 0, t] and (i, t) not in damaged
+            }
 
     def _features(self, tile: int) -> zarr.Array:
         name = f"features/{tile}" if self.grid.is_tiled else "features"
@@ -253,6 +268,8 @@ class ZarrStore(EmbeddingStore):
     def _mark(self, i: int | None, tile: int) -> int:
         """0 missing, 1 skipped, larger: complete as far as the writer knew."""
         item = (i, tile)
+        if item in self._damaged_items:
+            return 0
         if item in self._marks:
             return self._marks[item]
         if "checksum" not in self._arrays:
@@ -278,6 +295,7 @@ class ZarrStore(EmbeddingStore):
         marks = self._arrays.get("checksum") or self._group["state/checksum"]
         marks[i or 0, tile] = np.uint64(value)
         self._marks[i, tile] = value
+        self._damaged_items.discard((i, tile))
 
     def _chunk_is_whole(self, i: int | None, tile: int) -> bool:
         try:
@@ -314,7 +332,7 @@ class ZarrStore(EmbeddingStore):
             array[i] = data
 
     def _damaged(self, i: int | None, tile: int) -> NotComputedYet:
-        self._marks[i, tile] = 0  # counts as missing from now on; the next run computes it again
+        self._damaged_items.add((i, tile))  # counts as missing from now on; the next run computes it again
         return NotComputedYet(
             f"The embedding of {describe(i, tile, self)} in {self.path} is damaged (an interrupted copy?) and must be "
             "computed again."
@@ -329,6 +347,8 @@ class ZarrStore(EmbeddingStore):
             )
         try:
             yield
+        except OutputError:
+            raise
         except OSError as error:
             raise _cannot_write(self.path, error) from error
 

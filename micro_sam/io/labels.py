@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import uuid
@@ -114,6 +115,8 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
         else:
             _flush_to_disc(temporary)
             os.replace(temporary, path)
+    except OutputError:
+        raise
     except OSError as error:
         reason = error.strerror or str(error)
         raise OutputError(
@@ -180,7 +183,8 @@ def _remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def _one_channel(labels: np.ndarray, name: str) -> np.ndarray:

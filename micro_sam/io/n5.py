@@ -47,6 +47,10 @@ class N5Array:
             missing = self.ndim - len(index) + 1
             index = (*index[:place], *(slice(None),) * missing, *index[place + 1 :])
         index = (*index, *(slice(None),) * (self.ndim - len(index)))
+        index = tuple(
+            i + size if isinstance(i, (int, np.integer)) and i < 0 else i
+            for i, size in zip(index, self.shape, strict=True)
+        )
         ranges = [
             slice(i, i + 1) if isinstance(i, (int, np.integer)) else slice(*i.indices(size)[:2])
             for i, size in zip(index, self.shape, strict=True)

@@ -1,0 +1,316 @@
+"""The cache on disc never lies: what is wrong is refused, what is incomplete is computed, what is complete stays."""
+
+import dataclasses
+import errno
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import numpy as np
+import pytest
+import torch
+import zarr
+
+from micro_sam.embeddings.compute import iter_embeddings, open_embeddings, precompute_image_embeddings
+from micro_sam.embeddings.embeddings import as_embeddings
+from micro_sam.embeddings.normalization import Normalization
+from micro_sam.embeddings.zarr_store import ZarrStore
+from micro_sam.errors import CacheError, NotComputedYet, OutputError
+
+
+def test_layout_is_the_one_that_scripts_know(predictor, stack, tmp_path):
+    precompute_image_embeddings(predictor, stack, tmp_path / "volume", verbose=False)
+    group = zarr.open_group(str(tmp_path / "volume"), mode="r")
+    assert group.metadata.zarr_format == 2
+    assert group["features"].shape == (5, 1, 4, 8, 8) and group["features"].dtype == "float32"
+    assert group["features"].chunks == (1, 1, 4, 8, 8)
+    attrs = dict(group.attrs)
+    assert attrs["input_size"] == [46, 64] and attrs["original_size"] == [40, 56]
+    assert attrs["data_signature"] == hashlib.sha1(stack.tobytes()).hexdigest()
+    assert attrs["tile_shape"] is None and attrs["halo"] is None
+    assert (attrs["model_type"], attrs["model_name"], attrs["model_hash"]) == ("vit_b", "fake", "0123456789abcdef")
+    assert attrs["micro_sam_version"]
+
+    precompute_image_embeddings(
+        predictor, stack[0], tmp_path / "tiled", tile_shape=(32, 40), halo=(4, 8), verbose=False
+    )
+    group = zarr.open_group(str(tmp_path / "tiled"), mode="r")
+    assert sorted(group["features"].array_keys()) == ["0", "1", "2", "3"]
+    assert dict(group["features"].attrs) == {"shape": [40, 56], "tile_shape": [32, 40], "halo": [4, 8]}
+    assert group["features/0"].shape == (1, 4, 8, 8)
+    assert group["features/0"].attrs["original_size"] == [36, 48]
+    assert group.attrs["input_size"] is None and group.attrs["tile_shape"] == [32, 40]
+
+
+def write_old_cache(path, image, tiled=False, leave_out=None, **attributes):
+    """A cache as micro_sam 1.x wrote it: no completeness, the image known by the sha1 of its bytes."""
+    group = zarr.open_group(str(path), mode="w", zarr_format=2)
+    stack = image.ndim == 3
+    shape, chunks = (1, 4, 8, 8), (1, 4, 8, 8)
+    if stack:
+        shape, chunks = (len(image), *shape), (1, *chunks)
+    sizes = {"original_size": list(image.shape[-2:]), "input_size": [46, 64]}
+    if tiled:
+        features = group.create_group("features")
+        features.attrs.update({"shape": list(image.shape[-2:]), "tile_shape": [32, 32], "halo": [4, 4]})
+        for tile in range(4):
+            if tile != leave_out:
+                array = features.create_array(str(tile), shape=shape, chunks=chunks, dtype="float32")
+                array[:] = tile + 1
+                array.attrs.update(sizes)
+    else:
+        array = group.create_array("features", shape=shape, chunks=chunks, dtype="float32")
+        for i in range(len(image)) if stack else [None]:
+            if i is None or i != leave_out:
+                array[... if i is None else i] = 1 + (i or 0)
+        group.attrs.update(sizes)
+    signature = hashlib.sha1(image.tobytes()).hexdigest()
+    group.attrs.update(
+        {
+            "data_signature": signature,
+            "tile_shape": [32, 32] if tiled else None,
+            "halo": [4, 4] if tiled else None,
+            "model_type": "vit_b",
+            "model_name": "fake",
+            "model_hash": "0123456789abcdef",
+            "micro_sam_version": "1.8.0",
+            **attributes,
+        }
+    )
+    return path
+
+
+def test_caches_of_older_versions_open_and_go_on(predictor, stack, tmp_path):
+    path = write_old_cache(tmp_path / "a", stack)
+    embeddings, store = open_embeddings(predictor, stack, path)
+    assert embeddings.is_complete() and not store.missing()
+    assert embeddings.load(3).features[0, 0, 0, 0] == 4
+    assert embeddings.load(3).input_size == (46, 64)
+
+    path = write_old_cache(tmp_path / "b", stack, leave_out=2)
+    embeddings, store = open_embeddings(predictor, stack, path)
+    assert store.missing() == [(2, 0)]
+    assert list(iter_embeddings(predictor, stack, store)) == [(2, 0)]
+    assert embeddings.is_complete() and embeddings.load(3).features[0, 0, 0, 0] == 4
+    again, store = open_embeddings(predictor, stack, path)
+    assert again.is_complete() and not store.missing()
+
+    path = write_old_cache(tmp_path / "c", stack[0], tiled=True, leave_out=2)
+    embeddings, store = open_embeddings(predictor, stack[0], path)
+    assert embeddings.grid.tile_shape == (32, 32) and not store.missing(), "tiles outside the mask are not missing"
+    assert embeddings.load(tile=3).features.max() == 4
+    assert as_embeddings(zarr.open_group(str(path), mode="r")).load(tile=1).features.max() == 2
+
+    with pytest.raises(CacheError, match="image differs"):
+        open_embeddings(predictor, stack + 1, tmp_path / "a")
+    other = write_old_cache(tmp_path / "d", stack, model_hash="ffff")
+    with pytest.raises(CacheError, match="model differs"):
+        open_embeddings(predictor, stack, other)
+
+
+def test_what_does_not_belong_is_refused_by_name(predictor, make_predictor, stack, tmp_path):
+    path = tmp_path / "e"
+    precompute_image_embeddings(predictor, stack, path, verbose=False)
+    changed = stack.copy()
+    changed[2, 20, 27] += 1
+    square = stack.reshape(5, 56, 40)
+    cases = [
+        (predictor, changed, {}, "image differs"),
+        (predictor, square, {}, "shape of the image differs"),
+        (predictor, stack[:4], {}, r"stored: \(5, 40, 56\), wanted: \(4, 40, 56\)"),
+        (predictor, stack.astype("int32"), {}, "image differs"),
+        (make_predictor("other", "feedbeef"), stack, {}, "model differs.*fake.*other"),
+        (predictor, stack, {"tile_shape": (32, 32)}, "tile shape differs"),
+        (predictor, stack, {"normalization": Normalization((0,), (9,))}, "grey value range differs.*automatic.*0 to 9"),
+    ]
+    for model, image, options, words in cases:
+        with pytest.raises(CacheError, match=words) as problem:
+            open_embeddings(model, image, path, **options)
+        assert "another embedding path" in str(problem.value) and str(path) in str(problem.value)
+    tiled = tmp_path / "tiled"
+    precompute_image_embeddings(predictor, stack, tiled, tile_shape=(32, 32), halo=(4, 4), verbose=False)
+    with pytest.raises(CacheError, match="halo differs"):
+        open_embeddings(predictor, stack, tiled, tile_shape=(32, 32), halo=(8, 8))
+    with pytest.raises(CacheError, match="tile shape differs"):
+        open_embeddings(predictor, stack, tiled, tile_shape="whole")
+    assert open_embeddings(predictor, stack, tiled)[0].is_complete(), "without a wish the cache decides"
+
+
+def test_cache_is_used_after_a_move_on_another_device_and_precision(predictor, make_predictor, stack, tmp_path):
+    np.save(tmp_path / "image.npy", stack)
+    path = tmp_path / "image.npy"
+    image = np.load(path, mmap_mode="r")
+    _, store = open_embeddings(predictor, image, tmp_path / "e", image_path=path)
+    assert len(list(iter_embeddings(predictor, image, store))) == 5
+    (tmp_path / "elsewhere").mkdir()
+    shutil.copy(path, tmp_path / "elsewhere" / "renamed.npy")
+    os.utime(tmp_path / "elsewhere" / "renamed.npy", (1, 1))
+    shutil.move(tmp_path / "e", tmp_path / "elsewhere" / "e")
+    other = make_predictor("renamed model")
+    other.precision = "bf16"
+    moved = np.load(tmp_path / "elsewhere" / "renamed.npy", mmap_mode="r")
+    embeddings, _ = open_embeddings(
+        other, moved, tmp_path / "elsewhere" / "e", image_path=tmp_path / "elsewhere" / "renamed.npy"
+    )
+    assert embeddings.is_complete()
+
+
+def test_half_copied_cache_is_completed(predictor, stack, tmp_path):
+    path = tmp_path / "e"
+    reference = precompute_image_embeddings(predictor, stack, verbose=False)
+    precompute_image_embeddings(predictor, stack, path, verbose=False)
+    (path / "features" / "1.0.0.0.0").unlink()
+    with open(path / "features" / "2.0.0.0.0", "r+b") as file:
+        file.truncate(100)
+    with open(path / "features" / "3.0.0.0.0", "r+b") as file:
+        file.write(b"\xff\x00\xff\x00")
+    calls = predictor.calls
+    embeddings, store = open_embeddings(predictor, stack, path)
+    assert store.missing() == [(1, 0), (2, 0)]
+    with pytest.raises(NotComputedYet):
+        embeddings.load(2)
+    with pytest.raises(NotComputedYet, match="damaged"):
+        embeddings.load(3)
+    assert store.missing() == [(1, 0), (2, 0), (3, 0)]
+    list(iter_embeddings(predictor, stack, store))
+    assert predictor.calls - calls == 3
+    for i in range(5):
+        assert torch.equal(embeddings.load(i).features, reference.load(i).features)
+
+
+def test_run_that_is_killed_leaves_whole_slices_only(predictor, tmp_path):
+    program = """
+        import sys, time
+        sys.path.insert(0, sys.argv[2])
+        import numpy as np
+        from conftest import FakePredictor
+        from micro_sam.embeddings.compute import iter_embeddings, open_embeddings
+        image = (np.arange(60 * 40 * 56) % 251).reshape(60, 40, 56).astype("uint8")
+        _, store = open_embeddings(FakePredictor(), image, sys.argv[1])
+        for i, _ in iter_embeddings(FakePredictor(), image, store):
+            print(i, flush=True)
+    """
+    script, path = tmp_path / "program.py", tmp_path / "e"
+    script.write_text(textwrap.dedent(program))
+    here = os.path.dirname(__file__)
+    process = subprocess.Popen([sys.executable, str(script), str(path), here], stdout=subprocess.PIPE, text=True)
+    done = [int(process.stdout.readline()) for _ in range(7)]
+    process.send_signal(signal.SIGKILL)
+    rest = process.stdout.read()
+    done += [int(line) for line in rest.splitlines()]
+    process.wait()
+    image = (np.arange(60 * 40 * 56) % 251).reshape(60, 40, 56).astype("uint8")
+    embeddings, store = open_embeddings(predictor, image, path)
+    missing = [i for i, _ in store.missing()]
+    assert not set(done) & set(missing) and len(missing) < 60
+    reference = precompute_image_embeddings(predictor, image, verbose=False)
+    calls = predictor.calls
+    list(iter_embeddings(predictor, image, store))
+    assert predictor.calls - calls == len(missing)
+    assert all(torch.equal(embeddings.load(i).features, reference.load(i).features) for i in range(60))
+
+
+def test_dense_maps_are_kept_beside_the_features(make_predictor, stack, tmp_path):
+    predictor = make_predictor(dense=True)
+    embeddings = precompute_image_embeddings(predictor, stack, tmp_path / "e", verbose=False)
+    loaded = open_embeddings(predictor, stack, tmp_path / "e")[0].load(2)
+    assert loaded.dense.shape == (3, 32, 32) and loaded.dense.dtype == torch.float32
+    assert torch.allclose(loaded.dense, predictor.encode(np.zeros((4, 4, 3), "uint8")).dense, atol=0.01)
+    assert embeddings["features"].shape == (5, 1, 4, 8, 8)
+
+
+def test_read_only_cache_is_read_but_not_written(predictor, stack, tmp_path, monkeypatch):
+    path = tmp_path / "e"
+    _, store = open_embeddings(predictor, stack, path)
+    run = iter_embeddings(predictor, stack, store)
+    next(run)
+    run.close()
+
+    def touch(self, *args, **kwargs):  # permission bits alone do not stop the superuser
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.touch", touch)
+    embeddings, store = open_embeddings(predictor, stack, path)
+    assert not store.writable and embeddings.load(0).features.shape == (1, 4, 8, 8)
+    with pytest.raises(OutputError, match="cannot be written"):
+        list(iter_embeddings(predictor, stack, store))
+
+
+def test_full_disc_stops_the_run_and_keeps_what_was_stored(predictor, stack, tmp_path, monkeypatch):
+    embeddings, store = open_embeddings(predictor, stack, tmp_path / "e")
+    run = iter_embeddings(predictor, stack, store)
+    assert next(run) == (0, 0)
+
+    async def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("zarr.storage.LocalStore.set", full)
+        with pytest.raises(OutputError, match="No space left on device.*intact"):
+            next(run)
+    assert embeddings.is_complete(0) and len(store.missing()) == 4
+    list(iter_embeddings(predictor, stack, store))
+    assert embeddings.is_complete()
+
+
+def test_cache_that_cannot_be_made_is_reported(predictor, stack, tmp_path):
+    (tmp_path / "file").write_text("text")
+    with pytest.raises(OutputError):
+        open_embeddings(predictor, stack, tmp_path / "file" / "e")
+    for name in ("file", "folder"):
+        (tmp_path / "folder").mkdir(exist_ok=True)
+        (tmp_path / "folder" / "notes.txt").write_text("text")
+        with pytest.raises(CacheError, match="not a folder with embeddings"):
+            open_embeddings(predictor, stack, tmp_path / name)
+    assert (tmp_path / "folder" / "notes.txt").exists()
+    (tmp_path / "empty").mkdir()
+    assert precompute_image_embeddings(predictor, stack, tmp_path / "empty", verbose=False).is_complete()
+    with pytest.raises(CacheError, match="no embeddings at"):
+        as_embeddings(tmp_path / "missing")
+
+
+def test_two_writers_do_not_disturb_each_other(predictor, make_predictor, stack, tmp_path):
+    second = make_predictor()
+    first_view, first = open_embeddings(predictor, stack, tmp_path / "e")
+    second_view, other = open_embeddings(second, stack, tmp_path / "e")
+    one = iter_embeddings(predictor, stack, first, focus=lambda: 0)
+    two = iter_embeddings(second, stack, other, focus=lambda: 4)
+    for run in (one, two, one, two, one, two):
+        next(run, None)
+    list(one), list(two)
+    assert predictor.calls + second.calls == 5, "nothing is computed twice"
+    assert first_view.is_complete() and second_view.is_complete()
+    assert dict(zarr.open_group(str(tmp_path / "e")).attrs)["input_size"] == [46, 64]
+
+
+def test_losing_the_race_of_creating_opens_the_winner(predictor, stack, tmp_path):
+    _, store = open_embeddings(predictor, stack, tmp_path / "e")
+    list(iter_embeddings(predictor, stack, store))
+    with pytest.raises(OutputError):
+        ZarrStore.create(tmp_path / "e", store.key, (1, 4, 8, 8), store.normalization)
+    signed = dataclasses.replace(store.key)
+    assert ZarrStore.create(tmp_path / "f", signed, (1, 4, 8, 8), store.normalization).missing()
+    assert not [p for p in tmp_path.iterdir() if p.name.endswith(".tmp")]
+
+
+def test_one_slice_is_read_quickly(predictor, tmp_path):
+    """Features of SAM's size: 4 MB a slice in under 10 ms, generously doubled for a busy machine."""
+    predictor.model.embed_dim, predictor.model.grid_size = 256, 64
+    image = np.zeros((6, 32, 32), "uint8")
+    embeddings, store = open_embeddings(predictor, image, tmp_path / "e")
+    features = dataclasses.replace(
+        predictor.encode(np.zeros((32, 32, 3), "uint8")), features=torch.rand(1, 256, 64, 64)
+    )
+    for i in range(6):
+        store.write(i, 0, features)
+    times = []
+    for i in range(6):
+        start = time.perf_counter()
+        embeddings.load(i)
+        times.append(time.perf_counter() - start)
+    assert min(times) < 0.02

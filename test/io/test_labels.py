@@ -1,0 +1,115 @@
+"""Label images of any program in, atomically out."""
+
+import errno
+
+import h5py
+import imageio.v3 as imageio
+import numpy as np
+import pytest
+import tifffile
+
+from micro_sam.errors import InputError, OutputError
+from micro_sam.io.labels import SUFFIXES, load_labels, save_labels
+
+
+@pytest.fixture
+def labels():
+    result = np.zeros((5, 40, 56), "uint32")
+    result[1:3, 5:20, 7:30], result[3, 30:, 40:] = 1, 70000
+    return result
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_labels_come_back_as_they_were(labels, tmp_path, suffix, ndim):
+    if ndim == 2:
+        labels = labels[1]
+    elif suffix == ".png":
+        with pytest.raises(OutputError, match="2D"):
+            save_labels(tmp_path / "a.png", labels)
+        return
+    path = save_labels(tmp_path / "new folder" / f"a{suffix}", labels, scale=(2.0, 0.5, 0.5)[-ndim:])
+    for _ in range(2):
+        loaded = load_labels(path, shape=labels.shape)
+        assert loaded.dtype == np.uint32 and np.array_equal(loaded, labels)
+        save_labels(path, labels)  # over the first
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_tif_is_small_and_keeps_the_scale(labels, tmp_path):
+    path = save_labels(tmp_path / "a.tif", labels[1])
+    assert tifffile.imread(path).dtype == np.uint16 and path.stat().st_size < 2000
+    assert tifffile.imread(save_labels(tmp_path / "b.tif", labels)).dtype == np.uint32
+
+
+@pytest.mark.parametrize("dtype", [bool, "uint8", "int16", "int32", "int64", "uint64", "float32", "float64"])
+def test_labels_of_any_number_type_are_accepted(dtype):
+    values = np.array([[0, 1], [1, 0]]).astype(dtype)
+    assert load_labels(values).tolist() == [[0, 1], [1, 0]]
+
+
+def test_large_ids_are_numbered_anew():
+    assert load_labels(np.array([[0, 2**40], [7, 2**40]])).tolist() == [[0, 2], [1, 2]]
+    assert load_labels(np.array([[3, 2**40]])).tolist() == [[1, 2]]
+
+
+@pytest.mark.parametrize(
+    "values, words",
+    [
+        (np.array([[0.5, 1]]), "no whole numbers"),
+        (np.array([[np.nan, 1]]), "no whole numbers"),
+        (np.array([[-1, 1]]), "negative"),
+        (np.array([["a", "b"]]), "whole numbers"),
+        (np.random.default_rng(0).integers(0, 255, (9, 8, 3)).astype("uint8"), "colour picture"),
+    ],
+)
+def test_what_is_no_label_image_is_refused(values, words):
+    with pytest.raises(InputError, match=words):
+        load_labels(values)
+
+
+def test_shape_must_be_that_of_the_image(labels, tmp_path):
+    plane = labels[1]
+    assert load_labels(plane[None], shape=(40, 56)).shape == (40, 56)
+    assert load_labels(plane, shape=(1, 40, 56)).shape == (1, 40, 56)
+    with pytest.raises(InputError, match=r"\(40, 56\), but the image has \(56, 40\).*90 degrees"):
+        load_labels(plane, shape=(56, 40))
+    with pytest.raises(InputError, match="must be the same"):
+        load_labels(labels, shape=(4, 40, 56))
+
+
+def test_pictures_and_containers_of_other_tools_are_read(labels, tmp_path):
+    picture = np.repeat(labels[1].astype("uint8")[..., None], 3, axis=-1)
+    imageio.imwrite(tmp_path / "a.png", picture)
+    assert np.array_equal(load_labels(tmp_path / "a.png"), labels[1])
+    with h5py.File(tmp_path / "b.h5", "w") as file:
+        file["x"], file["seg"] = [1, 2], labels
+    assert np.array_equal(load_labels(tmp_path / "b.h5", "seg"), labels)
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".zarr", ".h5", ".npy"])
+def test_failed_save_destroys_nothing(labels, tmp_path, monkeypatch, suffix):
+    path = save_labels(tmp_path / f"a{suffix}", labels)
+
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        for name in ("tifffile.imwrite", "zarr.create_array", "h5py.File", "numpy.save"):
+            patch.setattr(name, full)
+        with pytest.raises(OutputError, match="No space left on device"):
+            save_labels(path, labels * 0)
+    with monkeypatch.context() as patch:
+        patch.setattr("os.replace", full)
+        with pytest.raises(OutputError, match="Nothing was lost"):
+            save_labels(path, labels * 0)
+    assert np.array_equal(load_labels(path), labels)
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_places_that_cannot_be_written_are_said(labels, tmp_path):
+    (tmp_path / "file").write_text("text")
+    with pytest.raises(OutputError):
+        save_labels(tmp_path / "file" / "a.tif", labels)
+    with pytest.raises(OutputError, match="must end in"):
+        save_labels(tmp_path / "a.jpg", labels)
