@@ -106,12 +106,15 @@ class Sam(nn.Module):
         return F.pad(x, (0, self.image_size - w, 0, self.image_size - h))
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Preprocessed images (B, 3, S, S) -> features (B, C, g, g) and dense maps (B, K, h, w) or None."""
+        """Preprocessed images (B, 3, S, S) -> features (B, C, g, g) and dense maps (B, K, h, w) or None.
+
+        Only a head that needs the trunk runs here. One that reads the features ("distances", as dear as a vit_b) waits
+        until somebody asks for its maps, see :meth:`dense_from_features`.
+        """
         if self.dense_kind == "offsets":
             trunk = self.image_encoder.trunk(x)
             return self.image_encoder.add_centre_code(trunk), self.dense_head(trunk)
-        features = self.image_encoder(x)
-        return features, None if self.dense_head is None else self.dense_from_features(features)
+        return self.image_encoder(x), None
 
     def dense_from_features(self, features: Tensor) -> Tensor:
         """Dense maps (B, K, h, w) from features (B, C, g, g), for heads that need no more than these.

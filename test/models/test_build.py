@@ -225,6 +225,14 @@ def test_a_decoder_that_cannot_work_from_features_is_refused():
         UNETRDecoder.for_state({"conv.weight": torch.zeros(1)})
 
 
+def test_the_decoder_runs_when_its_maps_are_asked_for_and_not_with_every_embedding(vit_t, decoder, monkeypatch):
+    model = build_with_weights("vit_t", vit_t.state_dict(), decoder.state_dict())
+    monkeypatch.setattr(model.image_encoder, "forward", lambda x: torch.zeros(1, 256, 16, 16))
+    with torch.no_grad():
+        features, dense = model.encode(torch.zeros(1, 3, 1024, 1024))
+        assert dense is None and model.dense_from_features(features).shape == (1, 3, 256, 256)
+
+
 @pytest.mark.slow
 def test_vit_b_is_read_back_from_a_plain_state_dict(tmp_path):
     model = build_model("vit_b")

@@ -107,8 +107,8 @@ class UpPath(nn.Module):
 class UNETRDecoder(nn.Module):
     """Features (B, C, g, g) -> maps (B, 3, 16 g, 16 g) in 0..1 at the resolution of the model's input.
 
-    The maps: probability of foreground; distance to the object's centre; distance to the object's boundary, both
-    normalised per object.
+    The maps: probability of foreground; distance to the object's centre, per object from 0 there to 1 far away;
+    closeness of the object's boundary, per object from 1 there to 0 in its middle.
 
     Parameters
     ----------
