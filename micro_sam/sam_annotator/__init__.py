@@ -1,0 +1,6 @@
+"""What a person sees: napari layers, widgets and keys. They turn events into acts of a session, and paint its state."""
+
+from micro_sam.sam_annotator.annotator_2d import annotator_2d
+from micro_sam.sam_annotator.starting import get_annotator
+
+__all__ = ["annotator_2d", "get_annotator"]

@@ -1,0 +1,476 @@
+"""The core of every tool: a viewer, a session, and what happens when the person does something.
+
+A tool (2D, 3D, tracking) is a subclass that says which session it needs, what its layers are called, and which menus
+and keys it adds. Nothing here is shared between two windows of one process.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from napari import Viewer
+from napari.layers import Image
+from psygnal import Signal
+from qtpy.QtCore import QTimer
+
+from micro_sam.errors import InputError, ModelError
+from micro_sam.io.checks import Tool
+from micro_sam.sam_annotator import images
+from micro_sam.sam_annotator.automatic import Automatic
+from micro_sam.sam_annotator.closing import CloseGuard
+from micro_sam.sam_annotator.engine import Engine, ModelOffer, duration, no_model
+from micro_sam.sam_annotator.jobs import WORK, Jobs
+from micro_sam.sam_annotator.keys import Key, Keys
+from micro_sam.sam_annotator.layers import LayerNames, SessionLayers
+from micro_sam.sam_annotator.preview import Preview
+from micro_sam.sam_annotator.saving import Saving
+from micro_sam.sam_annotator.settings import Settings
+from micro_sam.sam_annotator.status import Status
+from micro_sam.session.session import Session
+from micro_sam.session.values import CommitReport
+
+log = logging.getLogger(__name__)
+
+
+def act(function: Callable) -> Callable:
+    """An act of the person: what goes wrong in it reaches the status line, and never the event loop."""
+
+    @functools.wraps(function)
+    def wrapped(self: Annotator, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(self, *args, **kwargs)
+        except Exception as error:
+            self.status.report(error)
+            return None
+
+    return wrapped
+
+
+class Annotator:
+    """One tool in one viewer.
+
+    Parameters
+    ----------
+    viewer
+        The viewer it works in; may hold layers of the person.
+    settings
+        Model, device, embedding path, tiles.
+
+    Attributes
+    ----------
+    session, layers
+        None until an image is open.
+    status, jobs, engine, preview, automatic, saving
+        The parts; each does one thing.
+
+    Signals
+    -------
+    session_changed
+        Another image is open.
+    source_changed
+        What the next commit takes: ``"current"`` or ``"auto"``.
+    """
+
+    title = "micro_sam 2D"
+    tool: Tool = "2d"
+    ndim = 2
+    names = LayerNames()
+
+    session_changed = Signal(object)
+    source_changed = Signal(str)
+    picked_changed = Signal(tuple)
+    offer_changed = Signal(object)
+    settings_changed = Signal(Settings)
+
+    def __init__(self, viewer: Viewer, settings: Settings) -> None:
+        self.viewer = viewer
+        self.settings = settings
+        self.session: Session | None = None
+        self.layers: SessionLayers | None = None
+        self.image: images.OpenImage | None = None
+        self.picked: tuple[int, ...] = ()
+        self.source = "current"
+        self.takes_dropped_images = False
+        self.preserve = "pixels"
+        self.status = Status()
+        self.jobs = Jobs(self.status.report)
+        self.engine = Engine(self.jobs)
+        self.preview = Preview(self.status)
+        self.automatic = Automatic(self)
+        self.saving = Saving(self)
+        self.engine.attached.connect(self._attach)
+        self.engine.progressed.connect(self.preview.retry)
+        self.engine.ready.connect(self._ready)
+        self.engine.offered.connect(self._offer)
+        self.engine.failed.connect(self._preparation_failed)
+        self.keys = Keys(viewer, self.key_list())
+        self.dock = self._make_dock()
+        self.close_guard = CloseGuard(self)
+
+    # ------------------------------------------------------------------ what a tool adds
+
+    def make_session(self, shape: tuple[int, ...]) -> Session:
+        """The session for an image of `shape` (without channels)."""
+        return Session(shape)
+
+    def extra_keys(self) -> list[Key]:
+        """Keys that a tool adds."""
+        return []
+
+    def extra_menus(self) -> Sequence[Any]:
+        """Menus (Qt widgets with a ``title``) that a tool adds between the segmentation and the commit menu."""
+        return []
+
+    def key_list(self) -> list[Key]:
+        """All keys of the tool."""
+        return [
+            Key(("s", "S"), "segment the prompts", self.segment),
+            Key(("c",), "commit", self.commit),
+            Key(("t",), "next point positive / negative", self.toggle_polarity),
+            Key(("Shift-C",), "clear prompts and current object", self.clear),
+            Key(("Control-Z",), "undo", self.undo),
+            Key(("Control-Shift-Z", "Control-Y"), "redo", self.redo),
+            *self.extra_keys(),
+        ]
+
+    def _make_dock(self):
+        from micro_sam.sam_annotator.widgets.dock import Dock
+
+        dock = Dock(self)
+        self.viewer.window.add_dock_widget(dock, name=self.title, area="right")
+        return dock
+
+    # ------------------------------------------------------------------ images and models
+
+    @property
+    def z(self) -> int:
+        """The slice in view; 0 in 2D."""
+        if self.session is None or self.session.ndim == 2:
+            return 0
+        return int(np.clip(self.viewer.dims.current_step[0], 0, self.session.shape[0] - 1))
+
+    def open(self, image: images.OpenImage, committed: np.ndarray | None = None) -> None:
+        """Show an image, ready for clicks, and start to prepare it.
+
+        Parameters
+        ----------
+        image
+            Checked already.
+        committed
+            Labels to go on with.
+
+        Raises
+        ------
+        InputError
+            When `committed` does not fit.
+        """
+        session = self.make_session(image.shape)
+        if committed is not None:
+            session.load_committed(committed)
+            session.history.clear()
+        self._leave_image()
+        self.image = image
+        self.session = session
+        self.layers = SessionLayers(
+            self.viewer,
+            image.layer if image.layer is not None else image.data,
+            session,
+            self.names,
+            self.status.report,
+            rgb=image.rgb,
+            scale=image.scale,
+            contrast_limits=image.contrast_limits,
+        )
+        self.layers.edited.connect(self._prompts_edited)
+        self.layers.recreated.connect(self._layers_recreated)
+        self.layers.picked.connect(self.pick)
+        self.layers.refused.connect(lambda text: self.status.say(text, "warning"))
+        session.events.message.connect(self.status.say)
+        session.events.labels_changed.connect(self._labels_changed)
+        self.preview.follow(session)
+        self.automatic.follow(session)
+        self.saving.follow(session)
+        self.set_source("current")
+        self._set_picked(())
+        self.session_changed.emit(session)
+        self.use_tool("point")
+        self.prepare()
+
+    def welcome(self) -> None:
+        """There is no image yet: say how to get one."""
+        self.status.say("Drop an image onto the window, or choose one below: a file, or a sample to try the tool.")
+        self.viewer.layers.events.inserted.connect(self._image_dropped)
+
+    def _image_dropped(self, event) -> None:
+        """In an empty window the first image that comes is the one to annotate."""
+        layer = event.value
+        if self.session is None and self.takes_dropped_images and isinstance(layer, Image):
+            QTimer.singleShot(0, lambda: self._take_dropped(layer))
+
+    @act
+    def _take_dropped(self, layer: Image) -> None:
+        if self.session is not None or layer not in self.viewer.layers:
+            return
+        path = layer.source.path
+        image = images.from_layer(layer, self.tool) if path is None else images.from_path(path, self.tool)
+        if image.layer is None:
+            self.viewer.layers.remove(layer)
+        self.open(image)
+
+    @act
+    def prepare(self, download: bool = False) -> None:
+        """(Re)load the model and the embeddings as the settings say. Prompts and objects stay as they are."""
+        if self.image is None:
+            return
+        self.offer_changed.emit(None)
+        focus = (lambda: self.z) if self.ndim == 3 else None
+        self.engine.prepare(self.image, self.ndim, self.settings, focus=focus, download=download)
+        note = f"{self.image.note} " if self.image.note else ""
+        self.status.say(f"{note}Getting ready. You can click objects already: they are segmented as soon as possible.")
+
+    @act
+    def change_settings(self, settings: Settings, download: bool = False) -> None:
+        """Use other settings from now on."""
+        running = self.jobs.running(WORK)
+        if running is not None:
+            raise InputError(f"'{running.name}' is still running. Wait until it is done, or cancel it first.")
+        self.settings = settings
+        self.settings_changed.emit(settings)
+        self.prepare(download=download)
+
+    def _leave_image(self) -> None:
+        self.jobs.cancel(WORK)
+        if self.layers is not None:
+            self.layers.close()
+
+    def _attach(self, predictor: Any, embeddings: Any) -> None:
+        if self.session is not None:
+            self.session.attach(predictor, embeddings)
+            self.automatic.reset()
+            self.preview.retry()
+
+    def _ready(self, seconds: float, cached: bool) -> None:
+        if self.preview.waits or self.preview.busy:
+            return
+        took = f"{self._model_name()} is ready, embeddings " + (
+            "from the cache." if cached else f"computed in {duration(seconds)}."
+        )
+        self.status.say(f"{took} Click an object to segment it.", "good")
+        if self.settings.precompute_amg_state:
+            self.segment_all()
+
+    def _model_name(self) -> str:
+        predictor = self.engine.predictor
+        return predictor.model_name if predictor is not None else str(self.settings.model_type)
+
+    def _offer(self, offer: ModelOffer) -> None:
+        self.status.say(f"The weights of {offer.wanted} are not on this machine. Choose below how to go on.", "warning")
+        self.offer_changed.emit(offer)
+
+    def _preparation_failed(self, error: Exception) -> None:
+        self.status.report(error)
+        if isinstance(error, ModelError):
+            self.offer_changed.emit(no_model(self.settings))
+
+    # ------------------------------------------------------------------ acts: prompts
+
+    @act
+    def use_tool(self, tool: str) -> None:
+        """Give the mouse a tool: point, box, polygon, ellipse, paint, erase, pick or move."""
+        self._needed().layers.use(tool)
+
+    @act
+    def toggle_polarity(self) -> None:
+        """Positive <-> negative: the points that were chosen with the selection tool, else the next point."""
+        session = self._needed().session
+        chosen = self.layers.points.chosen_ids
+        if chosen:
+            session.set_polarity(chosen, not session.prompts[chosen[0]].positive)
+            self.preview.edited(self.z)
+        else:
+            self.set_polarity(not session.next_positive)
+
+    @act
+    def set_polarity(self, positive: bool) -> None:
+        """Make the next point positive or negative."""
+        session = self._needed().session
+        if positive == session.next_positive:
+            return
+        session.set_next_polarity(positive)
+        if self.layers.tool not in ("point", "move"):
+            self.layers.use("point")
+        self.status.say(
+            "The next click is positive: it belongs to the object."
+            if positive
+            else "The next click is negative: it does not belong to the object."
+        )
+
+    @act
+    def segment(self) -> None:
+        """Segment the prompts (of the slice in view)."""
+        if self.layers is not None:
+            self.layers.read_prompts()
+        self.preview.segment(self.z)
+
+    def _prompts_edited(self) -> None:
+        self.preview.edited(self.z)
+
+    # ------------------------------------------------------------------ acts: objects
+
+    @act
+    def commit(self) -> CommitReport | None:
+        """Move the current object, or the automatic segmentation, into the committed objects."""
+        session = self._needed().session
+        running = self.jobs.running(WORK)
+        if running is not None:
+            raise InputError(f"'{running.name}' is still running. Commit when it is done.")
+        report = session.commit(self.source, self.preserve)
+        self.set_source("current")
+        self._go_on()
+        return report
+
+    @act
+    def clear(self) -> None:
+        """Remove the prompts and the current object."""
+        self._needed().session.clear()
+        self._go_on()
+
+    @act
+    def undo(self) -> None:
+        """Take the last step back."""
+        self._needed().session.undo()
+
+    @act
+    def redo(self) -> None:
+        """Do the step again that was undone last."""
+        self._needed().session.redo()
+
+    @act
+    def set_source(self, source: str) -> None:
+        """Choose what the next commit takes."""
+        if source != self.source:
+            self.source = source
+            self.source_changed.emit(source)
+
+    @act
+    def pick(self, object_id: int) -> None:
+        """Choose a committed object (or let it go), for delete, merge and re-open; 0 lets all go."""
+        if object_id == 0:
+            self._set_picked(())
+        elif object_id in self.picked:
+            self._set_picked(tuple(i for i in self.picked if i != object_id))
+        else:
+            self._set_picked((*self.picked, object_id))
+
+    @act
+    def choose(self, ids: Sequence[int]) -> None:
+        """Choose these committed objects and no others."""
+        self._set_picked(tuple(ids))
+
+    @act
+    def delete_picked(self) -> None:
+        """Remove the chosen objects."""
+        self._needed().session.delete(self._chosen())
+        self._set_picked(())
+
+    @act
+    def merge_picked(self) -> None:
+        """Make one object of the chosen ones."""
+        kept = self._needed().session.merge(self._chosen())
+        self._set_picked((kept,))
+
+    @act
+    def reopen_picked(self) -> None:
+        """Take the chosen object back to work."""
+        chosen = self._chosen()
+        if len(chosen) > 1:
+            raise InputError("Only one object can be re-opened at a time. Choose one.")
+        self._needed().session.reopen(chosen[0])
+        self._set_picked(())
+        self._go_on()
+
+    def segment_all(self) -> None:
+        """Segment the whole image."""
+        self.automatic.run()
+
+    @act
+    def cancel(self) -> None:
+        """Stop what is running in the background."""
+        self.jobs.cancel()
+        self.status.say("Cancelled. What was finished before stays.")
+
+    @act
+    def save(self, path: str | Path | None = None) -> None:
+        """Save the committed objects; without a path, where they were saved last, or ask."""
+        self.saving.save(path)
+
+    @act
+    def save_as(self) -> None:
+        """Save the committed objects in a file that the person chooses."""
+        path = self.saving.ask_for_path()
+        if path is not None:
+            self.saving.save(path)
+
+    # ------------------------------------------------------------------ acts: images
+
+    def samples(self) -> list[str]:
+        """Names of the sample images that fit the tool and need no download."""
+        from micro_sam.sample_data import sample_names
+
+        return sample_names(self.tool, offline=True)
+
+    @act
+    def open_path(self, path: str | Path) -> None:
+        """Open an image file, or a sample (``sample:NAME``)."""
+        self.open(images.from_path(path, self.tool))
+
+    @act
+    def open_layer(self, layer: Image) -> None:
+        """Annotate an image that is in the viewer."""
+        self.open(images.from_layer(layer, self.tool))
+
+    # ------------------------------------------------------------------ inside
+
+    def close(self) -> None:
+        """End all threads; the window is closing."""
+        self.preview.close()
+        self.automatic.close()
+        self.jobs.close()
+
+    def _needed(self) -> Annotator:
+        if self.session is None or self.layers is None:
+            raise InputError("There is no image yet. Drop a file onto the window, or open one with the menu above.")
+        return self
+
+    def _chosen(self) -> tuple[int, ...]:
+        if not self.picked:
+            raise InputError("No object is chosen. Press 'Choose objects', then click the objects in the image.")
+        return self.picked
+
+    def _set_picked(self, ids: tuple[int, ...]) -> None:
+        self.picked = ids
+        self.picked_changed.emit(ids)
+
+    def _go_on(self) -> None:
+        """After a commit or clear the next click must place a point, whatever was selected before."""
+        self.layers.use(self.layers.tool if self.layers.tool in ("point", "box", "polygon", "ellipse") else "point")
+
+    def _labels_changed(self, name: str, _region: tuple) -> None:
+        if name == "current" and self.session.has_current:
+            self.set_source("current")
+        if name == "committed" and self.picked:
+            alive = tuple(i for i in self.picked if i in self.session.objects)
+            if alive != self.picked:
+                QTimer.singleShot(0, lambda: self._set_picked(alive))
+
+    def _layers_recreated(self, names: tuple[str, ...]) -> None:
+        self.status.say(
+            f"The layer{'s' if len(names) > 1 else ''} {', '.join(names)} is needed by this tool and was made again; "
+            "nothing is lost. To hide a layer, use the eye beside its name.",
+            "warning",
+        )

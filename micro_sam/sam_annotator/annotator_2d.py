@@ -1,0 +1,87 @@
+"""The 2D annotator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import napari
+import numpy as np
+
+from micro_sam.sam_annotator.annotator import Annotator
+from micro_sam.sam_annotator.images import open_any
+from micro_sam.sam_annotator.settings import Settings
+from micro_sam.sam_annotator.starting import check_result, start_tool
+
+
+class Annotator2D(Annotator):
+    """Segments the objects of one image."""
+
+    title = "micro_sam 2D"
+    tool = "2d"
+    ndim = 2
+
+
+def annotator_2d(
+    raw: np.ndarray | str | Path | napari.layers.Image | None = None,
+    embedding_path: str | Path | None = None,
+    show_embeddings: bool = False,
+    segmentation_result: np.ndarray | str | Path | None = None,
+    model_type: str | None = "vit_h",
+    tile_shape: tuple[int, int] | None = None,
+    halo: tuple[int, int] | None = None,
+    return_viewer: bool = False,
+    viewer: napari.Viewer | None = None,
+    precompute_amg_state: bool = False,
+    checkpoint_path: str | Path | None = None,
+    device: str | None = None,
+    *,
+    key: str | None = None,
+    segmentation_key: str | None = None,
+) -> napari.Viewer | None:
+    """Segment objects of a 2D image interactively.
+
+    Parameters
+    ----------
+    raw
+        The image: an array (H, W) or (H, W, 3), a path, ``"sample:NAME"``, or an image layer of `viewer`.
+        None: the window opens empty and takes a dropped file, a layer, or a sample.
+    embedding_path
+        Zarr folder that keeps the embeddings for the next start; None: they are kept in memory.
+    show_embeddings
+        Whether the embeddings are shown as an image layer (their first principal components).
+    segmentation_result
+        Labels to go on with: any integer array of the shape of the image, or its path.
+    model_type
+        Name of the model in the registry; None: found in `checkpoint_path`.
+    tile_shape, halo
+        (y, x) in pixels, for large images; None: chosen by itself.
+    return_viewer
+        Return the viewer at once instead of starting the event loop.
+    viewer
+        Dock the tool into this viewer instead of opening a window.
+    precompute_amg_state
+        Whether the automatic segmentation is prepared at the start.
+    checkpoint_path
+        Weights of one's own.
+    device
+        ``"cpu"``, ``"cuda:1"``, ``"mps"``, ...; None: the best there is.
+    key, segmentation_key
+        Datasets inside container files.
+
+    Returns
+    -------
+    viewer
+        With `return_viewer`, else None when the window is closed.
+
+    Raises
+    ------
+    InputError
+        When the image or the labels cannot be used. No window is opened then.
+    """
+    settings = Settings(
+        model_type, checkpoint_path, device, embedding_path, tile_shape, halo, precompute_amg_state, show_embeddings
+    )
+    settings.check()
+    image = None if raw is None else open_any(raw, "2d", key)
+    committed = check_result(segmentation_result, segmentation_key, image)
+    return start_tool(Annotator2D, settings, image, committed, viewer=viewer, return_viewer=return_viewer)

@@ -1,0 +1,223 @@
+"""Segment All Objects: the network looks once, thresholds act at once.
+
+A segmenter is initialised in the background (the network passes). Its ``generate`` only applies thresholds, so each
+change of a parameter gives a new segmentation a moment later, in a thread that answers the newest question only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from psygnal import Signal
+from qtpy.QtCore import QTimer
+
+from micro_sam.errors import InputError
+from micro_sam.sam_annotator.jobs import Job, Progress
+from micro_sam.sam_annotator.latest import LatestWins
+from micro_sam.session.session import Session
+
+if TYPE_CHECKING:
+    from micro_sam.sam_annotator.annotator import Annotator
+
+DEBOUNCE_MS = 120
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A threshold of an automatic segmentation.
+
+    Attributes
+    ----------
+    name
+        Argument of the segmenter's ``generate``.
+    label, tip
+        For the person.
+    default, low, high, step
+        Range of the slider; integers for sizes.
+    """
+
+    name: str
+    label: str
+    tip: str
+    default: float
+    low: float
+    high: float
+    step: float
+
+
+MIN_SIZE_TIP = "Objects with fewer pixels are left out."
+PARAMETERS: dict[str, tuple[Parameter, ...]] = {
+    "dense": (
+        Parameter("foreground_threshold", "foreground", "Lower it to find fainter objects.", 0.4, 0.05, 0.95, 0.01),
+        Parameter("distance_threshold", "middle", "Lower it when objects are missed.", 0.3, 0.02, 0.95, 0.01),
+        Parameter(
+            "prominence",
+            "split",
+            "Raise it when objects are cut, lower it when they stick together.",
+            0.2,
+            0.0,
+            0.9,
+            0.01,
+        ),
+        Parameter("min_size", "minimal size", MIN_SIZE_TIP, 25, 0, 100_000, 5),
+    ),
+    "grid": (
+        Parameter("pred_iou_thresh", "quality", "Lower it to keep more masks.", 0.88, 0.3, 1.0, 0.01),
+        Parameter(
+            "stability_score_thresh", "stability", "Lower it to keep masks with soft edges.", 0.95, 0.4, 1.0, 0.01
+        ),
+        Parameter("box_nms_thresh", "overlap", "Raise it to keep masks that overlap.", 0.7, 0.05, 1.0, 0.05),
+        Parameter("min_mask_region_area", "minimal size", MIN_SIZE_TIP, 25, 0, 100_000, 5),
+    ),
+}
+METHODS = {"dense": "object maps of the model", "grid": "grid of points"}
+
+
+class Automatic:
+    """Automatic segmentation of the image (or of the slice in view).
+
+    Attributes
+    ----------
+    method
+        ``"dense"`` or ``"grid"``; None until the model is there.
+    values
+        Parameter name -> value, for both methods.
+
+    Signals
+    -------
+    methods_changed
+        Which methods the model has: the menu adapts.
+    """
+
+    methods_changed = Signal(tuple)
+
+    def __init__(self, annotator: Annotator) -> None:
+        self._annotator = annotator
+        self.method: str | None = None
+        self.methods: tuple[str, ...] = ()
+        self.values = {parameter.name: parameter.default for group in PARAMETERS.values() for parameter in group}
+        self._segmenters: dict[tuple[str, int], Any] = {}
+        self._session: Session | None = None
+        self._latest = LatestWins("thresholds")
+        self._latest.done.connect(self._show)
+        self._latest.failed.connect(lambda _, error: annotator.status.report(error))
+        self._timer = QTimer()
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(DEBOUNCE_MS)
+        self._timer.timeout.connect(self._generate)
+
+    @property
+    def busy(self) -> bool:
+        """Whether thresholds are being applied."""
+        return self._latest.busy or self._timer.isActive()
+
+    def follow(self, session: Session) -> None:
+        """Work for this session from now on."""
+        self._session = session
+        self._segmenters.clear()
+        self._latest.forget()
+        self._timer.stop()
+
+    def reset(self) -> None:
+        """The model or the features changed: what the network saw before is void (PITFALLS: reused states)."""
+        self._segmenters.clear()
+        self._latest.forget()
+        predictor = self._session.predictor
+        methods = ("dense", "grid") if getattr(predictor.model, "dense_kind", None) else ("grid",)
+        if methods != self.methods:
+            self.methods = methods
+            self.method = methods[0]
+            self.methods_changed.emit(methods)
+
+    def set_method(self, method: str) -> None:
+        """Choose how objects are found."""
+        self.method = method
+        self._again()
+
+    def set_value(self, name: str, value: float) -> None:
+        """Change a parameter; a segmentation that is shown follows at once."""
+        if self.values.get(name) != value:
+            self.values[name] = value
+            self._again()
+
+    def run(self) -> None:
+        """Look at the whole image (the slice in view) and show the objects."""
+        annotator, session = self._annotator, self._session
+        try:
+            if session is None:
+                raise InputError("There is no image yet. Drop a file onto the window, or open one with the menu above.")
+            z = annotator.z
+            index = z if session.ndim == 3 else None
+            if session.embeddings is None or not session.embeddings.is_complete(index):
+                raise InputError("The embedding is not ready yet. Segment All Objects works when it is computed.")
+            key = (self.method, z)
+            if key in self._segmenters:
+                self._generate()
+                return
+            predictor, embeddings, method = session.predictor, session.embeddings, self.method
+            annotator.jobs.start(
+                "Segmenting all objects",
+                lambda job: self._steps(job, predictor, embeddings, index, method),
+                on_done=lambda segmenter: self._initialised(session, key, segmenter),
+            )
+            annotator.status.say("Looking for all objects. You can go on annotating meanwhile.")
+        except Exception as error:
+            annotator.status.report(error)
+
+    def close(self) -> None:
+        """End the thread."""
+        self._timer.stop()
+        self._latest.close()
+
+    # In the thread of the run.
+
+    @staticmethod
+    def _steps(job: Job, predictor, embeddings, index: int | None, method: str) -> Generator[Any, None, Any]:
+        yield Progress("Segmenting all objects")
+        segmenter = make_segmenter(predictor, embeddings, method)
+        for done, total in segmenter.iter_initialize(embeddings, index):
+            yield Progress("Segmenting all objects", done, total)
+        return segmenter
+
+    # In the window's thread.
+
+    def _initialised(self, session: Session, key: tuple[str, int], segmenter: Any) -> None:
+        if session is self._session:
+            self._segmenters[key] = segmenter
+            self._generate()
+
+    def _again(self) -> None:
+        if (self.method, self._annotator.z) in self._segmenters:
+            self._timer.start()
+
+    def _generate(self) -> None:
+        session, z, method = self._session, self._annotator.z, self.method
+        segmenter = self._segmenters.get((method, z)) if session is not None else None
+        if segmenter is None:
+            return
+        values = {parameter.name: self.values[parameter.name] for parameter in PARAMETERS[method]}
+        self._latest.ask((session, z, method, values), lambda: (segmenter.generate(**values), segmenter.hint))
+
+    def _show(self, tag: tuple, result: tuple) -> None:
+        session, z, method, values = tag
+        if session is not self._session:
+            return
+        try:
+            labels, hint = result
+            session.set_auto(labels, z if session.ndim == 3 else None, method=method, **values)
+            if hint:
+                self._annotator.status.say(hint, "warning")
+            if labels.any() and not session.has_current:
+                self._annotator.set_source("auto")
+        except Exception as error:
+            self._annotator.status.report(error)
+
+
+def make_segmenter(predictor: Any, embeddings: Any, method: str) -> Any:
+    """A segmenter with the protocol ``iter_initialize(embeddings, i)``, ``generate(**thresholds)``."""
+    from micro_sam.segmentation.automatic_masks import get_amg
+    from micro_sam.segmentation.dense import DenseInstanceSegmenter
+
+    return DenseInstanceSegmenter(predictor) if method == "dense" else get_amg(predictor, embeddings.grid.is_tiled)

@@ -1,0 +1,148 @@
+"""An image as a tool needs it: checked, with its channels and voxel size understood."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from napari.layers import Image
+
+from micro_sam.io.checks import CheckedImage, Tool, check_image
+from micro_sam.io.images import open_image
+from micro_sam.io.source import ImageSource
+
+
+@dataclass(frozen=True)
+class OpenImage:
+    """An image that fits the tool.
+
+    Attributes
+    ----------
+    data
+        What the layer ``raw`` shows: (H, W), (H, W, 3|4), or the same with Z in front.
+    rgb
+        Whether the last axis holds colours.
+    name
+        For file names and messages.
+    path, key
+        Where it came from, if from a file.
+    scale
+        Voxel size per axis without channels; None where it is not known.
+    contrast_limits
+        For the display; None: napari decides.
+    layer
+        The napari layer it was taken from, if any.
+    note
+        What was assumed about the image, as sentences for the person.
+    n_channels, channel
+        How many channels there are to choose from, and which one this is (None: colours, or a mix).
+    source
+        What was read from the file, to choose another channel.
+    """
+
+    data: Any
+    rgb: bool = False
+    name: str = "image"
+    path: Path | None = None
+    key: str | None = None
+    scale: tuple[float, ...] | None = None
+    contrast_limits: tuple[float, float] | None = None
+    layer: Image | None = None
+    note: str = ""
+    n_channels: int = 1
+    channel: int | None = None
+    source: ImageSource | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(H, W) or (Z, H, W), without colours."""
+        return tuple(self.data.shape[:-1] if self.rgb else self.data.shape)
+
+    @property
+    def is_whole_file(self) -> bool:
+        """Whether the pixels are those of the file as they are, so that its size and time tell whether it changed."""
+        return self.path is not None and self.key is None and self.channel is None and self.path.is_file()
+
+    @property
+    def pixels(self) -> Any:
+        """What the network sees."""
+        return self.data
+
+
+def from_array(raw: Any, tool: Tool, name: str = "image", *, channel: int | str | None = None) -> OpenImage:
+    """Check an array for a tool.
+
+    Raises
+    ------
+    InputError
+        When the shape does not fit; the message proposes what it could be.
+    """
+    return _opened(check_image(raw, tool, channel=channel), name)
+
+
+def from_path(path: str | Path, tool: Tool, key: str | None = None, *, channel: int | str | None = None) -> OpenImage:
+    """Open and check an image file, or a sample (``sample:NAME``).
+
+    Raises
+    ------
+    InputError
+        When it cannot be read, or does not fit the tool.
+    """
+    source = open_image(path, key)
+    image = _opened(check_image(source, tool, channel=channel), source.name)
+    is_file = not str(path).startswith("sample:")
+    return replace(image, path=Path(path) if is_file else None, key=key, source=source)
+
+
+def from_layer(layer: Image, tool: Tool) -> OpenImage:
+    """Take an image that is in the viewer. The layer itself is used when the tool needs its pixels as they are.
+
+    Raises
+    ------
+    InputError
+        When the image does not fit the tool.
+    """
+    data = layer.data[0] if layer.multiscale else layer.data
+    axes = {2: "YX", 3: "ZYX"}[data.ndim - 1] + "S" if layer.rgb and data.ndim in (3, 4) else None
+    image = _opened(check_image(data, tool, axes=axes, scale=None), layer.name)
+    if image.shape == tuple(layer.data.shape[: len(image.shape)]) and image.data.ndim == data.ndim:
+        return replace(image, layer=layer, scale=tuple(layer.scale), contrast_limits=None)
+    return image
+
+
+def open_any(raw: Any, tool: Tool, key: str | None = None) -> OpenImage:
+    """An image from whatever a script has: an array, a path, or a napari layer."""
+    if isinstance(raw, (str, Path)):
+        return from_path(raw, tool, key)
+    if isinstance(raw, Image):
+        return from_layer(raw, tool)
+    return from_array(raw, tool)
+
+
+def _opened(checked: CheckedImage, name: str) -> OpenImage:
+    return OpenImage(
+        checked.data,
+        rgb=checked.is_rgb,
+        name=name,
+        scale=checked.scale,
+        contrast_limits=None if checked.is_rgb else display_limits(checked.data, checked.ndim),
+        note=checked.note,
+        n_channels=checked.n_channels,
+        channel=checked.channel,
+    )
+
+
+def display_limits(data: Any, ndim: int, most: int = 500_000) -> tuple[float, float] | None:
+    """Contrast limits that neither a hot pixel nor a NaN can spoil: percentiles of a sample of the finite pixels."""
+    plane = data[data.shape[0] // 2] if ndim == 3 else data
+    step = max(1, int(np.ceil(np.sqrt(np.prod(plane.shape, dtype=float) / most))))
+    values = np.asarray(plane[::step, ::step], dtype=np.float64)
+    values = values[np.isfinite(values)]
+    if values.size == 0:
+        return 0.0, 1.0
+    low, high = np.percentile(values, (0.2, 99.8))
+    if high <= low:
+        low, high = float(values.min()), float(values.max())
+    return (float(low), float(high)) if high > low else (float(low), float(low) + 1.0)

@@ -1,0 +1,5 @@
+"""The napari layers of a tool: a view of its session. Nothing outside this folder touches the data of a layer."""
+
+from micro_sam.sam_annotator.layers.session_layers import LayerNames, SessionLayers
+
+__all__ = ["LayerNames", "SessionLayers"]

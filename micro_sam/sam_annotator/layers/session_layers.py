@@ -1,0 +1,301 @@
+"""All layers of one tool, kept in step with its session in both directions."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from napari import Viewer
+from napari.layers import Image, Layer
+from psygnal import Signal
+from qtpy.QtCore import QTimer
+
+from micro_sam.sam_annotator.layers.label_layers import LabelLayer
+from micro_sam.sam_annotator.layers.prompt_layers import PointLayer, ShapeLayer
+from micro_sam.session.session import Session
+
+log = logging.getLogger(__name__)
+
+Tool = Literal["point", "box", "polygon", "ellipse", "paint", "erase", "pick", "move"]
+SHAPE_MODES = {"box": "add_rectangle", "polygon": "add_polygon", "ellipse": "add_ellipse"}
+
+
+@dataclass(frozen=True)
+class LayerNames:
+    """What the layers of a tool are called; people and scripts rely on these names."""
+
+    raw: str = "raw"
+    prompts: str = "prompts"
+    box_prompts: str = "box_prompts"
+    current: str = "current_object"
+    committed: str = "committed_objects"
+    auto: str = "auto_segmentation"
+
+
+class SessionLayers:
+    """Layers <-> session.
+
+    Parameters
+    ----------
+    viewer
+        Gets the layers.
+    image
+        The pixels for ``raw``: (H, W[, 3|4]) or (Z, H, W[, 3|4]); or a layer that is in the viewer already.
+    session
+        What the layers show.
+    names
+        Names of the layers. A layer whose name is empty is not made.
+    on_error
+        Called with the exception when an edit of the person cannot be taken over.
+    scale
+        Size of a voxel, one number per axis of the session.
+
+    Signals
+    -------
+    recreated
+        Names of layers that were deleted and made again.
+    picked
+        Id of the committed object that was clicked with the pick tool (0: background).
+    edited
+        The person added, moved or removed prompts, and the session knows them.
+    refused
+        Why something that was drawn is no prompt.
+    """
+
+    recreated = Signal(tuple)
+    picked = Signal(int)
+    edited = Signal()
+    refused = Signal(str)
+
+    def __init__(
+        self,
+        viewer: Viewer,
+        image: np.ndarray | Image,
+        session: Session,
+        names: LayerNames,
+        on_error: Callable[[Exception], None],
+        *,
+        rgb: bool = False,
+        scale: tuple[float, ...] | None = None,
+        contrast_limits: tuple[float, float] | None = None,
+    ) -> None:
+        self.viewer = viewer
+        self.session = session
+        self.names = names
+        self._on_error = on_error
+        self._scale = scale
+        self._image_options = {"rgb": rgb, "scale": scale, "contrast_limits": contrast_limits}
+        self._image = image
+        self._own_raw = not isinstance(image, Image)
+        self._closed = False
+        self._moving = False
+        self._tool: Tool = "point"
+        self.current_track: int | None = None
+        self.labels: dict[str, LabelLayer] = {}
+        self.points: PointLayer
+        self.shapes: ShapeLayer
+        self.raw: Image | None = image if isinstance(image, Image) else None
+        self._make_missing()
+        self._wire_session()
+        viewer.layers.events.removed.connect(self._removed)
+        if self._own_raw:
+            viewer.reset_view()
+
+    # ------------------------------------------------------------------ what there is
+
+    @property
+    def all(self) -> list[Layer]:
+        """The layers of the tool that are in the viewer, from the bottom to the top."""
+        layers = [self.raw, *(part.layer for part in self.labels.values()), self.shapes.layer, self.points.layer]
+        return [layer for layer in layers if layer is not None]
+
+    @property
+    def tool(self) -> Tool:
+        """The tool that the mouse has."""
+        return self._tool
+
+    def tool_in_hand(self) -> str | None:
+        """The tool that the mouse really has, seen from the layer that is selected; None for napari's own tools."""
+        active = self.viewer.layers.selection.active
+        if active is self.points.layer:
+            return {"add": "point", "select": "move"}.get(str(active.mode))
+        if active is self.shapes.layer:
+            return {mode: tool for tool, mode in SHAPE_MODES.items()}.get(str(active.mode))
+        if "current" in self.labels and active is self.labels["current"].layer:
+            return str(active.mode) if str(active.mode) in ("paint", "erase") else None
+        if "committed" in self.labels and active is self.labels["committed"].layer and self._tool == "pick":
+            return "pick"
+        return None
+
+    def use(self, tool: Tool) -> None:
+        """Give the mouse a tool: select the layer it works on, in the mode it needs."""
+        self._tool = tool
+        if tool == "point":
+            self._activate(self.points.layer, "add")
+        elif tool in SHAPE_MODES:
+            self._activate(self.shapes.layer, SHAPE_MODES[tool])
+        elif tool in ("paint", "erase"):
+            layer = self.labels["current"].layer
+            self._activate(layer, tool)
+        elif tool == "pick":
+            self._activate(self.labels["committed"].layer, "pan_zoom")
+        else:
+            self._activate(self.points.layer, "select")
+
+    def _activate(self, layer: Layer, mode: str) -> None:
+        self.viewer.layers.selection.active = layer
+        layer.visible = True
+        layer.mode = mode
+
+    # ------------------------------------------------------------------ layers -> session
+
+    def read_prompts(self) -> None:
+        """Take over what the prompt layers show; whatever differs becomes one step of undo."""
+        if self._closed:
+            return
+        known = self.session.prompts
+        try:
+            points = self.points.read(known, self.current_track)
+            shapes = self.shapes.read(known, self.current_track)
+            changed = self.session.replace_prompts(points, shapes) != known
+        except Exception as error:
+            changed = False
+            self._on_error(error)
+        # Also when nothing changed for the session: rows of no use (a line, a click outside) leave the layer.
+        self._show_prompts(self.session.prompts)
+        if changed:
+            self.edited.emit()
+
+    def _read_paint(self, name: str, region, after: np.ndarray, before: np.ndarray) -> None:
+        try:
+            self.session.paint(name, region, after, before=before)
+        except Exception as error:
+            self.session.layer(name)[region] = before
+            self.labels[name].repaint(region)
+            self._on_error(error)
+
+    # ------------------------------------------------------------------ session -> layers
+
+    def _wire_session(self) -> None:
+        events = self.session.events
+        events.prompts_changed.connect(self._show_prompts)
+        events.labels_changed.connect(self._show_labels)
+        events.polarity_changed.connect(self._show_polarity)
+
+    def _show_prompts(self, prompts) -> None:
+        if not self._closed:
+            self.points.show(prompts)
+            self.shapes.show(prompts)
+
+    def _show_labels(self, name: str, region: tuple[slice, ...]) -> None:
+        if not self._closed and name in self.labels:
+            self.labels[name].repaint(region)
+
+    def _show_polarity(self, positive: bool) -> None:
+        if not self._closed:
+            self.points.next_positive = positive
+
+    # ------------------------------------------------------------------ making layers
+
+    def _make_missing(self) -> list[str]:
+        """Make the layers that are not in the viewer. Returns their names."""
+        made, present, names = [], set(self.viewer.layers), self.names
+        if self.raw is None or self.raw not in present:
+            self.raw = self._make_raw()
+            self.viewer.layers.insert(0, self.raw)
+            made.append(self.raw.name)
+        for key, name in (("auto", names.auto), ("committed", names.committed), ("current", names.current)):
+            if name and (key not in self.labels or self.labels[key].layer not in present):
+                layer = LabelLayer.make(name, self.session.layer(key), self._scale)
+                self._add(layer, made)
+                self.labels[key] = LabelLayer(layer, lambda *args, key=key: self._read_paint(key, *args))
+                if key == "committed":
+                    layer.mouse_drag_callbacks.append(self._pick)
+        if not hasattr(self, "shapes") or self.shapes.layer not in present:
+            layer = ShapeLayer.make(names.box_prompts, self.session.ndim, self._scale)
+            self._add(layer, made)
+            self.shapes = ShapeLayer(layer, self.read_prompts, self.refused.emit)
+            self.shapes.show(self.session.prompts)
+        if not hasattr(self, "points") or self.points.layer not in present:
+            layer = PointLayer.make(names.prompts, self.session.ndim, self._scale)
+            self._add(layer, made)
+            self.points = PointLayer(layer, self.read_prompts)
+            self.points.show(self.session.prompts)
+            self.points.next_positive = self.session.next_positive
+        return made
+
+    def _make_raw(self) -> Image:
+        if isinstance(self._image, Image):
+            image = self._image
+            options = {"rgb": image.rgb, "scale": image.scale, "contrast_limits": image.contrast_limits}
+            return Image(image.data, name=image.name, **options)
+        options = {key: value for key, value in self._image_options.items() if value is not None}
+        return Image(self._image, name=self.names.raw, **options)
+
+    def _add(self, layer: Layer, made: list[str]) -> None:
+        self.viewer.layers.append(layer)
+        made.append(layer.name)
+
+    def _removed(self, event) -> None:
+        if not self._closed and not self._moving and event.value in self.all:
+            # Let napari finish with the removal (possibly of several layers) first.
+            QTimer.singleShot(0, self._recreate)
+
+    def _recreate(self) -> None:
+        if self._closed:
+            return
+        made = self._make_missing()
+        if not made:
+            return
+        self._restore_order()
+        self.use(self._tool)
+        self.recreated.emit(tuple(made))
+
+    def _restore_order(self) -> None:
+        """Put the layers of the tool back into their order; layers of the person stay below or above them."""
+        order = self.all
+        positions = sorted(self.viewer.layers.index(layer) for layer in order)
+        with self._moves():
+            for position, layer in zip(positions, order, strict=True):
+                here = self.viewer.layers.index(layer)
+                if here != position:
+                    self.viewer.layers.move(here, position)
+
+    @contextmanager
+    def _moves(self):
+        self._moving = True
+        try:
+            yield
+        finally:
+            self._moving = False
+
+    # ------------------------------------------------------------------ picking and closing
+
+    def _pick(self, layer, event):
+        """A click (not a drag) on the committed objects with the pick tool."""
+        if self._tool != "pick":
+            return
+        position = event.position
+        yield
+        if event.type == "mouse_move":
+            return
+        self.picked.emit(self.session.object_at(layer.world_to_data(position)))
+
+    def close(self, remove: bool = True) -> None:
+        """Stop following the session; with `remove`, take the layers out of the viewer."""
+        if self._closed:
+            return
+        self._closed = True
+        events = self.session.events
+        events.prompts_changed.disconnect(self._show_prompts)
+        events.labels_changed.disconnect(self._show_labels)
+        events.polarity_changed.disconnect(self._show_polarity)
+        self.viewer.layers.events.removed.disconnect(self._removed)
+        if remove:
+            for layer in self.all:
+                if layer in self.viewer.layers and (self._own_raw or layer is not self.raw):
+                    self.viewer.layers.remove(layer)

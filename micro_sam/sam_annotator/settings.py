@@ -1,0 +1,69 @@
+"""What the person chose: model, device, where embeddings are kept, tiles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from micro_sam.errors import InputError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Model and embedding settings of a tool.
+
+    Attributes
+    ----------
+    model_type
+        Name in the registry; None: found in the checkpoint.
+    checkpoint_path
+        The person's own weights for that model; None: the registry's.
+    device
+        None: the best there is.
+    embedding_path
+        Zarr folder for the embeddings; None: they are kept in memory.
+    tile_shape, halo
+        (y, x) in pixels; None: not tiled.
+    precompute_amg_state
+        Whether the network part of the automatic segmentation runs right after the embedding.
+    show_embeddings
+        Whether the embeddings are shown as a layer.
+    """
+
+    model_type: str | None = "vit_h"
+    checkpoint_path: str | Path | None = None
+    device: str | None = None
+    embedding_path: str | Path | None = None
+    tile_shape: tuple[int, int] | None = None
+    halo: tuple[int, int] | None = None
+    precompute_amg_state: bool = False
+    show_embeddings: bool = False
+
+    def check(self) -> None:
+        """Whether the settings go together.
+
+        Raises
+        ------
+        InputError
+            For a model that is not in the registry, a halo without tiles, or a checkpoint that is not there.
+        """
+        from micro_sam.models.registry import get_spec
+
+        if self.model_type is not None and self.checkpoint_path is None:
+            get_spec(self.model_type)
+        if self.model_type is None and self.checkpoint_path is None:
+            raise InputError("Name a model, or give the path of your own weights.")
+        if self.checkpoint_path is not None and not Path(self.checkpoint_path).is_file():
+            raise InputError(f"There are no weights at {self.checkpoint_path}. Give the path of a file.")
+        if self.halo is not None and self.tile_shape is None:
+            raise InputError("A halo is the overlap of tiles and needs a tile shape as well.")
+
+    def changed(self, **values: Any) -> Settings:
+        """A copy with other values."""
+        return replace(self, **values)
+
+    @property
+    def model_key(self) -> tuple:
+        """What decides which model is loaded."""
+        return (self.model_type, str(self.checkpoint_path or ""), self.device or "auto")

@@ -1,0 +1,77 @@
+"""The dock: all menus of a tool in the order in which a person needs them, scrollable."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QScrollArea, QVBoxLayout, QWidget
+
+from micro_sam.sam_annotator.widgets.automatic import AutomaticMenu
+from micro_sam.sam_annotator.widgets.commit import CommitMenu
+from micro_sam.sam_annotator.widgets.key_list import KeyList
+from micro_sam.sam_annotator.widgets.model import ModelMenu
+from micro_sam.sam_annotator.widgets.objects import ObjectsMenu
+from micro_sam.sam_annotator.widgets.parts import folded, give_keys_back, section
+from micro_sam.sam_annotator.widgets.prompts import PromptMenu
+from micro_sam.sam_annotator.widgets.save import SaveMenu
+from micro_sam.sam_annotator.widgets.segment import SegmentMenu
+from micro_sam.sam_annotator.widgets.start import ImageMenu, OfferMenu
+from micro_sam.sam_annotator.widgets.status_bar import StatusBar
+
+if TYPE_CHECKING:
+    from micro_sam.sam_annotator.annotator import Annotator
+
+WIDTH = 330
+
+
+class Dock(QWidget):
+    """Status line on top (always in sight), menus below it in a scroll area."""
+
+    def __init__(self, annotator: Annotator) -> None:
+        super().__init__()
+        self.annotator = annotator
+        self.status = StatusBar(annotator)
+        self.image = ImageMenu(annotator)
+        self.offer = OfferMenu(annotator)
+        self.prompts = PromptMenu(annotator)
+        self.segment = SegmentMenu(annotator)
+        self.commit = CommitMenu(annotator)
+        self.automatic = AutomaticMenu(annotator)
+        self.objects = ObjectsMenu(annotator)
+        self.save = SaveMenu(annotator)
+        self.model = ModelMenu(annotator)
+        self.keys = KeyList(annotator)
+        self.extra = [menu for menu in annotator.extra_menus()]
+        self._image_section = folded("Image", self.image, is_open=annotator.image is None)
+        menus = QWidget()
+        layout = QVBoxLayout(menus)
+        layout.setContentsMargins(4, 0, 8, 4)
+        layout.setSpacing(4)
+        for widget in (
+            self.offer,
+            self._image_section,
+            section("Prompts", self.prompts),
+            section("Segment", self.segment),
+            *(section(menu.title, menu) for menu in self.extra),
+            self.automatic,
+            section("Commit", self.commit),
+            folded("Committed objects", self.objects),
+            section("Save", self.save),
+            folded("Model and embeddings", self.model),
+            folded("Keys", self.keys, is_open=True),
+        ):
+            layout.addWidget(widget)
+        layout.addStretch(1)
+        self.scroll = QScrollArea()
+        self.scroll.setWidgetResizable(True)
+        self.scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.scroll.setFrameShape(QScrollArea.Shape.NoFrame)
+        self.scroll.setWidget(menus)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(4, 4, 0, 0)
+        outer.addWidget(self.status)
+        outer.addWidget(self.scroll, 1)
+        self.setMinimumWidth(WIDTH)
+        give_keys_back(self, lambda: annotator.viewer.window._qt_viewer.canvas.native)
+        annotator.session_changed.connect(lambda _session: self._image_section.collapse(animate=False))

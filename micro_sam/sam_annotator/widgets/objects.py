@@ -1,0 +1,81 @@
+"""Committed objects: choose, delete, merge, re-open."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from magicgui.widgets import LineEdit
+from qtpy.QtWidgets import QLabel, QPushButton, QVBoxLayout, QWidget
+
+from micro_sam.errors import InputError
+from micro_sam.sam_annotator.widgets.parts import button, column, row
+
+if TYPE_CHECKING:
+    from micro_sam.sam_annotator.annotator import Annotator
+
+
+class ObjectsMenu(QWidget):
+    """Acts on committed objects, chosen by clicking them or by their ids."""
+
+    def __init__(self, annotator: Annotator) -> None:
+        super().__init__()
+        self._annotator = annotator
+        self.count = QLabel()
+        self.choose = QPushButton("Choose objects by clicking")
+        self.choose.setCheckable(True)
+        self.choose.setToolTip("Click committed objects in the image to choose them, again to let them go.")
+        self.choose.setStyleSheet("QPushButton:checked { background-color: #2563c9; color: white; }")
+        self.choose.clicked.connect(lambda checked: annotator.use_tool("pick" if checked else "point"))
+        self.ids = LineEdit(label="chosen ids", tooltip="Ids of objects, for example: 3, 7")
+        self.ids.native.setPlaceholderText("click objects, or type ids: 3, 7")
+        self.ids.native.editingFinished.connect(self._typed)
+        self.reopen = button("Re-open", "Make it the current object again, with its prompts.", annotator.reopen_picked)
+        self.merge = button("Merge", "Make one object of the chosen ones.", annotator.merge_picked)
+        self.delete = button("Delete", "Remove the chosen objects. Undo brings them back.", annotator.delete_picked)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(2)
+        layout.addWidget(self.count)
+        layout.addWidget(self.choose)
+        layout.addWidget(column(self.ids, labels=True).native)
+        layout.addWidget(row(self.reopen, self.merge, self.delete).native)
+        annotator.picked_changed.connect(self._show_picked)
+        annotator.session_changed.connect(self._follow)
+        annotator.viewer.layers.selection.events.active.connect(lambda _event: self._show_tool())
+        self._show_picked(annotator.picked)
+        self._show_count()
+
+    def _typed(self) -> None:
+        try:
+            words = self.ids.value.replace(",", " ").split()
+            ids = tuple(int(word) for word in words)
+            unknown = [i for i in ids if self._annotator.session is None or i not in self._annotator.session.objects]
+            if unknown:
+                raise InputError(f"There is no committed object {unknown[0]}.")
+        except ValueError as error:
+            if not isinstance(error, InputError):
+                error = InputError("Ids are whole numbers, for example: 3, 7")
+            self._annotator.status.report(error)
+            self._show_picked(self._annotator.picked)
+            return
+        if ids != self._annotator.picked:
+            self._annotator.choose(ids)
+
+    def _follow(self, session) -> None:
+        session.events.objects_changed.connect(self._show_count)
+        self._show_count()
+
+    def _show_count(self) -> None:
+        session = self._annotator.session
+        number = len(session.objects) if session is not None else 0
+        self.count.setText(f"{number} committed object{'' if number == 1 else 's'}")
+
+    def _show_picked(self, ids: tuple[int, ...]) -> None:
+        self.ids.value = ", ".join(str(i) for i in ids)
+        self.reopen.enabled = len(ids) == 1
+        self.merge.enabled = len(ids) > 1
+        self.delete.enabled = len(ids) > 0
+
+    def _show_tool(self) -> None:
+        layers = self._annotator.layers
+        self.choose.setChecked(layers is not None and layers.tool_in_hand() == "pick")

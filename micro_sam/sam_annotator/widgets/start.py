@@ -1,0 +1,100 @@
+"""What is needed before the first click: an image, and a model whose weights are here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from magicgui.widgets import ComboBox
+from napari.layers import Image
+from qtpy.QtWidgets import QFileDialog, QLabel, QVBoxLayout, QWidget
+
+from micro_sam.sam_annotator.engine import ModelOffer, duration
+from micro_sam.sam_annotator.widgets.parts import button
+
+if TYPE_CHECKING:
+    from micro_sam.sam_annotator.annotator import Annotator
+
+
+class ImageMenu(QWidget):
+    """Open a file, take a layer that is in the viewer, or a sample."""
+
+    def __init__(self, annotator: Annotator) -> None:
+        super().__init__()
+        self._annotator = annotator
+        self.file = button("Open image...", "Open an image file.", self._open_file)
+        self.layer = ComboBox(choices=[], nullable=True, label="layer", tooltip="An image that is in the viewer.")
+        self.use_layer = button("Use this layer", "Annotate the chosen layer.", self._open_layer)
+        self.sample = ComboBox(choices=[], nullable=True, label="sample", tooltip="Images that need no download.")
+        self.use_sample = button("Open this sample", "Annotate a sample image.", self._open_sample)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(3)
+        for widget in (self.file, self.sample, self.use_sample, self.layer, self.use_layer):
+            layout.addWidget(widget.native)
+        self.sample.choices = annotator.samples()
+        self._show_layers()
+        annotator.viewer.layers.events.inserted.connect(lambda _event: self._show_layers())
+        annotator.viewer.layers.events.removed.connect(lambda _event: self._show_layers())
+
+    def _show_layers(self) -> None:
+        own = set(self._annotator.layers.all) if self._annotator.layers is not None else set()
+        layers = [layer for layer in self._annotator.viewer.layers if isinstance(layer, Image) and layer not in own]
+        self.layer.choices = [(layer.name, layer) for layer in layers]
+        for widget in (self.layer, self.use_layer):
+            widget.visible = bool(layers)
+
+    def _open_file(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self._annotator.viewer.window._qt_window, "Open image")
+        if path:
+            self._annotator.open_path(path)
+
+    def _open_layer(self) -> None:
+        if self.layer.value is not None:
+            self._annotator.open_layer(self.layer.value)
+
+    def _open_sample(self) -> None:
+        if self.sample.value is not None:
+            self._annotator.open_path(f"sample:{self.sample.value}")
+
+
+class OfferMenu(QWidget):
+    """Shown when the weights of the wanted model are not on this machine."""
+
+    def __init__(self, annotator: Annotator) -> None:
+        super().__init__()
+        self._annotator = annotator
+        self._offer: ModelOffer | None = None
+        self.text = QLabel()
+        self.text.setWordWrap(True)
+        self.instead = button("", "Go on with the model that comes with the program.", self._take, primary=True)
+        self.download = button("", "Fetch the weights, then go on.", self._download)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(6, 6, 6, 6)
+        for widget in (self.text, self.instead.native, self.download.native):
+            layout.addWidget(widget)
+        self.setObjectName("offer")
+        annotator.offer_changed.connect(self._show)
+        self._show(None)
+
+    def _show(self, offer: ModelOffer | None) -> None:
+        self._offer = offer
+        self.setVisible(offer is not None)
+        if offer is None:
+            return
+        lines = [f"<b>The weights of {offer.wanted} are not on this machine.</b>"]
+        if offer.seconds:
+            lines.append(
+                f"With {offer.wanted} one image takes {duration(offer.seconds)} here and {offer.memory:.1f} GB of memory; "
+                f"with {offer.instead} {duration(offer.instead_seconds)}."
+            )
+        self.text.setText("<br>".join(lines))
+        self.instead.text = f"Use {offer.instead} (comes with the program)"
+        size = f" ({offer.gigabytes:.1f} GB)" if offer.gigabytes else ""
+        self.download.text = f"Download {offer.wanted}{size}"
+
+    def _take(self) -> None:
+        settings = self._annotator.settings.changed(model_type=self._offer.instead, checkpoint_path=None)
+        self._annotator.change_settings(settings)
+
+    def _download(self) -> None:
+        self._annotator.prepare(download=True)

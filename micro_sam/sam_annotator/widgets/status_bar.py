@@ -1,0 +1,69 @@
+"""What just happened, what to do next, and what is running."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+
+if TYPE_CHECKING:
+    from micro_sam.sam_annotator.annotator import Annotator
+
+COLOURS = {"info": "#4c9be8", "good": "#3ecf6b", "warning": "#f0b429", "error": "#ff5b52"}
+
+
+class StatusBar(QWidget):
+    """The sentence and the progress bar at the top of the dock."""
+
+    def __init__(self, annotator: Annotator) -> None:
+        super().__init__()
+        self._annotator = annotator
+        self.text = QLabel()
+        self.text.setWordWrap(True)
+        self.text.setMinimumHeight(54)
+        self.text.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
+        self.text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.text.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.progress = QProgressBar()
+        self.progress.setTextVisible(True)
+        self.cancel = QPushButton("Cancel")
+        self.cancel.setToolTip("Stop what is running. What is finished stays.")
+        self.cancel.clicked.connect(lambda: annotator.cancel())
+        self._running = QWidget()
+        layout = QHBoxLayout(self._running)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.progress, 1)
+        layout.addWidget(self.cancel)
+        policy = self._running.sizePolicy()
+        policy.setRetainSizeWhenHidden(True)  # menus below must not jump under the mouse
+        self._running.setSizePolicy(policy)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(self.text)
+        outer.addWidget(self._running)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
+        annotator.status.changed.connect(self._say)
+        annotator.jobs.changed.connect(self._progress)
+        self._say(annotator.status.text, annotator.status.kind)
+        self._progress()
+
+    def _say(self, text: str, kind: str) -> None:
+        self.text.setText(text)
+        self.text.setToolTip(text)
+        colour = COLOURS.get(kind, COLOURS["info"])
+        self.text.setStyleSheet(f"QLabel {{ border-left: 4px solid {colour}; padding: 2px 0px 2px 7px; }}")
+
+    def _progress(self) -> None:
+        job = self._annotator.jobs.running()
+        self._running.setVisible(job is not None)
+        if job is None:
+            return
+        progress = job.progress
+        text = f"Stopping: {job.name}" if job.cancelled else progress.text
+        self.progress.setRange(0, progress.total)
+        self.progress.setValue(progress.done)
+        self.progress.setFormat(text)
+        self.progress.setToolTip(f"{text} (since {time.monotonic() - job.started:.0f} s)")
+        self.cancel.setEnabled(not job.cancelled)
