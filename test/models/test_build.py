@@ -29,8 +29,17 @@ def cache_folder(tmp_path, monkeypatch):
     return tmp_path / "cache" / "models"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Hundreds of small copies: on a busy machine threads would wait for each other longer than the work takes."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module")
-def vit_t():
+def vit_t(one_thread):
     return build_model("vit_t")
 
 
