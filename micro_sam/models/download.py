@@ -182,7 +182,8 @@ def _why(error: Exception, weights: WeightFile, target: Path) -> str:
             "Another folder is chosen with the environment variable MICROSAM_CACHEDIR."
         )
     reason = getattr(error, "reason", None) or error
-    return f"{name} could not be downloaded: {reason} (no network, or a firewall?). What arrived is kept."
+    kept = " What arrived is kept for the next time." if _size(target.with_name(f"{target.name}.part")) else ""
+    return f"{name} could not be downloaded: {reason} (no network, or a firewall?).{kept}"
 
 
 def _errno(error: Exception) -> int | None:

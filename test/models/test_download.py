@@ -168,6 +168,7 @@ def test_without_network_the_message_says_how_to_go_on(folder, url):
             fetch(weights(url))
     for part in (url, str(folder / "model"), sha256(CONTENT).hexdigest(), "firewall", "-m nano_lm"):
         assert part in str(error.value)
+    assert "is kept" not in str(error.value)
 
 
 def test_no_room_on_the_disc_is_said_before_the_download(server, folder, monkeypatch):
