@@ -14,7 +14,7 @@ from micro_sam.segmentation.interpolation import centre_of
 from micro_sam.segmentation.objects import TileDecoder
 from micro_sam.segmentation.values import ObjectMask
 
-__all__ = ["likeness", "search_nearby"]
+__all__ = ["is_taken", "likeness", "search_nearby"]
 
 _RINGS = ((0.0, 1), (0.55, 6), (1.1, 10))  # radius in diameters of the object, number of clicks
 _REACH = 1.4  # a candidate's centre may lie this many diameters from the expected place
@@ -48,7 +48,13 @@ def _axes(mask: ObjectMask) -> np.ndarray:
 
 
 def search_nearby(
-    predictor, embeddings, i: int, mask: ObjectMask, shift: tuple[float, float], i_mask: int
+    predictor,
+    embeddings,
+    i: int,
+    mask: ObjectMask,
+    shift: tuple[float, float],
+    i_mask: int,
+    occupied: np.ndarray | None = None,
 ) -> tuple[ObjectMask, float]:
     """Look in frame ``i`` around the expected place for the object that had ``mask`` in frame ``i_mask``.
 
@@ -64,6 +70,8 @@ def search_nearby(
         Expected displacement in pixels.
     i_mask : int
         The frame in which it was last seen.
+    occupied : (H, W) array of integers, optional
+        Other objects of frame ``i`` that are known already; candidates that lie mostly on them are left out.
 
     Returns
     -------
@@ -79,7 +87,9 @@ def search_nearby(
     candidates = _distinct(
         candidate
         for candidate in _answers(predictor, embeddings, i, clicks[inside])
-        if not candidate.is_empty and np.hypot(*(centre_of(candidate) - centre)) <= _REACH * diameter
+        if not candidate.is_empty
+        and not is_taken(candidate, occupied)
+        and np.hypot(*(centre_of(candidate) - centre)) <= _REACH * diameter
     )
     ranked = sorted(((_fit(mask, centre, diameter, c), k) for k, c in enumerate(candidates)), reverse=True)
     ranked = [candidates[k] for _, k in ranked[:_CHECKED]]
@@ -87,6 +97,13 @@ def search_nearby(
         if not _is_another_object(predictor, embeddings, i_mask, mask, candidate):
             return candidate, likeness(mask, candidate)
     return ObjectMask((0, 0, 0, 0), np.zeros((0, 0), bool)), 0.0
+
+
+def is_taken(mask: ObjectMask, occupied: np.ndarray | None) -> bool:
+    """Whether more than half of the mask lies on objects that are settled already (labels (H, W), or None)."""
+    if occupied is None or mask.is_empty:
+        return False
+    return bool((occupied[mask.slices][mask.mask] != 0).mean() > 0.5)
 
 
 def _rings() -> np.ndarray:

@@ -6,11 +6,13 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from micro_sam.errors import InputError
 from micro_sam.segmentation.interpolation import centre_of, interpolate_masks, shifted
 from micro_sam.segmentation.motion import MotionModel
 from micro_sam.segmentation.projection import Projection, project_mask, resolve_projection
-from micro_sam.segmentation.search import search_nearby
+from micro_sam.segmentation.search import is_taken, search_nearby
 from micro_sam.segmentation.values import ObjectMask
 
 __all__ = ["TrackStep", "iter_track"]
@@ -61,6 +63,7 @@ def iter_track(
     box_extension: float = 0.0,
     backward: bool = False,
     search: bool = True,
+    occupied: np.ndarray | None = None,
 ) -> Iterator[TrackStep]:
     """Follow one object from the first frame in which it is known, one frame at a time.
 
@@ -91,6 +94,8 @@ def iter_track(
     search : bool
         Where the overlap is below ``iou_threshold``, look around for an object of the same shape that moved farther
         than expected, before the track ends; see :func:`~micro_sam.segmentation.search.search_nearby`.
+    occupied : (T, H, W) array of integers, optional
+        Other tracks that are settled already. A mask that lies mostly on them is not believed: one object is not two.
 
     Yields
     ------
@@ -106,7 +111,7 @@ def iter_track(
     end = _last_frame(embeddings.n_slices, masks, stops, last, backward)
     motion = MotionModel(motion_smoothing)
     return _follow(
-        predictor, embeddings, dict(masks), end, iou_threshold, mode, motion, box_extension, backward, search
+        predictor, embeddings, dict(masks), end, iou_threshold, mode, motion, box_extension, backward, search, occupied
     )
 
 
@@ -149,6 +154,7 @@ def _follow(
     box_extension: float,
     backward: bool,
     search: bool,
+    occupied: np.ndarray | None,
 ) -> Iterator[TrackStep]:
     direction = -1 if backward else 1
     prompted = sorted(masks, reverse=backward)
@@ -163,9 +169,12 @@ def _follow(
             yield from _bridge(known, mask, t, masks[t], embeddings.grid.shape)
             found = TrackStep(t, masks[t], masks[t].score, 1.0, "prompt", shift)
         else:
+            others = None if occupied is None else occupied[t]
             result, overlap = project_mask(predictor, embeddings, t, mask, mode, shift, box_extension)
+            if is_taken(result, others):
+                result, overlap = ObjectMask.from_array(np.zeros((0, 0), bool)), 0.0
             if search and overlap < iou_threshold:
-                nearby, likeness = search_nearby(predictor, embeddings, t, mask, shift, known)
+                nearby, likeness = search_nearby(predictor, embeddings, t, mask, shift, known, others)
                 if likeness > overlap:
                     result, overlap = nearby, likeness
             found = TrackStep(t, result, result.score, overlap, "propagated", shift)
@@ -194,5 +203,5 @@ def _bridge(a: int, mask_a: ObjectMask, b: int, mask_b: ObjectMask, shape: tuple
 
 def _why_stopped(t: int, found: ObjectMask, overlap: float, iou_threshold: float) -> str:
     if found.is_empty:
-        return f"Stopped at frame {t}: the model finds nothing there."
+        return f"Stopped at frame {t}: the model does not find the object there."
     return f"Stopped at frame {t}: the overlap with the expected mask is {overlap:.2f}, below {iou_threshold:.2f}."
