@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from ..errors import InputError, NotComputedYet
-from .store import EmbeddingStore, Item
+from .store import EmbeddingStore, Item, to_device
 from .tiles import TileGrid
 
 if TYPE_CHECKING:
+    import torch
+
     from ..models.predictor import ImageFeatures
 
 KEPT_ITEMS = 16  # loaded slices / tiles that stay in memory: 4 MB each for SAM's 256 channels
@@ -139,14 +138,6 @@ class Embeddings(Mapping):
             if self.store.is_complete(i, tile):
                 return self.load(i, tile).input_size
         raise NotComputedYet("No slice is embedded yet, so the size of the network's input is not known.")
-
-
-def to_device(features: ImageFeatures, device: str | torch.device | None) -> ImageFeatures:
-    """The features with their tensors on a device; the same object when they are there already."""
-    if device is None or features.features.device == torch.device(device):
-        return features
-    dense = None if features.dense is None else features.dense.to(device, non_blocking=True)
-    return dataclasses.replace(features, features=features.features.to(device, non_blocking=True), dense=dense)
 
 
 def as_embeddings(mapping: Embeddings | Mapping | EmbeddingStore | str | Path) -> Embeddings:

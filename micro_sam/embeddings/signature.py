@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import xxhash
 
-LARGEST_FULL_HASH = 16 * 2**30  # bytes; larger lazy arrays are known by their samples alone
+LARGEST_FULL_HASH = 4 * 2**30  # bytes; larger arrays on disc are known by their samples alone
 SAMPLED_SLICES = 16
 SAMPLED_BLOCKS = 8  # per axis
 BLOCK_ROWS, BLOCK_COLUMNS = 16, 256
@@ -84,9 +84,8 @@ def is_same_image(stored: ImageSignature, image: Any, path: str | Path | None = 
         return False
     if stored.content is None or not _affordable(image):
         return True
-    in_memory = isinstance(image, np.ndarray) and not isinstance(image, np.memmap)
     state = file_state(path or _path_of(image))
-    if not in_memory and state is not None and state == stored.file:
+    if not _in_memory(image) and state is not None and state == stored.file:
         return True
     return hash_content(image, with_sha1=False)[0] == stored.content
 
@@ -144,7 +143,17 @@ def _shape(image: Any) -> tuple[int, ...]:
 
 def _affordable(image: Any) -> bool:
     nbytes = int(np.prod(_shape(image), dtype=object)) * np.dtype(image.dtype).itemsize
-    return isinstance(image, np.ndarray) or nbytes <= LARGEST_FULL_HASH
+    return _in_memory(image) or nbytes <= LARGEST_FULL_HASH
+
+
+def _in_memory(image: Any) -> bool:
+    while isinstance(image, np.ndarray):  # a view of a memory-mapped file is not in memory
+        if isinstance(image, np.memmap):
+            return False
+        if image.base is None or not isinstance(image.base, np.ndarray):
+            return True
+        image = image.base
+    return False
 
 
 def _path_of(image: Any) -> Path | None:

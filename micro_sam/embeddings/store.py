@@ -7,6 +7,7 @@ The store on disc is in ``zarr_store.py``.
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -15,10 +16,13 @@ from ..errors import InputError, NotComputedYet
 from .tiles import TileGrid
 
 if TYPE_CHECKING:
+    import torch
+
     from ..models.predictor import ImageFeatures
     from .normalization import Normalization
 
 Item = tuple[int | None, int]
+MAX_ON_DEVICE = 16
 
 
 class EmbeddingStore(ABC):
@@ -132,7 +136,10 @@ class EmbeddingStore(ABC):
 
 
 class MemoryStore(EmbeddingStore):
-    """Features that live as long as the program; they stay on the device that computed them."""
+    """Features that live as long as the program.
+
+    A few items stay on the device that computed them; many would fill a GPU and are kept in the main memory.
+    """
 
     def __init__(
         self,
@@ -157,6 +164,8 @@ class MemoryStore(EmbeddingStore):
 
     def write(self, i: int | None, tile: int, features: ImageFeatures) -> None:
         self.check_item(i, tile)
+        if len(self.grid) * (self.n_slices or 1) > MAX_ON_DEVICE:
+            features = to_device(features, "cpu")
         self._features[i, tile] = features
 
     def _read(self, i: int | None, tile: int) -> ImageFeatures:
@@ -167,3 +176,11 @@ def describe(i: int | None, tile: int, store: EmbeddingStore) -> str:
     """An item in words: "the image", "slice 3", "tile 2 of slice 3"."""
     where = "the image" if i is None else f"slice {i}"
     return f"tile {tile} of {where}" if len(store.grid) > 1 else where
+
+
+def to_device(features: ImageFeatures, device: str | torch.device | None) -> ImageFeatures:
+    """The features with their tensors on a device; the same object when they are there already."""
+    if device is None or str(features.features.device) == str(device):
+        return features
+    dense = None if features.dense is None else features.dense.to(device, non_blocking=True)
+    return dataclasses.replace(features, features=features.features.to(device, non_blocking=True), dense=dense)

@@ -63,7 +63,8 @@ class ZarrStore(EmbeddingStore):
         attrs = dict(group.attrs)
         self._is_ours = "cache" in attrs
         # a cache of micro_sam 1.x says with these attributes that its run came to the end
-        self._foreign_complete = "state" not in group and (key.tile_shape is not None or bool(attrs.get("input_size")))
+        finished = key.tile_shape is not None or bool(attrs.get("input_size"))
+        self._foreign_complete = not self._is_ours and "state/checksum" not in group and finished
         stored = attrs.get("cache", {}).get("normalization_values")
         self.normalization = None if stored is None else Normalization(*stored)
         self._refresh()
@@ -89,6 +90,8 @@ class ZarrStore(EmbeddingStore):
             group = zarr.open_group(str(path), mode="r+" if writable else "r")
             attrs = dict(group.attrs)
             key = _key_of(group, attrs)
+            store = cls(path, group, key, writable)
+            store._check_arrays()
         except CacheError:
             raise
         except Exception as error:  # zarr raises many kinds for a folder that is no zarr group, or a damaged one
@@ -96,7 +99,6 @@ class ZarrStore(EmbeddingStore):
                 f"{path} is not a folder with embeddings, or it is damaged ({type(error).__name__}). Choose another "
                 "embedding path, or delete it if it is no longer needed."
             ) from error
-        store = cls(path, group, key, writable)
         if writable:
             _remove_partial_files(path)
         return store
@@ -184,7 +186,7 @@ class ZarrStore(EmbeddingStore):
 
     def missing(self) -> list[Item]:
         """The items that are yet to be computed; what other processes stored since is not among them."""
-        if "state" not in self._group:
+        if "state/checksum" not in self._group:
             return super().missing()
         self._refresh()
         marks = self._marks
@@ -243,12 +245,29 @@ class ZarrStore(EmbeddingStore):
 
     def _refresh(self) -> None:
         """Read all checksums at once (also those that other processes wrote)."""
-        if "state" in self._group:
-            values = np.asarray(self._group["state/checksum"][:])
+        if "state/checksum" in self._group:
+            marks = self._group["state/checksum"]
+            try:
+                values = np.asarray(marks[:])
+            except Exception:  # a mark was copied half: look at each
+                values = np.zeros(marks.shape, marks.dtype)
+                for index in np.ndindex(*marks.shape):
+                    values[index] = _read_mark(marks, *index)
             damaged = self._damaged_items
             self._marks = {
                 (i, t): int(values[i or 0, t]) for i, t in self.items() if values[i or 0, t] and (i, t) not in damaged
             }
+
+    def _check_arrays(self) -> None:
+        """Raise unless the arrays are there; which tiles an older version left out is not known."""
+        if self._is_ours:
+            for tile in range(len(self.grid)):
+                self._features(tile)
+            if "state/checksum" not in self._group:
+                raise CacheError(
+                    f"The embeddings in {self.path} lack the note of what is complete (an interrupted copy?). Copy the "
+                    "folder again, or delete it and compute them anew."
+                )
 
     def _features(self, tile: int) -> zarr.Array:
         name = f"features/{tile}" if self.grid.is_tiled else "features"
@@ -273,10 +292,10 @@ class ZarrStore(EmbeddingStore):
         if item in self._marks:
             return self._marks[item]
         if "checksum" not in self._arrays:
-            self._arrays["checksum"] = self._group["state/checksum"] if "state" in self._group else None
+            self._arrays["checksum"] = self._group["state/checksum"] if "state/checksum" in self._group else None
         marks = self._arrays["checksum"]
         if marks is not None:
-            value = int(marks[i or 0, tile])
+            value = _read_mark(marks, i or 0, tile)
         elif self.grid.is_tiled and str(tile) not in self._group["features"]:
             value = SKIPPED  # micro_sam 1.x leaves out the tiles outside the mask
         else:
@@ -286,7 +305,7 @@ class ZarrStore(EmbeddingStore):
         return value
 
     def _set_mark(self, i: int | None, tile: int, value: int) -> None:
-        if "state" not in self._group:  # a cache of 1.x goes on here: keep what it has
+        if "state/checksum" not in self._group:  # a cache of 1.x goes on here: keep what it has
             complete = [(k, t) for k, t in self.items() if self.is_complete(k, t)]
             marks = _make_marks(self._group, self.n_slices or 1, len(self.grid))
             self._arrays["checksum"] = marks
@@ -310,17 +329,20 @@ class ZarrStore(EmbeddingStore):
         name = f"state/dense/{tile}"
         if name not in self._arrays:
             stack = () if self.n_slices is None else (self.n_slices,)
-            if name not in self._group:
+            try:
+                self._group[name]
+            except Exception:  # not there yet, or its description was copied half: then all its slices are made again
+                shutil.rmtree(self.path / name, ignore_errors=True)
                 _array(self._group, name, (*stack, *shape), (*((1,) * len(stack)), *shape), "float16")
             self._arrays[name] = self._group[name]
         return self._arrays[name]
 
     def _read_dense(self, i: int | None, tile: int) -> np.ndarray | None:
         name = f"state/dense/{tile}"
-        if name not in self._arrays and name in self._group:
-            self._arrays[name] = self._group[name]
         if name not in self._arrays:
-            return None
+            if name not in self._group:
+                return None
+            self._arrays[name] = self._group[name]
         array = self._arrays[name]
         return np.asarray(array[:] if i is None else array[i])
 
@@ -443,6 +465,13 @@ def _array(group: zarr.Group, name: str, shape: tuple[int, ...], chunks: tuple[i
         compressors=None,
         config={"write_empty_chunks": True},
     )
+
+
+def _read_mark(marks: zarr.Array, i: int, tile: int) -> int:
+    try:
+        return int(marks[i, tile])
+    except Exception:  # copied half, or unreadable: the item counts as missing
+        return 0
 
 
 def _is_raw(array: zarr.Array) -> bool:

@@ -1,5 +1,6 @@
 """The cache on disc never lies: what is wrong is refused, what is incomplete is computed, what is complete stays."""
 
+import contextlib
 import dataclasses
 import errno
 import hashlib
@@ -181,6 +182,39 @@ def test_half_copied_cache_is_completed(predictor, stack, tmp_path):
     assert predictor.calls - calls == 3
     for i in range(5):
         assert torch.equal(embeddings.load(i).features, reference.load(i).features)
+
+
+@pytest.mark.parametrize("tile_shape", [None, (32, 32)])
+@pytest.mark.parametrize("damage", ["missing", "short", "empty"])
+def test_no_damaged_file_of_a_cache_gives_wrong_features(make_predictor, stack, tmp_path, tile_shape, damage):
+    predictor, stack = make_predictor(dense=True), stack[:2]
+    reference = precompute_image_embeddings(predictor, stack, tile_shape=tile_shape, verbose=False)
+    precompute_image_embeddings(predictor, stack, tmp_path / "whole", tile_shape=tile_shape, verbose=False)
+    files = sorted(p.relative_to(tmp_path / "whole") for p in (tmp_path / "whole").rglob("*") if p.is_file())
+    refused = 0
+    for number, file in enumerate(files[:: 1 if tile_shape is None else 3]):
+        path = tmp_path / str(number)
+        shutil.copytree(tmp_path / "whole", path)
+        if damage == "missing":
+            (path / file).unlink()
+        else:
+            with open(path / file, "r+b") as handle:
+                handle.truncate(handle.seek(0, 2) // 2 if damage == "short" else 0)
+        try:
+            embeddings, store = open_embeddings(predictor, stack, path, tile_shape=tile_shape or "whole")
+        except CacheError:
+            refused += 1
+            continue
+        for _ in range(2):  # what is found to be damaged when it is read is computed in the next run
+            list(iter_embeddings(predictor, stack, store))
+            for item in store.items():
+                with contextlib.suppress(NotComputedYet):
+                    embeddings.load(*item)
+        for item in store.items():
+            loaded, expected = embeddings.load(*item), reference.load(*item)
+            assert torch.equal(loaded.features, expected.features), file
+            assert loaded.input_size == expected.input_size and torch.allclose(loaded.dense, expected.dense, atol=0.01)
+    assert refused < len(files) / 2
 
 
 def test_run_that_is_killed_leaves_whole_slices_only(predictor, tmp_path):
