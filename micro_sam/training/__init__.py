@@ -1,0 +1,73 @@
+"""Fine-tuning on one's own annotations: images and label images in, one weight file for every tool out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from micro_sam.training.config import DataSource, TrainConfig, load_recipe
+from micro_sam.training.trainer import Progress, Trainer
+
+__all__ = ["DataSource", "Progress", "TrainConfig", "Trainer", "load_recipe", "train_sam"]
+
+Paths = str | os.PathLike | Iterable[str | os.PathLike]
+
+
+def train_sam(
+    images: Paths | None = None,
+    labels: Paths | None = None,
+    output: str | os.PathLike = "fine_tuned.safetensors",
+    *,
+    validation_images: Paths | None = None,
+    validation_labels: Paths | None = None,
+    config: TrainConfig | None = None,
+    overwrite: bool = False,
+    progress: Callable[[Progress], Any] | None = None,
+    **settings: Any,
+) -> Path:
+    """Fine-tunes a model on images and label images.
+
+    Parameters
+    ----------
+    images, labels : path(s)
+        Files, folders or patterns, for instance the images of a folder and the folder that the annotator saved to.
+    output : path
+        Weight file to write (``.safetensors``); use it with ``-c`` or ``checkpoint_path``. A model card and a log lie
+        beside it. An interrupted run of the same settings goes on where it stopped.
+    validation_images, validation_labels : path(s)
+        Images to measure on; without, a share of the training images is kept back.
+    config : TrainConfig | None
+        All settings, instead of the arguments above.
+    overwrite : bool
+        Replace an existing result and begin anew.
+    progress : Callable | None
+        Called after every step.
+    **settings
+        Fields of ``TrainConfig``.
+
+    Returns
+    -------
+    Path
+        The weight file.
+
+    Raises
+    ------
+    InputError, ModelError
+        One sentence on what cannot be used, before the training begins.
+    """
+    if config is None:
+        if images is not None and labels is not None:
+            settings["train"] = (DataSource(_paths(images), _paths(labels)),)
+        if validation_images is not None and validation_labels is not None:
+            settings["validation"] = (DataSource(_paths(validation_images), _paths(validation_labels)),)
+        config = TrainConfig(output=str(output), **settings)
+    for step in Trainer(config, overwrite).run():
+        if progress is not None:
+            progress(step)
+    return Path(config.output)
+
+
+def _paths(paths: Paths) -> tuple[str, ...]:
+    return (str(paths),) if isinstance(paths, str | os.PathLike) else tuple(str(p) for p in paths)

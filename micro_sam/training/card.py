@@ -1,0 +1,110 @@
+"""What is known of a trained model: as metadata in its file and as a card for people beside it."""
+
+from __future__ import annotations
+
+import platform
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from micro_sam import __version__
+from micro_sam.errors import OutputError
+from micro_sam.training.config import TrainConfig
+from micro_sam.training.crops import TrainingImage
+
+
+def describe(
+    config: TrainConfig,
+    images: Sequence[TrainingImage],
+    validation_images: Sequence[TrainingImage],
+    history: Sequence[Mapping[str, float]],
+) -> dict[str, Any]:
+    """Settings, data, figures and versions, as values that JSON knows."""
+    trained = [row for row in history if row["step"] > 0]
+    best = max(trained, key=lambda row: row["click"] + row["box"] + row["corrected"]) if trained else {}
+    return {
+        "name": config.name or Path(config.output).stem,
+        "started_from": "random weights" if config.from_scratch else config.checkpoint or config.model,
+        "settings": config.to_dict(),
+        "training_data": _count(images),
+        "validation_data": _count(validation_images),
+        "figures_before": dict(history[0]) if history and history[0]["step"] == 0 else {},
+        "figures": dict(best),
+        "versions": {
+            "micro_sam": __version__,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+    }
+
+
+def write_card(path: Path, known: Mapping[str, Any]) -> None:
+    """Writes the model card as Markdown.
+
+    Raises
+    ------
+    OutputError
+        When the file cannot be written.
+    """
+    settings = known["settings"]
+    lines = [
+        f"# {known['name']}",
+        "",
+        f"Fine-tuned from {known['started_from']} ({settings['trainable']}), with micro_sam {__version__}. Use it with "
+        f"`-c {known['name']}.safetensors` in every tool.",
+        "",
+        "## Data",
+        "",
+        "| set | training images (objects) | validation images (objects) |",
+        "|---|---|---|",
+    ]
+    train, held_back = known["training_data"], known["validation_data"]
+    for group in {**train, **held_back}:
+        lines.append(f"| {group} | {_cell(train.get(group))} | {_cell(held_back.get(group))} |")
+    lines += ["", *settings["licences"]] if settings["licences"] else []
+    lines += [
+        "",
+        "## Figures on the validation images",
+        "",
+        "Mean IoU.",
+        "",
+        "| prompt | before | after |",
+        "|---|---|---|",
+    ]
+    for name, value in known["figures"].items():
+        if name != "step":
+            before = known["figures_before"].get(name)
+            lines.append(f"| {name} | {'' if before is None else f'{before:.3f}'} | {value:.3f} |")
+    lines += [
+        "",
+        "A click is one positive point at the innermost pixel; corrected: after two more clicks on the largest error. "
+        "Objects are the same before and after. Images of the same kind were learned from: on other images the figures "
+        "are lower.",
+        "",
+        "## Settings",
+        "",
+    ]
+    skipped = ("train", "validation", "licences")
+    lines += [f"- {name}: {value}" for name, value in settings.items() if name not in skipped]
+    lines += [f"- {name} {version}" for name, version in known["versions"].items()]
+    try:
+        path.write_text("\n".join(lines) + "\n")
+    except OSError as error:
+        raise OutputError(f"The model card cannot be written to {path}: {error.strerror or error}.") from error
+
+
+def _count(images: Sequence[TrainingImage]) -> dict[str, list[int]]:
+    """Images and objects per group."""
+    numbers, objects = Counter(i.group for i in images), Counter()
+    for image in images:
+        objects[image.group] += len(image.ids)
+    return {group: [numbers[group], objects[group]] for group in numbers}
+
+
+def _cell(counts: list[int] | None) -> str:
+    return "" if counts is None else f"{counts[0]} ({counts[1]})"

@@ -1,0 +1,256 @@
+"""Images and label images from files, paired and checked before the first second of training."""
+
+from __future__ import annotations
+
+import glob
+import logging
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from micro_sam.embeddings.normalization import Normalization, estimate_normalization, to_rgb_uint8
+from micro_sam.errors import InputError
+from micro_sam.io.images import find_images, load_image_data, natural_order
+from micro_sam.training.config import DataSource
+from micro_sam.training.crops import TrainingImage
+from micro_sam.training.synthetic import synthetic_image
+
+logger = logging.getLogger(__name__)
+
+MAX_PIXELS = 64_000_000  # per image; larger ones are read, but should be cut by the person who knows where objects are
+COLOUR_CHANNELS = (3, 4)
+
+
+def read_source(source: DataSource) -> list[TrainingImage]:
+    """All images of a source that have at least one object.
+
+    Raises
+    ------
+    InputError
+        When images and labels cannot be paired, do not fit each other, or hold no objects.
+    """
+    images, labels = find_files(source.images, "image"), find_files(source.labels, "label image")
+    found = []
+    for image, label in pair_files(images, labels):
+        found += read_pair(image, label, source)
+    if not found:
+        raise InputError(
+            f"No label image of {_names(source.labels)} has an object (all are 0). Are these the label images, and "
+            "were the objects committed and saved?"
+        )
+    return found
+
+
+def synthetic_images(count: int, seed: int, size: int = 288, group: str = "synthetic") -> list[TrainingImage]:
+    """Generated images, the same for the same seed."""
+    found = []
+    for number in range(count):
+        image, labels = synthetic_image(np.random.default_rng((seed, 1, number)), (size, size))
+        if labels.any():
+            found.append(TrainingImage(image, labels, f"synthetic {number}", group))
+    return found
+
+
+def split(images: Sequence[TrainingImage], share: float, seed: int) -> tuple[list[TrainingImage], list[TrainingImage]]:
+    """Keeps a share of the images of every group back for validation, one at least in all.
+
+    Slices of one stack stay together at its end: neighbours are too alike to judge each other.
+
+    Raises
+    ------
+    InputError
+        When there are fewer than two images.
+    """
+    if len(images) < 2:
+        raise InputError(
+            "There is only one image with objects, but one is needed to learn from and another to measure on. Annotate "
+            "a second one, or name a validation image of your own."
+        )
+    rng = np.random.default_rng((seed, 2))
+    kept: set[int] = set()
+    for group in dict.fromkeys(i.group for i in images):
+        members = [n for n, i in enumerate(images) if i.group == group]
+        count = round(share * len(members))
+        if any("[" in images[n].name for n in members):
+            kept.update(members[len(members) - count :])
+        else:
+            kept.update(int(n) for n in rng.permutation(members)[:count])
+    if not kept:
+        kept = {int(rng.integers(len(images)))}
+    if len(kept) == len(images):
+        kept.discard(min(kept))
+    return [i for n, i in enumerate(images) if n not in kept], [images[n] for n in sorted(kept)]
+
+
+def find_files(patterns: Iterable[str], what: str) -> list[Path]:
+    """Files of folders, patterns and single names, naturally sorted.
+
+    Raises
+    ------
+    InputError
+        When a pattern matches nothing.
+    """
+    found: list[Path] = []
+    for pattern in patterns:
+        path = Path(pattern).expanduser()
+        if path.is_dir() and path.suffix.lower() not in (".zarr", ".n5"):
+            found += find_images(path)
+        elif glob.has_magic(str(path)) and not path.exists():
+            matches = sorted((Path(p) for p in glob.glob(str(path), recursive=True)), key=natural_order)
+            if not matches:
+                raise InputError(f"No {what} matches the pattern {pattern!r}.")
+            found += matches
+        elif path.exists():
+            found.append(path)
+        else:
+            raise InputError(f"There is no {what} {pattern}.")
+    if not found:
+        raise InputError(f"No {what} is given.")
+    return found
+
+
+def pair_files(images: Sequence[Path], labels: Sequence[Path]) -> list[tuple[Path, Path]]:
+    """Image and label image of the same name; where names differ (``a_raw.tif``, ``a_masks.tif``), of the same rank.
+
+    Images without labels are left out, so that a folder which is annotated in part can be given as it is.
+
+    Raises
+    ------
+    InputError
+        When the numbers differ and the names do not tell which belongs to which.
+    """
+    by_name = {path.stem: path for path in labels}
+    if len(by_name) == len(labels) and len({p.stem for p in images}) == len(images):
+        pairs = [(image, by_name[image.stem]) for image in images if image.stem in by_name]
+        if len(pairs) == len(labels):
+            if len(pairs) < len(images):
+                logger.info("%d of %d images have labels", len(pairs), len(images))
+            return pairs
+    if len(images) != len(labels):
+        raise InputError(
+            f"There are {len(images)} images but {len(labels)} label images, and their names do not tell which belong "
+            f"together ({images[0].name}, {labels[0].name}). Give every label image the name of its image."
+        )
+    keys = [(_numbers(image.stem), _numbers(label.stem)) for image, label in zip(images, labels, strict=True)]
+    wrong = next((i for i, (a, b) in enumerate(keys) if a and b and a[-1] != b[-1]), None)
+    if wrong is not None:
+        raise InputError(
+            f"The sorted names pair the image {images[wrong].name} with the labels {labels[wrong].name}, whose numbers "
+            "differ. Give every label image the name of its image."
+        )
+    return list(zip(images, labels, strict=True))
+
+
+def read_pair(image_path: Path, label_path: Path, source: DataSource) -> list[TrainingImage]:
+    """The image, or the slices of the stack, that have objects.
+
+    Raises
+    ------
+    InputError
+        When the two do not fit each other, or the labels are none.
+    """
+    image, labels = load_image_data(image_path), load_image_data(label_path)
+    labels = np.squeeze(labels) if labels.ndim > 2 else labels
+    labels = check_labels(labels, label_path)
+    ndim = 3 if source.stack else 2
+    if labels.ndim == 3 and not source.stack:
+        ndim = 3  # a stack needs no switch when its labels say so
+    if labels.ndim != ndim:
+        raise InputError(f"The label image {label_path} has the shape {labels.shape}; a {ndim}D one is needed.")
+    image = fit_image(image, labels.shape, image_path, label_path)
+    if labels[..., 0].size and int(np.prod(labels.shape[-2:])) > MAX_PIXELS:
+        raise InputError(
+            f"{image_path} has {labels.shape[-2]} x {labels.shape[-1]} pixels, more than training needs at once. Cut "
+            "pieces of a few thousand pixels out of it, where objects are."
+        )
+    normalization = estimate_normalization(image, ndim)
+    if ndim == 2:
+        return _one(image, labels, normalization, image_path.name, source)
+    depth = len(labels)
+    first, last = (int(round(part * depth)) for part in source.part)
+    found = []
+    for z in range(first, last, source.every):
+        found += _one(image[z], labels[z], normalization, f"{image_path.name}[{z}]", source)
+    return found
+
+
+def check_labels(labels: np.ndarray, path: Path) -> np.ndarray:
+    """Label image as int32.
+
+    Raises
+    ------
+    InputError
+        When it is a picture rather than a label image: colours, fractions, negative numbers.
+    """
+    if labels.dtype.kind == "f":
+        if not np.isfinite(labels).all() or (labels != np.round(labels)).any():
+            raise InputError(f"{path} has fractions; a label image holds whole numbers, 0 for background.")
+    elif labels.dtype.kind not in "uib":
+        raise InputError(f"{path} is no label image (its values are of type {labels.dtype}).")
+    if labels.ndim == 3 and labels.shape[-1] in COLOUR_CHANNELS and min(labels.shape[:2]) > 16:
+        raise InputError(
+            f"{path} is a colour picture ({labels.shape}); a label image holds one number per pixel. Save the labels "
+            "layer itself, not a screenshot of it."
+        )
+    if labels.size and labels.min() < 0:
+        raise InputError(
+            f"{path} has negative numbers; a label image holds 0 for background and 1, 2, ... for objects."
+        )
+    if labels.size and labels.max() > 2**31 - 1:
+        return np.unique(labels, return_inverse=True)[1].reshape(labels.shape).astype(np.int32)
+    return labels.astype(np.int32)
+
+
+def fit_image(image: np.ndarray, shape: tuple[int, ...], image_path: Path, label_path: Path) -> np.ndarray:
+    """The image with the axes of its labels, and colours last.
+
+    Raises
+    ------
+    InputError
+        When the shapes differ.
+    """
+    if image.shape == shape or (image.shape[:-1] == shape and image.shape[-1] in (1, *COLOUR_CHANNELS)):
+        return image
+    squeezed = np.squeeze(image)
+    if squeezed.shape == shape:
+        return squeezed
+    if squeezed.ndim == len(shape) + 1 and squeezed.shape[1:] == shape and squeezed.shape[0] in COLOUR_CHANNELS:
+        return np.moveaxis(squeezed, 0, -1)  # channel-first colours
+    extra = squeezed.ndim == len(shape) + 1 and (squeezed.shape[1:] == shape or squeezed.shape[:-1] == shape)
+    channels = squeezed.shape[0] if extra and squeezed.shape[1:] == shape else squeezed.shape[-1]
+    hint = (
+        f" It seems to have {channels} channels: choose or mix them into one, or into three colours, and save that."
+        if extra
+        else " Do they belong together?"
+    )
+    raise InputError(
+        f"The image {image_path} ({image.shape}) and its labels {label_path} ({shape}) do not match.{hint}"
+    )
+
+
+def check_channels(images: Sequence[TrainingImage]) -> None:
+    """Tells when some images are grey and others in colour: it is allowed, but often a mistake."""
+    kinds = Counter("colour" if (i.image[..., 0] != i.image[..., 1]).any() else "grey" for i in images)
+    if len(kinds) > 1:
+        logger.info("The images are mixed: %s", ", ".join(f"{n} in {kind}" for kind, n in kinds.items()))
+
+
+def _one(
+    image: np.ndarray, labels: np.ndarray, normalization: Normalization, name: str, source: DataSource
+) -> list[TrainingImage]:
+    if not labels.any():
+        logger.info("%s has no objects and is left out", name)
+        return []
+    rgb = to_rgb_uint8(image, normalization)
+    return [TrainingImage(rgb, np.ascontiguousarray(labels), name, source.group, source.complete)]
+
+
+def _numbers(stem: str) -> list[int]:
+    return [int(n) for n in re.findall(r"\d+", stem)]
+
+
+def _names(patterns: Sequence[str]) -> str:
+    return ", ".join(patterns)

@@ -1,0 +1,389 @@
+"""The training loop: a generator that yields what a progress bar, a log or a window wants to know."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import hashlib
+import json
+import logging
+import math
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from micro_sam.errors import InputError, ModelError
+from micro_sam.models.checkpoints import save_checkpoint
+from micro_sam.models.device import get_device, resolve_precision
+from micro_sam.models.predictor import Predictor
+from micro_sam.models.sam import Sam
+from micro_sam.training import data
+from micro_sam.training.card import describe, write_card
+from micro_sam.training.config import TrainConfig
+from micro_sam.training.crops import CropSettings, TrainingImage, draw_crop
+from micro_sam.training.lora import merge_adapters
+from micro_sam.training.model import choose_parameters, make_model, set_mode
+from micro_sam.training.objective import Objective, ObjectiveSettings
+from micro_sam.training.state import TrainState, load_state, save_state
+from micro_sam.training.validation import measure, score
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What has been done.
+
+    Attributes
+    ----------
+    step, steps : int
+        Optimiser steps done, and in all.
+    loss : float
+        Of this step.
+    figures : dict[str, float]
+        Parts of the loss and IoUs of this step.
+    seconds_left : float
+        Estimate, from the speed so far.
+    validation : dict[str, float] | None
+        Figures of a validation, when one followed this step.
+    """
+
+    step: int
+    steps: int
+    loss: float
+    figures: dict[str, float] = field(default_factory=dict)
+    seconds_left: float = math.nan
+    validation: dict[str, float] | None = None
+
+
+class Trainer:
+    """A training run. Everything that can be wrong with settings and data is said when it is made.
+
+    Parameters
+    ----------
+    config : TrainConfig
+    overwrite : bool
+        Replace an existing result, and begin anew instead of going on with an interrupted run.
+
+    Raises
+    ------
+    InputError, ModelError
+        One sentence on what cannot be used.
+    """
+
+    def __init__(self, config: TrainConfig, overwrite: bool = False) -> None:
+        self.config = config
+        self.output = Path(config.output)
+        self.state_path = self.output.with_suffix(".state.pt")
+        self.log_path = self.output.with_suffix(".log.csv")
+        if overwrite:
+            self.state_path.unlink(missing_ok=True)
+        elif self.output.exists():
+            raise InputError(f"{self.output} exists already. Choose another output, or overwrite it.")
+        self.device = get_device(config.device)
+        self.precision = resolve_precision(config.precision, self.device)
+        self.images, self.validation_images = self._read()
+        self.weights = sampling_weights(self.images, config)
+        self.model = make_model(config, self.device)
+        self.crops = self._crop_settings()
+        self.parameters = choose_parameters(self.model, config)
+        self.state = load_state(self.state_path, self._settings()) or TrainState(self._settings())
+        self.state.chunk = self.state.chunk or config.batch_size
+        self.state.objects = self.state.objects or config.objects
+
+    def run(self) -> Iterator[Progress]:
+        """Trains to the end, from where an interrupted run of the same settings stopped, and writes the result.
+
+        Closing the generator stops the run; its state is kept, and the next run goes on from there.
+        """
+        config, state = self.config, self.state
+        optimizer = self._optimizer()
+        scaler = torch.amp.GradScaler("cuda", enabled=self.precision == "fp16" and self.device.type == "cuda")
+        self._restore(optimizer, scaler)
+        self._open_log()
+        if state.step == 0 and not state.history:
+            state.history.append({"step": 0, **self._validate(self._weights())})
+            yield Progress(0, config.steps, math.nan, validation=state.history[0])
+        saved = time.monotonic()
+        pace = Pace(config.steps - state.step)
+        try:
+            while state.step < config.steps and not self._finished():
+                loss, figures = self._step(optimizer, scaler)
+                state.step += 1
+                validation = None
+                if state.step % config.validation_interval == 0 or state.step == config.steps:
+                    validation = {"step": state.step, **self._validate(state.average)}
+                    if self._is_best(validation):
+                        state.best = {name: value.clone() for name, value in state.average.items()}
+                    state.history.append(validation)
+                self._log(loss, figures, validation)
+                if time.monotonic() - saved > config.save_every or validation is not None:
+                    self._save(optimizer, scaler)
+                    saved = time.monotonic()
+                yield Progress(state.step, config.steps, loss, figures, pace.left(state.step), validation)
+        except GeneratorExit:
+            self._save(optimizer, scaler)
+            raise
+        self._write_result()
+
+    # ------------------------------------------------------------------------------------------------ steps
+
+    def _step(self, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler) -> tuple[float, dict[str, float]]:
+        """One optimiser step; repeated with half the crops per pass when the memory does not suffice."""
+        while True:
+            try:
+                return self._try_step(optimizer, scaler)
+            except RuntimeError as error:  # torch.OutOfMemoryError is one; the CPU's allocator raises a plain one
+                if not is_out_of_memory(error):
+                    raise
+                self._take_less()
+            optimizer.zero_grad(set_to_none=True)
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+
+    def _try_step(
+        self, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler
+    ) -> tuple[float, dict[str, float]]:
+        config, state = self.config, self.state
+        set_mode(self.model, config)
+        rate = learning_rate(state.step, config)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.zero_grad(set_to_none=True)
+        objective = Objective(self.model, self._objective_settings())
+        wanted, done, total = config.batch_size * config.accumulate, 0, 0.0
+        sums: dict[str, list[float]] = {}
+        while done < wanted:
+            # every crop has a random stream of its own: the same crops whatever the size of the passes
+            count = min(state.chunk, wanted - done)
+            crops = [self._crop(done + i) for i in range(count)]
+            with self._autocast():
+                rng = np.random.default_rng((config.seed, 3, state.step, done))
+                loss, figures = objective(rng, crops)
+            if loss.requires_grad and torch.isfinite(loss):
+                scaler.scale(loss * (count / wanted)).backward()
+            total += loss.item() * count / wanted
+            for name, value in figures.items():
+                sums.setdefault(name, []).append(value)
+            done += count
+        scaler.unscale_(optimizer)
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, 3.0)
+        if scaler.is_enabled():
+            scaler.step(optimizer)  # leaves out a step whose gradients are not finite
+            scaler.update()
+        elif torch.isfinite(norm):
+            optimizer.step()
+        self._average()
+        return total, {name: float(np.mean(values)) for name, values in sums.items()}
+
+    def _crop(self, number: int):
+        rng = np.random.default_rng((self.config.seed, 4, self.state.step, number))
+        return draw_crop(rng, self.images[rng.choice(len(self.images), p=self.weights)], self.crops)
+
+    def _average(self) -> None:
+        """Follows the weights with a running average, faster in the beginning."""
+        step, average = self.state.step, self.state.average
+        decay = min(self.config.average, (1 + step) / (10 + step)) if self.config.average else 0.0
+        with torch.no_grad():
+            for name, value in self._weights().items():
+                if name in average and value.is_floating_point():
+                    average[name].lerp_(value, 1 - decay)
+                else:
+                    average[name] = value.clone()
+
+    def _take_less(self) -> None:
+        state = self.state
+        if state.chunk > 1:
+            state.chunk //= 2
+            logger.warning("The memory does not suffice; going on with %d crops per pass", state.chunk)
+        elif state.objects > 2:
+            state.objects //= 2
+            logger.warning("The memory does not suffice; going on with %d objects per crop", state.objects)
+        else:
+            raise ModelError(
+                f"The model {self.config.model} does not fit into the memory of {self.device} for training, not even "
+                "with one crop. Train its decoder only, or a smaller model (vit_b, vit_t, nano_lm)."
+            )
+
+    # ------------------------------------------------------------------------------------------------ parts
+
+    def _read(self) -> tuple[list[TrainingImage], list[TrainingImage]]:
+        config = self.config
+        if not config.train:
+            raise InputError("There is nothing to learn from: give images and their label images.")
+        images = [image for source in config.train for image in data.read_source(source)]
+        if config.validation:
+            held_back = [image for source in config.validation for image in data.read_source(source)]
+        else:
+            images, held_back = data.split(images, config.validation_share, config.seed)
+        data.check_channels([*images, *held_back])
+        if config.synthetic:
+            images += data.synthetic_images(config.synthetic_images, config.seed)
+        return images, held_back
+
+    def _crop_settings(self) -> CropSettings:
+        frame, stride = self.model.image_size, self.model.image_size // self.model.grid_size
+        whole = self.model.architecture != "nano"  # transformers read whole frames only
+        size = frame if whole else min(self.config.crop or frame // 2, frame)
+        if size % 32:
+            raise InputError(f"The side of the crops must be a multiple of 32 pixels, not {size}.")
+        return CropSettings(size, frame, stride, diameters=(12.0, size / 2), augment=self.config.augment)
+
+    def _objective_settings(self) -> ObjectiveSettings:
+        grid = self.model.grid_size
+        windows = (16, 16, 32) if self.model.architecture == "nano" else (grid,)
+        dense = 0.0 if self.config.dense_head == "off" else 1.0
+        return ObjectiveSettings(objects=self.state.objects, windows=windows, dense=dense)
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        config = self.config
+        matrices = [p for p in self.parameters if p.ndim > 1]
+        others = [p for p in self.parameters if p.ndim <= 1]
+        groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        return torch.optim.AdamW([g for g in groups if g["params"]], lr=config.learning_rate, betas=(0.9, 0.98))
+
+    def _autocast(self) -> AbstractContextManager:
+        if self.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16 if self.precision == "bf16" else torch.float16)
+
+    def _weights(self) -> dict[str, Tensor]:
+        return {name: value.detach() for name, value in self.model.state_dict().items()}
+
+    # ------------------------------------------------------------------------------------------------ validation
+
+    def merged(self, weights: dict[str, Tensor]) -> Sam:
+        """An independent model with these weights, in evaluation mode, its adapters merged."""
+        config = dataclasses.replace(self.config, checkpoint=None, from_scratch=True, model=self.model.architecture)
+        model = _empty_twin(self.model)
+        choose_parameters(model, config)  # the adapters' names
+        model.load_state_dict(weights)
+        merge_adapters(model)
+        return model.to(self.device).eval().requires_grad_(False)
+
+    def _validate(self, weights: dict[str, Tensor]) -> dict[str, float]:
+        predictor = Predictor(self.merged(weights), "training", precision=self.precision)
+        return measure(predictor, self.validation_images, self.config.validation_objects)
+
+    def _is_best(self, figures: dict[str, float]) -> bool:
+        return all(score(figures) > score(f) for f in self.state.history if f["step"] > 0)
+
+    def _finished(self) -> bool:
+        """Early stopping: no better for ``patience`` validations."""
+        scores = [score(f) for f in self.state.history if f["step"] > 0]
+        if not self.config.patience or not scores:
+            return False
+        return len(scores) - 1 - int(np.argmax(scores)) >= self.config.patience
+
+    # ------------------------------------------------------------------------------------------------ files
+
+    def _settings(self) -> str:
+        """Settings and data in words, by which a state knows its run. Where it is written does not matter."""
+        settings = self.config.to_dict() | {"device": str(self.device.type), "precision": self.precision}
+        for name in ("output", "save_every", "patience", "name", "licences", "train", "validation"):
+            settings.pop(name)
+        digest = hashlib.sha256()
+        for image in (*self.images, *self.validation_images):
+            digest.update(f"{image.name}{image.labels.shape}{image.areas.tolist()}{int(image.image.sum())}".encode())
+        return json.dumps(settings | {"data": digest.hexdigest()}, sort_keys=True)
+
+    def _save(self, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler) -> None:
+        self.state.model = self._weights()
+        self.state.optimizer, self.state.scaler = optimizer.state_dict(), scaler.state_dict()
+        save_state(self.state_path, self.state)
+
+    def _restore(self, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler) -> None:
+        state = self.state
+        if not state.model:
+            return
+        self.model.load_state_dict(state.model)
+        optimizer.load_state_dict(state.optimizer)
+        scaler.load_state_dict(state.scaler)
+        state.average = {name: value.to(self.device) for name, value in state.average.items()}
+        logger.info("Going on from step %d of %d", state.step, self.config.steps)
+
+    def _open_log(self) -> None:
+        """The log keeps the rows up to the state that the run goes on from."""
+        rows = []
+        if self.state.step and self.log_path.exists():
+            with open(self.log_path, newline="") as file:
+                rows = [row for row in csv.reader(file) if row and row[0].isdigit() and int(row[0]) <= self.state.step]
+        self.log_path.parent.mkdir(parents=True, exist_ok=True)
+        with open(self.log_path, "w", newline="") as file:
+            csv.writer(file).writerows([["step", "name", "value"], *rows])
+
+    def _log(self, loss: float, figures: dict[str, float], validation: dict[str, float] | None) -> None:
+        rows = {"loss": loss, **figures}
+        rows |= {f"validation {name}": value for name, value in (validation or {}).items() if name != "step"}
+        with open(self.log_path, "a", newline="") as file:
+            csv.writer(file).writerows([self.state.step, name, f"{value:.6g}"] for name, value in rows.items())
+
+    def _write_result(self) -> None:
+        weights = self.state.best or self.state.average or self._weights()
+        model = self.merged(weights)
+        known: dict[str, Any] = describe(self.config, self.images, self.validation_images, self.state.history)
+        save_checkpoint(self.output, model, known, half=True)
+        write_card(self.output.with_suffix(".md"), known)
+        self.state_path.unlink(missing_ok=True)
+
+
+class Pace:
+    """Estimates the time left from the steps of this run."""
+
+    def __init__(self, steps: int) -> None:
+        self.start, self.steps, self.first = time.monotonic(), steps, None
+
+    def left(self, step: int) -> float:
+        """Seconds left after ``step``."""
+        if self.first is None:
+            self.first = step - 1
+        done = step - self.first
+        return (time.monotonic() - self.start) / done * max(self.steps - done, 0)
+
+
+def learning_rate(step: int, config: TrainConfig) -> float:
+    """Rises over the warm-up, then falls to 2 % along a half cosine."""
+    rising = min(1.0, (step + 1) / max(config.warmup, 1))
+    fall = 0.5 * (1 + math.cos(math.pi * min(step / config.steps, 1.0)))
+    return config.learning_rate * rising * max(fall, 0.02)
+
+
+def sampling_weights(images: list[TrainingImage], config: TrainConfig) -> np.ndarray:
+    """Chance of every image: its group's weight, shared among the group's images."""
+    weight = {source.group: source.weight for source in config.train} | {"synthetic": config.synthetic}
+    size: dict[str, int] = {}
+    for image in images:
+        size[image.group] = size.get(image.group, 0) + 1
+    chance = np.array([weight[image.group] / size[image.group] for image in images], float)
+    if not chance.sum() > 0:
+        raise InputError("All groups of training images have the weight 0; give at least one a positive weight.")
+    return chance / chance.sum()
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether an error says that the memory of the GPU or of the machine does not suffice."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    text = str(error).lower()
+    return "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text
+
+
+def _empty_twin(model: Sam) -> Sam:
+    """A model of the same architecture whose weights are to be loaded."""
+    from micro_sam.models.build import build_model
+    from micro_sam.models.modules.unetr_decoder import UNETRDecoder
+
+    head = None
+    if model.dense_kind == "distances":
+        head = UNETRDecoder.for_state({k: v for k, v in model.dense_head.state_dict().items()})
+    twin = build_model(model.architecture, head)
+    if model.dense_head is None:
+        twin.dense_head = None
+    return twin

@@ -1,0 +1,69 @@
+"""How good a model is for a person who clicks: IoU of a click, of a box, and after corrections.
+
+The simulated person is ``evaluation.interactive``; here its figures become the few numbers that a run is steered by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from micro_sam.embeddings.compute import iter_embeddings, open_embeddings
+from micro_sam.embeddings.normalization import Normalization
+from micro_sam.evaluation.interactive import evaluate_image
+from micro_sam.models.predictor import Predictor
+from micro_sam.training.crops import TrainingImage
+
+MIN_AREA = 16  # pixels; smaller objects are not measured
+CORRECTIONS = 2
+FIGURES = ("click", "box", "corrected")
+
+
+def measure(predictor: Predictor, images: Sequence[TrainingImage], n_objects: int) -> dict[str, float]:
+    """Mean IoUs over the objects of every group of images, then over the groups.
+
+    Parameters
+    ----------
+    predictor : Predictor
+    images : Sequence[TrainingImage]
+    n_objects : int
+        Objects per image, always the same ones.
+
+    Returns
+    -------
+    dict[str, float]
+        "click", "box" and "corrected" (a click and two corrections) over all groups; with several groups also
+        "group: click" and so on. NaN when no object is large enough.
+    """
+    groups: dict[str, list[np.ndarray]] = {}
+    for number, image in enumerate(images):
+        rows = measure_image(predictor, image, n_objects, number)
+        if len(rows):
+            groups.setdefault(image.group, []).append(rows)
+    means = {group: np.concatenate(rows).mean(0) for group, rows in groups.items()}
+    if not means:
+        return dict.fromkeys(FIGURES, float("nan"))
+    figures = dict(zip(FIGURES, np.mean(list(means.values()), axis=0).tolist(), strict=True))
+    if len(means) > 1:
+        for group, row in means.items():
+            figures |= {f"{group}: {name}": value for name, value in zip(FIGURES, row.tolist(), strict=True)}
+    return figures
+
+
+def measure_image(predictor: Predictor, image: TrainingImage, n_objects: int, seed: int) -> np.ndarray:
+    """IoUs of a click, a box and a corrected click, one row per object: (n, 3)."""
+    normalization = Normalization.identity()  # the image is stretched already
+    embeddings, store = open_embeddings(predictor, image.image, None, 2, "whole", normalization=normalization)
+    for _ in iter_embeddings(predictor, image.image, store):
+        pass
+    common = {"max_objects": n_objects, "min_size": MIN_AREA, "seed": seed}
+    clicked = list(evaluate_image(predictor, embeddings, image.labels, "point", CORRECTIONS, **common))
+    boxed = list(evaluate_image(predictor, embeddings, image.labels, "box", 0, **common))
+    rows = [(click.ious[0], box.ious[0], click.ious[-1]) for click, box in zip(clicked, boxed, strict=True)]
+    return np.array(rows).reshape(-1, len(FIGURES))
+
+
+def score(figures: dict[str, float]) -> float:
+    """The one number that decides which weights are best."""
+    return float(np.mean([figures[name] for name in FIGURES]))

@@ -1,0 +1,191 @@
+"""Training runs: what comes out, and that an interruption changes nothing."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from micro_sam.errors import InputError
+from micro_sam.models.build import get_sam_model
+from micro_sam.training import DataSource, TrainConfig, Trainer, train_sam
+from micro_sam.training.trainer import is_out_of_memory, learning_rate
+
+
+def tiny_config(tiny_set: tuple[Path, Path], output: Path, **changes) -> TrainConfig:
+    images, labels = tiny_set
+    settings = {
+        "train": (DataSource((str(images),), (str(labels),)),),
+        "output": str(output),
+        "steps": 4,
+        "batch_size": 2,
+        "objects": 4,
+        "crop": 128,
+        "validate_every": 2,
+        "validation_objects": 2,
+        "device": "cpu",
+        "save_every": 0.0,
+    }
+    return TrainConfig(**settings | changes)
+
+
+def test_result_opens_in_every_tool_and_has_a_card(tiny_set, tmp_path):
+    output = tmp_path / "mine.safetensors"
+    steps = list(Trainer(tiny_config(tiny_set, output)).run())
+    assert [p.step for p in steps] == [0, 1, 2, 3, 4]
+    assert steps[0].validation is not None and steps[2].validation is not None
+    assert 0 <= steps[-1].validation["click"] <= 1
+    predictor = get_sam_model(checkpoint_path=output, model_type=None, device="cpu")
+    assert predictor.model_name == "mine"
+    features = predictor.encode(np.zeros((64, 80, 3), np.uint8))
+    assert features.dense is not None
+    card = (tmp_path / "mine.md").read_text()
+    assert "# mine" in card and "| click |" in card and "seed: 0" in card
+    assert "validation click" in (tmp_path / "mine.log.csv").read_text()
+    assert not (tmp_path / "mine.state.pt").exists()
+
+
+def test_interrupted_run_ends_with_the_same_weights(tiny_set, tmp_path):
+    whole = list(Trainer(tiny_config(tiny_set, tmp_path / "whole.safetensors")).run())
+    run = Trainer(tiny_config(tiny_set, tmp_path / "parts.safetensors")).run()
+    for progress in run:
+        if progress.step == 3:
+            run.close()
+            break
+    rest = list(Trainer(tiny_config(tiny_set, tmp_path / "parts.safetensors")).run())
+    assert [p.step for p in rest] == [4]
+    assert rest[-1].loss == whole[-1].loss and rest[-1].validation == whole[-1].validation
+    a, b = (load_file(tmp_path / f"{name}.safetensors") for name in ("whole", "parts"))
+    assert a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+    logs = [(tmp_path / f"{name}.log.csv").read_text() for name in ("whole", "parts")]
+    assert logs[0] == logs[1]
+
+
+@pytest.mark.slow
+def test_killed_run_ends_with_the_same_weights(tiny_set, tmp_path):
+    images, labels = tiny_set
+    common = ["-i", images, "-l", labels, "-m", "nano_lm", "--steps", "8", "--batch_size", "2", "--objects", "4"]
+    common += ["--validate_every", "2", "-d", "cpu"]
+
+    def command(name: str) -> list[str]:
+        return [sys.executable, "-m", "micro_sam.cli.train", *map(str, common), "-o", str(tmp_path / name)]
+
+    subprocess.run(command("whole.safetensors"), check=True, capture_output=True)
+    state = tmp_path / "parts.state.pt"
+    process = subprocess.Popen(command("parts.safetensors"), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 300
+    while not state.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    assert state.exists() and not (tmp_path / "parts.safetensors").exists()
+    subprocess.run(command("parts.safetensors"), check=True, capture_output=True)
+    a, b = (load_file(tmp_path / f"{name}.safetensors") for name in ("whole", "parts"))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_other_settings_do_not_continue_a_run(tiny_set, tmp_path):
+    output = tmp_path / "mine.safetensors"
+    run = Trainer(tiny_config(tiny_set, output)).run()
+    for progress in run:
+        if progress.step == 1:
+            run.close()
+            break
+    with pytest.raises(InputError, match="seed: 0 then, 1 now"):
+        Trainer(tiny_config(tiny_set, output, seed=1))
+    Trainer(tiny_config(tiny_set, output, seed=1), overwrite=True)
+
+
+def test_damaged_state_is_said_in_a_sentence(tiny_set, tmp_path):
+    (tmp_path / "mine.state.pt").write_bytes(b"\x80\x02no state")
+    with pytest.raises(InputError, match="cannot be read"):
+        Trainer(tiny_config(tiny_set, tmp_path / "mine.safetensors"))
+
+
+def test_existing_result_is_not_overwritten(tiny_set, tmp_path):
+    (tmp_path / "mine.safetensors").write_bytes(b"precious")
+    with pytest.raises(InputError, match="exists already"):
+        Trainer(tiny_config(tiny_set, tmp_path / "mine.safetensors"))
+
+
+def test_decoder_training_leaves_the_encoder_alone(tiny_set, tmp_path):
+    output = tmp_path / "mine.safetensors"
+    list(Trainer(tiny_config(tiny_set, output, trainable="decoder", steps=2)).run())
+    before, after = load_file(Path(get_sam_model_path())), load_file(output)
+    moved = {name for name in after if not torch.equal(after[name], before[name].half())}
+    assert moved and not any(name.startswith("image_encoder.") for name in moved)
+
+
+def test_adapters_move_linear_layers_of_the_encoder_and_are_merged(tiny_set, tmp_path):
+    output = tmp_path / "mine.safetensors"
+    list(Trainer(tiny_config(tiny_set, output, trainable="lora", steps=2, learning_rate=1e-2)).run())
+    before, after = load_file(Path(get_sam_model_path())), load_file(output)
+    assert before.keys() == after.keys()
+    moved = {name for name in after if name.startswith("image_encoder.") and not torch.equal(after[name], before[name])}
+    assert "image_encoder.s3.1.qkv.weight" in moved
+    assert not any(".stem." in name for name in moved)
+
+
+def test_memory_shortage_halves_the_pass_and_keeps_the_crops(tiny_set, tmp_path, monkeypatch):
+    from micro_sam.training import objective
+
+    plain, sizes = objective.Objective.__call__, []
+
+    def short_of_memory(self, rng, crops):
+        sizes.append(len(crops))
+        if len(crops) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return plain(self, rng, crops)
+
+    monkeypatch.setattr(objective.Objective, "__call__", short_of_memory)
+    trainer = Trainer(tiny_config(tiny_set, tmp_path / "mine.safetensors", steps=1))
+    assert len(list(trainer.run())) == 2
+    assert sizes == [2, 1, 1] and trainer.state.chunk == 1
+
+
+def test_training_stops_early_without_improvement(tiny_set, tmp_path, monkeypatch):
+    from micro_sam.training import trainer
+
+    values = iter([0.5, 0.4, 0.6, 0.5, 0.5, 0.5, 0.5])
+    monkeypatch.setattr(
+        trainer, "measure", lambda *_: dict.fromkeys(("click", "box", "corrected"), next(values))
+    )
+    config = tiny_config(tiny_set, tmp_path / "mine.safetensors", steps=20, validate_every=1, patience=2)
+    assert [p.step for p in Trainer(config).run()][-1] == 4
+
+
+def test_one_call_trains(tiny_set, tmp_path):
+    seen = []
+    path = train_sam(
+        *tiny_set,
+        tmp_path / "mine.safetensors",
+        progress=seen.append,
+        steps=1,
+        batch_size=1,
+        objects=2,
+        validation_objects=1,
+        device="cpu",
+    )
+    assert path.exists() and seen[-1].step == 1
+
+
+def test_learning_rate_rises_and_falls():
+    config = TrainConfig(steps=100, warmup=10, learning_rate=1e-3)
+    rates = [learning_rate(step, config) for step in range(100)]
+    assert rates[0] == pytest.approx(1e-4) and max(rates) > 0.97e-3 and rates[-1] == pytest.approx(2e-5, rel=0.1)
+
+
+def test_memory_errors_are_told_from_others():
+    assert is_out_of_memory(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"))
+    assert not is_out_of_memory(RuntimeError("shape mismatch"))
+
+
+def get_sam_model_path() -> Path:
+    from micro_sam.models.cache import find_local
+    from micro_sam.models.registry import get_spec
+
+    return find_local(get_spec("nano_lm"))
