@@ -6,10 +6,8 @@ and keys it adds. Nothing here is shared between two windows of one process.
 
 from __future__ import annotations
 
-import functools
 import logging
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +19,7 @@ from qtpy.QtCore import QTimer
 from micro_sam.errors import InputError, ModelError
 from micro_sam.io.checks import Tool
 from micro_sam.sam_annotator import images
+from micro_sam.sam_annotator.acts import Acts, act
 from micro_sam.sam_annotator.automatic import Automatic
 from micro_sam.sam_annotator.closing import CloseGuard
 from micro_sam.sam_annotator.engine import Engine, ModelOffer, duration, no_model
@@ -32,26 +31,11 @@ from micro_sam.sam_annotator.saving import Saving
 from micro_sam.sam_annotator.settings import Settings
 from micro_sam.sam_annotator.status import Status
 from micro_sam.session.session import Session
-from micro_sam.session.values import CommitReport
 
 log = logging.getLogger(__name__)
 
 
-def act(function: Callable) -> Callable:
-    """An act of the person: what goes wrong in it reaches the status line, and never the event loop."""
-
-    @functools.wraps(function)
-    def wrapped(self: Annotator, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return function(self, *args, **kwargs)
-        except Exception as error:
-            self.status.report(error)
-            return None
-
-    return wrapped
-
-
-class Annotator:
+class Annotator(Acts):
     """One tool in one viewer.
 
     Parameters
@@ -74,6 +58,12 @@ class Annotator:
         Another image is open.
     source_changed
         What the next commit takes: ``"current"`` or ``"auto"``.
+    picked_changed
+        Ids of the committed objects that are chosen.
+    offer_changed
+        :class:`ModelOffer`, or None when there is nothing to choose.
+    settings_changed, tool_changed
+        What their names say.
     """
 
     title = "micro_sam 2D"
@@ -86,6 +76,7 @@ class Annotator:
     picked_changed = Signal(tuple)
     offer_changed = Signal(object)
     settings_changed = Signal(Settings)
+    tool_changed = Signal()
 
     def __init__(self, viewer: Viewer, settings: Settings) -> None:
         self.viewer = viewer
@@ -173,23 +164,18 @@ class Annotator:
         if committed is not None:
             session.load_committed(committed)
             session.history.clear()
-        self._leave_image()
+        self.jobs.cancel(WORK)
         self.image = image
         self.session = session
-        self.layers = SessionLayers(
-            self.viewer,
-            image.layer if image.layer is not None else image.data,
-            session,
-            self.names,
-            self.status.report,
-            rgb=image.rgb,
-            scale=image.scale,
-            contrast_limits=image.contrast_limits,
-        )
-        self.layers.edited.connect(self._prompts_edited)
-        self.layers.recreated.connect(self._layers_recreated)
-        self.layers.picked.connect(self.pick)
-        self.layers.refused.connect(lambda text: self.status.say(text, "warning"))
+        if self.layers is None:
+            self.layers = SessionLayers(self.viewer, image, session, self.names, self.status.report)
+            self.layers.edited.connect(self._prompts_edited)
+            self.layers.recreated.connect(self._layers_recreated)
+            self.layers.picked.connect(self.pick)
+            self.layers.refused.connect(lambda text: self.status.say(text, "warning"))
+            self.layers.tool_changed.connect(self.tool_changed.emit)
+        else:
+            self.layers.show(image, session)
         session.events.message.connect(self.status.say)
         session.events.labels_changed.connect(self._labels_changed)
         self.preview.follow(session)
@@ -243,11 +229,6 @@ class Annotator:
         self.settings_changed.emit(settings)
         self.prepare(download=download)
 
-    def _leave_image(self) -> None:
-        self.jobs.cancel(WORK)
-        if self.layers is not None:
-            self.layers.close()
-
     def _attach(self, predictor: Any, embeddings: Any) -> None:
         if self.session is not None:
             self.session.attach(predictor, embeddings)
@@ -277,163 +258,6 @@ class Annotator:
         if isinstance(error, ModelError):
             self.offer_changed.emit(no_model(self.settings))
 
-    # ------------------------------------------------------------------ acts: prompts
-
-    @act
-    def use_tool(self, tool: str) -> None:
-        """Give the mouse a tool: point, box, polygon, ellipse, paint, erase, pick or move."""
-        self._needed().layers.use(tool)
-
-    @act
-    def toggle_polarity(self) -> None:
-        """Positive <-> negative: the points that were chosen with the selection tool, else the next point."""
-        session = self._needed().session
-        chosen = self.layers.points.chosen_ids
-        if chosen:
-            session.set_polarity(chosen, not session.prompts[chosen[0]].positive)
-            self.preview.edited(self.z)
-        else:
-            self.set_polarity(not session.next_positive)
-
-    @act
-    def set_polarity(self, positive: bool) -> None:
-        """Make the next point positive or negative."""
-        session = self._needed().session
-        if positive == session.next_positive:
-            return
-        session.set_next_polarity(positive)
-        if self.layers.tool not in ("point", "move"):
-            self.layers.use("point")
-        self.status.say(
-            "The next click is positive: it belongs to the object."
-            if positive
-            else "The next click is negative: it does not belong to the object."
-        )
-
-    @act
-    def segment(self) -> None:
-        """Segment the prompts (of the slice in view)."""
-        if self.layers is not None:
-            self.layers.read_prompts()
-        self.preview.segment(self.z)
-
-    def _prompts_edited(self) -> None:
-        self.preview.edited(self.z)
-
-    # ------------------------------------------------------------------ acts: objects
-
-    @act
-    def commit(self) -> CommitReport | None:
-        """Move the current object, or the automatic segmentation, into the committed objects."""
-        session = self._needed().session
-        running = self.jobs.running(WORK)
-        if running is not None:
-            raise InputError(f"'{running.name}' is still running. Commit when it is done.")
-        report = session.commit(self.source, self.preserve)
-        self.set_source("current")
-        self._go_on()
-        return report
-
-    @act
-    def clear(self) -> None:
-        """Remove the prompts and the current object."""
-        self._needed().session.clear()
-        self._go_on()
-
-    @act
-    def undo(self) -> None:
-        """Take the last step back."""
-        self._needed().session.undo()
-
-    @act
-    def redo(self) -> None:
-        """Do the step again that was undone last."""
-        self._needed().session.redo()
-
-    @act
-    def set_source(self, source: str) -> None:
-        """Choose what the next commit takes."""
-        if source != self.source:
-            self.source = source
-            self.source_changed.emit(source)
-
-    @act
-    def pick(self, object_id: int) -> None:
-        """Choose a committed object (or let it go), for delete, merge and re-open; 0 lets all go."""
-        if object_id == 0:
-            self._set_picked(())
-        elif object_id in self.picked:
-            self._set_picked(tuple(i for i in self.picked if i != object_id))
-        else:
-            self._set_picked((*self.picked, object_id))
-
-    @act
-    def choose(self, ids: Sequence[int]) -> None:
-        """Choose these committed objects and no others."""
-        self._set_picked(tuple(ids))
-
-    @act
-    def delete_picked(self) -> None:
-        """Remove the chosen objects."""
-        self._needed().session.delete(self._chosen())
-        self._set_picked(())
-
-    @act
-    def merge_picked(self) -> None:
-        """Make one object of the chosen ones."""
-        kept = self._needed().session.merge(self._chosen())
-        self._set_picked((kept,))
-
-    @act
-    def reopen_picked(self) -> None:
-        """Take the chosen object back to work."""
-        chosen = self._chosen()
-        if len(chosen) > 1:
-            raise InputError("Only one object can be re-opened at a time. Choose one.")
-        self._needed().session.reopen(chosen[0])
-        self._set_picked(())
-        self._go_on()
-
-    def segment_all(self) -> None:
-        """Segment the whole image."""
-        self.automatic.run()
-
-    @act
-    def cancel(self) -> None:
-        """Stop what is running in the background."""
-        self.jobs.cancel()
-        self.status.say("Cancelled. What was finished before stays.")
-
-    @act
-    def save(self, path: str | Path | None = None) -> None:
-        """Save the committed objects; without a path, where they were saved last, or ask."""
-        self.saving.save(path)
-
-    @act
-    def save_as(self) -> None:
-        """Save the committed objects in a file that the person chooses."""
-        path = self.saving.ask_for_path()
-        if path is not None:
-            self.saving.save(path)
-
-    # ------------------------------------------------------------------ acts: images
-
-    def samples(self) -> list[str]:
-        """Names of the sample images that fit the tool and need no download."""
-        from micro_sam.sample_data import sample_names
-
-        return sample_names(self.tool, offline=True)
-
-    @act
-    def open_path(self, path: str | Path) -> None:
-        """Open an image file, or a sample (``sample:NAME``)."""
-        self.open(images.from_path(path, self.tool))
-
-    @act
-    def open_layer(self, layer: Image) -> None:
-        """Annotate an image that is in the viewer."""
-        self.open(images.from_layer(layer, self.tool))
-
     # ------------------------------------------------------------------ inside
 
     def close(self) -> None:
@@ -447,10 +271,8 @@ class Annotator:
             raise InputError("There is no image yet. Drop a file onto the window, or open one with the menu above.")
         return self
 
-    def _chosen(self) -> tuple[int, ...]:
-        if not self.picked:
-            raise InputError("No object is chosen. Press 'Choose objects', then click the objects in the image.")
-        return self.picked
+    def _prompts_edited(self) -> None:
+        self.preview.edited(self.z)
 
     def _set_picked(self, ids: tuple[int, ...]) -> None:
         self.picked = ids

@@ -55,7 +55,7 @@ PARAMETERS: dict[str, tuple[Parameter, ...]] = {
         Parameter(
             "prominence",
             "split",
-            "Raise it when objects are cut, lower it when they stick together.",
+            "Raise it when objects are cut, lower it when they are merged.",
             0.2,
             0.0,
             0.9,
@@ -65,9 +65,7 @@ PARAMETERS: dict[str, tuple[Parameter, ...]] = {
     ),
     "grid": (
         Parameter("pred_iou_thresh", "quality", "Lower it to keep more masks.", 0.88, 0.3, 1.0, 0.01),
-        Parameter(
-            "stability_score_thresh", "stability", "Lower it to keep masks with soft edges.", 0.95, 0.4, 1.0, 0.01
-        ),
+        Parameter("stability_score_thresh", "stability", "Lower it to keep soft edges.", 0.95, 0.4, 1.0, 0.01),
         Parameter("box_nms_thresh", "overlap", "Raise it to keep masks that overlap.", 0.7, 0.05, 1.0, 0.05),
         Parameter("min_mask_region_area", "minimal size", MIN_SIZE_TIP, 25, 0, 100_000, 5),
     ),

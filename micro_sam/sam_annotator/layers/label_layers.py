@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 from napari.layers import Labels
+from qtpy.QtCore import QTimer
 
 Region = tuple[slice, ...]
 ReadBack = Callable[[Region, np.ndarray, np.ndarray], None]
-CURRENT_COLOUR = "#00e5ff"
+THUMBNAIL_MS = 600
 
 
 class LabelLayer:
@@ -27,6 +28,10 @@ class LabelLayer:
         self.layer = layer
         self._on_paint = on_paint
         layer.events.paint.connect(self._painted)
+        self._thumbnail = QTimer()
+        self._thumbnail.setSingleShot(True)
+        self._thumbnail.setInterval(THUMBNAIL_MS)
+        self._thumbnail.timeout.connect(self._update_thumbnail)
 
     @staticmethod
     def make(name: str, data: np.ndarray, scale: tuple[float, ...] | None, opacity: float = 0.6) -> Labels:
@@ -35,10 +40,22 @@ class LabelLayer:
         layer.brush_size = max(3, min(10, round(min(data.shape[-2:]) / 50)))
         return layer
 
+    def replace(self, data: np.ndarray, scale: tuple[float, ...] | None) -> None:
+        """Show another array of the session."""
+        self.layer.data = data
+        self.layer.scale = tuple(scale) if scale is not None else (1.0,) * data.ndim
+        self.forget_strokes()
+
     def repaint(self, region: Region | None = None) -> None:
         """Draw a region again (None: everything in view)."""
         if not self._repaint_part(region):
-            self.layer.refresh(extent=False, highlight=False, thumbnail=region is None)
+            self.layer.refresh(extent=False, highlight=False, thumbnail=False)
+        self._thumbnail.start()
+
+    def _update_thumbnail(self) -> None:
+        """The small picture in the layer list follows when the person pauses: it looks at the whole array."""
+        if self.layer.visible and hasattr(self.layer, "_update_thumbnail"):
+            self.layer._update_thumbnail()
 
     def _repaint_part(self, region: Region | None) -> bool:
         """Send only the changed part of the slice in view to the screen. False where this napari cannot."""

@@ -52,6 +52,10 @@ class _PromptLayer:
     def _after_edit(self) -> None:
         """Called when napari has done all that follows an edit."""
 
+    def rescale(self, scale: tuple[float, ...] | None) -> None:
+        """Follow the voxel size of another image."""
+        self.layer.scale = tuple(scale) if scale is not None else (1.0,) * self.layer.ndim
+
     def _known_ids(self, known: PromptSet) -> list[int | None]:
         """Id of the prompt of each row; None for rows that are new."""
         seen: set[int] = set()
@@ -90,9 +94,8 @@ class PointLayer(_PromptLayer):
             face_color="label",
             face_color_cycle=list(POINT_COLOURS.values()),
             border_color="white",
-            border_width=0.15,
+            border_width=0.12,
             size=POINT_SIZE_ON_SCREEN,
-            canvas_size_limits=(POINT_SIZE_ON_SCREEN, POINT_SIZE_ON_SCREEN + 0.1),
             out_of_slice_display=False,
         )
 
@@ -105,6 +108,17 @@ class PointLayer(_PromptLayer):
     def next_positive(self, positive: bool) -> None:
         self._next_positive = bool(positive)
         self._set_defaults()
+
+    def fit_to_zoom(self, zoom: float) -> None:
+        """Keep the points at :data:`POINT_SIZE_ON_SCREEN` on the screen, where `zoom` is screen pixels per unit."""
+        size = POINT_SIZE_ON_SCREEN / max(zoom * float(self.layer.scale[-1]), 1e-6)
+        if (
+            abs(size - float(self.layer.current_size)) > 0.02 * size
+            or (self.layer.size != self.layer.current_size).any()
+        ):
+            with self._painted():
+                self.layer.size = size
+                self.layer.current_size = size
 
     @property
     def chosen_ids(self) -> list[int]:
@@ -198,7 +212,7 @@ class ShapeLayer(_PromptLayer):
             vertices = np.asarray(self.layer.data[row], dtype=np.float64)
             if kinds[row] not in SHAPE_KINDS or _is_flat(vertices):
                 self._on_refused(
-                    "A line or an empty shape encloses no object. Draw a box, an ellipse or a polygon around one object."
+                    "A line or an empty shape encloses no object. Draw a box, an ellipse or a polygon around one."
                 )
                 continue
             old = known[prompt_id] if prompt_id is not None else None

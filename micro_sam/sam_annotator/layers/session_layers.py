@@ -14,6 +14,7 @@ from napari.layers import Image, Layer
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
+from micro_sam.sam_annotator.images import OpenImage
 from micro_sam.sam_annotator.layers.label_layers import LabelLayer
 from micro_sam.sam_annotator.layers.prompt_layers import PointLayer, ShapeLayer
 from micro_sam.session.session import Session
@@ -44,66 +45,116 @@ class SessionLayers:
     viewer
         Gets the layers.
     image
-        The pixels for ``raw``: (H, W[, 3|4]) or (Z, H, W[, 3|4]); or a layer that is in the viewer already.
+        What ``raw`` shows; if it was taken from a layer of the viewer, that layer is used.
     session
         What the layers show.
     names
         Names of the layers. A layer whose name is empty is not made.
     on_error
         Called with the exception when an edit of the person cannot be taken over.
-    scale
-        Size of a voxel, one number per axis of the session.
+
+    Attributes
+    ----------
+    points, shapes, labels
+        The parts; ``labels`` by the session's names ("current", "committed", "auto").
+    raw
+        The image layer.
+    current_track
+        Track that new prompts belong to (tracking only).
 
     Signals
     -------
+    edited
+        The person added, moved or removed prompts, and the session knows them.
     recreated
         Names of layers that were deleted and made again.
     picked
         Id of the committed object that was clicked with the pick tool (0: background).
-    edited
-        The person added, moved or removed prompts, and the session knows them.
     refused
         Why something that was drawn is no prompt.
+    tool_changed
+        The mouse may have another tool now.
     """
 
+    edited = Signal()
     recreated = Signal(tuple)
     picked = Signal(int)
-    edited = Signal()
     refused = Signal(str)
+    tool_changed = Signal()
 
     def __init__(
         self,
         viewer: Viewer,
-        image: np.ndarray | Image,
+        image: OpenImage,
         session: Session,
         names: LayerNames,
         on_error: Callable[[Exception], None],
-        *,
-        rgb: bool = False,
-        scale: tuple[float, ...] | None = None,
-        contrast_limits: tuple[float, float] | None = None,
     ) -> None:
         self.viewer = viewer
         self.session = session
         self.names = names
-        self._on_error = on_error
-        self._scale = scale
-        self._image_options = {"rgb": rgb, "scale": scale, "contrast_limits": contrast_limits}
-        self._image = image
-        self._own_raw = not isinstance(image, Image)
-        self._closed = False
-        self._moving = False
-        self._tool: Tool = "point"
-        self.current_track: int | None = None
+        self.image = image
+        self.raw: Image | None = image.layer
         self.labels: dict[str, LabelLayer] = {}
         self.points: PointLayer
         self.shapes: ShapeLayer
-        self.raw: Image | None = image if isinstance(image, Image) else None
+        self.current_track: int | None = None
+        self._on_error = on_error
+        self._closed = False
+        self._moving = False
+        self._tool: Tool = "point"
         self._make_missing()
         self._wire_session()
         viewer.layers.events.removed.connect(self._removed)
-        if self._own_raw:
-            viewer.reset_view()
+        viewer.layers.selection.events.active.connect(self._tool_changed)
+        viewer.camera.events.zoom.connect(self._zoomed)
+        self._look_at_image()
+
+    def show(self, image: OpenImage, session: Session) -> None:
+        """Show another image and its session in the layers that are there: much quicker than making new ones."""
+        self._unwire_session()
+        self.image, self.session = image, session
+        self._moving = True
+        try:
+            self._replace_raw()
+            for key, part in self.labels.items():
+                part.replace(session.layer(key), image.scale)
+        finally:
+            self._moving = False
+        for part in (self.points, self.shapes):
+            part.rescale(image.scale)
+            part.show(session.prompts)
+        self.points.next_positive = session.next_positive
+        self._wire_session()
+        self._look_at_image()
+
+    def _replace_raw(self) -> None:
+        image, old = self.image, self.raw
+        if image.layer is old:
+            return
+        same_kind = image.layer is None and old.name == self.names.raw and bool(old.rgb) == image.rgb
+        if same_kind and old in self.viewer.layers:
+            old.data = image.data
+            old.scale = full_scale(image.scale, old.ndim)
+            if image.contrast_limits is not None:
+                old.reset_contrast_limits_range()
+                old.contrast_limits = image.contrast_limits
+            return
+        if old is not None and old.name == self.names.raw and old in self.viewer.layers:
+            self.viewer.layers.remove(old)
+        self.raw = image.layer
+        self._make_missing()
+        self._restore_order()
+
+    def _look_at_image(self) -> None:
+        if self.image.layer is None:
+            self.viewer.reset_view()
+        self._zoomed()
+
+    def _zoomed(self, _event=None) -> None:
+        """Keep points at the same size on the screen."""
+        if not self._closed:
+            self.points.fit_to_zoom(self.viewer.camera.zoom)
 
     # ------------------------------------------------------------------ what there is
 
@@ -150,6 +201,11 @@ class SessionLayers:
         self.viewer.layers.selection.active = layer
         layer.visible = True
         layer.mode = mode
+        self.tool_changed.emit()
+
+    def _tool_changed(self, _event=None) -> None:
+        if not self._closed:
+            self.tool_changed.emit()
 
     # ------------------------------------------------------------------ layers -> session
 
@@ -186,6 +242,12 @@ class SessionLayers:
         events.labels_changed.connect(self._show_labels)
         events.polarity_changed.connect(self._show_polarity)
 
+    def _unwire_session(self) -> None:
+        events = self.session.events
+        events.prompts_changed.disconnect(self._show_prompts)
+        events.labels_changed.disconnect(self._show_labels)
+        events.polarity_changed.disconnect(self._show_polarity)
+
     def _show_prompts(self, prompts) -> None:
         if not self._closed:
             self.points.show(prompts)
@@ -203,25 +265,25 @@ class SessionLayers:
 
     def _make_missing(self) -> list[str]:
         """Make the layers that are not in the viewer. Returns their names."""
-        made, present, names = [], set(self.viewer.layers), self.names
+        made, present, names, scale = [], set(self.viewer.layers), self.names, self.image.scale
         if self.raw is None or self.raw not in present:
             self.raw = self._make_raw()
             self.viewer.layers.insert(0, self.raw)
             made.append(self.raw.name)
         for key, name in (("auto", names.auto), ("committed", names.committed), ("current", names.current)):
             if name and (key not in self.labels or self.labels[key].layer not in present):
-                layer = LabelLayer.make(name, self.session.layer(key), self._scale)
+                layer = LabelLayer.make(name, self.session.layer(key), scale)
                 self._add(layer, made)
                 self.labels[key] = LabelLayer(layer, lambda *args, key=key: self._read_paint(key, *args))
                 if key == "committed":
                     layer.mouse_drag_callbacks.append(self._pick)
         if not hasattr(self, "shapes") or self.shapes.layer not in present:
-            layer = ShapeLayer.make(names.box_prompts, self.session.ndim, self._scale)
+            layer = ShapeLayer.make(names.box_prompts, self.session.ndim, scale)
             self._add(layer, made)
             self.shapes = ShapeLayer(layer, self.read_prompts, self.refused.emit)
             self.shapes.show(self.session.prompts)
         if not hasattr(self, "points") or self.points.layer not in present:
-            layer = PointLayer.make(names.prompts, self.session.ndim, self._scale)
+            layer = PointLayer.make(names.prompts, self.session.ndim, scale)
             self._add(layer, made)
             self.points = PointLayer(layer, self.read_prompts)
             self.points.show(self.session.prompts)
@@ -229,15 +291,15 @@ class SessionLayers:
         return made
 
     def _make_raw(self) -> Image:
-        if isinstance(self._image, Image):
-            image = self._image
-            options = {"rgb": image.rgb, "scale": image.scale, "contrast_limits": image.contrast_limits}
-            return Image(image.data, name=image.name, **options)
-        options = {key: value for key, value in self._image_options.items() if value is not None}
-        return Image(self._image, name=self.names.raw, **options)
+        image = self.image
+        options = {"rgb": image.rgb, "contrast_limits": image.contrast_limits}
+        if image.scale is not None:
+            options["scale"] = image.scale
+        return Image(image.data, name=image.layer.name if image.layer is not None else self.names.raw, **options)
 
     def _add(self, layer: Layer, made: list[str]) -> None:
         self.viewer.layers.append(layer)
+        layer.events.mode.connect(self._tool_changed)
         made.append(layer.name)
 
     def _removed(self, event) -> None:
@@ -290,12 +352,16 @@ class SessionLayers:
         if self._closed:
             return
         self._closed = True
-        events = self.session.events
-        events.prompts_changed.disconnect(self._show_prompts)
-        events.labels_changed.disconnect(self._show_labels)
-        events.polarity_changed.disconnect(self._show_polarity)
+        self._unwire_session()
         self.viewer.layers.events.removed.disconnect(self._removed)
+        self.viewer.layers.selection.events.active.disconnect(self._tool_changed)
+        self.viewer.camera.events.zoom.disconnect(self._zoomed)
         if remove:
             for layer in self.all:
-                if layer in self.viewer.layers and (self._own_raw or layer is not self.raw):
+                if layer in self.viewer.layers and layer is not self.image.layer:
                     self.viewer.layers.remove(layer)
+
+
+def full_scale(scale: tuple[float, ...] | None, ndim: int) -> tuple[float, ...]:
+    """One factor per axis; 1 where nothing is known."""
+    return tuple(scale) if scale is not None else (1.0,) * ndim

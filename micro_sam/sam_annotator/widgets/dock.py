@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from micro_sam.sam_annotator.annotator import Annotator
 
 WIDTH = 330
+SCROLL_BAR = 24
 
 
 class Dock(QWidget):
@@ -72,6 +73,6 @@ class Dock(QWidget):
         outer.setContentsMargins(4, 4, 0, 0)
         outer.addWidget(self.status)
         outer.addWidget(self.scroll, 1)
-        self.setMinimumWidth(WIDTH)
+        self.setMinimumWidth(max(WIDTH, menus.minimumSizeHint().width() + SCROLL_BAR))
         give_keys_back(self, lambda: annotator.viewer.window._qt_viewer.canvas.native)
         annotator.session_changed.connect(lambda _session: self._image_section.collapse(animate=False))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QGridLayout, QLabel, QWidget
+from qtpy.QtWidgets import QGridLayout, QLabel, QSizePolicy, QWidget
 
 if TYPE_CHECKING:
     from micro_sam.sam_annotator.annotator import Annotator
@@ -22,4 +22,6 @@ class KeyList(QWidget):
         for number, key in enumerate(annotator.keys.keys):
             shown = QLabel(f"<b>{key.shown.upper() if len(key.shown) == 1 else key.shown}</b>")
             grid.addWidget(shown, number, 0)
-            grid.addWidget(QLabel(key.text), number, 1)
+            text = QLabel(key.text)
+            text.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+            grid.addWidget(text, number, 1)

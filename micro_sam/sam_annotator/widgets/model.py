@@ -27,9 +27,7 @@ class ModelMenu(QWidget):
         self.in_use = QLabel()
         self.in_use.setWordWrap(True)
         names = model_names()
-        self.model = ComboBox(
-            choices=names, label="model", tooltip="nano_lm comes with the program and is the fastest."
-        )
+        self.model = ComboBox(choices=names, label="model", tooltip="nano_lm comes with the program.")
         self.checkpoint = FileEdit(
             label="own weights", mode="r", nullable=True, tooltip="A checkpoint of this model; leave empty for its own."
         )

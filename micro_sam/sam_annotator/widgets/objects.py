@@ -41,7 +41,7 @@ class ObjectsMenu(QWidget):
         layout.addWidget(row(self.reopen, self.merge, self.delete).native)
         annotator.picked_changed.connect(self._show_picked)
         annotator.session_changed.connect(self._follow)
-        annotator.viewer.layers.selection.events.active.connect(lambda _event: self._show_tool())
+        annotator.tool_changed.connect(self._show_tool)
         self._show_picked(annotator.picked)
         self._show_count()
 

@@ -61,6 +61,8 @@ def folded(title: str, content: QWidget, *, is_open: bool = False) -> QCollapsib
     """A menu that opens when its title is clicked."""
     widget = QCollapsible(title)
     widget.setDuration(0)
+    widget.setCollapsedIcon("▸")
+    widget.setExpandedIcon("▾")
     widget.addWidget(content)
     widget.layout().setContentsMargins(0, 2, 0, 2)
     widget.content().layout().setContentsMargins(6, 0, 0, 0)

@@ -57,22 +57,19 @@ class PromptMenu(QWidget):
         layout.addLayout(grid)
         layout.addWidget(form.native)
         annotator.session_changed.connect(self._follow)
-        annotator.viewer.layers.selection.events.active.connect(self._show_tool)
+        annotator.tool_changed.connect(self._show_tool)
         self._show_tool()
 
     def _follow(self, session) -> None:
         session.events.polarity_changed.connect(self._show_polarity)
         self._show_polarity(session.next_positive)
-        layers = self._annotator.layers
-        for layer in (layers.points.layer, layers.shapes.layer, layers.labels["current"].layer):
-            layer.events.mode.connect(self._show_tool)
         self._show_tool()
 
     def _show_polarity(self, positive: bool) -> None:
         with self.polarity.changed.blocked():
             self.polarity.value = "positive" if positive else "negative"
 
-    def _show_tool(self, _event=None) -> None:
+    def _show_tool(self) -> None:
         """Mark the tool that the mouse really has, also when the person chose it in napari's own controls."""
         layers = self._annotator.layers
         name = layers.tool_in_hand() if layers is not None else None

@@ -83,9 +83,9 @@ class OfferMenu(QWidget):
             return
         lines = [f"<b>The weights of {offer.wanted} are not on this machine.</b>"]
         if offer.seconds:
+            cost = f"{duration(offer.seconds)} here and {offer.memory:.1f} GB of memory"
             lines.append(
-                f"With {offer.wanted} one image takes {duration(offer.seconds)} here and {offer.memory:.1f} GB of memory; "
-                f"with {offer.instead} {duration(offer.instead_seconds)}."
+                f"With {offer.wanted} one image takes {cost}; with {offer.instead} {duration(offer.instead_seconds)}."
             )
         self.text.setText("<br>".join(lines))
         self.instead.text = f"Use {offer.instead} (comes with the program)"

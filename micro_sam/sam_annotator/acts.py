@@ -1,0 +1,198 @@
+"""What the person can do: every act is one method, which keys and menus call.
+
+What goes wrong in an act reaches the status line, and never the event loop.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari.layers import Image
+
+from micro_sam.errors import InputError
+from micro_sam.sam_annotator import images
+from micro_sam.sam_annotator.jobs import WORK
+from micro_sam.session.values import CommitReport
+
+if TYPE_CHECKING:
+    from micro_sam.sam_annotator.annotator import Annotator
+
+
+def act(function: Callable) -> Callable:
+    """An act of the person: what goes wrong in it reaches the status line, and never the event loop."""
+
+    @functools.wraps(function)
+    def wrapped(self: Annotator, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(self, *args, **kwargs)
+        except Exception as error:
+            self.status.report(error)
+            return None
+
+    return wrapped
+
+
+class Acts:
+    """The acts that all tools share. Mixed into :class:`~micro_sam.sam_annotator.annotator.Annotator`."""
+
+    # ------------------------------------------------------------------ acts: prompts
+
+    @act
+    def use_tool(self, tool: str) -> None:
+        """Give the mouse a tool: point, box, polygon, ellipse, paint, erase, pick or move."""
+        self._needed().layers.use(tool)
+
+    @act
+    def toggle_polarity(self) -> None:
+        """Positive <-> negative: the points that were chosen with the selection tool, else the next point."""
+        session = self._needed().session
+        chosen = self.layers.points.chosen_ids
+        if chosen:
+            session.set_polarity(chosen, not session.prompts[chosen[0]].positive)
+            self.preview.edited(self.z)
+        else:
+            self.set_polarity(not session.next_positive)
+
+    @act
+    def set_polarity(self, positive: bool) -> None:
+        """Make the next point positive or negative."""
+        session = self._needed().session
+        if positive == session.next_positive:
+            return
+        session.set_next_polarity(positive)
+        if self.layers.tool not in ("point", "move"):
+            self.layers.use("point")
+        self.status.say(
+            "The next click is positive: it belongs to the object."
+            if positive
+            else "The next click is negative: it does not belong to the object."
+        )
+
+    @act
+    def segment(self) -> None:
+        """Segment the prompts (of the slice in view)."""
+        if self.layers is not None:
+            self.layers.read_prompts()
+        self.preview.segment(self.z)
+
+    # ------------------------------------------------------------------ acts: objects
+
+    @act
+    def commit(self) -> CommitReport | None:
+        """Move the current object, or the automatic segmentation, into the committed objects."""
+        session = self._needed().session
+        running = self.jobs.running(WORK)
+        if running is not None:
+            raise InputError(f"'{running.name}' is still running. Commit when it is done.")
+        report = session.commit(self.source, self.preserve)
+        self.set_source("current")
+        self._go_on()
+        return report
+
+    @act
+    def clear(self) -> None:
+        """Remove the prompts and the current object."""
+        self._needed().session.clear()
+        self._go_on()
+
+    @act
+    def undo(self) -> None:
+        """Take the last step back."""
+        self._needed().session.undo()
+
+    @act
+    def redo(self) -> None:
+        """Do the step again that was undone last."""
+        self._needed().session.redo()
+
+    @act
+    def set_source(self, source: str) -> None:
+        """Choose what the next commit takes."""
+        if source != self.source:
+            self.source = source
+            self.source_changed.emit(source)
+
+    @act
+    def pick(self, object_id: int) -> None:
+        """Choose a committed object (or let it go), for delete, merge and re-open; 0 lets all go."""
+        if object_id == 0:
+            self._set_picked(())
+        elif object_id in self.picked:
+            self._set_picked(tuple(i for i in self.picked if i != object_id))
+        else:
+            self._set_picked((*self.picked, object_id))
+
+    @act
+    def choose(self, ids: Sequence[int]) -> None:
+        """Choose these committed objects and no others."""
+        self._set_picked(tuple(ids))
+
+    @act
+    def delete_picked(self) -> None:
+        """Remove the chosen objects."""
+        self._needed().session.delete(self._chosen())
+        self._set_picked(())
+
+    @act
+    def merge_picked(self) -> None:
+        """Make one object of the chosen ones."""
+        kept = self._needed().session.merge(self._chosen())
+        self._set_picked((kept,))
+
+    @act
+    def reopen_picked(self) -> None:
+        """Take the chosen object back to work."""
+        chosen = self._chosen()
+        if len(chosen) > 1:
+            raise InputError("Only one object can be re-opened at a time. Choose one.")
+        self._needed().session.reopen(chosen[0])
+        self._set_picked(())
+        self._go_on()
+
+    def segment_all(self) -> None:
+        """Segment the whole image."""
+        self.automatic.run()
+
+    @act
+    def cancel(self) -> None:
+        """Stop what is running in the background."""
+        self.jobs.cancel()
+        self.status.say("Cancelled. What was finished before stays.")
+
+    @act
+    def save(self, path: str | Path | None = None) -> None:
+        """Save the committed objects; without a path, where they were saved last, or ask."""
+        self.saving.save(path)
+
+    @act
+    def save_as(self) -> None:
+        """Save the committed objects in a file that the person chooses."""
+        path = self.saving.ask_for_path()
+        if path is not None:
+            self.saving.save(path)
+
+    # ------------------------------------------------------------------ acts: images
+
+    def samples(self) -> list[str]:
+        """Names of the sample images that fit the tool and need no download."""
+        from micro_sam.sample_data import sample_names
+
+        return sample_names(self.tool, offline=True)
+
+    @act
+    def open_path(self, path: str | Path) -> None:
+        """Open an image file, or a sample (``sample:NAME``)."""
+        self.open(images.from_path(path, self.tool))
+
+    @act
+    def open_layer(self, layer: Image) -> None:
+        """Annotate an image that is in the viewer."""
+        self.open(images.from_layer(layer, self.tool))
+
+    def _chosen(self) -> tuple[int, ...]:
+        if not self.picked:
+            raise InputError("No object is chosen. Press 'Choose objects', then click the objects in the image.")
+        return self.picked

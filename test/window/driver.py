@@ -1,0 +1,237 @@
+"""Drives a real window: mouse, keys, waiting, screenshots.
+
+Mouse and keys are real X events through xdotool where it is installed, and Qt events to the canvas elsewhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+
+import numpy as np
+from qtpy.QtCore import QPoint, Qt, QTimer
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication
+
+REAL = shutil.which("xdotool") is not None and bool(os.environ.get("DISPLAY"))
+KEYS = {
+    "ctrl+z": (Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier),
+    "ctrl+shift+z": (Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier),
+    "ctrl+y": (Qt.Key.Key_Y, Qt.KeyboardModifier.ControlModifier),
+    "shift+c": (Qt.Key.Key_C, Qt.KeyboardModifier.ShiftModifier),
+}
+
+
+def process(seconds: float = 0.1) -> None:
+    """Let the window live for a while."""
+    end = time.monotonic() + seconds
+    while True:
+        QApplication.processEvents()
+        if time.monotonic() >= end:
+            return
+        time.sleep(0.004)
+
+
+def wait_until(condition: Callable[[], bool], timeout: float = 30.0) -> bool:
+    """Let the window live until something is the case; False when it takes too long."""
+    end = time.monotonic() + timeout
+    while time.monotonic() < end:
+        process(0.02)
+        if condition():
+            return True
+    return False
+
+
+def wait_idle(tool, timeout: float = 60.0) -> None:
+    """Until nothing runs in the background of a tool."""
+
+    def idle() -> bool:
+        return tool.jobs.running() is None and not tool.preview.busy and not tool.automatic.busy
+
+    assert wait_until(idle, timeout), f"still running after {timeout} s: {tool.status.text}"
+    process(0.05)
+
+
+@contextlib.contextmanager
+def window_manager():
+    """Start openbox when no window manager is there (a bare xvfb)."""
+    manager = None
+    if REAL and shutil.which("openbox") and os.environ.get("MICRO_SAM_TEST_WM", "1") == "1":
+        manager = subprocess.Popen(["openbox"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(0.5)  # if another one is there, it ends by itself
+    try:
+        yield
+    finally:
+        if manager is not None and manager.poll() is None:
+            manager.terminate()
+            manager.wait(5)
+
+
+def place(viewer) -> None:
+    """Give the window a size, and the keyboard."""
+    window = viewer.window._qt_window
+    window.setGeometry(0, 24, 1500, 940)
+    activate(viewer)
+
+
+def activate(viewer) -> None:
+    """Give a window the keyboard, as a click on its title would."""
+    window = viewer.window._qt_window
+    window.show()
+    window.raise_()
+    window.activateWindow()
+    canvas(viewer).setFocus()
+    wait_until(lambda: window.isActiveWindow(), 2)
+    process(0.2)
+
+
+def canvas(viewer):
+    """The Qt widget that shows the image."""
+    return viewer.window._qt_viewer.canvas.native
+
+
+def canvas_point(viewer, layer, position) -> QPoint:
+    """Where a position (in pixels of a layer) is on the canvas."""
+    displayed = list(viewer.dims.displayed)
+    node = viewer.window._qt_viewer.canvas.layer_to_visual[layer].node
+    transform = node.transforms.get_transform("visual", "canvas")
+    x, y = transform.map(np.array([position[axis] for axis in displayed][::-1], dtype=float))[:2]
+    return QPoint(round(float(x)), round(float(y)))
+
+
+def click(tool, position, *, viewer=None) -> None:
+    """Click into the image at a position (y, x) in its pixels."""
+    viewer = viewer or tool.viewer
+    point = canvas_point(viewer, tool.layers.points.layer, position)
+    press(canvas(viewer), point)
+
+
+def press(widget, point: QPoint | None = None) -> None:
+    """Click on a widget."""
+    point = point if point is not None else QPoint(widget.width() // 2, widget.height() // 2)
+    if REAL:
+        _move_to(widget, point)
+        _xdo("mousedown", 1)
+        process(0.05)
+        _xdo("mouseup", 1)
+    else:
+        QTest.mouseMove(widget, point)
+        process(0.03)
+        QTest.mouseClick(widget, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, point)
+    process(0.15)
+
+
+def drag(tool, start, stop, steps: int = 6) -> None:
+    """Drag with the left button, positions (y, x) in pixels of the image."""
+    viewer, layer, widget = tool.viewer, tool.layers.points.layer, canvas(tool.viewer)
+    a, b = canvas_point(viewer, layer, start), canvas_point(viewer, layer, stop)
+    path = [a + (b - a) * (step / steps) for step in range(1, steps + 1)]
+    if REAL:
+        _move_to(widget, a)
+        _xdo("mousedown", 1)
+        process(0.05)
+        for point in path:
+            _move_to(widget, point)
+        _xdo("mouseup", 1)
+    else:
+        QTest.mousePress(widget, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, a)
+        for point in path:
+            QTest.mouseMove(widget, point)
+            process(0.03)
+        QTest.mouseRelease(widget, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, b)
+    process(0.2)
+
+
+def key(viewer, name: str) -> None:
+    """Press a key or combination: ``"s"``, ``"shift+c"``, ``"ctrl+z"``."""
+    if REAL:
+        if not viewer.window._qt_window.isActiveWindow():
+            activate(viewer)
+        _xdo("key", "--clearmodifiers", name)
+    else:
+        code, modifiers = KEYS.get(name, (getattr(Qt.Key, f"Key_{name.upper()}", None), Qt.KeyboardModifier.NoModifier))
+        QTest.keyClick(QApplication.focusWidget() or canvas(viewer), code, modifiers)
+    process(0.2)
+
+
+def reset(tool, image) -> None:
+    """Put a tool that is open back to its beginning, with the model it has."""
+    wait_idle(tool)
+    tool.preview.live, tool.preview.batched = True, False
+    tool.preserve = "pixels"
+    tool.open(image)
+    assert wait_until(lambda: not tool.engine.busy and tool.session.embeddings is not None, 120), tool.status.text
+    wait_idle(tool)
+    canvas(tool.viewer).setFocus()
+    process(0.1)
+
+
+def close(viewer) -> None:
+    """Close a window without being asked anything."""
+    with contextlib.suppress(RuntimeError):
+        viewer.close()
+    process(0.2)
+
+
+def answer(button_text: str, seen: list | None = None, after_ms: int = 300) -> None:
+    """Press a button of the next modal dialog; its text is appended to `seen`."""
+
+    def press_button(tries: int = 50) -> None:
+        dialog = QApplication.activeModalWidget()
+        if dialog is None:
+            if tries:
+                QTimer.singleShot(100, lambda: press_button(tries - 1))
+            return
+        if seen is not None:
+            seen.append(dialog.text() if hasattr(dialog, "text") else dialog.windowTitle())
+        for button in dialog.findChildren(type(dialog.buttons()[0])) if hasattr(dialog, "buttons") else []:
+            if button.text().replace("&", "") == button_text:
+                button.click()
+                return
+        dialog.reject()
+
+    QTimer.singleShot(after_ms, press_button)
+
+
+class Heartbeat:
+    """Measures how long the window did not live: the longest pause between two beats of 20 ms."""
+
+    def __init__(self) -> None:
+        self.beats: list[float] = []
+        self._timer = QTimer()
+        self._timer.setInterval(20)
+        self._timer.timeout.connect(lambda: self.beats.append(time.monotonic()))
+
+    def __enter__(self) -> Heartbeat:
+        self.beats = [time.monotonic()]
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._timer.stop()
+        self.beats.append(time.monotonic())
+
+    @property
+    def longest(self) -> float:
+        """Seconds."""
+        return float(np.diff(self.beats).max())
+
+
+def screenshot(path) -> None:
+    """The whole screen as png, for people."""
+    if shutil.which("import"):
+        subprocess.run(["import", "-window", "root", str(path)], check=False)
+
+
+def _move_to(widget, point: QPoint) -> None:
+    place_on_screen, ratio = widget.mapToGlobal(point), widget.devicePixelRatioF()
+    _xdo("mousemove", "--sync", int(place_on_screen.x() * ratio), int(place_on_screen.y() * ratio))
+    process(0.05)
+
+
+def _xdo(*args) -> None:
+    subprocess.run(["xdotool", *map(str, args)], check=True, timeout=20)
