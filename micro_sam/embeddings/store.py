@@ -110,6 +110,8 @@ class EmbeddingStore(ABC):
             When the item is not complete.
         """
         self.check_item(i, tile)
+        if self.is_skipped(i, tile):
+            raise NotComputedYet(f"{describe(i, tile, self).capitalize()} lies outside the mask and was not embedded.")
         if not self.is_complete(i, tile):
             raise NotComputedYet(f"The embedding of {describe(i, tile, self)} is not computed yet.")
         return self._read(i, tile)

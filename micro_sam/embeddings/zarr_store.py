@@ -1,18 +1,8 @@
-"""The embedding cache on disc.
-
-Layout (zarr, format 2 so that micro_sam 1.x opens it too)::
-
-    attributes   input_size, original_size, data_signature, tile_shape, halo, model_type, model_name, model_hash,
-                 micro_sam_version, and `cache`: what is needed to be safe (image, precision, normalisation)
-    features     untiled: array float32 (1, C, g, g) or (Z, 1, C, g, g), one chunk per slice
-                 tiled: group of such arrays "0", "1", ..., with attributes input_size, original_size
-    state/checksum       uint64 (slices, tiles), one chunk per item: 0 missing, 1 outside the mask, otherwise the
-                         hash of the item's bytes, written after them
-    state/dense/<tile>   float16 dense maps of models that have them, one chunk per slice
+"""The embedding cache on disc (``zarr_layout.py`` describes how it lies there).
 
 An item counts when its checksum is there and its chunk has its full size; its bytes are compared with the checksum
 when they are read. So a killed process, a full disc or a copy in progress leaves items that are missing, never items
-that are wrong. Every file is written beside its place and then renamed, by zarr.
+that are wrong.
 """
 
 from __future__ import annotations
@@ -29,20 +19,26 @@ import numpy as np
 import xxhash
 import zarr
 
-from .. import __version__
 from ..errors import CacheError, NotComputedYet, OutputError
 from .cache_key import CacheKey
 from .normalization import Normalization
-from .signature import ImageSignature
 from .store import EmbeddingStore, Item, describe
+from .zarr_layout import (
+    SKIPPED,
+    is_raw,
+    is_writable,
+    key_of,
+    make_array,
+    make_group,
+    make_marks,
+    read_mark,
+    remove_partial_files,
+)
 
 if TYPE_CHECKING:
     from ..models.predictor import ImageFeatures
 
 logger = logging.getLogger(__name__)
-
-SKIPPED = 1
-ZARR_FORMAT = 2
 
 
 class ZarrStore(EmbeddingStore):
@@ -85,11 +81,11 @@ class ZarrStore(EmbeddingStore):
             raise CacheError(
                 f"There are no embeddings at {path}. Compute them first (micro_sam.precompute_embeddings)."
             )
-        writable = _is_writable(path)
+        writable = is_writable(path)
         try:
             group = zarr.open_group(str(path), mode="r+" if writable else "r")
             attrs = dict(group.attrs)
-            key = _key_of(group, attrs)
+            key = key_of(group, attrs)
             store = cls(path, group, key, writable)
             store._check_arrays()
         except CacheError:
@@ -100,7 +96,7 @@ class ZarrStore(EmbeddingStore):
                 "embedding path, or delete it if it is no longer needed."
             ) from error
         if writable:
-            _remove_partial_files(path)
+            remove_partial_files(path)
         return store
 
     @classmethod
@@ -138,7 +134,7 @@ class ZarrStore(EmbeddingStore):
         temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.tmp")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            _make_group(temporary, key, feature_shape, normalization, image_size)
+            make_group(temporary, key, feature_shape, normalization, image_size)
             with contextlib.suppress(OSError):
                 path.rmdir()  # an empty folder may be in the way (on Windows)
             os.replace(temporary, path)
@@ -252,7 +248,7 @@ class ZarrStore(EmbeddingStore):
             except Exception:  # a mark was copied half: look at each
                 values = np.zeros(marks.shape, marks.dtype)
                 for index in np.ndindex(*marks.shape):
-                    values[index] = _read_mark(marks, *index)
+                    values[index] = read_mark(marks, *index)
             damaged = self._damaged_items
             self._marks = {
                 (i, t): int(values[i or 0, t]) for i, t in self.items() if values[i or 0, t] and (i, t) not in damaged
@@ -295,7 +291,7 @@ class ZarrStore(EmbeddingStore):
             self._arrays["checksum"] = self._group["state/checksum"] if "state/checksum" in self._group else None
         marks = self._arrays["checksum"]
         if marks is not None:
-            value = _read_mark(marks, i or 0, tile)
+            value = read_mark(marks, i or 0, tile)
         elif self.grid.is_tiled and str(tile) not in self._group["features"]:
             value = SKIPPED  # micro_sam 1.x leaves out the tiles outside the mask
         else:
@@ -307,7 +303,7 @@ class ZarrStore(EmbeddingStore):
     def _set_mark(self, i: int | None, tile: int, value: int) -> None:
         if "state/checksum" not in self._group:  # a cache of 1.x goes on here: keep what it has
             complete = [(k, t) for k, t in self.items() if self.is_complete(k, t)]
-            marks = _make_marks(self._group, self.n_slices or 1, len(self.grid))
+            marks = make_marks(self._group, self.n_slices or 1, len(self.grid))
             self._arrays["checksum"] = marks
             for k, t in complete:
                 marks[k or 0, t] = SKIPPED + 1
@@ -323,7 +319,7 @@ class ZarrStore(EmbeddingStore):
             size = (self.path / array.path / chunk).stat().st_size
         except (OSError, KeyError):
             return False
-        return size == np.prod(array.chunks) * array.dtype.itemsize if _is_raw(array) else size > 0
+        return size == np.prod(array.chunks) * array.dtype.itemsize if is_raw(array) else size > 0
 
     def _dense(self, tile: int, shape: tuple[int, ...]) -> zarr.Array:
         name = f"state/dense/{tile}"
@@ -333,7 +329,7 @@ class ZarrStore(EmbeddingStore):
                 self._group[name]
             except Exception:  # not there yet, or its description was copied half: then all its slices are made again
                 shutil.rmtree(self.path / name, ignore_errors=True)
-                _array(self._group, name, (*stack, *shape), (*((1,) * len(stack)), *shape), "float16")
+                make_array(self._group, name, (*stack, *shape), (*((1,) * len(stack)), *shape), "float16")
             self._arrays[name] = self._group[name]
         return self._arrays[name]
 
@@ -375,135 +371,11 @@ class ZarrStore(EmbeddingStore):
             raise _cannot_write(self.path, error) from error
 
 
-def _key_of(group: zarr.Group, attrs: dict[str, Any]) -> CacheKey:
-    """What a cache on disc belongs to; also for a cache of micro_sam 1.x."""
-    features = group["features"] if "features" in group else None
-    notes = attrs.get("cache")
-    pair = {name: None if attrs.get(name) is None else tuple(attrs[name]) for name in ("tile_shape", "halo")}
-    names = {name: attrs.get(name) for name in ("model_type", "model_name", "model_hash")}
-    if notes is not None:
-        fixed = notes.get("normalization")
-        return CacheKey(
-            ImageSignature.from_json(notes["image"]),
-            tuple(notes["image"]["shape"]),
-            int(notes["ndim"]),
-            **names,
-            precision=notes.get("precision"),
-            normalization=None if fixed is None else Normalization(*fixed),
-            **pair,
-        )
-    if features is None:
-        raise CacheError("The folder holds a zarr group, but no embeddings.")
-    array = features
-    if isinstance(features, zarr.Group):
-        shape = tuple(features.attrs["shape"])
-        array = features[next(iter(sorted(features.array_keys())))]
-        pair = {name: tuple(features.attrs[name]) for name in ("tile_shape", "halo")}
-    else:
-        shape = tuple(attrs.get("original_size") or ())
-        if len(shape) != 2:
-            raise CacheError(
-                "The embeddings were left incomplete by another version of micro_sam and do not say of which image "
-                "they are. Delete the folder or choose another embedding path."
-            )
-    ndim = 2 if array.ndim == 4 else 3
-    return CacheKey(None, shape[-2:] if ndim == 2 else (array.shape[0], *shape[-2:]), ndim, **names, **pair)
-
-
-def _make_group(
-    path: Path, key: CacheKey, feature_shape: tuple[int, ...], normalization: Normalization, image_size: int
-) -> None:
-    group = zarr.open_group(str(path), mode="w", zarr_format=ZARR_FORMAT)
-    stack = () if key.n_slices is None else (key.n_slices,)
-    shape, chunks = (*stack, *feature_shape), (*((1,) * len(stack)), *feature_shape)
-    grid = key.grid
-    if grid.is_tiled:
-        features = group.create_group("features")
-        features.attrs.update({"shape": list(grid.shape), "tile_shape": list(grid.tile_shape), "halo": list(grid.halo)})
-        for tile in range(len(grid)):
-            _array(group, f"features/{tile}", shape, chunks, "float32")
-    else:
-        _array(group, "features", shape, chunks, "float32")
-    _make_marks(group, key.n_slices or 1, len(grid))
-    values = key.normalization
-    group.attrs.update(
-        {
-            "input_size": None,
-            "original_size": None,
-            "data_signature": key.signature.data_signature,
-            "tile_shape": None if grid.tile_shape is None else list(grid.tile_shape),
-            "halo": None if grid.halo is None else list(grid.halo),
-            "model_type": key.model_type,
-            "model_name": key.model_name,
-            "model_hash": key.model_hash,
-            "micro_sam_version": __version__,
-            "cache": {
-                "format": 1,
-                "image": key.signature.to_json(),
-                "ndim": key.ndim,
-                "precision": key.precision,
-                "normalization": None if values is None else [list(values.lower), list(values.upper)],
-                "normalization_values": [list(normalization.lower), list(normalization.upper)],
-                "image_size": image_size,
-            },
-        }
-    )
-
-
-def _make_marks(group: zarr.Group, n_slices: int, n_tiles: int) -> zarr.Array:
-    return _array(group, "state/checksum", (n_slices, n_tiles), (1, 1), "uint64")
-
-
-def _array(group: zarr.Group, name: str, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: str) -> zarr.Array:
-    # not compressed: features hardly shrink, and reading a slice stays at the speed of the disc
-    return group.create_array(
-        name,
-        shape=shape,
-        chunks=chunks,
-        dtype=dtype,
-        fill_value=0,
-        compressors=None,
-        config={"write_empty_chunks": True},
-    )
-
-
-def _read_mark(marks: zarr.Array, i: int, tile: int) -> int:
-    try:
-        return int(marks[i, tile])
-    except Exception:  # copied half, or unreadable: the item counts as missing
-        return 0
-
-
-def _is_raw(array: zarr.Array) -> bool:
-    return not getattr(array, "compressors", ()) and not getattr(array, "filters", ())
-
-
 def _checksum(data: np.ndarray, dense: np.ndarray | None) -> int:
     hasher = xxhash.xxh3_64(np.ascontiguousarray(data).reshape(-1).view(np.uint8))
     if dense is not None:
         hasher.update(np.ascontiguousarray(dense).reshape(-1).view(np.uint8))
     return max(hasher.intdigest(), SKIPPED + 1)
-
-
-def _is_writable(path: Path) -> bool:
-    """Whether a file can be made in the folder (its permission bits say little on network file systems)."""
-    probe = path / f".{uuid.uuid4().hex}.partial"
-    try:
-        probe.touch()
-        probe.unlink()
-    except OSError:
-        return False
-    return True
-
-
-def _remove_partial_files(path: Path) -> None:
-    """Take away what a killed process left half written, but not what a living one is writing now."""
-    import time
-
-    for file in path.rglob("*.partial"):
-        with contextlib.suppress(OSError):
-            if time.time() - file.stat().st_mtime > 3600:
-                file.unlink()
 
 
 def _cannot_write(path: Path, error: OSError) -> OutputError:

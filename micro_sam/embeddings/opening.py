@@ -1,0 +1,162 @@
+"""Opening the embeddings of an image: all that can be checked is checked here, and nothing is computed."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..errors import InputError
+from .cache_key import CacheKey, refuse
+from .embeddings import Embeddings
+from .normalization import Normalization, estimate_normalization
+from .signature import compute_signature, file_state, hash_content, is_same_image
+from .store import EmbeddingStore, MemoryStore
+from .tiles import TileGrid, suggest_tiling
+from .zarr_store import ZarrStore
+
+if TYPE_CHECKING:
+    from ..models.predictor import Predictor
+
+TileShape = tuple[int, int] | Literal["whole"] | None
+
+
+def open_embeddings(
+    predictor: Predictor,
+    image: Any,
+    save_path: str | Path | None = None,
+    ndim: int | None = None,
+    tile_shape: TileShape = None,
+    halo: tuple[int, int] | None = None,
+    *,
+    image_path: str | Path | None = None,
+    normalization: Normalization | None = None,
+) -> tuple[Embeddings, EmbeddingStore]:
+    """The embeddings of an image as far as they exist; everything is checked and nothing is computed.
+
+    Parameters
+    ----------
+    predictor
+        The model that the features must come from.
+    image
+        (H, W[, C]) or (Z, H, W[, C]) array.
+    save_path
+        Folder of the cache; it is made if it does not exist. None: the features are kept in memory.
+    ndim
+        2 or 3 (stack or time series); None: from the shape, where a last axis of 3 or 4 holds the colours.
+    tile_shape
+        Inner tiles in pixels; "whole": no tiles; None: as an existing cache has it, otherwise tiles for large images.
+    halo
+        Overlap of the tiles in pixels; None: a sensible one.
+    image_path
+        The file the image comes from, if it does; makes opening the cache of a large file quick.
+    normalization
+        Grey values that become 0 and 255, for instance a person's contrast limits; None: robust percentiles.
+
+    Returns
+    -------
+    (Embeddings, EmbeddingStore)
+        The view of the features, and the store for `iter_embeddings`.
+
+    Raises
+    ------
+    CacheError
+        When the cache belongs to another image, model or setting; it says which, and what to do.
+    InputError, OutputError
+        When the arguments do not fit the image, or the cache cannot be made.
+    """
+    ndim = infer_ndim(image, ndim)
+    shape = tuple(int(s) for s in image.shape)
+    plane = shape[ndim - 2 : ndim]
+    existing = None
+    if save_path is not None and _holds_something(Path(save_path)):
+        existing = ZarrStore.open(save_path)
+    grid = _choose_grid(plane, tile_shape, halo, existing, predictor.model.image_size)
+    key = CacheKey(
+        None,
+        shape,
+        ndim,
+        predictor.model_type,
+        predictor.model_name,
+        predictor.model_hash or None,
+        str(predictor.precision),
+        normalization,
+        grid.tile_shape,
+        grid.halo,
+    )
+    if existing is not None:
+        _check_cache(existing, key, image, image_path)
+        return Embeddings(existing), existing
+    if save_path is None:
+        store: EmbeddingStore = MemoryStore(grid, key.n_slices, key.model_name, key.model_hash)
+        store.normalization = normalization
+        return Embeddings(store), store
+    model = predictor.model
+    signed = dataclasses.replace(key, signature=compute_signature(image, image_path))
+    stored_stretch = normalization or estimate_normalization(image, ndim)
+    feature_shape = (1, model.embed_dim, model.grid_size, model.grid_size)
+    store = ZarrStore.create(save_path, signed, feature_shape, stored_stretch, model.image_size)
+    return Embeddings(store), store
+
+
+def infer_ndim(image: Any, ndim: int | None = None) -> int:
+    """2 for an image, 3 for a stack or time series; without `ndim` a last axis of 3 or 4 holds the colours.
+
+    Raises
+    ------
+    InputError
+        When the shape does not fit.
+    """
+    shape = tuple(image.shape)
+    if ndim is None:
+        ndim = len(shape) - 1 if len(shape) > 2 and shape[-1] in (3, 4) else len(shape)
+    has_colours = len(shape) == ndim + 1 and shape[-1] in (1, 3, 4)
+    if ndim not in (2, 3) or not (len(shape) == ndim or has_colours) or 0 in shape:
+        raise InputError(
+            f"An image of shape {shape} cannot be embedded in {ndim}D: it must be (H, W) or (Z, H, W), with a last "
+            "axis of 3 channels if it is in colour."
+        )
+    return ndim
+
+
+def _choose_grid(
+    plane: tuple[int, int],
+    tile_shape: TileShape,
+    halo: tuple[int, int] | None,
+    existing: ZarrStore | None,
+    image_size: int,
+) -> TileGrid:
+    """The tiles that were asked for, or those of the cache, or those that suit the size of the image."""
+    if tile_shape == "whole":
+        return TileGrid(plane, None, halo)
+    if tile_shape is None and existing is not None:
+        tile_shape, halo = existing.key.tile_shape, existing.key.halo if halo is None else halo
+    elif tile_shape is None:
+        tile_shape, suggested_halo = suggest_tiling(plane, image_size)
+        halo = halo if halo is not None else suggested_halo
+    elif halo is None and existing is not None and existing.key.tile_shape == tuple(tile_shape):
+        halo = existing.key.halo
+    return TileGrid(plane, tile_shape, halo)
+
+
+def _check_cache(store: ZarrStore, wanted: CacheKey, image: Any, image_path: str | Path | None) -> None:
+    """Raise CacheError unless a cache belongs to this image, model and setting."""
+    differences = store.key.differences(wanted)
+    signature = store.key.signature
+    if not differences:
+        if signature is not None:
+            same = is_same_image(signature, image, image_path)
+        else:  # micro_sam 1.x knows its image by the sha1 of all bytes
+            stored = store.data_signature
+            same = stored is None or stored == hash_content(image)[1]
+        if not same:
+            differences.append("the image differs (same shape, other content)")
+    if differences:
+        raise refuse(store.path, differences)
+    state = file_state(image_path)
+    if signature is not None and state is not None and state != signature.file:
+        store.remember_file(state)
+
+
+def _holds_something(path: Path) -> bool:
+    return path.exists() and (not path.is_dir() or any(path.iterdir()))

@@ -1,0 +1,157 @@
+"""How the embedding cache lies on disc.
+
+Layout (zarr, format 2 so that micro_sam 1.x opens it too)::
+
+    attributes   input_size, original_size, data_signature, tile_shape, halo, model_type, model_name, model_hash,
+                 micro_sam_version, and `cache`: what is needed to be safe (image, precision, normalisation)
+    features     untiled: array float32 (1, C, g, g) or (Z, 1, C, g, g), one chunk per slice
+                 tiled: group of such arrays "0", "1", ..., with attributes input_size, original_size
+    state/checksum       uint64 (slices, tiles), one chunk per item: 0 missing, 1 outside the mask, otherwise the
+                         hash of the item's bytes, written after them
+    state/dense/<tile>   float16 dense maps of models that have them, one chunk per slice
+
+The channel number C and the grid g come from the model. Every file is written beside its place and then renamed, by
+zarr, so a file is there wholly or not at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import zarr
+
+from .. import __version__
+from ..errors import CacheError
+from .cache_key import CacheKey
+from .normalization import Normalization
+from .signature import ImageSignature
+
+SKIPPED = 1  # the mark of an item that lies outside the mask
+ZARR_FORMAT = 2
+PARTIAL_AGE = 3600  # seconds after which a partial file is not one that a process is writing now
+
+
+def key_of(group: zarr.Group, attrs: dict[str, Any]) -> CacheKey:
+    """What a cache on disc belongs to; also for a cache of micro_sam 1.x."""
+    features = group["features"] if "features" in group else None
+    notes = attrs.get("cache")
+    pair = {name: None if attrs.get(name) is None else tuple(attrs[name]) for name in ("tile_shape", "halo")}
+    names = {name: attrs.get(name) for name in ("model_type", "model_name", "model_hash")}
+    if notes is not None:
+        fixed = notes.get("normalization")
+        return CacheKey(
+            ImageSignature.from_json(notes["image"]),
+            tuple(notes["image"]["shape"]),
+            int(notes["ndim"]),
+            **names,
+            precision=notes.get("precision"),
+            normalization=None if fixed is None else Normalization(*fixed),
+            **pair,
+        )
+    if features is None:
+        raise CacheError("The folder holds a zarr group, but no embeddings.")
+    array = features
+    if isinstance(features, zarr.Group):
+        shape = tuple(features.attrs["shape"])
+        array = features[next(iter(sorted(features.array_keys())))]
+        pair = {name: tuple(features.attrs[name]) for name in ("tile_shape", "halo")}
+    else:
+        shape = tuple(attrs.get("original_size") or ())
+        if len(shape) != 2:
+            raise CacheError(
+                "The embeddings were left incomplete by another version of micro_sam and do not say of which image "
+                "they are. Delete the folder or choose another embedding path."
+            )
+    ndim = 2 if array.ndim == 4 else 3
+    return CacheKey(None, shape[-2:] if ndim == 2 else (array.shape[0], *shape[-2:]), ndim, **names, **pair)
+
+
+def make_group(
+    path: Path, key: CacheKey, feature_shape: tuple[int, ...], normalization: Normalization, image_size: int
+) -> None:
+    group = zarr.open_group(str(path), mode="w", zarr_format=ZARR_FORMAT)
+    stack = () if key.n_slices is None else (key.n_slices,)
+    shape, chunks = (*stack, *feature_shape), (*((1,) * len(stack)), *feature_shape)
+    grid = key.grid
+    if grid.is_tiled:
+        features = group.create_group("features")
+        features.attrs.update({"shape": list(grid.shape), "tile_shape": list(grid.tile_shape), "halo": list(grid.halo)})
+        for tile in range(len(grid)):
+            make_array(group, f"features/{tile}", shape, chunks, "float32")
+    else:
+        make_array(group, "features", shape, chunks, "float32")
+    make_marks(group, key.n_slices or 1, len(grid))
+    values = key.normalization
+    group.attrs.update(
+        {
+            "input_size": None,
+            "original_size": None,
+            "data_signature": key.signature.data_signature,
+            "tile_shape": None if grid.tile_shape is None else list(grid.tile_shape),
+            "halo": None if grid.halo is None else list(grid.halo),
+            "model_type": key.model_type,
+            "model_name": key.model_name,
+            "model_hash": key.model_hash,
+            "micro_sam_version": __version__,
+            "cache": {
+                "format": 1,
+                "image": key.signature.to_json(),
+                "ndim": key.ndim,
+                "precision": key.precision,
+                "normalization": None if values is None else [list(values.lower), list(values.upper)],
+                "normalization_values": [list(normalization.lower), list(normalization.upper)],
+                "image_size": image_size,
+            },
+        }
+    )
+
+
+def make_marks(group: zarr.Group, n_slices: int, n_tiles: int) -> zarr.Array:
+    return make_array(group, "state/checksum", (n_slices, n_tiles), (1, 1), "uint64")
+
+
+def make_array(group: zarr.Group, name: str, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: str) -> zarr.Array:
+    # not compressed: features hardly shrink, and reading a slice stays at the speed of the disc
+    return group.create_array(
+        name,
+        shape=shape,
+        chunks=chunks,
+        dtype=dtype,
+        fill_value=0,
+        compressors=None,
+        config={"write_empty_chunks": True},
+    )
+
+
+def read_mark(marks: zarr.Array, i: int, tile: int) -> int:
+    try:
+        return int(marks[i, tile])
+    except Exception:  # copied half, or unreadable: the item counts as missing
+        return 0
+
+
+def is_raw(array: zarr.Array) -> bool:
+    return not getattr(array, "compressors", ()) and not getattr(array, "filters", ())
+
+
+def is_writable(path: Path) -> bool:
+    """Whether a file can be made in the folder (its permission bits say little on network file systems)."""
+    probe = path / f".{uuid.uuid4().hex}.partial"
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError:
+        return False
+    return True
+
+
+def remove_partial_files(path: Path) -> None:
+    """Take away what a killed process left half written, but not what a living one is writing now."""
+    for file in path.rglob("*.partial"):
+        with contextlib.suppress(OSError):
+            if time.time() - file.stat().st_mtime > PARTIAL_AGE:
+                file.unlink()
