@@ -70,6 +70,11 @@ class History:
         self._done.append(self._undone.pop())
         return self._done[-1]
 
+    def clear(self) -> None:
+        """Forget all steps: what is there now is the beginning, for instance a result that was loaded at the start."""
+        self._done.clear()
+        self._undone.clear()
+
     def _forget_oldest(self) -> None:
         total = self.nbytes
         while total > self.max_bytes and len(self._done) > 1:
