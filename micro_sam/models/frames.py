@@ -72,10 +72,11 @@ class _Taps:
     def of(cls, first: int, last: int, size: int, source_size: int, device: torch.device) -> _Taps:
         """For output positions ``first`` to ``last`` (exclusive) of ``size``, from a source of ``source_size``.
 
-        The arithmetic is torch's (``area_pixel_compute_source_index``), in float32.
+        The arithmetic is torch's (``area_pixel_compute_source_index``): the scale and the result are rounded to
+        float32, and nothing between them, as its fused multiply-add does it.
         """
-        scale = torch.tensor(source_size / size, dtype=torch.float32)
-        position = (scale * (torch.arange(first, last, dtype=torch.float32) + 0.5) - 0.5).clamp(min=0)
+        scale = torch.tensor(source_size / size, dtype=torch.float32).double()
+        position = (scale * (torch.arange(first, last, dtype=torch.float64) + 0.5) - 0.5).float().clamp(min=0)
         lower = position.long().clamp(max=source_size - 1)
         upper = (lower + 1).clamp(max=source_size - 1)
         weight = (position - lower).clamp(0, 1)
