@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+import torch
 
 from micro_sam.training.synthetic import synthetic_image
 
@@ -24,3 +25,12 @@ def write_set(folder: Path, count: int, kind: str = "nuclei", size: int = 128, s
 @pytest.fixture
 def tiny_set(tmp_path: Path) -> tuple[Path, Path]:
     return write_set(tmp_path / "set", 3)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Threads that wait for each other cost more than they bring on networks this small."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

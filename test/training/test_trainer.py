@@ -151,9 +151,7 @@ def test_training_stops_early_without_improvement(tiny_set, tmp_path, monkeypatc
     from micro_sam.training import trainer
 
     values = iter([0.5, 0.4, 0.6, 0.5, 0.5, 0.5, 0.5])
-    monkeypatch.setattr(
-        trainer, "measure", lambda *_: dict.fromkeys(("click", "box", "corrected"), next(values))
-    )
+    monkeypatch.setattr(trainer, "measure", lambda *_: dict.fromkeys(("click", "box", "corrected"), next(values)))
     config = tiny_config(tiny_set, tmp_path / "mine.safetensors", steps=20, validate_every=1, patience=2)
     assert [p.step for p in Trainer(config).run()][-1] == 4
 

@@ -1,0 +1,146 @@
+"""What cannot be learned from is said in a sentence, before any training."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from micro_sam.errors import InputError
+from micro_sam.training import data
+from micro_sam.training.config import DataSource, TrainConfig, load_recipe
+
+
+def source(folder: Path, **settings) -> DataSource:
+    return DataSource((str(folder / "images"),), (str(folder / "labels"),), **settings)
+
+
+def save(folder: Path, kind: str, name: str, array: np.ndarray) -> None:
+    (folder / kind).mkdir(exist_ok=True)
+    tifffile.imwrite(folder / kind / name, array)
+
+
+def square(size: int = 40) -> np.ndarray:
+    labels = np.zeros((size, size), np.uint16)
+    labels[5:20, 8:30] = 3
+    return labels
+
+
+def test_images_pair_with_labels_of_their_name(tiny_set, tmp_path):
+    (tiny_set[1] / "cell_1.tif").unlink()
+    found = data.read_source(source(tmp_path / "set"))
+    assert [i.name for i in found] == ["cell_0.tif", "cell_2.tif"]
+    assert found[0].image.shape == (128, 128, 3) and found[0].image.dtype == np.uint8
+    assert found[0].labels.dtype == np.int32
+
+
+def test_images_pair_with_labels_of_the_same_number(tmp_path):
+    for number in (2, 10):
+        save(tmp_path, "images", f"raw_{number}.tif", np.full((40, 40), number, np.uint8))
+        save(tmp_path, "labels", f"masks_{number}.tif", square())
+    pairs = data.pair_files(
+        data.find_files([str(tmp_path / "images")], ""), data.find_files([str(tmp_path / "labels")], "")
+    )
+    assert [(a.name, b.name) for a, b in pairs] == [("raw_2.tif", "masks_2.tif"), ("raw_10.tif", "masks_10.tif")]
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        (["a_1", "a_2", "a_3"], ["b_1", "b_2"], "3 images but 2 label images"),
+        (["a_1", "a_2"], ["b_2", "b_3"], "whose numbers differ"),
+    ],
+)
+def test_files_that_do_not_pair_are_refused(images, labels, message):
+    with pytest.raises(InputError, match=message):
+        data.pair_files([Path(f"{n}.tif") for n in images], [Path(f"{n}.tif") for n in labels])
+
+
+@pytest.mark.parametrize(
+    ("image", "labels", "message"),
+    [
+        (np.zeros((40, 50), np.uint8), square(), "do not match"),
+        (np.zeros((5, 40, 40), np.uint8), square(), "5 channels"),
+        (np.zeros((40, 40), np.uint8), np.zeros((40, 40), np.uint8), "has an object"),
+        (np.zeros((40, 40), np.uint8), square() / 2.0, "fractions"),
+        (np.zeros((40, 40), np.uint8), square().astype(np.int16) * -1, "negative"),
+        (np.zeros((40, 40), np.uint8), np.zeros((40, 40, 3), np.uint8), "colour picture"),
+    ],
+)
+def test_labels_that_do_not_fit_are_refused(tmp_path, image, labels, message):
+    save(tmp_path, "images", "a.tif", image)
+    save(tmp_path, "labels", "a.tif", labels)
+    with pytest.raises(InputError, match=message):
+        data.read_source(source(tmp_path))
+
+
+def test_huge_image_is_refused_before_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "MAX_PIXELS", 1000)
+    save(tmp_path, "images", "a.tif", np.zeros((40, 40), np.uint8))
+    save(tmp_path, "labels", "a.tif", square())
+    with pytest.raises(InputError, match="Cut pieces"):
+        data.read_source(source(tmp_path))
+
+
+def test_channel_first_colours_and_singleton_axes_are_understood(tmp_path):
+    save(tmp_path, "images", "a.tif", np.random.default_rng(0).integers(0, 255, (3, 40, 40)).astype(np.uint8))
+    save(tmp_path, "labels", "a.tif", square()[None])
+    (image,) = data.read_source(source(tmp_path))
+    assert image.image.shape == (40, 40, 3) and image.labels.shape == (40, 40)
+
+
+def test_stack_gives_its_slices(tmp_path):
+    labels = np.stack([square()] * 10)
+    labels[4] = 0
+    save(tmp_path, "images", "a.tif", np.zeros((10, 40, 40), np.uint8))
+    save(tmp_path, "labels", "a.tif", labels)
+    found = data.read_source(source(tmp_path, stack=True, every=2, part=(0.0, 0.7)))
+    assert [i.name for i in found] == ["a.tif[0]", "a.tif[2]", "a.tif[6]"]
+
+
+def test_one_image_is_not_enough(tiny_set, tmp_path):
+    images = data.read_source(source(tmp_path / "set"))
+    with pytest.raises(InputError, match="only one image"):
+        data.split(images[:1], 0.2, 0)
+    learn, keep = data.split(images, 0.2, 0)
+    assert len(learn) == 2 and len(keep) == 1
+
+
+@pytest.mark.parametrize("what", ["nothing/here", "nothing/*.tif"])
+def test_missing_files_are_named(what):
+    with pytest.raises(InputError, match="nothing"):
+        data.find_files([what], "image")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"steps": 0}, "steps"),
+        ({"trainable": "all"}, "trainable"),
+        ({"learning_rate": 5.0}, "learning rate"),
+        ({"output": "model.pt"}, "safetensors"),
+        ({"validation_share": 1.5}, "share"),
+    ],
+)
+def test_senseless_settings_are_refused(settings, message):
+    with pytest.raises(InputError, match=message):
+        TrainConfig(**settings)
+
+
+def test_recipe_of_the_package_reads():
+    from micro_sam.cli.train import recipe_path
+
+    config = load_recipe(recipe_path("nano_lm"), "/data", output="x.safetensors", steps=7)
+    assert config.steps == 7 and config.synthetic > 0
+    assert config.train[0].images == ("/data/nuclei2d_dsb2018/train/images",)
+    assert not any("val" in p for s in config.train for p in s.images)
+
+
+def test_recipe_with_unknown_settings_is_refused(tmp_path):
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text("stepps = 5\n")
+    with pytest.raises(InputError, match="stepps"):
+        load_recipe(recipe)
+    recipe.write_text("steps = \n")
+    with pytest.raises(InputError, match="no valid TOML"):
+        load_recipe(recipe)
