@@ -53,7 +53,7 @@ def measure(labels: np.ndarray) -> list[tuple[int, Box, int]]:
     labels = np.ascontiguousarray(labels)
     height, width = labels.shape
     flat = labels.ravel()
-    starts = np.union1d(_run_starts(flat), np.arange(0, flat.size, max(width, 1)))  # a run ends with its row
+    starts = _run_starts(flat, width)  # a run ends with its row
     ends = np.append(starts[1:], flat.size)
     values = flat[starts]
     inside = values > 0
@@ -72,10 +72,14 @@ def measure(labels: np.ndarray) -> list[tuple[int, Box, int]]:
     ]
 
 
-def _run_starts(flat: np.ndarray) -> np.ndarray:
+def _run_starts(flat: np.ndarray, width: int = 0) -> np.ndarray:
+    """Index of the first pixel of every run; with `width`, also of every row."""
     if not flat.size:
         return np.zeros(0, dtype=np.int64)
-    return np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1])
+    differs = flat[1:] != flat[:-1]
+    if width:
+        differs[width - 1 :: width] = True
+    return np.concatenate([[0], np.flatnonzero(differs) + 1])
 
 
 def changed_box(before: np.ndarray, after: np.ndarray) -> Box | None:

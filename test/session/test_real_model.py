@@ -1,0 +1,89 @@
+"""The session with the shipped model, on a real image and on volumes and movies with known truth."""
+
+import numpy as np
+import pytest
+import torch
+from skimage import data
+
+from micro_sam.sample_data.synthetic import dividing_cells, nuclei_volume
+from micro_sam.session.session import Session
+from micro_sam.session.tracking import TrackingSession
+from micro_sam.session.volume import VolumeSession
+from micro_sam.util import get_sam_model, precompute_image_embeddings
+
+
+@pytest.fixture(scope="module")
+def predictor():
+    torch.set_num_threads(2)
+    return get_sam_model("nano_lm", device="cpu")
+
+
+def iou(a, b):
+    return (a & b).sum() / max((a | b).sum(), 1)
+
+
+def attached(session, predictor, image, ndim):
+    session.attach(predictor, precompute_image_embeddings(predictor, image, ndim=ndim, verbose=False))
+    return session
+
+
+def centre(mask):
+    """The pixel of a mask that lies deepest inside."""
+    from scipy.ndimage import distance_transform_edt
+
+    return np.unravel_index(distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1].argmax(), mask.shape)
+
+
+def test_two_coins_by_click_and_box_are_two_objects(predictor):
+    image = data.coins()
+    session = attached(Session(image.shape), predictor, image, 2)
+    session.add_shape("rectangle", [(42, 80), (97, 140)])
+    session.segment_slice()
+    session.commit()
+    session.add_point((65, 50))
+    session.segment_slice()
+    report = session.commit()
+    assert report.ids == (2,) and set(session.objects) == {1, 2}
+    assert 700 < session.objects[2].area < 6000 and session.committed[70, 110] == 1
+    assert session.objects[2].model_name == "nano_lm" and len(session.objects[2].model_hash) > 8
+
+
+def test_a_nucleus_is_followed_through_a_volume_and_corrected(predictor):
+    image, labels = nuclei_volume(shape=(7, 96, 96), n_objects=2, radius=11, seed=1)
+    session = attached(VolumeSession(image.shape), predictor, image, 3)
+    ids, counts = np.unique(labels[labels > 0], return_counts=True)
+    truth = labels == ids[counts.argmax()]
+    z = int(truth.sum(axis=(1, 2)).argmax())
+    y, x = np.nonzero(truth[z])
+    session.add_shape("rectangle", [(z, y.min(), x.min()), (z, y.max(), x.max())])
+    text = session.segment_volume(iou_threshold=0.5)
+    session.commit()
+    assert "spans slices" in text
+    once = iou(session.committed == 1, truth)
+    assert once > 0.5
+    session.reopen(1)
+    before = session.current.copy()
+    other = int(np.flatnonzero(truth.any(axis=(1, 2)))[-1])
+    session.add_point((other, *centre(truth[other])))
+    session.segment_volume(iou_threshold=0.5)
+    assert np.array_equal(session.current[: z + 1], before[: z + 1])
+    assert session.commit().ids == (1,)
+    assert iou(session.committed == 1, truth) > 0.5
+
+
+def test_a_cell_is_followed_through_its_division(predictor):
+    image, labels, tracks = dividing_cells(shape=(10, 96, 96), n_cells=2, n_divisions=1, radius=10, seed=3)
+    session = attached(TrackingSession(image.shape), predictor, image, 3)
+    rows = {row.track_id: row for row in tracks}
+    daughters = [row for row in tracks if row.parent]
+    mother = rows[daughters[0].parent]
+    last = mother.end
+    session.add_point((0, *centre(labels[0] == mother.track_id)))
+    session.add_point((last, *centre(labels[last] == mother.track_id)), state="division")
+    for track, row in zip((2, 3), daughters, strict=True):
+        session.add_point((row.start, *centre(labels[row.start] == row.track_id)), track_id=track)
+    session.track_objects(iou_threshold=0.3)
+    session.commit()
+    assert session.lineage.to_dict() == {1: [2, 3]}
+    assert session.lineage[1].end == last and session.lineage[2].start == session.lineage[3].start == last + 1
+    assert iou(session.committed == 1, labels == mother.track_id) > 0.4
