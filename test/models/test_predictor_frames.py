@@ -122,10 +122,7 @@ def test_threads_that_share_a_predictor_get_the_masks_that_each_gets_alone(predi
 def test_importing_the_models_brings_in_nothing_that_breaks_an_open_window():
     code = (
         "import sys, numpy as np\n"
-        "from micro_sam.models.modules.architectures import make_dense_head, make_mask_decoder
-from micro_sam.models.modules.nano import NanoEncoder
-from micro_sam.models.modules.prompt_encoder import PromptEncoder
-from micro_sam.models.predictor import Predictor\n"
+        "from micro_sam.models.predictor import Predictor\n"
         "from micro_sam.models.sam import Sam\n"
         "p = Predictor(Sam.from_architecture('nano'))\n"
         "p.set_image(np.zeros((40, 30, 3), np.uint8))\n"
