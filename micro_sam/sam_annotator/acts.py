@@ -158,9 +158,11 @@ class Acts:
 
     @act
     def cancel(self) -> None:
-        """Stop what is running in the background."""
-        self.jobs.cancel()
-        self.status.say("Cancelled. What was finished before stays.")
+        """Stop the run that the progress bar shows; an embedding that goes on below it is not stopped."""
+        running = self.jobs.running()
+        if running is not None:
+            self.jobs.cancel(running.lane)
+            self.status.say("Cancelled. What was finished before stays.")
 
     @act
     def save(self, path: str | Path | None = None) -> None:

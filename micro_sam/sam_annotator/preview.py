@@ -35,6 +35,8 @@ class Preview:
         self._status = status
         self._session: Session | None = None
         self._kept: tuple[int, bool] | None = None
+        self._asked = 0
+        self._dropped = 0  # number of the last question whose answer nobody wants
         self._latest = LatestWins("preview")
         self._latest.done.connect(self._show)
         self._latest.failed.connect(self._failed)
@@ -79,6 +81,12 @@ class Preview:
             self._kept = None
             self._ask(z, explicit)
 
+    def drop(self) -> None:
+        """Forget all questions, also the one that is being answered: something else answers them."""
+        self._kept = None
+        self._dropped = self._asked
+        self._latest.forget()
+
     def close(self) -> None:
         """End the thread."""
         self._session = None
@@ -101,7 +109,8 @@ class Preview:
                 raise
             return
         self._kept = None
-        self._latest.ask((session, z, explicit), lambda: session.run(request))
+        self._asked += 1
+        self._latest.ask((session, z, explicit, self._asked), lambda: session.run(request))
 
     def _keep(self, z: int, explicit: bool) -> None:
         has_something = self._session.prompts.in_slice(z).has_positive
@@ -112,8 +121,8 @@ class Preview:
             self._status.say("Your prompt is kept: it will be segmented as soon as the embedding is ready.")
 
     def _show(self, tag: tuple, result) -> None:
-        session, z, explicit = tag
-        if session is not self._session:
+        session, z, explicit, number = tag
+        if session is not self._session or number <= self._dropped:
             return
         try:
             session.apply(result, preview=not explicit)
@@ -121,8 +130,8 @@ class Preview:
             self._status.report(error)
 
     def _failed(self, tag: tuple, error: Exception) -> None:
-        session, z, explicit = tag
-        if session is not self._session:
+        session, z, explicit, number = tag
+        if session is not self._session or number <= self._dropped:
             return
         if isinstance(error, NotComputedYet):  # a tile that the object reaches into
             self._keep(z, explicit)

@@ -1,0 +1,199 @@
+"""Runs of the session over many slices or frames, as a window needs them.
+
+A run is planned in the window's thread, works in one of its own, and is shown step by step while it grows. It can be
+cancelled at any time, waits for slices that are still being embedded, and is one step of undo (the session sees to
+that). Volumes and tracks differ only in which methods of their session plan, run and finish.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from psygnal import Signal
+
+from micro_sam.errors import Cancelled, InputError, NotComputedYet
+from micro_sam.sam_annotator.jobs import WORK, Job, Progress
+from micro_sam.sam_annotator.waiting import WaitingEmbeddings
+from micro_sam.session.runs import RunStep
+from micro_sam.session.session import Session
+
+if TYPE_CHECKING:
+    from micro_sam.sam_annotator.annotator import Annotator
+
+
+class SessionRun:
+    """One kind of run, for one window.
+
+    Parameters
+    ----------
+    annotator
+        The tool.
+    name
+        Shown beside the progress bar, for example ``"Segmenting the volume"``.
+    plan
+        ``plan(session, **options)`` -> request; a dataclass with ``prompts``, ``embeddings`` and ``total``.
+    run
+        ``run(request)`` -> iterator of steps; called in the thread of the run.
+    finish
+        ``finish(session, request, cancelled)``; called once for every run that was started.
+
+    Attributes
+    ----------
+    waits_for
+        Slice whose features the run needs next; None when it has what it needs.
+
+    Signals
+    -------
+    stepped
+        A step was shown.
+    ended
+        The run is over, however it ended.
+    """
+
+    stepped = Signal(RunStep)
+    ended = Signal()
+
+    def __init__(
+        self,
+        annotator: Annotator,
+        name: str,
+        *,
+        plan: Callable[..., Any],
+        run: Callable[[Any], Iterator[RunStep]],
+        finish: Callable[[Any, Any, bool], str],
+    ) -> None:
+        self.name = name
+        self.waits_for: int | None = None
+        self._annotator = annotator
+        self._plan = plan
+        self._steps = run
+        self._finish = finish
+        self._job: Job | None = None
+        self._request: Any = None
+        self._kept: tuple[Session, dict[str, Any]] | None = None
+        annotator.engine.progressed.connect(self._retry)
+        annotator.engine.attached.connect(lambda *_: self._retry())
+
+    @property
+    def busy(self) -> bool:
+        """Whether the run is at work, or waits for its first slice."""
+        return self._job is not None or self._kept is not None
+
+    def start(self, **options: Any) -> None:
+        """Plan and start a run with the prompts as they are now.
+
+        Before the model or the prompted slices are ready, the wish is kept and comes true when they are. When an
+        older run is still at work on prompts that have changed since, it makes room.
+
+        Raises
+        ------
+        InputError
+            When there is nothing to run on, or another run is at work.
+        """
+        annotator = self._annotator
+        session = annotator.session
+        if session is None or annotator.layers is None:
+            raise InputError("There is no image yet. Drop a file onto the window, or open one with the menu above.")
+        annotator.layers.read_prompts()
+        if self._job is not None and self._request.prompts != session.prompts:
+            self._kept = session, options
+            self._job.cancel()
+            return
+        if (running := annotator.jobs.running(WORK)) is not None:
+            raise InputError(f"'{running.name}' is still running. Wait until it is done, or cancel it first.")
+        if session.predictor is None or session.embeddings is None:
+            self._keep(session, options)
+            return
+        try:
+            request = self._plan(session, **options)
+        except NotComputedYet:
+            self._keep(session, options)
+            return
+        self._kept = None
+        # The run answers all prompts itself; a preview that came later would be a step between its own.
+        annotator.preview.drop()
+        self._start(session, request)
+
+    def forget(self) -> None:
+        """Do not start what waits for its features."""
+        self._kept = None
+        if self._job is None:
+            self.waits_for = None
+
+    # ------------------------------------------------------------------ before the features are there
+
+    def _keep(self, session: Session, options: dict[str, Any]) -> None:
+        prompted = [z for z in session.prompts.slices if session.prompts.in_slice(z).has_positive]
+        if not prompted:
+            raise InputError("There is nothing to segment yet. Click an object, or draw a box around one.")
+        self._kept = session, options
+        embeddings = session.embeddings
+        self.waits_for = next((z for z in prompted if embeddings is None or not embeddings.is_complete(z)), None)
+        self._annotator.status.say(f"{self.name} begins as soon as the prompted slices are embedded.")
+
+    def _retry(self) -> None:
+        """More features are there: start what was kept, if anything."""
+        if self._kept is None or self._job is not None:
+            return
+        (session, options), self._kept, self.waits_for = self._kept, None, None
+        if session is not self._annotator.session or not len(session.prompts):
+            return
+        try:
+            self.start(**options)
+        except Exception as error:
+            self._annotator.status.report(error)
+
+    # ------------------------------------------------------------------ in the window's thread
+
+    def _start(self, session: Session, request: Any) -> None:
+        request = replace(request, embeddings=WaitingEmbeddings(request.embeddings))
+        self._request = request
+        self._job = self._annotator.jobs.start(
+            self.name,
+            lambda job: self._work(job, request),
+            on_item=lambda step: self._show(session, step),
+            on_done=lambda _: self._end(session, request),
+            on_error=lambda error: self._end(session, request, error=error),
+            on_cancel=lambda: self._end(session, request, cancelled=True),
+        )
+
+    def _show(self, session: Session, step: RunStep) -> None:
+        if session is not self._annotator.session or not session.apply_step(step):
+            self._job.cancel()
+        else:
+            self.stepped.emit(step)
+
+    def _end(self, session: Session, request: Any, cancelled: bool = False, error: Exception | None = None) -> None:
+        self._job, self._request, self.waits_for = None, None, None
+        if session is self._annotator.session:
+            self._finish(session, request, cancelled or error is not None)
+        if error is not None:
+            self._annotator.status.report(error)
+        self.ended.emit()
+        self._retry()
+
+    # ------------------------------------------------------------------ in the thread of the run
+
+    def _work(self, job: Job, request: Any) -> Generator[Any, None, None]:
+        request.embeddings.wait = partial(self._wait, job)
+        yield Progress(self.name, 0, request.total)
+        for done, step in enumerate(self._steps(request), start=1):
+            self.waits_for = None
+            yield step
+            yield Progress(self.name, min(done, request.total), request.total)
+
+    def _wait(self, job: Job, z: int | None) -> None:
+        """The run needs a slice that is not there; raises when there is no use in waiting for it."""
+        if job.cancelled:
+            raise Cancelled(f"'{self.name}' was cancelled.")
+        if not self._annotator.engine.busy:
+            raise NotComputedYet(
+                f"Slice {z} is not embedded, and nothing computes it. What was found before stays. Press Apply in the "
+                "menu of the model to go on with the embedding."
+            )
+        if self.waits_for != z:
+            self.waits_for = z
+            job.report(Progress(f"Waiting for the embedding of slice {z}", job.progress.done, job.progress.total))
