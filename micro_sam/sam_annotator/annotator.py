@@ -141,9 +141,14 @@ class Annotator(Acts):
     @property
     def z(self) -> int:
         """The slice in view; 0 in 2D."""
-        if self.session is None or self.session.ndim == 2:
+        if self.session is None or self.layers is None or self.session.ndim == 2:
             return 0
-        return int(np.clip(self.viewer.dims.current_step[0], 0, self.session.shape[0] - 1))
+        position = self.layers.raw.world_to_data(self.viewer.dims.point)
+        return int(np.clip(round(float(position[0])), 0, self.session.shape[0] - 1))
+
+    def wanted_slice(self) -> int | None:
+        """The slice of a stack to embed next; asked by the thread that embeds."""
+        return self.z
 
     def open(self, image: images.OpenImage, committed: np.ndarray | None = None) -> None:
         """Show an image, ready for clicks, and start to prepare it.
@@ -214,7 +219,7 @@ class Annotator(Acts):
         if self.image is None:
             return
         self.offer_changed.emit(None)
-        focus = (lambda: self.z) if self.ndim == 3 else None
+        focus = self.wanted_slice if self.ndim == 3 else None
         self.engine.prepare(self.image, self.ndim, self.settings, focus=focus, download=download)
         note = f"{self.image.note} " if self.image.note else ""
         self.status.say(f"{note}Getting ready. You can click objects already: they are segmented as soon as possible.")
@@ -261,7 +266,9 @@ class Annotator(Acts):
     # ------------------------------------------------------------------ inside
 
     def close(self) -> None:
-        """End all threads; the window is closing."""
+        """End all threads and follow nothing any more; the window is closing."""
+        if self.layers is not None:
+            self.layers.close(remove=False)
         self.preview.close()
         self.automatic.close()
         self.jobs.close()
