@@ -13,7 +13,7 @@ from psygnal import Signal, SignalGroup
 from micro_sam.errors import InputError, NotComputedYet
 from micro_sam.session.commands import Changes, Command, Draft
 from micro_sam.session.history import History
-from micro_sam.session.labels import Box
+from micro_sam.session.labels import Box, crop, measure, present
 from micro_sam.session.prompts import PromptSet
 from micro_sam.session.state import LAYERS, State
 from micro_sam.session.values import LayerName, ObjectRecord
@@ -120,6 +120,31 @@ class SessionBase:
         index = tuple(int(np.floor(value + 0.5)) for value in position)
         inside = len(index) == self.ndim and all(0 <= i < size for i, size in zip(index, self.shape, strict=True))
         return int(self.committed[index]) if inside else 0
+
+    def next_unlabelled(self, after: Sequence[float] | None = None) -> tuple[int, ...] | None:
+        """A pixel of the next automatic object that nothing committed touches; None when there is none left.
+
+        Parameters
+        ----------
+        after
+            Position (y, x) or (z, y, x) to go on from, in reading order. None: from the beginning.
+        """
+        after = tuple(after) if after is not None else (-1.0,) * self.ndim
+        seen: set[int] = set()  # labels of the slice before: an object is proposed once, where it begins
+        for z in range(max(int(after[0]), 0) if self.ndim == 3 else 0, self.shape[0] if self.ndim == 3 else 1):
+            auto, committed = (self._state.plane(name, z) for name in ("auto", "committed"))
+            taken = seen | set(present(auto[committed > 0]).tolist())
+            found = []
+            for label, box, _ in measure(auto):
+                if label not in taken:
+                    inside = np.argwhere(auto[crop(box)] == label) + box[:2]
+                    centre = inside[np.abs(inside - inside.mean(axis=0)).sum(axis=1).argmin()].tolist()
+                    found.append(tuple(centre) if self.ndim == 2 else (z, *centre))
+            later = [position for position in sorted(found) if position > after]
+            if later:
+                return later[0]
+            seen = set(present(auto).tolist())
+        return None
 
     # ------------------------------------------------------------------ model
 

@@ -108,11 +108,17 @@ class Command:
     edits: list[Edit]
     details: dict[str, Any] = field(default_factory=dict)
     kind: str = ""
+    nbytes: int = field(init=False, default=0)
+    """Memory the command takes, roughly."""
 
-    @property
-    def nbytes(self) -> int:
-        """Memory the command takes."""
-        return 500 + sum(edit.nbytes for edit in self.edits)
+    def __post_init__(self) -> None:
+        self.nbytes = 500 + sum(edit.nbytes for edit in self.edits)
+
+    def extend(self, other: Command) -> None:
+        """Append the edits and details of a command that was done right after this one."""
+        self.edits.extend(other.edits)
+        self.details.update(other.details)
+        self.nbytes += other.nbytes
 
     def do(self, state: State) -> Changes:
         """Do the edits again, in order."""

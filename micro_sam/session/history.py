@@ -18,6 +18,7 @@ class History:
         self.max_bytes = max_bytes
         self._done: list[Command] = []
         self._undone: list[Command] = []
+        self._nbytes = 0
 
     @property
     def last(self) -> Command | None:
@@ -37,12 +38,13 @@ class History:
     @property
     def nbytes(self) -> int:
         """Memory that all steps take."""
-        return sum(command.nbytes for command in self._done) + sum(command.nbytes for command in self._undone)
+        return self._nbytes
 
     def push(self, command: Command) -> None:
         """Append a step that was just done. Steps that had been undone can no longer be redone."""
-        self._undone.clear()
+        self._forget_undone()
         self._done.append(command)
+        self._nbytes += command.nbytes
         self._forget_oldest()
 
     def extend(self, command: Command) -> None:
@@ -51,9 +53,9 @@ class History:
         if last is None:
             self.push(command)
             return
-        self._undone.clear()
-        last.edits.extend(command.edits)
-        last.details.update(command.details)
+        self._forget_undone()
+        last.extend(command)
+        self._nbytes += command.nbytes
         self._forget_oldest()
 
     def step_back(self) -> Command | None:
@@ -74,8 +76,12 @@ class History:
         """Forget all steps: what is there now is the beginning, for instance a result that was loaded at the start."""
         self._done.clear()
         self._undone.clear()
+        self._nbytes = 0
+
+    def _forget_undone(self) -> None:
+        self._nbytes -= sum(command.nbytes for command in self._undone)
+        self._undone.clear()
 
     def _forget_oldest(self) -> None:
-        total = self.nbytes
-        while total > self.max_bytes and len(self._done) > 1:
-            total -= self._done.pop(0).nbytes
+        while self._nbytes > self.max_bytes and len(self._done) > 1:
+            self._nbytes -= self._done.pop(0).nbytes

@@ -68,6 +68,7 @@ class RunStep:
 class RunActs(SessionBase):
     """Steps of runs. Mixed into the sessions on volumes and on movies."""
 
+    _planned: Any = None  # a run that was planned later makes the ones before stale
     _run_command: tuple[Any, Command] | None = None
     _run_reasons: tuple[str, ...] = ()
     _run_name = "Segment volume"
@@ -132,7 +133,7 @@ class RunActs(SessionBase):
             self._run_command = (request, self._history.last)
 
     def _run_goes_on(self, request: RunRequest) -> bool:
-        if request.epoch != self._epoch or request.prompts != self.prompts:
+        if request is not self._planned or request.epoch != self._epoch or request.prompts != self.prompts:
             return False
         if self._run_command is not None and self._run_command[0] is request:
             return self._history.last is self._run_command[1]

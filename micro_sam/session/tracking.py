@@ -166,7 +166,7 @@ class TrackingSession(RunActs, TrackActs, Session):
         asked = {p.z for p in self.prompts if p.track_id in labels}
         unanswered = [t for t in sorted(asked) if self._has_unanswered(t, labels)]
         self._check_ready(min(min(part.known, default=part.again) for part in parts))
-        return TrackRequest(
+        self._planned = TrackRequest(
             parts=parts,
             pending=tuple(self.plan_slice(t) for t in unanswered),
             n_frames=self.shape[0],
@@ -176,6 +176,7 @@ class TrackingSession(RunActs, TrackActs, Session):
             predictor=self._predictor,
             embeddings=self._embeddings,
         )
+        return self._planned
 
     @staticmethod
     def run_track(request: TrackRequest) -> Iterator[RunStep]:

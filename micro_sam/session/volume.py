@@ -8,13 +8,14 @@ keeps what is there; a run during which the person does something else becomes s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from micro_sam.errors import InputError
 from micro_sam.segmentation.values import ObjectMask
 from micro_sam.session import current
+from micro_sam.session.commands import Draft
 from micro_sam.session.prompts import PromptSet
 from micro_sam.session.runs import RunActs, RunStep
 from micro_sam.session.session import Session
@@ -130,9 +131,10 @@ class VolumeSession(RunActs, Session):
             "box_extension": box_extension,
             "interpolation": interpolation,
         }
-        return VolumeRequest(
+        self._planned = VolumeRequest(
             known, tuple(pending), stops, z_range, options, self.prompts, self._epoch, self._predictor, self._embeddings
         )
+        return self._planned
 
     @classmethod
     def run_volume(cls, request: VolumeRequest) -> Iterator[RunStep]:
@@ -185,6 +187,13 @@ class VolumeSession(RunActs, Session):
         return tuple(z for z in self.prompts.slices if self.prompts.in_slice(z).is_stop)
 
     # ------------------------------------------------------------------ inside
+
+    def _change_prompts(self, after: PromptSet, also: Callable[[Draft], None] | None = None) -> None:
+        before = set(self.stop_slices)
+        super()._change_prompts(after, also)
+        new = sorted(set(self.stop_slices) - before)
+        if new and len(self._decided_slices()):
+            self._say(f"Slice {new[0]} is a stop: the object ends before it. Press V to extend it up to there.")
 
     def _range_to_do(self, decided: Sequence[int]) -> tuple[int, int]:
         """First and last slice that a run may change: up to the nearest decided slices that did not change."""

@@ -67,6 +67,33 @@ def fake_network(monkeypatch):
     return calls
 
 
+@pytest.fixture
+def runs(monkeypatch, fake_network):
+    """A propagation that copies the nearest known mask to every slice within 6 slices of it."""
+    calls = []
+
+    def iter_propagate_volume(predictor, embeddings, masks, *, stops=(), z_range=None, **options):
+        calls.append({"masks": dict(masks), "stops": tuple(stops), "z_range": z_range, **options})
+        for z in sorted(masks):
+            yield SliceStep(z, masks[z], masks[z].score, 1.0, "prompt")
+        lower, upper = z_range
+        lower = max([lower, *(s + 1 for s in stops if s < min(masks))])
+        upper = min([upper, *(s - 1 for s in stops if s > max(masks))])
+        for z in range(lower, upper + 1):
+            nearest = min(masks, key=lambda known: abs(known - z))
+            if z not in masks and abs(nearest - z) <= 6:
+                mask = masks[nearest]
+                yield SliceStep(
+                    z, ObjectMask(mask.box, mask.mask, 0.9 - 0.05 * abs(nearest - z)), 0.9, 0.8, "propagated"
+                )
+
+    import micro_sam.segmentation.volume as module
+    from micro_sam.segmentation.volume import SliceStep
+
+    monkeypatch.setattr(module, "iter_propagate_volume", iter_propagate_volume)
+    return calls
+
+
 def attach_fake(session):
     session.attach(FakePredictor(), FakeEmbeddings(session.shape))
     return session

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 from skimage import data
 
 from micro_sam.sample_data.synthetic import dividing_cells, nuclei_volume
@@ -14,7 +13,6 @@ from micro_sam.util import get_sam_model, precompute_image_embeddings
 
 @pytest.fixture(scope="module")
 def predictor():
-    torch.set_num_threads(2)
     return get_sam_model("nano_lm", device="cpu")
 
 
@@ -48,6 +46,7 @@ def test_two_coins_by_click_and_box_are_two_objects(predictor):
     assert session.objects[2].model_name == "nano_lm" and len(session.objects[2].model_hash) > 8
 
 
+@pytest.mark.slow
 def test_a_nucleus_is_followed_through_a_volume_and_corrected(predictor):
     image, labels = nuclei_volume(shape=(7, 96, 96), n_objects=2, radius=11, seed=1)
     session = attached(VolumeSession(image.shape), predictor, image, 3)
@@ -71,6 +70,7 @@ def test_a_nucleus_is_followed_through_a_volume_and_corrected(predictor):
     assert iou(session.committed == 1, truth) > 0.5
 
 
+@pytest.mark.slow
 def test_a_cell_is_followed_through_its_division(predictor):
     image, labels, tracks = dividing_cells(shape=(10, 96, 96), n_cells=2, n_divisions=1, radius=10, seed=3)
     session = attached(TrackingSession(image.shape), predictor, image, 3)

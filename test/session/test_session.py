@@ -542,3 +542,34 @@ def test_two_sessions_do_not_know_of_each_other(fake_network):
     one, two = attach_fake(Session(SHAPE)), attach_fake(Session(SHAPE))
     commit_disc(one, 10, 10)
     assert not two.committed.any() and not two.can_undo
+
+
+def test_recomputing_the_embeddings_keeps_everything(session):
+    commit_disc(session, 20, 20)
+    session.add_point((40, 40))
+    before = snapshot(session)
+    late = session.run(session.plan_slice())
+    attach_fake(session)
+    assert snapshot(session) == before
+    assert not session.apply(late)
+
+
+def test_the_next_unlabelled_object_is_found_in_reading_order(session):
+    auto = np.zeros(SHAPE, int)
+    auto[5:10, 40:45], auto[6:11, 5:10], auto[30:35, 5:10], auto[40:45, 40:45] = 1, 2, 3, 4
+    session.set_auto(auto)
+    session.paint("committed", (slice(30, 32), slice(5, 7)), np.ones((2, 2), int))
+    first = session.next_unlabelled()
+    second = session.next_unlabelled(first)
+    third = session.next_unlabelled(second)
+    assert [first, second, third, session.next_unlabelled(third)] == [(7, 42), (8, 7), (42, 42), None]
+
+
+def test_an_object_of_a_volume_is_proposed_once(fake_network):
+    session = VolumeSession((4, 50, 70))
+    auto = np.zeros(session.shape, int)
+    auto[1:3, 5:10, 5:10], auto[2:4, 30:35, 30:35] = 1, 2
+    session.set_auto(auto)
+    first = session.next_unlabelled()
+    assert first == (1, 7, 7) and session.next_unlabelled(first) == (2, 32, 32)
+    assert session.next_unlabelled((2, 32, 32)) is None

@@ -10,6 +10,13 @@ from micro_sam.session.volume import VolumeSession
 from .conftest import attach_fake, check_invariants, snapshot
 
 
+def cancelled_volume(session):
+    request = session.plan_volume()
+    for _, step in zip(range(3), session.run_volume(request), strict=False):
+        session.apply_step(step)
+    session.finish_volume(request, cancelled=True)
+
+
 def random_act(session, rng):
     """Do something a person might do; acts that are refused change nothing."""
     shape = session.shape
@@ -44,6 +51,8 @@ def random_act(session, rng):
         "box": box,
         "preview": lambda: session.apply(session.run(session.plan_slice(z)), preview=True),
         "segment": lambda: session.segment_slice(z, batched=bool(rng.random() < 0.3)),
+        "volume": lambda: session.segment_volume(batched=bool(rng.random() < 0.3)) if z is not None else None,
+        "cancelled volume": lambda: cancelled_volume(session) if z is not None else None,
         "remove": lambda: session.remove_prompts([next(iter(session.prompts)).id]),
         "flip": lambda: session.set_polarity([next(iter(session.prompts.points)).id], False),
         "move": lambda: session.move_point(next(iter(session.prompts.points)).id, position()),
@@ -77,7 +86,7 @@ def random_act(session, rng):
 
 @pytest.mark.parametrize("shape", [(40, 56), (4, 40, 56)])
 @pytest.mark.parametrize("seed", range(12))
-def test_random_acts_are_undone_and_redone_exactly(shape, seed, fake_network):
+def test_random_acts_are_undone_and_redone_exactly(shape, seed, runs):
     rng = np.random.default_rng(seed)
     session = attach_fake(Session(shape) if len(shape) == 2 else VolumeSession(shape))
     arrays = [session.current, session.committed, session.auto]

@@ -4,39 +4,11 @@ import numpy as np
 import pytest
 
 from micro_sam.errors import InputError
-from micro_sam.segmentation.values import ObjectMask
-from micro_sam.segmentation.volume import SliceStep
 from micro_sam.session.volume import VolumeSession
 
 from .conftest import attach_fake, check_invariants, disc, snapshot
 
 SHAPE = (20, 60, 70)
-
-
-@pytest.fixture
-def runs(monkeypatch, fake_network):
-    """A propagation that copies the nearest known mask to every slice within 6 slices of it."""
-    calls = []
-
-    def iter_propagate_volume(predictor, embeddings, masks, *, stops=(), z_range=None, **options):
-        calls.append({"masks": dict(masks), "stops": tuple(stops), "z_range": z_range, **options})
-        for z in sorted(masks):
-            yield SliceStep(z, masks[z], masks[z].score, 1.0, "prompt")
-        lower, upper = z_range
-        lower = max([lower, *(s + 1 for s in stops if s < min(masks))])
-        upper = min([upper, *(s - 1 for s in stops if s > max(masks))])
-        for z in range(lower, upper + 1):
-            nearest = min(masks, key=lambda known: abs(known - z))
-            if z not in masks and abs(nearest - z) <= 6:
-                mask = masks[nearest]
-                yield SliceStep(
-                    z, ObjectMask(mask.box, mask.mask, 0.9 - 0.05 * abs(nearest - z)), 0.9, 0.8, "propagated"
-                )
-
-    import micro_sam.segmentation.volume as module
-
-    monkeypatch.setattr(module, "iter_propagate_volume", iter_propagate_volume)
-    return calls
 
 
 @pytest.fixture
@@ -220,3 +192,21 @@ def test_one_slice_is_a_volume_too(runs):
     session.add_point((0, 20, 20))
     session.segment_volume()
     assert session.commit().ids == (1,)
+
+
+def test_a_run_that_was_planned_later_makes_the_one_before_stale(session):
+    session.add_point((10, 30, 30))
+    first = session.plan_volume()
+    steps = session.run_volume(first)
+    session.apply_step(next(steps))
+    second = session.plan_volume()
+    assert not session.apply_step(next(steps))
+    assert all(session.apply_step(step) for step in session.run_volume(second))
+
+
+def test_a_stop_is_announced(session):
+    heard = []
+    session.events.message.connect(heard.append)
+    session.add_point((10, 30, 30))
+    session.add_point((14, 30, 30), positive=False)
+    assert heard[-1].startswith("Slice 14 is a stop")
