@@ -108,9 +108,7 @@ def automatic_instance_segmentation(
     """
     image = input_path if isinstance(input_path, np.ndarray) else load_image_data(input_path, key)
     path = None if isinstance(input_path, np.ndarray) else Path(input_path)
-    embeddings, store = open_embeddings(
-        predictor, image, embedding_path, ndim, tile_shape or "auto", halo, image_path=path
-    )
+    embeddings, store = open_embeddings(predictor, image, embedding_path, ndim, tile_shape, halo, image_path=path)
     missing = len(store.missing())
     for _ in tqdm(
         iter_embeddings(predictor, image, store), total=missing, desc="Embed", disable=not (verbose and missing)

@@ -180,7 +180,7 @@ class Segmenter(ABC):
 
 def compute_embeddings(predictor, image: np.ndarray, tile_shape=None, halo=None) -> Embeddings:
     """Embeddings of a 2D image, kept in memory."""
-    embeddings, store = open_embeddings(predictor, image, ndim=2, tile_shape=tile_shape or "auto", halo=halo)
+    embeddings, store = open_embeddings(predictor, image, ndim=2, tile_shape=tile_shape, halo=halo)
     for _ in iter_embeddings(predictor, image, store):
         pass
     return embeddings

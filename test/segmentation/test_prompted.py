@@ -216,3 +216,13 @@ def test_y_and_x_are_not_swapped_at_the_corners_of_a_long_image(predictor):
     embeddings = embed(predictor, image)
     found = segment_from_points(predictor, np.array([[40, 370]]), np.array([1]), embeddings)
     assert iou(found[0], disc) > 0.6
+
+
+def test_islands_that_nobody_clicked_are_dropped(blobs):
+    labels = np.where(blobs[1] > 0, 1, 0)  # to the oracle all blobs are one object
+    embeddings = oracle_embeddings(labels)
+    (one,) = segment_objects(Oracle(), Prompts([(60, 160)], [1]), embeddings)
+    assert iou(one.full(labels.shape), blobs[1] == 2) > 0.9
+    (two,) = segment_objects(Oracle(), Prompts([(60, 160), (130, 200)], [1, 1]), embeddings)
+    assert iou(two.full(labels.shape), np.isin(blobs[1], (2, 5))) > 0.9
+    assert segment_from_points(Oracle(), np.array([[60, 160]]), np.array([1]), embeddings).sum() > 5 * one.area
