@@ -10,6 +10,8 @@ import pytest
 
 from micro_sam.segmentation.values import ObjectMask
 
+SHAPE = (50, 70)  # not square, so that swapped axes show
+
 
 class FakeEmbeddings:
     """Knows which slices are complete, and nothing else."""
@@ -141,3 +143,20 @@ def check_invariants(session):
         assert int((inside == i).sum()) == record.area
         assert record.id == i
     assert state.last_id >= max(state.objects, default=0)
+
+
+@pytest.fixture
+def session(fake_network):
+    from micro_sam.session.session import Session
+
+    session = attach_fake(Session(SHAPE))
+    session.heard, session.regions = [], []
+    session.events.message.connect(session.heard.append)
+    session.events.labels_changed.connect(lambda name, region: session.regions.append((name, region)))
+    return session
+
+
+def commit_disc(session, y, x):
+    session.add_point((y, x))
+    session.segment_slice()
+    return session.commit().ids[0]
