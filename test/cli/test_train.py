@@ -1,0 +1,70 @@
+"""``micro_sam.train``: answers at once, one sentence for a mistake, a weight file in the end."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from micro_sam.cli import train
+
+
+def make_set(folder: Path, count: int = 2) -> tuple[str, str]:
+    for kind in ("images", "labels"):
+        (folder / kind).mkdir()
+    for number in range(count):
+        labels = np.zeros((64, 64), np.uint8)
+        labels[10:30, 12:34], labels[40:55, 40:60] = 1, 2
+        image = (labels > 0) * 150 + np.random.default_rng(number).integers(0, 60, labels.shape)
+        tifffile.imwrite(folder / "images" / f"{number}.tif", image.astype(np.uint8))
+        tifffile.imwrite(folder / "labels" / f"{number}.tif", labels)
+    return str(folder / "images"), str(folder / "labels")
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys\nfrom micro_sam.cli import train\n"
+        "try: train.main(['-h'])\nexcept SystemExit: pass\n"
+        "assert not {'torch', 'napari', 'skimage', 'pandas'} & set(sys.modules), 'heavy import'"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "--recipe" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-o", "a.safetensors"], "nothing to learn from"),
+        (["-i", "x", "-o", "a.safetensors"], "belong together"),
+        (["-i", "x", "-l", "y", "-o", "a.pt"], ".safetensors"),
+        (["--recipe", "nothing", "-o", "a.safetensors"], "nano_lm"),
+        (["-i", "x", "-l", "y", "-c", "nothing.pt", "-o", "a.safetensors"], "no checkpoint"),
+        (["-i", "nowhere", "-l", "nowhere", "-o", "a.safetensors"], "nowhere"),
+    ],
+)
+def test_mistakes_are_answered_in_a_sentence(arguments, message, capsys):
+    assert train.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error and "Traceback" not in error
+
+
+def test_wrong_checkpoint_is_answered_in_a_sentence(tmp_path, capsys):
+    images, labels = make_set(tmp_path)
+    wrong = tmp_path / "wrong.pt"
+    wrong.write_text("no weights")
+    assert train.main(["-i", images, "-l", labels, "-c", str(wrong), "-o", str(tmp_path / "a.safetensors")]) == 2
+    assert "wrong.pt" in capsys.readouterr().err
+
+
+def test_command_trains_and_writes(tmp_path, capsys):
+    images, labels = make_set(tmp_path)
+    output = tmp_path / "mine.safetensors"
+    common = ["--steps", "1", "--batch_size", "1", "--objects", "2", "--trainable", "decoder", "-d", "cpu"]
+    assert train.main(["-i", images, "-l", labels, "-m", "nano_lm", "-o", str(output), *common]) == 0
+    assert capsys.readouterr().out.strip() == str(output)
+    assert output.exists() and output.with_suffix(".md").exists()
+    assert train.main(["-i", images, "-l", labels, "-o", str(output), *common]) == 2
+    assert "exists already" in capsys.readouterr().err
