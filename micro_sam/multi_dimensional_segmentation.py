@@ -1,0 +1,23 @@
+"""Volumes and time-lapse movies, for scripts; the work is done in ``micro_sam.segmentation``."""
+
+from micro_sam.segmentation.automatic_stacks import (
+    automatic_3d_segmentation,
+    automatic_tracking,
+    track_across_frames,
+)
+from micro_sam.segmentation.merging import merge_instance_segmentation_3d
+from micro_sam.segmentation.projection import PROJECTION_MODES
+from micro_sam.segmentation.volume import iter_propagate_volume, segment_mask_in_volume
+
+automatic_tracking_implementation = automatic_tracking  # its name in micro_sam 1.8
+
+__all__ = [
+    "PROJECTION_MODES",
+    "automatic_3d_segmentation",
+    "automatic_tracking",
+    "automatic_tracking_implementation",
+    "iter_propagate_volume",
+    "merge_instance_segmentation_3d",
+    "segment_mask_in_volume",
+    "track_across_frames",
+]
