@@ -1,0 +1,38 @@
+"""What the commands that open a window check before they do."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from micro_sam.errors import InputError
+
+
+def check_screen() -> None:
+    """Whether there is a screen to open a window on; Qt itself would end the process without a word of help.
+
+    Raises
+    ------
+    InputError
+        On Linux without X or Wayland.
+    """
+    has_screen = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or os.environ.get("QT_QPA_PLATFORM")
+    if sys.platform.startswith("linux") and not has_screen:
+        raise InputError(
+            "There is no screen to open a window on (DISPLAY is not set). On a machine without one use "
+            "micro_sam.precompute_embeddings or micro_sam.automatic_segmentation; over ssh, connect with 'ssh -X'."
+        )
+
+
+def check_device(device: str | None) -> None:
+    """Whether the device is there; "auto" and "cpu" are known without asking torch.
+
+    Raises
+    ------
+    InputError
+        When it is not.
+    """
+    if device not in (None, "auto", "cpu"):
+        from micro_sam.models.device import get_device
+
+        get_device(device)
