@@ -1,6 +1,7 @@
 """What a person sees: napari layers, widgets and keys. They turn events into acts of a session, and paint its state."""
 
 from micro_sam.sam_annotator.annotator_2d import annotator_2d
+from micro_sam.sam_annotator.annotator_3d import annotator_3d
 from micro_sam.sam_annotator.starting import get_annotator
 
-__all__ = ["annotator_2d", "get_annotator"]
+__all__ = ["annotator_2d", "annotator_3d", "get_annotator"]

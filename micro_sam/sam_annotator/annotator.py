@@ -70,6 +70,8 @@ class Annotator(Acts):
     tool: Tool = "2d"
     ndim = 2
     names = LayerNames()
+    segments = "Object"
+    """What the button for key S says that it segments."""
 
     session_changed = Signal(object)
     source_changed = Signal(str)

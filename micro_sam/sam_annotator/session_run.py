@@ -149,7 +149,6 @@ class SessionRun:
     # ------------------------------------------------------------------ in the window's thread
 
     def _start(self, session: Session, request: Any) -> None:
-        request = replace(request, embeddings=WaitingEmbeddings(request.embeddings))
         self._request = request
         self._job = self._annotator.jobs.start(
             self.name,
@@ -178,11 +177,11 @@ class SessionRun:
     # ------------------------------------------------------------------ in the thread of the run
 
     def _work(self, job: Job, request: Any) -> Generator[Any, None, None]:
-        request.embeddings.wait = partial(self._wait, job)
+        embeddings = WaitingEmbeddings(request.embeddings, partial(self._wait, job))
         yield Progress(self.name, 0, request.total)
-        for done, step in enumerate(self._steps(request), start=1):
+        for done, step in enumerate(self._steps(replace(request, embeddings=embeddings)), start=1):
             self.waits_for = None
-            yield step
+            yield replace(step, request=request)  # the session knows its own request only
             yield Progress(self.name, min(done, request.total), request.total)
 
     def _wait(self, job: Job, z: int | None) -> None:

@@ -24,18 +24,15 @@ class WaitingEmbeddings(Embeddings):
     ----------
     embeddings
         Where the features are, or will be.
-
-    Attributes
-    ----------
     wait
         Called with the slice again and again while it is missing. It raises what ends the waiting: cancelled, or
-        nobody computes it. None: a missing slice is an error, as elsewhere.
+        nobody computes it.
     """
 
-    def __init__(self, embeddings: Embeddings) -> None:
+    def __init__(self, embeddings: Embeddings, wait: Callable[[int | None], None]) -> None:
         super().__init__(embeddings.store)
-        self.wait: Callable[[int | None], None] | None = None
         self._embeddings = embeddings
+        self._wait = wait
 
     def load(self, i: int | None = None, tile: int = 0, device: str | torch.device | None = None) -> ImageFeatures:
         """As :meth:`Embeddings.load`, but a missing slice is an error only when `wait` gives up."""
@@ -43,7 +40,5 @@ class WaitingEmbeddings(Embeddings):
             try:
                 return self._embeddings.load(i, tile, device)
             except NotComputedYet:
-                if self.wait is None:
-                    raise
-                self.wait(i)
+                self._wait(i)
                 time.sleep(PAUSE)

@@ -19,7 +19,7 @@ class SegmentMenu(QWidget):
     def __init__(self, annotator: Annotator) -> None:
         super().__init__()
         self._annotator = annotator
-        self.run = button("Segment Object [S]", "Segment what the prompts show.", annotator.segment)
+        self.run = button(f"Segment {annotator.segments} [S]", "Segment what the prompts show.", annotator.segment)
         self.live = CheckBox(text="live", value=True, tooltip="Every click is segmented at once, without a key.")
         self.live.changed.connect(self._set_live)
         self.batched = CheckBox(

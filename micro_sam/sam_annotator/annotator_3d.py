@@ -1,0 +1,242 @@
+"""The 3D annotator."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import napari
+import numpy as np
+
+from micro_sam.errors import InputError
+from micro_sam.sam_annotator.acts import act
+from micro_sam.sam_annotator.annotator import Annotator
+from micro_sam.sam_annotator.images import OpenImage, open_any
+from micro_sam.sam_annotator.jobs import WORK
+from micro_sam.sam_annotator.keys import Key
+from micro_sam.sam_annotator.session_run import SessionRun
+from micro_sam.sam_annotator.settings import Settings
+from micro_sam.sam_annotator.slices import SliceActs
+from micro_sam.sam_annotator.starting import check_result, start_tool
+from micro_sam.session.volume import VolumeSession
+
+
+@dataclass(frozen=True)
+class VolumeOptions:
+    """How objects are extended through the volume; see :meth:`VolumeSession.plan_volume`.
+
+    Attributes
+    ----------
+    iou_threshold
+        Overlap of two slices below which a run stops outward.
+    projection
+        How the mask of one slice prompts the next.
+    box_extension
+        Pixels (>= 1) or fraction (< 1) by which box prompts grow.
+    interpolation
+        In gaps between prompted slices: ``"never"``, ``"lost"`` or ``"always"``.
+    """
+
+    iou_threshold: float = 0.8
+    projection: str = "default"
+    box_extension: float = 0.0
+    interpolation: str = "lost"
+
+
+class Annotator3D(SliceActs, Annotator):
+    """Segments the objects of a stack of slices.
+
+    Attributes
+    ----------
+    volume_options
+        What the next run does.
+    """
+
+    title = "micro_sam 3D"
+    tool = "3d"
+    ndim = 3
+    segments = "Slice"
+    session: VolumeSession | None
+
+    def __init__(self, viewer: napari.Viewer, settings: Settings) -> None:
+        self.volume_options = VolumeOptions()
+        self._corrects = False
+        super().__init__(viewer, settings)
+
+    # ------------------------------------------------------------------ what the core asks
+
+    @functools.cached_property
+    def volume(self) -> SessionRun:
+        """The run that extends the current objects through the volume."""
+        return SessionRun(
+            self,
+            "Segmenting the volume",
+            plan=VolumeSession.plan_volume,
+            run=VolumeSession.run_volume,
+            finish=VolumeSession.finish_volume,
+        )
+
+    def make_session(self, shape: tuple[int, ...]) -> VolumeSession:
+        """The session for a stack (Z, H, W)."""
+        return VolumeSession(shape)
+
+    def open(self, image: OpenImage, committed: np.ndarray | None = None) -> None:
+        """Show a volume; see the core."""
+        super().open(image, committed)
+        self._corrects = False
+        if self.viewer.dims.ndim == 3:
+            self.viewer.dims.axis_labels = ("z", "y", "x")
+
+    def extra_keys(self) -> list[Key]:
+        """Keys that 2D does not have."""
+        return [
+            Key(("v", "V"), "segment the volume", self.segment_volume),
+            Key(("w",), "go to the least certain slice", self.go_to_weakest_slice),
+            Key(("o",), "open the object under the mouse again", self.reopen_under_mouse),
+        ]
+
+    def extra_menus(self) -> Sequence[Any]:
+        """The volume menu."""
+        from micro_sam.sam_annotator.widgets.volume import VolumeMenu
+
+        return [VolumeMenu(self)]
+
+    def wanted_slice(self) -> int | None:
+        """The slice that a run waits for, else the one in view."""
+        waits_for = self.volume.waits_for
+        return self.z if waits_for is None else waits_for
+
+    # ------------------------------------------------------------------ acts
+
+    @act
+    def segment_volume(self) -> None:
+        """Extend the current objects from the prompted slices through the volume."""
+        self.volume.start(**asdict(self.volume_options), batched=self.preview.batched)
+        if self.jobs.running(WORK) is not None:
+            self.status.say("The object grows slice by slice. Cancel stops it and keeps what is there.")
+
+    @act
+    def cancel(self) -> None:
+        """Stop what is running; a run that only waits for its first slice is forgotten."""
+        self.volume.forget()
+        super().cancel()
+
+    @property
+    def corrects_by_click(self) -> bool:
+        """Whether the next click on a committed object opens it again."""
+        return self._corrects and self.layers is not None and self.layers.tool_in_hand() == "pick"
+
+    @act
+    def correct_by_click(self, on: bool = True) -> None:
+        """Let the next click on a committed object open it again."""
+        if on:
+            self._check_free()
+        self._corrects = on
+        self.use_tool("pick" if on else "point")
+        if on:
+            self.status.say("Click the committed object that needs a correction.")
+
+    def pick(self, object_id: int) -> None:
+        """Choose a committed object, or open it again after :meth:`correct_by_click`."""
+        if self.corrects_by_click and object_id:
+            self.reopen(object_id)
+        else:
+            super().pick(object_id)
+
+    @act
+    def reopen_under_mouse(self) -> None:
+        """Open the committed object under the mouse again."""
+        self._needed()
+        layer = self.layers.labels["committed"].layer
+        object_id = self.session.object_at(layer.world_to_data(self.viewer.cursor.position))
+        if object_id == 0:
+            raise InputError("There is no committed object under the mouse. Point at one, then press O.")
+        self.reopen(object_id)
+
+    @act
+    def reopen(self, object_id: int) -> None:
+        """Make a committed object the current one, with its prompts, to correct it on any slice."""
+        self._needed().session.reopen(object_id)
+        self._corrects = False
+        self.choose(())
+        self.use_tool("point")
+        self.status.say(
+            f"Object {object_id} is open again. Click or draw in the slices that are wrong, then press V: only what "
+            "lies between your corrections is done again. Commit with C."
+        )
+
+    def _check_free(self) -> None:
+        session = self._needed().session
+        if session.has_current or len(session.prompts):
+            raise InputError(
+                "There is an object at work. Commit it (C) or clear it (Shift-C) before correcting another."
+            )
+
+
+def annotator_3d(
+    raw: np.ndarray | str | Path | napari.layers.Image | None = None,
+    embedding_path: str | Path | None = None,
+    show_embeddings: bool = False,
+    segmentation_result: np.ndarray | str | Path | None = None,
+    model_type: str | None = "vit_h",
+    tile_shape: tuple[int, int] | None = None,
+    halo: tuple[int, int] | None = None,
+    return_viewer: bool = False,
+    viewer: napari.Viewer | None = None,
+    precompute_amg_state: bool = False,
+    checkpoint_path: str | Path | None = None,
+    device: str | None = None,
+    *,
+    key: str | None = None,
+    segmentation_key: str | None = None,
+) -> napari.Viewer | None:
+    """Segment objects of a volume interactively.
+
+    Parameters
+    ----------
+    raw
+        The volume: an array (Z, H, W) or (Z, H, W, 3), a path, ``"sample:NAME"``, or an image layer of `viewer`.
+        None: the window opens empty and takes a dropped file, a layer, or a sample.
+    embedding_path
+        Zarr folder that keeps the embeddings for the next start; None: they are kept in memory.
+    show_embeddings
+        Whether the embeddings are shown as an image layer (their first principal components).
+    segmentation_result
+        Labels to go on with: any integer array of the shape of the volume, or its path.
+    model_type
+        Name of the model in the registry; None: found in `checkpoint_path`.
+    tile_shape, halo
+        (y, x) in pixels, for large slices; None: chosen by itself.
+    return_viewer
+        Return the viewer at once instead of starting the event loop.
+    viewer
+        Dock the tool into this viewer instead of opening a window.
+    precompute_amg_state
+        Whether the automatic segmentation of the slice in view is prepared at the start.
+    checkpoint_path
+        Weights of one's own.
+    device
+        ``"cpu"``, ``"cuda:1"``, ``"mps"``, ...; None: the best there is.
+    key, segmentation_key
+        Datasets inside container files.
+
+    Returns
+    -------
+    viewer
+        With `return_viewer`, else None when the window is closed.
+
+    Raises
+    ------
+    InputError
+        When the volume or the labels cannot be used. No window is opened then.
+    """
+    settings = Settings(
+        model_type, checkpoint_path, device, embedding_path, tile_shape, halo, precompute_amg_state, show_embeddings
+    )
+    settings.check()
+    image = None if raw is None else open_any(raw, "3d", key)
+    committed = check_result(segmentation_result, segmentation_key, image)
+    return start_tool(Annotator3D, settings, image, committed, viewer=viewer, return_viewer=return_viewer)

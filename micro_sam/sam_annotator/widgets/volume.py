@@ -1,0 +1,109 @@
+"""Segment Volume, its parameters, the confidence of each slice, and corrections."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from magicgui.widgets import ComboBox, Container, FloatSlider, FloatSpinBox
+from qtpy.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+
+from micro_sam.sam_annotator.widgets.confidence_strip import ConfidenceStrip
+from micro_sam.sam_annotator.widgets.parts import button, folded
+from micro_sam.sam_annotator.widgets.prompts import CHECKED
+
+if TYPE_CHECKING:
+    from micro_sam.sam_annotator.annotator_3d import Annotator3D
+
+PROJECTIONS = [
+    ("default", "default"),
+    ("box", "box"),
+    ("mask", "mask"),
+    ("points", "points"),
+    ("points and mask", "points_and_mask"),
+    ("single point", "single_point"),
+]
+INTERPOLATIONS = [("where the object is lost", "lost"), ("never", "never"), ("always", "always")]
+
+
+class VolumeMenu(QWidget):
+    """``Segment Volume`` (key ``v``); the strip shows the object growing."""
+
+    title = "Volume"
+
+    def __init__(self, annotator: Annotator3D) -> None:
+        super().__init__()
+        self._annotator = annotator
+        self.run = button(
+            "Segment Volume [V]",
+            "Extend the object(s) from the prompted slices to all others.",
+            annotator.segment_volume,
+            primary=True,
+        )
+        self.strip = ConfidenceStrip(annotator)
+        self.weakest = QPushButton("Least certain [W]")
+        self.weakest.setToolTip("Go to the slice of the current object that is worth a look first.")
+        self.weakest.clicked.connect(lambda: annotator.go_to_weakest_slice())
+        self.correct = QPushButton("Correct object [O]")
+        self.correct.setCheckable(True)
+        self.correct.setStyleSheet(CHECKED)
+        self.correct.setToolTip(
+            "Then click a committed object: it opens again with its prompts. Key O does it for the object under the "
+            "mouse."
+        )
+        self.correct.clicked.connect(lambda checked: annotator.correct_by_click(checked))
+        options = annotator.volume_options
+        self.iou_threshold = FloatSlider(
+            value=options.iou_threshold,
+            min=0.0,
+            max=1.0,
+            step=0.01,
+            label="stop below overlap",
+            tooltip="The object ends where its overlap with the slice before is lower. Lower it to go further.",
+        )
+        self.projection = ComboBox(
+            choices=PROJECTIONS,
+            value=options.projection,
+            label="projection",
+            tooltip="How the object in one slice prompts the next one.",
+        )
+        self.box_extension = FloatSpinBox(
+            value=options.box_extension,
+            min=0.0,
+            max=500.0,
+            step=0.05,
+            label="grow boxes by",
+            tooltip="Below 1: a fraction of the box; from 1 on: pixels. For objects that grow fast.",
+        )
+        self.interpolation = ComboBox(
+            choices=INTERPOLATIONS,
+            value=options.interpolation,
+            label="interpolate",
+            tooltip="Between two prompted slices, the shape is interpolated where the model loses the object, never, "
+            "or always (no model is asked).",
+        )
+        self.form = Container(
+            widgets=[self.iou_threshold, self.projection, self.box_extension, self.interpolation], labels=True
+        )
+        self.form.margins = (0, 0, 0, 0)
+        for name in ("iou_threshold", "projection", "box_extension", "interpolation"):
+            getattr(self, name).changed.connect(lambda value, name=name: self._set(name, value))
+        self.parameters = folded("Parameters of Segment Volume", self.form.native)
+        beside = QHBoxLayout()
+        beside.setSpacing(3)
+        beside.addWidget(self.weakest)
+        beside.addWidget(self.correct)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(3)
+        layout.addWidget(self.run.native)
+        layout.addWidget(self.strip)
+        layout.addLayout(beside)
+        layout.addWidget(self.parameters)
+        annotator.tool_changed.connect(self._show_tool)
+
+    def _set(self, name: str, value: object) -> None:
+        self._annotator.volume_options = replace(self._annotator.volume_options, **{name: value})
+
+    def _show_tool(self) -> None:
+        self.correct.setChecked(self._annotator.corrects_by_click)
