@@ -10,7 +10,9 @@ VERSION = re.search(r'__version__ = "(.+?)"', (ROOT / "micro_sam" / "__init__.py
 
 COMMANDS = [
     "annotator_2d",
+    "annotator_3d",
     "precompute_embeddings",
+    "train",
     "info",
 ]
 
