@@ -95,7 +95,7 @@ class Annotator(Acts):
         self.engine = Engine(self.jobs)
         self.preview = Preview(self.status)
         self.automatic = Automatic(self)
-        self.saving = Saving(self)
+        self.saving = self.make_saving()
         self.engine.attached.connect(self._attach)
         self.engine.progressed.connect(self.preview.retry)
         self.engine.ready.connect(self._ready)
@@ -110,6 +110,24 @@ class Annotator(Acts):
     def make_session(self, shape: tuple[int, ...]) -> Session:
         """The session for an image of `shape` (without channels)."""
         return Session(shape)
+
+    def make_layers(self, image: images.OpenImage, session: Session) -> SessionLayers:
+        """The layers that show the session."""
+        return SessionLayers(self.viewer, image, session, self.names, self.status.report)
+
+    def make_saving(self) -> Saving:
+        """What writes the committed objects."""
+        return Saving(self)
+
+    def load_result(self, session: Session, result: Any) -> None:
+        """Put an earlier result into a new session. `result` is what the tool was opened with."""
+        session.load_committed(result)
+
+    def committed_menu(self) -> tuple[str, Any]:
+        """Title and menu (Qt widget) for what is committed."""
+        from micro_sam.sam_annotator.widgets.objects import ObjectsMenu
+
+        return "Committed objects", ObjectsMenu(self)
 
     def extra_keys(self) -> list[Key]:
         """Keys that a tool adds."""
@@ -152,7 +170,7 @@ class Annotator(Acts):
         """The slice of a stack to embed next; asked by the thread that embeds."""
         return self.z
 
-    def open(self, image: images.OpenImage, committed: np.ndarray | None = None) -> None:
+    def open(self, image: images.OpenImage, committed: Any = None) -> None:
         """Show an image, ready for clicks, and start to prepare it.
 
         Parameters
@@ -160,7 +178,7 @@ class Annotator(Acts):
         image
             Checked already.
         committed
-            Labels to go on with.
+            Result to go on with: labels, or what :meth:`load_result` of the tool takes.
 
         Raises
         ------
@@ -169,13 +187,13 @@ class Annotator(Acts):
         """
         session = self.make_session(image.shape)
         if committed is not None:
-            session.load_committed(committed)
+            self.load_result(session, committed)
             session.history.clear()
         self.jobs.cancel(WORK)
         self.image = image
         self.session = session
         if self.layers is None:
-            self.layers = SessionLayers(self.viewer, image, session, self.names, self.status.report)
+            self.layers = self.make_layers(image, session)
             self.layers.edited.connect(self._prompts_edited)
             self.layers.recreated.connect(self._layers_recreated)
             self.layers.picked.connect(self.pick)

@@ -81,6 +81,7 @@ class Annotator3D(SliceActs, Annotator):
 
     def make_session(self, shape: tuple[int, ...]) -> VolumeSession:
         """The session for a stack (Z, H, W)."""
+        check_slices(shape)
         return VolumeSession(shape)
 
     def open(self, image: OpenImage, committed: np.ndarray | None = None) -> None:
@@ -176,6 +177,21 @@ class Annotator3D(SliceActs, Annotator):
             )
 
 
+def check_slices(shape: tuple[int, ...]) -> None:
+    """Whether there is something to extend an object through.
+
+    Raises
+    ------
+    InputError
+        For a stack of one slice.
+    """
+    if shape[0] == 1:
+        raise InputError(
+            f"The 3D annotator needs several slices, but this stack has one, of {shape[1]} x {shape[2]} pixels. Open "
+            "it with annotator_2d, or open the folder with all slices."
+        )
+
+
 def annotator_3d(
     raw: np.ndarray | str | Path | napari.layers.Image | None = None,
     embedding_path: str | Path | None = None,
@@ -238,5 +254,7 @@ def annotator_3d(
     )
     settings.check()
     image = None if raw is None else open_any(raw, "3d", key)
+    if image is not None:
+        check_slices(image.shape)
     committed = check_result(segmentation_result, segmentation_key, image)
     return start_tool(Annotator3D, settings, image, committed, viewer=viewer, return_viewer=return_viewer)

@@ -7,11 +7,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 from qtpy.QtCore import QEvent, QObject, QTimer
 from qtpy.QtWidgets import QMessageBox
-
-from micro_sam.sam_annotator.saving import write_labels
 
 if TYPE_CHECKING:
     from micro_sam.sam_annotator.annotator import Annotator
@@ -97,13 +94,7 @@ def keep_copy(annotator: Annotator) -> Path | None:
     """Write unsaved objects (with the current one) into the recovery folder; None when there is nothing to write."""
     from micro_sam.models.cache import get_cache_directory
 
-    session = annotator.session
-    labels = session.committed
-    if session.has_current:
-        labels = np.where((labels == 0) & (session.current > 0), session.current + labels.max(), labels)
-    if not labels.any():
-        return None
     name = annotator.image.name if annotator.image is not None else "image"
     folder = Path(get_cache_directory()) / "recovered"
     folder.mkdir(parents=True, exist_ok=True)
-    return write_labels(folder / f"{name}_{time.strftime('%Y%m%d-%H%M%S')}.tif", labels)
+    return annotator.saving.keep_copy(folder, f"{name}_{time.strftime('%Y%m%d-%H%M%S')}")

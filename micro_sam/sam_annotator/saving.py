@@ -115,6 +115,14 @@ class Saving:
         name = image.name if image is not None else "image"
         return Path.home() / f"{name}_objects.tif"
 
+    def keep_copy(self, folder: Path, stem: str) -> Path | None:
+        """Write what is unsaved, the current object included, because the window closes; None when there is nothing."""
+        session = self._session
+        labels = session.committed
+        if session.has_current:
+            labels = np.where((labels == 0) & (session.current > 0), session.current + labels.max(), labels)
+        return write_labels(folder / f"{stem}.tif", labels) if labels.any() else None
+
     def _labels_changed(self, name: str, _region: tuple) -> None:
         if name == "committed" and not self.unsaved:
             self.unsaved = True

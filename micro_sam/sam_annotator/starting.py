@@ -34,7 +34,7 @@ def start_tool(
     kind: type[Annotator],
     settings: Settings,
     image: OpenImage | None,
-    committed: np.ndarray | None = None,
+    committed: Any = None,
     *,
     viewer: napari.Viewer | None = None,
     return_viewer: bool = False,
@@ -46,7 +46,7 @@ def start_tool(
     kind
         The tool.
     image, committed
-        Checked; the image may be None.
+        Checked; the image may be None. The result is labels, or what :meth:`Annotator.load_result` of the tool takes.
     viewer
         None: a new one.
     return_viewer

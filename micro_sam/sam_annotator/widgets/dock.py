@@ -11,7 +11,6 @@ from micro_sam.sam_annotator.widgets.automatic import AutomaticMenu
 from micro_sam.sam_annotator.widgets.commit import CommitMenu
 from micro_sam.sam_annotator.widgets.key_list import KeyList
 from micro_sam.sam_annotator.widgets.model import ModelMenu
-from micro_sam.sam_annotator.widgets.objects import ObjectsMenu
 from micro_sam.sam_annotator.widgets.parts import folded, give_keys_back, section
 from micro_sam.sam_annotator.widgets.prompts import PromptMenu
 from micro_sam.sam_annotator.widgets.save import SaveMenu
@@ -39,7 +38,7 @@ class Dock(QWidget):
         self.segment = SegmentMenu(annotator)
         self.commit = CommitMenu(annotator)
         self.automatic = AutomaticMenu(annotator)
-        self.objects = ObjectsMenu(annotator)
+        committed_title, self.objects = annotator.committed_menu()
         self.save = SaveMenu(annotator)
         self.model = ModelMenu(annotator)
         self.keys = KeyList(annotator)
@@ -57,7 +56,7 @@ class Dock(QWidget):
             *(section(menu.title, menu) for menu in self.extra),
             self.automatic,
             section("Commit", self.commit),
-            folded("Committed objects", self.objects),
+            folded(committed_title, self.objects),
             section("Save", self.save),
             folded("Model and embeddings", self.model),
             folded("Keys", self.keys, is_open=True),

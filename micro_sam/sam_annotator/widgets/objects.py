@@ -15,23 +15,30 @@ if TYPE_CHECKING:
 
 
 class ObjectsMenu(QWidget):
-    """Acts on committed objects, chosen by clicking them or by their ids."""
+    """Acts on committed objects, chosen by clicking them or by their ids.
 
-    def __init__(self, annotator: Annotator) -> None:
+    Parameters
+    ----------
+    noun
+        What they are called: object, or track.
+    """
+
+    def __init__(self, annotator: Annotator, noun: str = "object") -> None:
         super().__init__()
         self._annotator = annotator
+        self._noun = noun
         self.count = QLabel()
-        self.choose = QPushButton("Choose objects by clicking")
+        self.choose = QPushButton(f"Choose {noun}s by clicking")
         self.choose.setCheckable(True)
-        self.choose.setToolTip("Click committed objects in the image to choose them, again to let them go.")
+        self.choose.setToolTip(f"Click committed {noun}s in the image to choose them, again to let them go.")
         self.choose.setStyleSheet("QPushButton:checked { background-color: #2563c9; color: white; }")
         self.choose.clicked.connect(lambda checked: annotator.use_tool("pick" if checked else "point"))
-        self.ids = LineEdit(label="chosen ids", tooltip="Ids of objects, for example: 3, 7")
-        self.ids.native.setPlaceholderText("click objects, or type ids: 3, 7")
+        self.ids = LineEdit(label="chosen ids", tooltip=f"Ids of {noun}s, for example: 3, 7")
+        self.ids.native.setPlaceholderText(f"click {noun}s, or type ids: 3, 7")
         self.ids.native.editingFinished.connect(self._typed)
-        self.reopen = button("Re-open", "Make it the current object again, with its prompts.", annotator.reopen_picked)
-        self.merge = button("Merge", "Make one object of the chosen ones.", annotator.merge_picked)
-        self.delete = button("Delete", "Remove the chosen objects. Undo brings them back.", annotator.delete_picked)
+        self.reopen = button("Re-open", f"Make it the current {noun} again, with its prompts.", annotator.reopen_picked)
+        self.merge = button("Merge", f"Make one {noun} of the chosen ones.", annotator.merge_picked)
+        self.delete = button("Delete", f"Remove the chosen {noun}s. Undo brings them back.", annotator.delete_picked)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
@@ -51,7 +58,7 @@ class ObjectsMenu(QWidget):
             ids = tuple(int(word) for word in words)
             unknown = [i for i in ids if self._annotator.session is None or i not in self._annotator.session.objects]
             if unknown:
-                raise InputError(f"There is no committed object {unknown[0]}.")
+                raise InputError(f"There is no committed {self._noun} {unknown[0]}.")
         except ValueError as error:
             if not isinstance(error, InputError):
                 error = InputError("Ids are whole numbers, for example: 3, 7")
@@ -68,7 +75,7 @@ class ObjectsMenu(QWidget):
     def _show_count(self) -> None:
         session = self._annotator.session
         number = len(session.objects) if session is not None else 0
-        self.count.setText(f"{number} committed object{'' if number == 1 else 's'}")
+        self.count.setText(f"{number} committed {self._noun}{'' if number == 1 else 's'}")
 
     def _show_picked(self, ids: tuple[int, ...]) -> None:
         self.ids.value = ", ".join(str(i) for i in ids)
