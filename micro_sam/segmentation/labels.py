@@ -52,7 +52,8 @@ def nms(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
         high = np.minimum(boxes[best, 2:], boxes[order, 2:])
         shared = np.prod(np.maximum(high - low, 0), 1)
         union = area[best] + area[order] - shared
-        order = order[~(shared > threshold * union)]
+        overlap = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+        order = order[~(overlap.astype("float64") > threshold)]
     return np.array(keep, "int64")
 
 

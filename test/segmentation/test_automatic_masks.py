@@ -54,11 +54,12 @@ def test_masks_agree_with_segment_anything(predictor, blobs):
     assert len(found) == len(expected) > 3
 
     def key(record):
-        return (*record["point_coords"][0], record["predicted_iou"])
+        return (*np.round(record["point_coords"][0], 3), record["predicted_iou"])
 
     for a, b in zip(sorted(found, key=key), sorted(expected, key=key), strict=True):
         assert set(a) == set(b)
-        assert a["point_coords"] == b["point_coords"] and a["crop_box"] == b["crop_box"]
+        assert a["crop_box"] == b["crop_box"]
+        np.testing.assert_allclose(a["point_coords"], b["point_coords"])
         assert abs(a["predicted_iou"] - b["predicted_iou"]) < 1e-3
         assert abs(a["stability_score"] - b["stability_score"]) < 5e-3
         assert iou(a["segmentation"], b["segmentation"]) > 0.995
