@@ -14,6 +14,7 @@ import numpy as np
 from micro_sam.errors import InputError
 from micro_sam.sam_annotator.acts import act
 from micro_sam.sam_annotator.annotator import Annotator
+from micro_sam.sam_annotator.corrections import CorrectionActs
 from micro_sam.sam_annotator.images import OpenImage, open_any
 from micro_sam.sam_annotator.jobs import WORK
 from micro_sam.sam_annotator.keys import Key
@@ -46,7 +47,7 @@ class VolumeOptions:
     interpolation: str = "lost"
 
 
-class Annotator3D(SliceActs, Annotator):
+class Annotator3D(SliceActs, CorrectionActs, Annotator):
     """Segments the objects of a stack of slices.
 
     Attributes
@@ -63,7 +64,6 @@ class Annotator3D(SliceActs, Annotator):
 
     def __init__(self, viewer: napari.Viewer, settings: Settings) -> None:
         self.volume_options = VolumeOptions()
-        self._corrects = False
         super().__init__(viewer, settings)
 
     # ------------------------------------------------------------------ what the core asks
@@ -125,70 +125,19 @@ class Annotator3D(SliceActs, Annotator):
         self.volume.forget()
         super().cancel()
 
-    @property
-    def corrects_by_click(self) -> bool:
-        """Whether the next click on a committed object opens it again."""
-        return self._corrects and self.layers is not None and self.layers.tool_in_hand() == "pick"
-
-    @act
-    def correct_by_click(self, on: bool = True) -> None:
-        """Let the next click on a committed object open it again."""
-        if on:
-            self._check_free()
-        self._corrects = on
-        self.use_tool("pick" if on else "point")
-        if on:
-            self.status.say("Click the committed object that needs a correction.")
-
-    def pick(self, object_id: int) -> None:
-        """Choose a committed object, or open it again after :meth:`correct_by_click`."""
-        if self.corrects_by_click and object_id:
-            self.reopen(object_id)
-        else:
-            super().pick(object_id)
-
-    @act
-    def reopen_under_mouse(self) -> None:
-        """Open the committed object under the mouse again."""
-        self._needed()
-        layer = self.layers.labels["committed"].layer
-        object_id = self.session.object_at(layer.world_to_data(self.viewer.cursor.position))
-        if object_id == 0:
-            raise InputError("There is no committed object under the mouse. Point at one, then press O.")
-        self.reopen(object_id)
-
-    @act
-    def reopen(self, object_id: int) -> None:
-        """Make a committed object the current one, with its prompts, to correct it on any slice."""
-        self._needed().session.reopen(object_id)
-        self._corrects = False
-        self.choose(())
-        self.use_tool("point")
-        self.status.say(
-            f"Object {object_id} is open again. Click or draw in the slices that are wrong, then press V: only what "
-            "lies between your corrections is done again. Commit with C."
-        )
-
-    def _check_free(self) -> None:
-        session = self._needed().session
-        if session.has_current or len(session.prompts):
-            raise InputError(
-                "There is an object at work. Commit it (C) or clear it (Shift-C) before correcting another."
-            )
-
 
 def check_slices(shape: tuple[int, ...]) -> None:
-    """Whether there is something to extend an object through.
+    """Whether there is more than one slice.
 
     Raises
     ------
     InputError
-        For a stack of one slice.
+        For a volume of one slice.
     """
-    if shape[0] == 1:
+    if shape[0] < 2:
         raise InputError(
-            f"The 3D annotator needs several slices, but this stack has one, of {shape[1]} x {shape[2]} pixels. Open "
-            "it with annotator_2d, or open the folder with all slices."
+            f"The 3D annotator needs several slices, but this volume has one: its shape is {shape}. Open it with "
+            "annotator_2d."
         )
 
 
