@@ -166,7 +166,6 @@ def _follow(
         gap = abs(t - known)
         shift = motion.shift(gap)
         if t in masks:
-            yield from _bridge(known, mask, t, masks[t], embeddings.grid.shape)
             found = TrackStep(t, masks[t], masks[t].score, 1.0, "prompt", shift)
         else:
             others = None if occupied is None else occupied[t]
@@ -180,16 +179,17 @@ def _follow(
             found = TrackStep(t, result, result.score, overlap, "propagated", shift)
             if result.is_empty or overlap < iou_threshold:
                 if (prompted[-1] - t) * direction > 0:
-                    continue  # lost before a frame that is known: bridged from there
+                    continue  # lost before a frame that is known: bridged from where it is found again
                 yield TrackStep(t, None, 0.0, overlap, "stop", shift, _why_stopped(t, result, overlap, iou_threshold))
                 return
+        yield from _bridge(known, mask, t, found.mask, embeddings.grid.shape)
         yield found
         known, mask = t, found.mask
         motion.update(t, centre_of(mask))
 
 
 def _bridge(a: int, mask_a: ObjectMask, b: int, mask_b: ObjectMask, shape: tuple[int, int]) -> Iterator[TrackStep]:
-    """Interpolate the frames in which the model lost an object that is known again in frame ``b``."""
+    """Interpolate the frames (if any) in which the model lost an object that is known again in frame ``b``."""
     direction = 1 if b > a else -1
     before = mask_a
     for t in range(a + direction, b, direction):

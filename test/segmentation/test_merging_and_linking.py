@@ -1,0 +1,121 @@
+"""Slices become volumes, frames become tracks."""
+
+import numpy as np
+import pytest
+
+from micro_sam.errors import InputError
+from micro_sam.io.tracks import load_tracks
+from micro_sam.multi_dimensional_segmentation import merge_instance_segmentation_3d, track_across_frames
+from micro_sam.sample_data import open_sample
+from micro_sam.segmentation.automatic_stacks import lineages_of, track_labels
+
+
+def scrambled(labels, seed=0):
+    """The same objects, with numbers that mean nothing from slice to slice."""
+    random = np.random.default_rng(seed)
+    result = np.zeros_like(labels)
+    for z, plane in enumerate(labels):
+        ids = np.unique(plane)[1:]
+        for i, k in zip(ids, random.permutation(len(ids)) + 1, strict=True):
+            result[z][plane == i] = k
+    return result
+
+
+def same_objects(a, b):
+    """Whether two label images differ in their numbers only."""
+    pairs = np.unique(np.stack([a.ravel(), b.ravel()], 1), axis=0)
+    return len(pairs) == len(np.unique(a)) == len(np.unique(b))
+
+
+def test_slices_of_a_volume_are_merged_without_error():
+    labels = open_sample("nuclei_volume").labels
+    merged = merge_instance_segmentation_3d(scrambled(labels), verbose=False)
+    assert merged.dtype == np.uint32 and same_objects(merged, labels)
+
+
+def test_two_objects_of_a_slice_are_never_one():
+    labels = np.zeros((3, 30, 60), np.uint32)
+    labels[0, 5:25, 5:55] = 1
+    labels[1, 5:25, 5:30], labels[1, 5:25, 31:55] = 1, 2
+    labels[2, 5:25, 5:55] = 1
+    merged = merge_instance_segmentation_3d(labels, verbose=False)
+    assert merged[1, 10, 10] != merged[1, 10, 50]
+
+
+def test_gaps_are_closed_and_short_objects_left_out():
+    labels = open_sample("nuclei_volume").labels.copy()
+    labels[14] = 0
+    merged = merge_instance_segmentation_3d(scrambled(labels), gap_closing=1, min_z_extent=3, verbose=False)
+    whole = merge_instance_segmentation_3d(scrambled(labels), verbose=False)
+    assert merged.max() < whole.max() and merged[14].any()
+    extents = [len(np.unique(np.nonzero(merged == i)[0])) for i in np.unique(merged)[1:]]
+    assert min(extents) >= 3
+
+
+def test_without_background_every_pixel_belongs_to_an_object():
+    labels = np.zeros((2, 20, 20), np.uint32)
+    labels[:, :10] = 1
+    merged = merge_instance_segmentation_3d(labels, with_background=False, verbose=False)
+    assert merged.min() == 1 and merged.max() == 2
+
+
+@pytest.mark.parametrize("mode", ["greedy", "optimal"])
+def test_tracks_and_divisions_are_found_in_a_segmentation_of_another_tool(mode):
+    sample = open_sample("dividing_cells")
+    tracks, rows = track_labels(scrambled(sample.labels), mode=mode)
+    assert same_objects(tracks, sample.labels)
+    number = {
+        row.track_id: int(tracks[row.start][sample.labels[row.start] == row.track_id][0]) for row in sample.tracks
+    }
+    expected = {(number[row.track_id], row.start, row.end, number.get(row.parent, 0)) for row in sample.tracks}
+    assert {(row.track_id, row.start, row.end, row.parent) for row in rows} == expected
+
+
+def test_mothers_point_to_daughters(tmp_path):
+    sample = open_sample("dividing_cells")
+    tracks, lineages = track_across_frames(sample.image, scrambled(sample.labels), output_folder=tmp_path / "tracks")
+    first = {i: np.nonzero((tracks == i).any((1, 2)))[0].min() for lineage in lineages for i in lineage}
+    assert set(first) == set(np.unique(tracks)[1:].tolist())
+    assert sum(len(ids) == 2 for lineage in lineages for ids in lineage.values()) == 4
+    for lineage in lineages:
+        assert all(first[daughter] > first[mother] for mother, ids in lineage.items() for daughter in ids)
+        assert all(daughter in lineage for ids in lineage.values() for daughter in ids)
+    saved = load_tracks(tmp_path / "tracks")
+    assert np.array_equal(saved.labels, tracks) and lineages_of(saved.rows) == lineages
+
+
+def test_an_object_that_is_missing_for_a_frame_keeps_its_track():
+    labels = np.zeros((6, 40, 60), np.uint32)
+    for t in range(6):
+        labels[t, 10:20, 5 + 3 * t : 15 + 3 * t] = 1
+    labels[3] = 0
+    assert len(track_labels(labels)[1]) == 2
+    tracks, rows = track_labels(labels, gap_closing=1)
+    assert len(rows) == 1 and (rows[0].start, rows[0].end) == (0, 5) and (tracks[3] == 1).sum() > 50
+
+
+def test_short_lineages_are_left_out():
+    labels = np.zeros((6, 40, 60), np.uint32)
+    labels[:, 5:15, 5:15] = 1
+    labels[2:4, 25:35, 25:35] = 2
+    tracks, rows = track_labels(labels, min_time_extent=3)
+    assert len(rows) == 1 and tracks.max() == 1
+
+
+def test_nothing_in_nothing_out():
+    empty = np.zeros((3, 20, 30), np.uint32)
+    assert not merge_instance_segmentation_3d(empty, verbose=False).any()
+    tracks, rows = track_labels(empty)
+    assert rows == [] and not tracks.any()
+
+
+def test_arguments_that_cannot_work_are_refused():
+    labels = np.zeros((3, 20, 30), np.uint32)
+    with pytest.raises(InputError, match="beta"):
+        merge_instance_segmentation_3d(labels, beta=1.0)
+    with pytest.raises(InputError, match="shape"):
+        merge_instance_segmentation_3d(labels[0])
+    with pytest.raises(InputError, match="mode"):
+        track_across_frames(None, labels, mode="best")
+    with pytest.raises(InputError, match="label series has the shape"):
+        track_across_frames(np.zeros((4, 20, 30)), labels)
