@@ -91,6 +91,9 @@ class TrainConfig:
         Decay of the running average of the weights, which is what is validated and saved; 0 turns it off.
     precision : str
         "auto", "fp32", "bf16" or "fp16", see ``models.resolve_precision``.
+    pool : int
+        Number of different crops; 0 draws a new one every time. With ``trainable = "decoder"`` every crop of the pool
+        is encoded only once, which makes training on a CPU many times faster for the larger models.
     augment : bool
         Vary orientation, scale, light, blur and noise.
     synthetic : float
@@ -130,6 +133,7 @@ class TrainConfig:
     accumulate: int = 1
     objects: int = 12
     crop: int = 0
+    pool: int = 0
     learning_rate: float = 2e-4
     weight_decay: float = 0.02
     warmup: int = 20
@@ -154,6 +158,9 @@ class TrainConfig:
         for name in ("steps", "batch_size", "accumulate", "objects", "lora_rank", "validation_objects"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        for name in ("crop", "pool", "validate_every", "patience", "warmup", "synthetic", "synthetic_images"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name} must not be negative, but is {getattr(self, name)}.")
         if not 0 < self.learning_rate < 1 or not math.isfinite(self.learning_rate):
             raise InputError(f"The learning rate {self.learning_rate} makes no sense; usual are 1e-5 to 1e-3.")
         if not 0 <= self.average < 1:

@@ -7,7 +7,6 @@ of what it costs in the full frame, and all prompts of all crops go through the 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,6 +20,7 @@ from micro_sam.models.sam import Sam
 from micro_sam.training import losses, prompts
 from micro_sam.training.crops import Crop
 from micro_sam.training.targets import dense_targets
+from micro_sam.training.windows import Encoder, cut, decode_all, dense_maps
 
 
 @dataclass(frozen=True)
@@ -70,20 +70,22 @@ class Objective:
     ----------
     model : Sam
     settings : ObjectiveSettings
+    encoder : Encoder | None
+        Encodes the crops; by default with the model, every time.
     """
 
-    def __init__(self, model: Sam, settings: ObjectiveSettings) -> None:
+    def __init__(self, model: Sam, settings: ObjectiveSettings, encoder: Encoder | None = None) -> None:
         self.model, self.settings = model, settings
+        self.encoder = encoder or Encoder(model)
         self.stride = model.image_size // model.grid_size
         self.cell = self.stride // 4  # pixels per mask position
 
-    def __call__(self, rng: np.random.Generator, crops: Sequence[Crop]) -> tuple[Tensor, dict[str, float]]:
-        model, device = self.model, self.model.device
-        pixels = torch.from_numpy(np.stack([c.image for c in crops])).to(device)
-        inside = torch.from_numpy(np.stack([c.valid for c in crops])).to(device)
-        pixels = (pixels - model.pixel_mean) / model.pixel_std * inside[:, None]
-        origins = torch.tensor([c.origin for c in crops], device=device, dtype=torch.float32)
-        features, dense, centres = encode_windows(model, pixels, origins)
+    def __call__(
+        self, rng: np.random.Generator, crops: Sequence[Crop], keys: Sequence[int] | None = None
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Loss of a step; ``keys`` name crops that may come again, for the encoder's memory."""
+        encoded = self.encoder(crops, keys)
+        dense, features, centres = dense_maps(self.model, encoded), encoded.features, encoded.centres
 
         figures: dict[str, float] = {}
         loss = features.new_zeros(())
@@ -131,7 +133,9 @@ class Objective:
         """Chooses objects (and, for clicks, a little background) and their first prompts."""
         side = crops[0].labels.shape[0] // self.stride
         window = min(int(rng.choice(self.settings.windows)), side)
-        wanted = max(1, round(self.settings.objects * min(1.0, (24 / window) ** 2) / 2))
+        # a large window costs as much as many small ones
+        share = min(1.0, (1.5 * min(self.settings.windows) / window) ** 2)
+        wanted = max(1, round(self.settings.objects * share / 2))
         rows = []
         for index, crop in enumerate(crops):
             for label in prompts.draw_targets(rng, crop.labels, wanted):
@@ -193,10 +197,10 @@ class Objective:
         shift = torch.tensor(
             np.array([crops[i].origin[::-1] for i in request.crop]), dtype=torch.float32, device=features.device
         )
-        image = _cut(features, request.crop, request.corner, window)
+        image = cut(features, request.crop, request.corner, window)
         grid_corner = request.corner + np.array([crops[i].origin for i in request.crop]) // self.stride
         position = encoder.get_dense_pe().expand(1, -1, -1, -1)
-        position = _cut(position, np.zeros(len(request.crop), int), grid_corner, window)
+        position = cut(position, np.zeros(len(request.crop), int), grid_corner, window)
         no_mask = encoder.no_mask_embed.weight.reshape(1, -1, 1, 1).expand(len(image), -1, window, window)
 
         total, figures, previous = features.new_zeros(()), {}, None
@@ -252,66 +256,3 @@ class Objective:
             "labels": torch.cat([request.labels, labels], 1),
         }
         return Request(**fields)
-
-
-# ---------------------------------------------------------------------------------------------------- windows
-
-
-def encode_windows(model: Sam, pixels: Tensor, origins: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Encodes windows of the input frame.
-
-    Parameters
-    ----------
-    model : Sam
-    pixels : Tensor
-        (B, 3, S, S), normalised; S is the whole frame unless the encoder is convolutional (nano).
-    origins : Tensor
-        (B, 2), (y, x) of the windows in the frame, in pixels.
-
-    Returns
-    -------
-    Tensor
-        Features (B, C, S / stride, S / stride).
-    Tensor | None
-        Dense maps (B, K, h, w) of models with a dense head.
-    Tensor | None
-        nano's predicted offsets (B, 2, g, g) to the centre of the object, (y, x) in strides.
-    """
-    if model.architecture != "nano":
-        features = model.image_encoder(pixels)
-        return features, None if model.dense_head is None else model.dense_from_features(features), None
-    encoder = model.image_encoder
-    trunk = encoder.trunk(pixels)
-    centres = encoder.centre_offsets(trunk)
-    stride = pixels.shape[-1] / trunk.shape[-1]
-    steps = torch.arange(trunk.shape[-1], device=trunk.device) * stride + stride / 2
-    yx = torch.stack(torch.meshgrid(steps, steps, indexing="ij"))[None] + origins[:, :, None, None]
-    xy = (yx + centres.float() * stride).flip(1).permute(0, 2, 3, 1)
-    phase = (2 * xy / encoder.img_size - 1) @ encoder.freq.float() * (2 * math.pi)
-    code = torch.cat([phase.sin(), phase.cos()], -1).permute(0, 3, 1, 2)
-    return (
-        trunk + encoder.ident(code.to(trunk.dtype)),
-        None if model.dense_head is None else model.dense_head(trunk),
-        centres,
-    )
-
-
-def decode_all(
-    decoder: torch.nn.Module, image: Tensor, position: Tensor, sparse: Tensor, dense: Tensor, several: bool
-) -> tuple[Tensor, Tensor]:
-    """Masks (P, M, 4 w, 4 w) and predicted IoU (P, M) for P prompts: all four tokens, or the first alone."""
-    tokens = torch.cat([decoder.output_tokens().expand(len(image), -1, -1), sparse], dim=1)
-    hidden, image = decoder.transformer(image + dense, position, tokens)
-    side = position.shape[-2:]
-    upscaled = decoder.output_upscaling(image.transpose(1, 2).unflatten(-1, side))
-    chosen = range(decoder.num_mask_tokens if several else 1)
-    weights = torch.stack([decoder.output_hypernetworks_mlps[i](hidden[:, 1 + i]) for i in chosen], dim=1)
-    logits = (weights @ upscaled.flatten(2)).unflatten(-1, upscaled.shape[-2:])
-    return logits, decoder.iou_prediction_head(hidden[:, 0])[:, : len(chosen)]
-
-
-def _cut(maps: Tensor, index: np.ndarray, corner: np.ndarray, window: int) -> Tensor:
-    """Square windows (P, C, w, w) of maps (B, C, g, g)."""
-    if window == maps.shape[-1]:
-        return maps[torch.as_tensor(index, device=maps.device)]
-    return torch.stack([maps[i, :, y : y + window, x : x + window] for i, (y, x) in zip(index, corner, strict=True)])

@@ -20,19 +20,22 @@ import torch
 from torch import Tensor
 
 from micro_sam.errors import InputError, ModelError
+from micro_sam.models.build import build_model
 from micro_sam.models.checkpoints import save_checkpoint
 from micro_sam.models.device import get_device, resolve_precision
+from micro_sam.models.modules.unetr_decoder import UNETRDecoder
 from micro_sam.models.predictor import Predictor
 from micro_sam.models.sam import Sam
 from micro_sam.training import data
 from micro_sam.training.card import describe, write_card
 from micro_sam.training.config import TrainConfig
-from micro_sam.training.crops import CropSettings, TrainingImage, draw_crop
+from micro_sam.training.crops import Crop, CropSettings, TrainingImage, draw_crop
 from micro_sam.training.lora import merge_adapters
 from micro_sam.training.model import choose_parameters, make_model, set_mode
 from micro_sam.training.objective import Objective, ObjectiveSettings
 from micro_sam.training.state import TrainState, load_state, save_state
 from micro_sam.training.validation import measure, score
+from micro_sam.training.windows import Encoder
 
 logger = logging.getLogger(__name__)
 
@@ -94,6 +97,8 @@ class Trainer:
         self.model = make_model(config, self.device)
         self.crops = self._crop_settings()
         self.parameters = choose_parameters(self.model, config)
+        self.encoder = Encoder(self.model, keep=config.trainable == "decoder" and bool(config.pool))
+        self._pool: dict[int, Crop] = {}
         self.state = load_state(self.state_path, self._settings()) or TrainState(self._settings())
         self.state.chunk = self.state.chunk or config.batch_size
         self.state.objects = self.state.objects or config.objects
@@ -157,16 +162,16 @@ class Trainer:
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.zero_grad(set_to_none=True)
-        objective = Objective(self.model, self._objective_settings())
+        objective = Objective(self.model, self._objective_settings(), self.encoder)
         wanted, done, total = config.batch_size * config.accumulate, 0, 0.0
         sums: dict[str, list[float]] = {}
         while done < wanted:
             # every crop has a random stream of its own: the same crops whatever the size of the passes
             count = min(state.chunk, wanted - done)
-            crops = [self._crop(done + i) for i in range(count)]
+            keys, crops = zip(*(self._crop(done + i) for i in range(count)), strict=True)
             with self._autocast():
                 rng = np.random.default_rng((config.seed, 3, state.step, done))
-                loss, figures = objective(rng, crops)
+                loss, figures = objective(rng, crops, keys)
             if loss.requires_grad and torch.isfinite(loss):
                 scaler.scale(loss * (count / wanted)).backward()
             total += loss.item() * count / wanted
@@ -183,9 +188,18 @@ class Trainer:
         self._average()
         return total, {name: float(np.mean(values)) for name, values in sums.items()}
 
-    def _crop(self, number: int):
-        rng = np.random.default_rng((self.config.seed, 4, self.state.step, number))
-        return draw_crop(rng, self.images[rng.choice(len(self.images), p=self.weights)], self.crops)
+    def _crop(self, number: int) -> tuple[int | None, Crop]:
+        """A crop and, when it may come again, its key."""
+        config, key = self.config, None
+        if config.pool:
+            key = int(np.random.default_rng((config.seed, 4, self.state.step, number)).integers(config.pool))
+            if key in self._pool:
+                return key, self._pool[key]
+        rng = np.random.default_rng((config.seed, 5, key) if config.pool else (config.seed, 4, self.state.step, number))
+        crop = draw_crop(rng, self.images[rng.choice(len(self.images), p=self.weights)], self.crops)
+        if key is not None:
+            self._pool[key] = crop
+        return key, crop
 
     def _average(self) -> None:
         """Follows the weights with a running average, faster in the beginning."""
@@ -273,12 +287,13 @@ class Trainer:
         return measure(predictor, self.validation_images, self.config.validation_objects)
 
     def _is_best(self, figures: dict[str, float]) -> bool:
-        return all(score(figures) > score(f) for f in self.state.history if f["step"] > 0)
+        now, before = score(figures), [score(f) for f in self.state.history if f["step"] > 0]
+        return math.isnan(now) or all(now > then or math.isnan(then) for then in before)
 
     def _finished(self) -> bool:
         """Early stopping: no better for ``patience`` validations."""
         scores = [score(f) for f in self.state.history if f["step"] > 0]
-        if not self.config.patience or not scores:
+        if not self.config.patience or not scores or np.isnan(scores).any():
             return False
         return len(scores) - 1 - int(np.argmax(scores)) >= self.config.patience
 
@@ -377,12 +392,9 @@ def is_out_of_memory(error: RuntimeError) -> bool:
 
 def _empty_twin(model: Sam) -> Sam:
     """A model of the same architecture whose weights are to be loaded."""
-    from micro_sam.models.build import build_model
-    from micro_sam.models.modules.unetr_decoder import UNETRDecoder
-
     head = None
     if model.dense_kind == "distances":
-        head = UNETRDecoder.for_state({k: v for k, v in model.dense_head.state_dict().items()})
+        head = UNETRDecoder.for_state(model.dense_head.state_dict())
     twin = build_model(model.architecture, head)
     if model.dense_head is None:
         twin.dense_head = None

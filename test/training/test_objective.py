@@ -7,9 +7,10 @@ import torch
 from micro_sam.models.build import build_model, get_sam_model
 from micro_sam.training import losses, prompts
 from micro_sam.training.crops import CropSettings, TrainingImage, draw_crop
-from micro_sam.training.objective import Objective, ObjectiveSettings, encode_windows
+from micro_sam.training.objective import Objective, ObjectiveSettings
 from micro_sam.training.synthetic import synthetic_image
 from micro_sam.training.targets import dense_targets
+from micro_sam.training.windows import encode_windows
 
 
 @pytest.fixture
@@ -99,8 +100,8 @@ def test_windows_see_what_the_whole_frame_sees():
     sam.image_encoder.trunk = lambda pixels: torch.zeros(1, sam.embed_dim, 32, 32)
     sam.image_encoder.img_size = 512
     with torch.no_grad():
-        moved, _, _ = encode_windows(sam, torch.zeros(1, 3, 256, 256), torch.tensor([[64.0, 128.0]]))
-        still, _, _ = encode_windows(sam, torch.zeros(1, 3, 256, 256), torch.tensor([[0.0, 0.0]]))
+        moved = encode_windows(sam, torch.zeros(1, 3, 256, 256), torch.tensor([[64.0, 128.0]])).features
+        still = encode_windows(sam, torch.zeros(1, 3, 256, 256), torch.tensor([[0.0, 0.0]])).features
         assert torch.allclose(moved[..., 0, 0], still[..., 8, 16], atol=1e-4)
         assert torch.allclose(
             still, sam.image_encoder.add_centre_code(torch.zeros(1, sam.embed_dim, 32, 32)), atol=1e-4

@@ -120,6 +120,16 @@ def test_decoder_training_leaves_the_encoder_alone(tiny_set, tmp_path):
     assert moved and not any(name.startswith("image_encoder.") for name in moved)
 
 
+def test_pool_of_crops_is_encoded_once(tiny_set, tmp_path, monkeypatch):
+    from micro_sam.training import windows
+
+    encode, seen = windows.encode_windows, []
+    monkeypatch.setattr(windows, "encode_windows", lambda *a: seen.append(len(a[1])) or encode(*a))
+    config = tiny_config(tiny_set, tmp_path / "mine.safetensors", trainable="decoder", pool=3, steps=6)
+    losses = [p.loss for p in Trainer(config).run()][1:]
+    assert len(seen) <= 3 and len(set(losses)) == 6
+
+
 def test_adapters_move_linear_layers_of_the_encoder_and_are_merged(tiny_set, tmp_path):
     output = tmp_path / "mine.safetensors"
     list(Trainer(tiny_config(tiny_set, output, trainable="lora", steps=2, learning_rate=1e-2)).run())
@@ -135,11 +145,11 @@ def test_memory_shortage_halves_the_pass_and_keeps_the_crops(tiny_set, tmp_path,
 
     plain, sizes = objective.Objective.__call__, []
 
-    def short_of_memory(self, rng, crops):
+    def short_of_memory(self, rng, crops, keys):
         sizes.append(len(crops))
         if len(crops) > 1:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
-        return plain(self, rng, crops)
+        return plain(self, rng, crops, keys)
 
     monkeypatch.setattr(objective.Objective, "__call__", short_of_memory)
     trainer = Trainer(tiny_config(tiny_set, tmp_path / "mine.safetensors", steps=1))

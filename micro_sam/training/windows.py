@@ -1,0 +1,126 @@
+"""Encoding and decoding in windows of the model's input frame, for many images at once and with gradients."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from micro_sam.models.sam import Sam
+from micro_sam.training.crops import Crop
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What the image encoder says about B windows.
+
+    Attributes
+    ----------
+    features : Tensor
+        (B, C, g, g), what the mask decoder reads.
+    trunk : Tensor | None
+        (B, C, g, g), what nano's dense head reads; None for other models, whose heads read the features.
+    centres : Tensor | None
+        (B, 2, g, g), nano's predicted offsets to the centre of the object, (y, x) in strides.
+    """
+
+    features: Tensor
+    trunk: Tensor | None = None
+    centres: Tensor | None = None
+
+
+class Encoder:
+    """Crops -> ``Encoded``; with ``keep``, a frozen encoder sees every crop once.
+
+    Parameters
+    ----------
+    model : Sam
+    keep : bool
+        Remember what was said about a crop that comes with a key. Only right while the encoder does not change.
+    """
+
+    def __init__(self, model: Sam, keep: bool = False) -> None:
+        self.model, self.keep = model, keep
+        self._kept: dict[int, Encoded] = {}
+
+    def __call__(self, crops: Sequence[Crop], keys: Sequence[int] | None = None) -> Encoded:
+        """Encodes crops; ``keys`` name them when they may come again."""
+        if not self.keep or keys is None:
+            return self._encode(crops)
+        for crop, key in zip(crops, keys, strict=True):
+            if key not in self._kept:  # one by one: the same numbers in whatever company a crop comes
+                with torch.no_grad():
+                    self._kept[key] = self._encode([crop])
+        parts = [self._kept[key] for key in keys]
+        return Encoded(*(_join([getattr(part, f.name) for part in parts]) for f in fields(Encoded)))
+
+    def _encode(self, crops: Sequence[Crop]) -> Encoded:
+        model = self.model
+        pixels = torch.from_numpy(np.stack([c.image for c in crops])).to(model.device)
+        inside = torch.from_numpy(np.stack([c.valid for c in crops])).to(model.device)
+        pixels = (pixels - model.pixel_mean) / model.pixel_std * inside[:, None]
+        origins = torch.tensor([c.origin for c in crops], device=model.device, dtype=torch.float32)
+        return encode_windows(model, pixels, origins)
+
+
+def encode_windows(model: Sam, pixels: Tensor, origins: Tensor) -> Encoded:
+    """Encodes windows of the input frame.
+
+    Parameters
+    ----------
+    model : Sam
+    pixels : Tensor
+        (B, 3, S, S), normalised; S is the whole frame unless the encoder is convolutional (nano).
+    origins : Tensor
+        (B, 2), (y, x) of the windows in the frame, in pixels.
+    """
+    encoder = model.image_encoder
+    if model.architecture != "nano":
+        return Encoded(encoder(pixels))
+    trunk = encoder.trunk(pixels)
+    centres = encoder.centre_offsets(trunk)
+    stride = pixels.shape[-1] / trunk.shape[-1]
+    steps = torch.arange(trunk.shape[-1], device=trunk.device) * stride + stride / 2
+    yx = torch.stack(torch.meshgrid(steps, steps, indexing="ij"))[None] + origins[:, :, None, None]
+    xy = (yx + centres.float() * stride).flip(1).permute(0, 2, 3, 1)
+    # float32 under autocast too: a phase of many turns does not survive bfloat16
+    with torch.autocast(trunk.device.type, enabled=False):
+        phase = (2 * xy / encoder.img_size - 1) @ encoder.freq.float() * (2 * math.pi)
+        code = torch.cat([phase.sin(), phase.cos()], -1).permute(0, 3, 1, 2)
+    return Encoded(trunk + encoder.ident(code.to(trunk.dtype)), trunk, centres)
+
+
+def dense_maps(model: Sam, encoded: Encoded) -> Tensor | None:
+    """Dense maps (B, K, h, w) of a model with a dense head."""
+    if model.dense_head is None:
+        return None
+    return model.dense_head(encoded.features if encoded.trunk is None else encoded.trunk)
+
+
+def decode_all(
+    decoder: torch.nn.Module, image: Tensor, position: Tensor, sparse: Tensor, dense: Tensor, several: bool
+) -> tuple[Tensor, Tensor]:
+    """Masks (P, M, 4 w, 4 w) and predicted IoU (P, M) for P prompts: all four tokens, or the first alone."""
+    tokens = torch.cat([decoder.output_tokens().expand(len(image), -1, -1), sparse], dim=1)
+    hidden, image = decoder.transformer(image + dense, position, tokens)
+    side = position.shape[-2:]
+    upscaled = decoder.output_upscaling(image.transpose(1, 2).unflatten(-1, side))
+    chosen = range(decoder.num_mask_tokens if several else 1)
+    weights = torch.stack([decoder.output_hypernetworks_mlps[i](hidden[:, 1 + i]) for i in chosen], dim=1)
+    logits = (weights @ upscaled.flatten(2)).unflatten(-1, upscaled.shape[-2:])
+    return logits, decoder.iou_prediction_head(hidden[:, 0])[:, : len(chosen)]
+
+
+def cut(maps: Tensor, index: np.ndarray, corner: np.ndarray, window: int) -> Tensor:
+    """Square windows (P, C, w, w) of maps (B, C, g, g)."""
+    if window == maps.shape[-1]:
+        return maps[torch.as_tensor(index, device=maps.device)]
+    return torch.stack([maps[i, :, y : y + window, x : x + window] for i, (y, x) in zip(index, corner, strict=True)])
+
+
+def _join(parts: Sequence[Tensor | None]) -> Tensor | None:
+    return None if parts[0] is None else torch.cat([part for part in parts if part is not None])
