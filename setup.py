@@ -13,6 +13,7 @@ COMMANDS = [
     "annotator_3d",
     "precompute_embeddings",
     "train",
+    "evaluate",
     "info",
 ]
 
