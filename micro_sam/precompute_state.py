@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .embeddings.compute import iter_embeddings, open_embeddings
-from .embeddings.jobs import plan_jobs
+from micro_sam.embeddings.compute import iter_embeddings, open_embeddings
+from micro_sam.embeddings.jobs import plan_jobs
 
 __all__ = ["precompute_state"]
 
@@ -44,7 +44,7 @@ def precompute_state(
     """
     from tqdm import tqdm
 
-    from .models.build import get_sam_model
+    from micro_sam.models.build import get_sam_model
 
     jobs = plan_jobs(input_path, output_path, pattern, key)
     image = jobs[0].open(ndim)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .embeddings.embeddings import Embeddings, as_embeddings
+from micro_sam.embeddings.embeddings import Embeddings, as_embeddings
 
 __all__ = ["compute_pca", "project_embeddings_for_visualization"]
 

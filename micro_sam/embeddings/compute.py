@@ -11,15 +11,15 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from ..errors import InputError, ModelError, OutputError
-from .embeddings import Embeddings, as_embeddings
-from .normalization import estimate_normalization, to_rgb_uint8
-from .opening import infer_ndim, open_embeddings
-from .store import EmbeddingStore, Item
-from .tiles import TileGrid
+from micro_sam.embeddings.embeddings import Embeddings, as_embeddings
+from micro_sam.embeddings.normalization import estimate_normalization, to_rgb_uint8
+from micro_sam.embeddings.opening import infer_ndim, open_embeddings
+from micro_sam.embeddings.store import EmbeddingStore, Item
+from micro_sam.embeddings.tiles import TileGrid
+from micro_sam.errors import InputError, ModelError, OutputError
 
 if TYPE_CHECKING:
-    from ..models.predictor import ImageFeatures, Predictor
+    from micro_sam.models.predictor import ImageFeatures, Predictor
 
 __all__ = [
     "infer_ndim",

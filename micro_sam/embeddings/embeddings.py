@@ -8,14 +8,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InputError, NotComputedYet
-from .store import EmbeddingStore, Item, to_device
-from .tiles import TileGrid
+from micro_sam.embeddings.store import EmbeddingStore, Item, to_device
+from micro_sam.embeddings.tiles import TileGrid
+from micro_sam.errors import InputError, NotComputedYet
 
 if TYPE_CHECKING:
     import torch
 
-    from ..models.predictor import ImageFeatures
+    from micro_sam.models.predictor import ImageFeatures
 
 KEPT_ITEMS = 16  # loaded slices / tiles that stay in memory: 4 MB each for SAM's 256 channels
 
@@ -161,7 +161,7 @@ def as_embeddings(mapping: Embeddings | Mapping | EmbeddingStore | str | Path) -
     if isinstance(mapping, EmbeddingStore):
         return Embeddings(mapping)
     if isinstance(mapping, (str, Path)):
-        from .zarr_store import ZarrStore
+        from micro_sam.embeddings.zarr_store import ZarrStore
 
         return Embeddings(ZarrStore.open(mapping))
     try:
@@ -173,6 +173,6 @@ def as_embeddings(mapping: Embeddings | Mapping | EmbeddingStore | str | Path) -
             "Image embeddings must be a mapping with the keys 'features', 'input_size' and 'original_size', as "
             f"precompute_image_embeddings returns it, not {type(mapping).__name__}."
         )
-    from .views import MappingStore
+    from micro_sam.embeddings.views import MappingStore
 
     return Embeddings(MappingStore(mapping))

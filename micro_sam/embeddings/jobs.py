@@ -6,9 +6,9 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import InputError, OutputError
-from ..io.checks import CheckedImage, check_image
-from ..io.images import find_images, open_image
+from micro_sam.errors import InputError, OutputError
+from micro_sam.io.checks import CheckedImage, check_image
+from micro_sam.io.images import find_images, open_image
 
 CACHE_SUFFIX = ".zarr"
 

@@ -6,17 +6,17 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..errors import InputError
-from .cache_key import CacheKey, refuse
-from .embeddings import Embeddings
-from .normalization import Normalization, estimate_normalization
-from .signature import compute_signature, file_state, hash_content, is_same_image
-from .store import EmbeddingStore, MemoryStore
-from .tiles import TileGrid, suggest_tiling
-from .zarr_store import ZarrStore
+from micro_sam.embeddings.cache_key import CacheKey, refuse
+from micro_sam.embeddings.embeddings import Embeddings
+from micro_sam.embeddings.normalization import Normalization, estimate_normalization
+from micro_sam.embeddings.signature import compute_signature, file_state, hash_content, is_same_image
+from micro_sam.embeddings.store import EmbeddingStore, MemoryStore
+from micro_sam.embeddings.tiles import TileGrid, suggest_tiling
+from micro_sam.embeddings.zarr_store import ZarrStore
+from micro_sam.errors import InputError
 
 if TYPE_CHECKING:
-    from ..models.predictor import Predictor
+    from micro_sam.models.predictor import Predictor
 
 TileShape = tuple[int, int] | Literal["whole"] | None
 

@@ -67,7 +67,7 @@ def compute_signature(image: Any, path: str | Path | None = None) -> ImageSignat
         The file the array comes from, if it does.
     """
     if isinstance(image, (str, Path)):
-        from ..io.images import open_image
+        from micro_sam.io.images import open_image
 
         path, image = image, open_image(image).data
     content, sha1 = hash_content(image) if _affordable(image) else (None, None)

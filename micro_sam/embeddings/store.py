@@ -12,14 +12,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InputError, NotComputedYet
-from .tiles import TileGrid
+from micro_sam.embeddings.tiles import TileGrid
+from micro_sam.errors import InputError, NotComputedYet
 
 if TYPE_CHECKING:
     import torch
 
-    from ..models.predictor import ImageFeatures
-    from .normalization import Normalization
+    from micro_sam.embeddings.normalization import Normalization
+    from micro_sam.models.predictor import ImageFeatures
 
 Item = tuple[int | None, int]
 MAX_ON_DEVICE = 16
@@ -95,7 +95,7 @@ class EmbeddingStore(ABC):
         NotComputedYet
             When something is missing.
         """
-        from .views import stacked_features
+        from micro_sam.embeddings.views import stacked_features
 
         return stacked_features(self)
 

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ..errors import InputError
+from micro_sam.errors import InputError
 
 SMALLEST_TILE = 32  # pixels; smaller tiles say nothing to a network that sees a tile as 1024 x 1024 pixels
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ..errors import InputError, OutputError
-from .store import EmbeddingStore
-from .tiles import TileGrid
+from micro_sam.embeddings.store import EmbeddingStore
+from micro_sam.embeddings.tiles import TileGrid
+from micro_sam.errors import InputError, OutputError
 
 if TYPE_CHECKING:
-    from ..models.predictor import ImageFeatures
+    from micro_sam.models.predictor import ImageFeatures
 
 
 class ArrayWithAttributes(np.ndarray):
@@ -130,7 +130,7 @@ class MappingStore(EmbeddingStore):
         return self._features
 
     def _read(self, i: int | None, tile: int) -> ImageFeatures:
-        from ..models.predictor import ImageFeatures
+        from micro_sam.models.predictor import ImageFeatures
 
         array = self._features[str(tile)] if self._tiled else self._features
         if self._tiled:

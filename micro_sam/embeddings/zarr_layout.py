@@ -24,11 +24,11 @@ from typing import Any
 
 import zarr
 
-from .. import __version__
-from ..errors import CacheError
-from .cache_key import CacheKey
-from .normalization import Normalization
-from .signature import ImageSignature
+from micro_sam import __version__
+from micro_sam.embeddings.cache_key import CacheKey
+from micro_sam.embeddings.normalization import Normalization
+from micro_sam.embeddings.signature import ImageSignature
+from micro_sam.errors import CacheError
 
 SKIPPED = 1  # the mark of an item that lies outside the mask
 ZARR_FORMAT = 2

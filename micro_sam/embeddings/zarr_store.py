@@ -19,11 +19,10 @@ import numpy as np
 import xxhash
 import zarr
 
-from ..errors import CacheError, NotComputedYet, OutputError
-from .cache_key import CacheKey
-from .normalization import Normalization
-from .store import EmbeddingStore, Item, describe
-from .zarr_layout import (
+from micro_sam.embeddings.cache_key import CacheKey
+from micro_sam.embeddings.normalization import Normalization
+from micro_sam.embeddings.store import EmbeddingStore, Item, describe
+from micro_sam.embeddings.zarr_layout import (
     SKIPPED,
     is_raw,
     is_writable,
@@ -34,9 +33,10 @@ from .zarr_layout import (
     read_mark,
     remove_partial_files,
 )
+from micro_sam.errors import CacheError, NotComputedYet, OutputError
 
 if TYPE_CHECKING:
-    from ..models.predictor import ImageFeatures
+    from micro_sam.models.predictor import ImageFeatures
 
 logger = logging.getLogger(__name__)
 
@@ -162,7 +162,7 @@ class ZarrStore(EmbeddingStore):
             self._set_mark(i, tile, SKIPPED)
 
     def write(self, i: int | None, tile: int, features: ImageFeatures) -> None:
-        from .views import as_numpy
+        from micro_sam.embeddings.views import as_numpy
 
         self.check_item(i, tile)
         array = self._features(tile)
@@ -223,7 +223,7 @@ class ZarrStore(EmbeddingStore):
     def _read(self, i: int | None, tile: int) -> ImageFeatures:
         import torch
 
-        from ..models.predictor import ImageFeatures
+        from micro_sam.models.predictor import ImageFeatures
 
         array = self._features(tile)
         try:

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
-from . import n5
-from .source import ImageSource
+from micro_sam.errors import InputError
+from micro_sam.io import n5
+from micro_sam.io.source import ImageSource
 
 HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf")
 MRC_SUFFIXES = (".mrc", ".rec")

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
-from .containers import is_container, open_container
-from .source import FileStack, ImageSource
-from .tif import TIF_SUFFIXES, open_tif
+from micro_sam.errors import InputError
+from micro_sam.io.containers import is_container, open_container
+from micro_sam.io.source import FileStack, ImageSource
+from micro_sam.io.tif import TIF_SUFFIXES, open_tif
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 OTHER_SUFFIXES = (".h5", ".hdf5", ".hdf", ".n5", ".zarr", ".mrc", ".rec", ".npy")
@@ -110,7 +110,7 @@ def natural_order(path: Path) -> list[Any]:
 
 
 def _open_sample(name: str) -> ImageSource:
-    from ..sample_data import open_sample
+    from micro_sam.sample_data import open_sample
 
     sample = open_sample(name)
     axes = {"2d": "YX", "3d": "ZYX", "tracking": "TYX"}[sample.kind]

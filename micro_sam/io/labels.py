@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError, OutputError
+from micro_sam.errors import InputError, OutputError
 
 SUFFIXES = (".tif", ".tiff", ".zarr", ".h5", ".hdf5", ".npy", ".png")
 LARGEST_ID = np.iinfo(np.uint32).max
@@ -42,7 +42,7 @@ def load_labels(source: Any, key: str | None = None, shape: tuple[int, ...] | No
     """
     name = "The label image"
     if isinstance(source, (str, Path)):
-        from .images import open_image
+        from micro_sam.io.images import open_image
 
         name = str(source)
         source = open_image(source, key).data

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
+from micro_sam.errors import InputError
 
 
 class N5Array:

@@ -86,7 +86,7 @@ class FileStack:
         return data
 
     def _check(self, path: Path, data: np.ndarray) -> None:
-        from ..errors import InputError
+        from micro_sam.errors import InputError
 
         if data.shape != self.shape[1:]:
             raise InputError(

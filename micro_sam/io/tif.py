@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
-from .source import ImageSource
+from micro_sam.errors import InputError
+from micro_sam.io.source import ImageSource
 
 TIF_SUFFIXES = (".tif", ".tiff")
 LARGEST_EAGER_TIF = 2**28  # bytes; larger files are memory-mapped, or read page by page when compressed
