@@ -250,9 +250,13 @@ class Annotator(Acts):
         running = self.jobs.running(WORK)
         if running is not None:
             raise InputError(f"'{running.name}' is still running. Wait until it is done, or cancel it first.")
+        self.use_settings(settings)
+        self.prepare(download=download)
+
+    def use_settings(self, settings: Settings) -> None:
+        """Settings for the next preparation."""
         self.settings = settings
         self.settings_changed.emit(settings)
-        self.prepare(download=download)
 
     def _attach(self, predictor: Any, embeddings: Any) -> None:
         if self.session is not None:

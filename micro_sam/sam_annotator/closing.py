@@ -43,6 +43,7 @@ class CloseGuard(QObject):
 
     def _closing(self, event: QEvent) -> bool:
         saving = self._annotator.saving
+        saving.save_silently()
         if not self._decided and saving.must_ask:
             if event.spontaneous():
                 event.ignore()

@@ -15,7 +15,7 @@ from typing import Any
 from psygnal import Signal
 
 from micro_sam.sam_annotator.images import OpenImage
-from micro_sam.sam_annotator.jobs import PREPARE, Job, Jobs, Progress
+from micro_sam.sam_annotator.jobs import AHEAD, PREPARE, Job, Jobs, Progress
 from micro_sam.sam_annotator.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -99,6 +99,7 @@ class Engine:
         self._jobs = jobs
         self._key: tuple | None = None
         self._waiting: Callable[[], None] | None = None
+        self._ahead: _Ahead | None = None
 
     @property
     def busy(self) -> bool:
@@ -145,11 +146,42 @@ class Engine:
                 on_cancel=self._cancelled,
             )
 
+        self._waiting = None
         if self.busy:
             self._waiting = start
             self._jobs.cancel(PREPARE)
+        elif self._jobs.running(AHEAD) is not None:
+            self._waiting = start  # what is computed ahead may be this very image
         else:
             start()
+
+    def prepare_ahead(self, load: Callable[[], OpenImage], ndim: int, settings: Settings) -> None:
+        """Load and embed an image that will be wanted next, as long as nothing else is to do.
+
+        Parameters
+        ----------
+        load
+            Opens the image; called in the thread of the run.
+        ndim, settings
+            As in :meth:`prepare`.
+        """
+        if self.predictor is None or self.busy or self._jobs.running(AHEAD) is not None:
+            return
+        if self._key != settings.model_key:
+            return
+        predictor = self.predictor
+        self._jobs.start(
+            "Embedding the next image",
+            lambda job: self._steps_ahead(load, ndim, settings, predictor),
+            lane=AHEAD,
+            on_done=self._keep_ahead,
+            on_error=self._ahead_failed,
+            on_cancel=lambda: self._start_waiting() and None,
+        )
+
+    def take_ahead(self, name: str) -> OpenImage | None:
+        """The image of this name, if it was loaded ahead."""
+        return self._ahead.image if self._ahead is not None and self._ahead.image.name == name else None
 
     # In the thread of the run.
 
@@ -158,8 +190,7 @@ class Engine:
     ) -> Generator[Any, None, tuple[float, bool] | None]:
         started = time.monotonic()
         yield Progress("Starting")
-        from micro_sam.embeddings.compute import iter_embeddings, open_embeddings
-        from micro_sam.models.build import get_sam_model
+        from micro_sam.embeddings.compute import iter_embeddings
 
         predictor = self.predictor if self._key == settings.model_key else None
         if predictor is None:
@@ -170,19 +201,13 @@ class Engine:
             if download:
                 _download(job, settings)
             yield Progress(f"Loading the model {settings.model_type or settings.checkpoint_path}")
-            predictor = get_sam_model(
-                settings.model_type, device=settings.device, checkpoint_path=settings.checkpoint_path
-            )
+            predictor = _load(settings)
         yield Progress("Looking for embeddings in the cache" if settings.embedding_path else "Preparing the image")
-        embeddings, store = open_embeddings(
-            predictor,
-            image.pixels,
-            save_path=settings.embedding_path,
-            ndim=ndim,
-            tile_shape=settings.tile_shape,
-            halo=settings.halo,
-            image_path=image.path if image.is_whole_file else None,
-        )
+        ahead = self._ahead
+        if ahead is not None and ahead.fits(image, settings, predictor):
+            embeddings, store = ahead.embeddings, ahead.store
+        else:
+            embeddings, store = _open(predictor, image, ndim, settings)
         yield _Attached(predictor, embeddings, settings.model_key)
         missing = len(store.missing())
         if missing == 0:
@@ -194,6 +219,17 @@ class Engine:
             yield _Computed()
             yield Progress(f"Embedding: {done} of {missing}, {duration(left)} left", done, missing)
         return time.monotonic() - started, False
+
+    @staticmethod
+    def _steps_ahead(load: Callable[[], OpenImage], ndim: int, settings: Settings, predictor) -> Generator:
+        from micro_sam.embeddings.compute import iter_embeddings
+
+        image = load()
+        yield Progress("Embedding the next image")
+        embeddings, store = _open(predictor, image, ndim, settings)
+        for _ in iter_embeddings(predictor, image.pixels, store):
+            yield Progress("Embedding the next image")
+        return _Ahead(image, settings, predictor, embeddings, store)
 
     # In the window's thread.
 
@@ -220,6 +256,15 @@ class Engine:
     def _cancelled(self) -> None:
         self._start_waiting()
 
+    def _keep_ahead(self, ahead: _Ahead) -> None:
+        self._ahead = ahead
+        self._start_waiting()
+
+    def _ahead_failed(self, error: Exception) -> None:
+        # It will be told when the person goes to that image.
+        log.info("The next image could not be prepared: %s", error)
+        self._start_waiting()
+
     def _start_waiting(self) -> bool:
         """Start what was asked for meanwhile."""
         start, self._waiting = self._waiting, None
@@ -228,8 +273,43 @@ class Engine:
         return start is not None
 
 
+@dataclass(frozen=True)
+class _Ahead:
+    """An image that was loaded and embedded before anybody asked for it."""
+
+    image: OpenImage
+    settings: Settings
+    predictor: Any
+    embeddings: Any
+    store: Any
+
+    def fits(self, image: OpenImage, settings: Settings, predictor: Any) -> bool:
+        """Whether it is what is asked for now."""
+        return self.image is image and self.settings == settings and self.predictor is predictor
+
+
 class _Computed:
     """One more slice or tile is stored."""
+
+
+def _load(settings: Settings) -> Any:
+    from micro_sam.models.build import get_sam_model
+
+    return get_sam_model(settings.model_type, device=settings.device, checkpoint_path=settings.checkpoint_path)
+
+
+def _open(predictor: Any, image: OpenImage, ndim: int, settings: Settings) -> tuple[Any, Any]:
+    from micro_sam.embeddings.compute import open_embeddings
+
+    return open_embeddings(
+        predictor,
+        image.pixels,
+        save_path=settings.embedding_path,
+        ndim=ndim,
+        tile_shape=settings.tile_shape,
+        halo=settings.halo,
+        image_path=image.path if image.is_whole_file else None,
+    )
 
 
 def missing_weights(settings: Settings) -> ModelOffer | None:

@@ -65,6 +65,10 @@ class OpenImage:
         """Whether the pixels are those of the file as they are, so that its size and time tell whether it changed."""
         return self.path is not None and self.key is None and self.channel is None and self.path.is_file()
 
+    def renamed(self, name: str) -> OpenImage:
+        """The same image under another name."""
+        return replace(self, name=name)
+
     @property
     def pixels(self) -> Any:
         """What the network sees."""

@@ -27,6 +27,8 @@ PREPARE = "prepare"
 """Lane for loading models and computing embeddings; work on slices that are ready goes on beside it."""
 WORK = "work"
 """Lane for runs that change results: automatic segmentation, volumes, tracking."""
+AHEAD = "ahead"
+"""Lane for work that nobody waits for yet: the embedding of the next image of a series. Shows no progress."""
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,12 @@ class Keys:
             self._bind(layer)
         viewer.layers.events.inserted.connect(self._inserted)
 
+    def add(self, keys: Sequence[Key]) -> None:
+        """Bind more keys."""
+        self.keys = (*self.keys, *keys)
+        for provider in (self.viewer, *self.viewer.layers):
+            self._bind(provider)
+
     def close(self) -> None:
         """Give all keys back to napari."""
         self.viewer.layers.events.inserted.disconnect(self._inserted)

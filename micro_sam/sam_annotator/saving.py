@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,8 @@ class Saving:
     ----------
     path
         The file of the last save; None before.
+    automatic
+        Whether the path is known beforehand and unsaved objects go there without asking (a series of images).
 
     Signals
     -------
@@ -39,12 +42,16 @@ class Saving:
         self._annotator = annotator
         self._session: Session | None = None
         self.path: Path | None = None
+        self.automatic = False
         self.unsaved = False
 
     def follow(self, session: Session) -> None:
         """Watch this session from now on."""
+        if self._session is not None:
+            self._session.events.labels_changed.disconnect(self._labels_changed)
         self._session = session
-        self.path = None
+        if not self.automatic:
+            self.path = None
         self.unsaved = False
         session.events.labels_changed.connect(self._labels_changed)
         self.changed.emit()
@@ -95,6 +102,19 @@ class Saving:
         self._annotator.status.say(text, "good")
         return path
 
+    def save_silently(self) -> bool:
+        """With an automatic path: write what is not written yet. False when there was nothing to write."""
+        if not (self.automatic and self.unsaved and self.path is not None):
+            return False
+        if self._session.objects:
+            self.save(self.path)
+        else:
+            # All objects were removed: a file of zeros would look like a finished image.
+            remove_labels(self.path)
+            self.unsaved = False
+            self.changed.emit()
+        return True
+
     def ask_for_path(self) -> Path | None:
         """Let the person choose a file; None when they cancel."""
         suggestion = self.suggested_path()
@@ -127,6 +147,14 @@ class Saving:
         if name == "committed" and not self.unsaved:
             self.unsaved = True
             self.changed.emit()
+
+
+def remove_labels(path: Path) -> None:
+    """Remove a result that no longer holds any object."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_labels(path: Path, labels: np.ndarray, scale: tuple[float, ...] | None = None) -> Path:

@@ -75,6 +75,31 @@ def tool(shared_tool, coins):
     shared_tool.saving.unsaved = False
 
 
+@pytest.fixture(scope="session")
+def shared_tool_3d(window_manager):
+    """A 3D tool on a small volume with the shipped model, opened once."""
+    from micro_sam.sam_annotator import annotator_3d, get_annotator
+
+    from .volumes import small_volume
+
+    viewer = annotator_3d(small_volume()[0], model_type="nano_lm", return_viewer=True)
+    tool = get_annotator(viewer)
+    driver.place(viewer)
+    assert driver.wait_until(lambda: tool.engine.predictor is not None and not tool.engine.busy, 180), tool.status.text
+    yield tool
+    driver.close(viewer)
+
+
+@pytest.fixture
+def tool_3d(shared_tool_3d):
+    """The 3D tool in the middle of its volume, nothing clicked, nothing committed, all options as at the start."""
+    from .volumes import start_again
+
+    start_again(shared_tool_3d)
+    yield shared_tool_3d
+    shared_tool_3d.saving.unsaved = False
+
+
 @pytest.fixture
 def opened(window_manager):
     """Opens further windows and closes them after the test: ``opened(annotator_2d, image, ...)`` -> the tool."""

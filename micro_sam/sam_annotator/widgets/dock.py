@@ -73,5 +73,13 @@ class Dock(QWidget):
         outer.addWidget(self.status)
         outer.addWidget(self.scroll, 1)
         self.setMinimumWidth(max(WIDTH, menus.minimumSizeHint().width() + SCROLL_BAR))
-        give_keys_back(self, lambda: annotator.viewer.window._qt_viewer.canvas.native)
+        self._canvas = lambda: annotator.viewer.window._qt_viewer.canvas.native
+        self._menus = layout
+        give_keys_back(self, self._canvas)
         annotator.session_changed.connect(lambda _session: self._image_section.collapse(animate=False))
+
+    def add_on_top(self, title: str, menu: QWidget) -> None:
+        """Add a menu above the others, for instance the one of a series of images."""
+        self._menus.insertWidget(0, section(title, menu))
+        self.keys.show_keys()
+        give_keys_back(menu, self._canvas)

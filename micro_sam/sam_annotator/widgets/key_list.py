@@ -15,13 +15,20 @@ class KeyList(QWidget):
 
     def __init__(self, annotator: Annotator) -> None:
         super().__init__()
-        grid = QGridLayout(self)
-        grid.setContentsMargins(0, 0, 0, 0)
-        grid.setVerticalSpacing(1)
-        grid.setColumnStretch(1, 1)
-        for number, key in enumerate(annotator.keys.keys):
-            shown = QLabel(f"<b>{key.shown.upper() if len(key.shown) == 1 else key.shown}</b>")
-            grid.addWidget(shown, number, 0)
+        self._annotator = annotator
+        self._grid = QGridLayout(self)
+        self._grid.setContentsMargins(0, 0, 0, 0)
+        self._grid.setVerticalSpacing(1)
+        self._grid.setColumnStretch(1, 1)
+        self._shown = 0
+        self.show_keys()
+
+    def show_keys(self) -> None:
+        """Add the keys that are not in the list yet."""
+        for key in self._annotator.keys.keys[self._shown :]:
+            name = key.shown.upper() if len(key.shown) == 1 else key.shown
             text = QLabel(key.text)
             text.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-            grid.addWidget(text, number, 1)
+            self._grid.addWidget(QLabel(f"<b>{name}</b>"), self._shown, 0)
+            self._grid.addWidget(text, self._shown, 1)
+            self._shown += 1

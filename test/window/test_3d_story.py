@@ -1,0 +1,74 @@
+"""The story of a first object in a volume, with real mouse and key events: click, extend, commit, correct."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from . import driver
+from .driver import click, drag, key, wait_idle, wait_until
+from .volumes import FIRST, box_in, go_to, menu, middle_of, overlap, point_at, slices_of
+
+
+def test_from_a_click_to_a_committed_object_and_its_correction(tool_3d):
+    tool = tool_3d
+    viewer, session = tool.viewer, tool.session
+    names = {layer.name for layer in viewer.layers}
+    assert names == {"raw", "prompts", "box_prompts", "current_object", "committed_objects", "auto_segmentation"}
+    place = middle_of(FIRST)
+    go_to(tool, place[0])
+
+    # A click is segmented at once, in the slice in view only.
+    click(tool, place)
+    wait_idle(tool)
+    assert [point.z for point in session.prompts.points] == [place[0]]
+    assert slices_of(tool) == [place[0]]
+
+    # V extends it through the volume.
+    key(viewer, "v")
+    wait_idle(tool)
+    assert overlap(session.current > 0, FIRST) > 0.5, tool.status.text
+    grown = session.current.copy()
+    strip = menu(tool).strip
+    assert wait_until(lambda: set(strip.state.confidence) == set(slices_of(tool)), 2)
+    assert strip.state.prompted == {place[0]}
+
+    # The run is one step of undo.
+    key(viewer, "ctrl+z")
+    assert slices_of(tool) == [place[0]]
+    key(viewer, "ctrl+shift+z")
+    assert np.array_equal(session.current, grown)
+
+    # W goes to the slice that is worth a look.
+    weakest = session.weakest_slice()
+    key(viewer, "w")
+    assert tool.z == weakest and f"Slice {weakest}" in tool.status.text
+
+    # Commit, undo, redo.
+    key(viewer, "c")
+    assert np.array_equal(session.committed > 0, grown > 0) and not session.has_current
+    key(viewer, "ctrl+z")
+    assert session.has_current and not session.committed.any()
+    key(viewer, "ctrl+shift+z")
+    (committed_id,) = session.objects
+
+    # O opens the object under the mouse again, with its prompt.
+    go_to(tool, place[0])
+    point_at(tool, place)
+    key(viewer, "o")
+    assert session.reopened == committed_id, tool.status.text
+    assert len(session.prompts.points) == 1 and not session.committed.any()
+
+    # A correction in another slice: what lies on the other side of the first prompt stays as it was.
+    z = place[0] + 2
+    go_to(tool, z)
+    driver.press(tool.dock.prompts.tools["box"])
+    drag(tool, *box_in(FIRST, z))
+    wait_idle(tool)
+    assert session.prompts.slices == (place[0], z)
+    key(viewer, "v")
+    wait_idle(tool)
+    assert np.array_equal(session.current[: place[0]], grown[: place[0]])
+    assert overlap(session.current > 0, FIRST) > 0.5, tool.status.text
+    key(viewer, "c")
+    assert set(session.objects) == {committed_id}
+    assert len(session.objects[committed_id].prompts) == 2

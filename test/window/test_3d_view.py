@@ -1,0 +1,124 @@
+"""What the 3D tool shows: points, the strip of slices, voxel sizes, corrections by clicking, saved results."""
+
+from __future__ import annotations
+
+import numpy as np
+import tifffile
+
+from micro_sam.sam_annotator import annotator_3d
+
+from . import driver
+from .driver import click, key, wait_idle, wait_until
+from .volumes import FIRST, go_to, menu, middle_of, small_volume
+
+
+def commit_first(tool) -> int:
+    """Segment and commit an object in three slices; its id."""
+    z, y, x = middle_of(FIRST)
+    for other in (z - 1, z, z + 1):
+        tool.session.add_point((other, y, x))
+        tool.session.segment_slice(other)
+    return tool.session.commit().ids[0]
+
+
+def test_points_keep_their_size_and_are_shown_in_their_slice_only(tool_3d):
+    tool = tool_3d
+    z, y, x = middle_of(FIRST)
+    layer = tool.layers.points.layer
+    go_to(tool, z)
+    click(tool, (z, y, x))
+    assert not layer.out_of_slice_display
+    assert len(layer._indices_view) == 1
+    go_to(tool, z + 1)
+    assert len(layer._indices_view) == 0
+    zoom = tool.viewer.camera.zoom
+    on_screen = float(layer.current_size) * zoom
+    tool.viewer.camera.zoom = 3 * zoom
+    driver.process(0.1)
+    assert abs(float(layer.current_size) * 3 * zoom - on_screen) < 0.1 * on_screen
+    tool.viewer.camera.zoom = zoom
+
+
+def test_the_strip_shows_where_the_object_is_and_a_click_goes_there(tool_3d):
+    tool = tool_3d
+    strip = menu(tool).strip
+    z, y, x = middle_of(FIRST)
+    go_to(tool, z)
+    click(tool, (z, y, x))
+    wait_idle(tool)
+    assert wait_until(lambda: set(strip.state.confidence) == {z}, 2)
+    assert strip.state.n == len(small_volume()[0])
+    driver.press(strip, strip.centre_of(3).toPoint())
+    assert tool.z == 3
+    assert "your prompts" in strip.describe(z) and "predicted quality" in strip.describe(z)
+    assert strip.describe(0) == "slice 0"
+
+
+def test_w_without_a_run_says_what_to_do(tool_3d):
+    key(tool_3d.viewer, "w")
+    assert "press V" in tool_3d.status.text
+
+
+def test_a_committed_object_opens_again_when_it_is_clicked(tool_3d):
+    tool = tool_3d
+    z, y, x = middle_of(FIRST)
+    object_id = commit_first(tool)
+    go_to(tool, z)
+    driver.press(menu(tool).correct)
+    assert menu(tool).correct.isChecked()
+    click(tool, (2, 2, 2))
+    assert tool.session.reopened is None, "a click beside all objects opens none"
+    click(tool, (z, y, x))
+    assert tool.session.reopened == object_id, tool.status.text
+    assert not menu(tool).correct.isChecked()
+    # The next click is a prompt again.
+    click(tool, (z, y + 3, x))
+    assert len(tool.session.prompts.points) == 4
+
+
+def test_an_object_at_work_is_not_mixed_with_one_that_is_opened_again(tool_3d):
+    tool = tool_3d
+    z, y, x = middle_of(FIRST)
+    commit_first(tool)
+    go_to(tool, z)
+    click(tool, (z, 2, 2))
+    driver.press(menu(tool).correct)
+    assert "at work" in tool.status.text and tool.session.reopened is None
+
+
+def test_voxel_size_reaches_all_layers_and_clicks_still_hit(opened, tmp_path):
+    path = tmp_path / "stack.ome.tif"
+    volume = small_volume()[0][4:9]
+    sizes = {"PhysicalSizeZ": 2.5, "PhysicalSizeY": 0.5, "PhysicalSizeX": 0.5}
+    tifffile.imwrite(path, volume, metadata={"axes": "ZYX", **sizes}, ome=True)
+    tool = opened(annotator_3d, path, model_type="nano_lm")
+    assert {tuple(layer.scale) for layer in tool.viewer.layers} == {(2.5, 0.5, 0.5)}
+    z, y, x = middle_of(FIRST)
+    go_to(tool, z - 4)
+    assert tool.z == z - 4
+    click(tool, (z - 4, y, x))
+    (point,) = tool.session.prompts.points
+    assert point.z == z - 4
+    assert np.abs(np.array(point.position[1:]) - (y, x)).max() < 1.5
+
+
+def test_a_saved_result_is_opened_and_corrected(opened, tmp_path):
+    volume, labels = small_volume()
+    path = tmp_path / "objects.tif"
+    tifffile.imwrite(path, labels[4:9].astype(np.uint16))
+    tool = opened(annotator_3d, volume[4:9], model_type="nano_lm", segmentation_result=path)
+    assert wait_until(lambda: tool.engine.predictor is not None and not tool.engine.busy, 120), tool.status.text
+    z, y, x = middle_of(FIRST)
+    tool.reopen(FIRST)
+    go_to(tool, z - 4)
+    click(tool, (z - 4, y, x))
+    wait_idle(tool)
+    before = tool.session.current.copy()
+    key(tool.viewer, "v")
+    wait_idle(tool)
+    unchanged = [i for i in range(5) if i != z - 4]
+    assert np.array_equal(tool.session.current[unchanged], before[unchanged]), "only corrected slices are done again"
+    key(tool.viewer, "c")
+    assert (tool.session.committed == FIRST).any()
+    tool.save(tmp_path / "corrected.tif")
+    assert np.array_equal(tifffile.imread(tmp_path / "corrected.tif"), tool.session.committed)

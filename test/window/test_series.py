@@ -1,0 +1,125 @@
+"""A folder of images, one after the other: nothing is lost, nothing is overwritten, nothing is skipped for ever."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tifffile
+
+from micro_sam.errors import InputError, OutputError
+from micro_sam.io.labels import load_labels
+from micro_sam.sam_annotator import image_folder_annotator, image_series_annotator
+from micro_sam.sam_annotator.series import plan_series, unique_names
+
+from . import driver
+from .driver import click, key, wait_idle, wait_until
+
+
+@pytest.fixture
+def folder(tmp_path, coins):
+    """Three parts of the coins, all with coins of their own."""
+    images = tmp_path / "images"
+    images.mkdir()
+    for name, part in {"a": coins[:150], "b": coins[75:225], "c": coins[150:]}.items():
+        tifffile.imwrite(images / f"{name}.tif", part)
+    return images
+
+
+COIN = {"a": (60, 100), "b": (40, 160), "c": (120, 60)}
+
+
+def annotate(tool, name):
+    assert wait_until(lambda: tool.image.name == name, 10)
+    click(tool, COIN[name])
+    assert wait_until(lambda: tool.session.has_current, 60), tool.status.text
+    wait_idle(tool)
+    key(tool.viewer, "c")
+
+
+def test_series_from_the_first_image_to_the_last_and_again(opened, folder, tmp_path):
+    results = tmp_path / "results"
+    tool = opened(image_folder_annotator, folder, results, model_type="nano_lm")
+    annotate(tool, "a")
+    assert not (results / "a.tif").exists()
+    key(tool.viewer, "n")
+    assert load_labels(results / "a.tif").max() == 1
+
+    # While b is shown, c is embedded; b is left empty.
+    assert wait_until(lambda: tool.image.name == "b", 10)
+    assert wait_until(lambda: tool.engine.take_ahead("c") is not None, 60)
+    key(tool.viewer, "n")
+    assert not (results / "b.tif").exists()
+    annotate(tool, "c")
+    assert tool.engine.computed == 0, "it was embedded ahead"
+
+    # Back to b, and on.
+    key(tool.viewer, "N" if driver.REAL else "shift+n")
+    annotate(tool, "b")
+    assert load_labels(results / "c.tif").max() == 1
+
+    # The window is closed without N: the last image is saved all the same.
+    driver.close(tool.viewer)
+    assert load_labels(results / "b.tif").max() == 1
+
+
+def test_start_passes_over_results_but_not_over_empty_images(opened, folder, tmp_path):
+    results = tmp_path / "results"
+    results.mkdir()
+    tifffile.imwrite(results / "a.tif", np.ones((150, 384), "uint16"))
+    tool = opened(image_folder_annotator, folder, results, model_type="nano_lm")
+    assert tool.image.name == "b"
+    key(tool.viewer, "n")
+    assert wait_until(lambda: tool.image.name == "c", 10)
+    key(tool.viewer, "n")
+    assert "last image" in tool.status.text
+    driver.close(tool.viewer)
+    assert sorted(path.name for path in results.iterdir()) == ["a.tif"]
+
+
+def test_going_on_with_an_object_that_is_not_committed_is_refused(opened, folder, tmp_path):
+    tool = opened(image_folder_annotator, folder, tmp_path / "results", model_type="nano_lm", skip_segmented=False)
+    click(tool, COIN["a"])
+    assert wait_until(lambda: tool.session.has_current, 60)
+    key(tool.viewer, "n")
+    assert tool.image.name == "a" and "not committed" in tool.status.text
+    key(tool.viewer, "c")
+    key(tool.viewer, "n")
+    assert wait_until(lambda: tool.image.name == "b", 10)
+
+    # Without skip_segmented an image comes with its result, which can be corrected; an emptied one has no file.
+    key(tool.viewer, "N" if driver.REAL else "shift+n")
+    assert wait_until(lambda: tool.image.name == "a", 10)
+    assert tool.session.committed.max() == 1
+    tool.choose([1])
+    tool.delete_picked()
+    key(tool.viewer, "n")
+    assert wait_until(lambda: tool.image.name == "b", 10)
+    assert not (tmp_path / "results" / "a.tif").exists()
+
+
+def test_image_that_cannot_be_read_is_left_out_with_a_sentence(opened, folder, tmp_path):
+    (folder / "b.tif").write_text("no image")
+    tool = opened(image_folder_annotator, folder, tmp_path / "results", model_type="nano_lm")
+    key(tool.viewer, "n")
+    assert wait_until(lambda: tool.image.name == "c", 10)
+
+
+def test_same_stems_do_not_share_a_file():
+    names = unique_names(["x/a.tif", "y/a.tif", "x/a.png", "x/b.tif", np.zeros((2, 2)), np.zeros((2, 2))])
+    assert len(set(names)) == 6
+    assert names[3] == "b"
+    assert names[2] == "a_png"
+
+
+def test_series_that_cannot_start_says_why_before_a_window_opens(tmp_path):
+    with pytest.raises(InputError, match="no images"):
+        image_series_annotator([], tmp_path)
+    with pytest.raises(InputError, match="no image"):
+        image_series_annotator([tmp_path / "missing.tif"], tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="file"):
+        plan_series([np.zeros((4, 4))], tmp_path / "file")
+    with pytest.raises(InputError):
+        image_series_annotator([np.zeros((3, 4, 5, 6))], tmp_path)
+    with pytest.raises(InputError, match="pattern"):
+        image_folder_annotator(tmp_path, tmp_path / "out", "*.nope")
