@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from micro_sam.models.modules.common import LayerNorm2d, MLPBlock
 from micro_sam.models.modules.windows import join_windows, split_windows
 
-STRIP_BYTES = 8 * 2**20  # of the attention bias that each thread of a CPU holds at a time
+CPU_STRIP_BYTES = 8 * 2**20  # of the attention bias that each thread of a CPU holds at a time
+GPU_STRIP_BYTES = 2**30  # of the attention bias on a GPU: all heads of one image
 
 
 class PatchEmbed(nn.Module):
@@ -66,10 +67,10 @@ class RelPosAttention(nn.Module):
         rows = torch.einsum("bnhwc,hkc->bnhwk", grid, rel_h).unsqueeze(-1)  # (B, heads, h, w, h, 1)
         columns = torch.einsum("bnhwc,wkc->bnhwk", grid, rel_w).unsqueeze(-2)  # (B, heads, h, w, 1, w)
         tracked = torch.is_grad_enabled() and (q.requires_grad or rel_h.requires_grad)
-        if tracked or q.device.type != "cpu":
+        if tracked:
             return self._attend_with_bias(q, k, v, rows, columns)
         out = torch.empty_like(q)
-        for part in _strips(rows.shape, q.element_size()):
+        for part in _strips(rows.shape, q.element_size(), q.device.type == "cpu"):
             batch, heads, strip = part
             queries = slice(strip.start * w, strip.stop * w)
             out[batch, heads, queries] = self._attend_with_bias(
@@ -82,13 +83,13 @@ class RelPosAttention(nn.Module):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=self.scale)
 
 
-def _strips(shape: torch.Size, element_size: int) -> Iterator[tuple[slice, slice, slice]]:
-    """Cuts queries (B, heads, h, w, ...) into parts whose bias stays in the caches of a CPU.
+def _strips(shape: torch.Size, element_size: int, on_cpu: bool) -> Iterator[tuple[slice, slice, slice]]:
+    """Cuts queries (B, heads, h, w, ...) into parts whose bias stays in the caches of a CPU or the memory of a GPU.
 
     Yields slices of batch, heads and rows: several windows with all their heads, or some rows of one head.
     """
     b, heads, h, w = shape[:4]
-    budget = STRIP_BYTES * max(2, torch.get_num_threads()) // element_size
+    budget = (CPU_STRIP_BYTES * max(2, torch.get_num_threads()) if on_cpu else GPU_STRIP_BYTES) // element_size
     windows = budget // (heads * (h * w) ** 2)
     if windows:
         for start in range(0, b, windows):
