@@ -67,7 +67,7 @@ PARAMETERS: dict[str, tuple[Parameter, ...]] = {
         Parameter("pred_iou_thresh", "quality", "Lower it to keep more masks.", 0.88, 0.3, 1.0, 0.01),
         Parameter("stability_score_thresh", "stability", "Lower it to keep soft edges.", 0.95, 0.4, 1.0, 0.01),
         Parameter("box_nms_thresh", "overlap", "Raise it to keep masks that overlap.", 0.7, 0.05, 1.0, 0.05),
-        Parameter("min_mask_region_area", "minimal size", MIN_SIZE_TIP, 25, 0, 100_000, 5),
+        Parameter("min_size", "minimal size", MIN_SIZE_TIP, 25, 0, 100_000, 5),
     ),
 }
 METHODS = {"dense": "object maps of the model", "grid": "grid of points"}
@@ -173,9 +173,11 @@ class Automatic:
 
     @staticmethod
     def _steps(job: Job, predictor, embeddings, index: int | None, method: str) -> Generator[Any, None, Any]:
+        from micro_sam.segmentation.states import iter_initialize_kept
+
         yield Progress("Segmenting all objects")
         segmenter = make_segmenter(predictor, embeddings, method)
-        for done, total in segmenter.iter_initialize(embeddings, index):
+        for done, total in iter_initialize_kept(segmenter, embeddings, index):
             yield Progress("Segmenting all objects", done, total)
         return segmenter
 
