@@ -35,7 +35,7 @@ def precompute_state(
     tile_shape, halo
         Tiles in pixels (y, x); None: chosen for large images.
     precompute_amg_state
-        Kept for scripts; automatic masks are computed from the embeddings when they are asked for.
+        Also prepare the automatic segmentation and keep it beside the embeddings.
 
     Raises
     ------
@@ -45,16 +45,20 @@ def precompute_state(
     from tqdm import tqdm
 
     from micro_sam.models.build import get_sam_model
+    from micro_sam.segmentation.states import keep_states
 
     jobs = plan_jobs(input_path, output_path, pattern, key)
     image = jobs[0].open(ndim)
     predictor = get_sam_model(model_type, checkpoint_path=checkpoint_path)
     for number, job in enumerate(jobs):
         image = image if number == 0 else job.open(ndim)
-        _, store = open_embeddings(
+        embeddings, store = open_embeddings(
             predictor, image.data, job.cache_path, image.ndim, tile_shape, halo, image_path=job.image_path
         )
         missing = len(store.missing())
         run = iter_embeddings(predictor, image.data, store)
         for _ in tqdm(run, total=missing, desc=f"Embed {Path(job.image_path).name}", disable=missing == 0):
             pass
+        if precompute_amg_state:
+            for _ in tqdm(keep_states(predictor, embeddings), total=embeddings.n_slices or 1, desc="Segment"):
+                pass

@@ -46,6 +46,12 @@ def build_parser() -> argparse.ArgumentParser:
         help="arithmetic of the network (default: auto: fp32 on a CPU, bf16 or fp16 where the GPU has it)",
     )
     add_tiling(parser)
+    parser.add_argument(
+        "-p",
+        "--precompute_amg_state",
+        action="store_true",
+        help="also prepare the automatic segmentation, so that it answers at once in the tools",
+    )
     parser.add_argument("--batch_size", type=int, help="images per network pass (default: what the memory holds)")
     return parser
 
@@ -98,7 +104,7 @@ def _embed(predictor, job, image, options: argparse.Namespace) -> None:
 
     if image.note:
         print(f"{job.image_path}: {image.note}")
-    _, store = open_embeddings(
+    embeddings, store = open_embeddings(
         predictor,
         image.data,
         job.cache_path,
@@ -113,15 +119,20 @@ def _embed(predictor, job, image, options: argparse.Namespace) -> None:
         print(
             f"All embeddings ({total} {unit}{'s' * (total > 1)}) are in {job.cache_path} already: nothing to compute."
         )
-        return
-    if missing < total:
-        print(f"{total - missing} of {total} {unit}s are in {job.cache_path} already.")
-    start = time.monotonic()
-    bar = tqdm(total=total, initial=total - missing, unit=unit, desc="Compute image embeddings")
-    with bar:
-        for _ in iter_embeddings(predictor, image.data, store, batch_size=options.batch_size):
-            bar.update(1)
-    print(f"{missing} {unit}{'s' * (missing > 1)} embedded in {time.monotonic() - start:.1f} s: {job.cache_path}")
+    else:
+        if missing < total:
+            print(f"{total - missing} of {total} {unit}s are in {job.cache_path} already.")
+        start = time.monotonic()
+        with tqdm(total=total, initial=total - missing, unit=unit, desc="Compute image embeddings") as bar:
+            for _ in iter_embeddings(predictor, image.data, store, batch_size=options.batch_size):
+                bar.update(1)
+        print(f"{missing} {unit}{'s' * (missing > 1)} embedded in {time.monotonic() - start:.1f} s: {job.cache_path}")
+    if options.precompute_amg_state:
+        from micro_sam.segmentation.states import keep_states
+
+        states = keep_states(predictor, embeddings)
+        for _ in tqdm(states, total=embeddings.n_slices or 1, unit="slice", desc="Prepare automatic segmentation"):
+            pass
 
 
 if __name__ == "__main__":

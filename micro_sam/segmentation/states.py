@@ -1,0 +1,112 @@
+"""What the network said for an automatic segmentation, kept beside the embeddings that it was computed from.
+
+A grid of points costs far more than the embedding of an image. Its answers therefore lie in the folder of the cache,
+``<cache>/automatic/<method>.npz`` (or ``<method>_<slice>.npz``), as plain arrays without pickle. A state of another
+model or of other parameters is never used: it is computed again and replaced.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from micro_sam.embeddings.embeddings import Embeddings
+from micro_sam.errors import CacheError
+from micro_sam.segmentation.dense import get_segmenter
+from micro_sam.segmentation.segmenter import Segmenter
+
+__all__ = ["iter_initialize_kept", "keep_states", "state_path"]
+
+logger = logging.getLogger(__name__)
+
+
+def state_path(embeddings: Embeddings, method: str, i: int | None = None) -> Path | None:
+    """Where the state of an image or slice is kept; None when the embeddings are in memory only."""
+    folder = getattr(embeddings.store, "path", None)
+    if folder is None:
+        return None
+    return Path(folder) / "automatic" / (f"{method}.npz" if i is None else f"{method}_{i:05d}.npz")
+
+
+def iter_initialize_kept(
+    segmenter: Segmenter, embeddings: Embeddings, i: int | None = None, image: np.ndarray | None = None
+) -> Iterator[tuple[int, int]]:
+    """``segmenter.iter_initialize``, or nothing but reading when the answers lie beside the embeddings already.
+
+    Parameters
+    ----------
+    segmenter
+        Its parameters and model decide whether a kept state fits.
+    embeddings
+        Complete for the slice.
+    i
+        Slice of 3D embeddings.
+    image
+        Needed by crop layers only.
+
+    Yields
+    ------
+    done, total
+        Steps of the network; (1, 1) when the answers were read.
+
+    Raises
+    ------
+    NotComputedYet
+        When the features of the slice are missing.
+    """
+    path = state_path(embeddings, segmenter.method, i)
+    if path is not None and _read(segmenter, path):
+        yield 1, 1
+        return
+    yield from segmenter.iter_initialize(embeddings, i, image)
+    if path is not None:
+        _write(segmenter, path)
+
+
+def keep_states(predictor, embeddings: Embeddings) -> Iterator[int]:
+    """Prepare the automatic segmentation of an image or of every slice; yields the slice just done (0 in 2D).
+
+    Parameters
+    ----------
+    predictor
+        Decides how objects are found: with its dense head, or else by a grid of points.
+    embeddings
+        Complete, from a cache on disc.
+    """
+    for i in [None] if embeddings.n_slices is None else range(embeddings.n_slices):
+        for _ in iter_initialize_kept(get_segmenter(predictor, embeddings.grid.is_tiled), embeddings, i):
+            pass
+        yield i or 0
+
+
+def _read(segmenter: Segmenter, path: Path) -> bool:
+    try:
+        with np.load(path, allow_pickle=False) as state:
+            segmenter.set_state(dict(state))
+    except FileNotFoundError:
+        return False
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, CacheError) as error:
+        logger.info("The automatic segmentation kept in %s is computed again: %s", path, error)
+        return False
+    return True
+
+
+def _write(segmenter: Segmenter, path: Path) -> None:
+    """Keep the state; a folder that cannot be written costs only the time to compute it again."""
+    temporary = None
+    try:
+        path.parent.mkdir(exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
+        with os.fdopen(descriptor, "wb") as file:
+            np.savez_compressed(file, **segmenter.get_state())
+        os.replace(temporary, path)
+    except OSError as error:
+        logger.warning("The automatic segmentation is not kept in %s: %s", path, error)
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
