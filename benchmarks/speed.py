@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from segment_anything import SamPredictor
 
+from micro_sam.models.malloc import keep_memory
 from micro_sam.models.predictor import ImageFeatures, Predictor
 from micro_sam.models.sam import Sam
 
@@ -270,14 +271,17 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", default="fp32", help="of ours; stock is always fp32")
     parser.add_argument("--no-encoders", action="store_true", help="leave the image encoders out")
+    parser.add_argument("--keep-memory", action="store_true", help="malloc as in our programs, for both sides")
     parser.add_argument("--output", default="speed.json", help="JSON with all figures")
     arguments = parser.parse_args()
+    kept = arguments.keep_memory and keep_memory()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     results = run(arguments.models, arguments.quick, arguments.device, arguments.precision, not arguments.no_encoders)
     report = {
         **describe_machine(arguments.device),
         "precision": arguments.precision,
+        "keep_memory": kept,
         "results": [asdict(result) for result in results],
     }
     Path(arguments.output).write_text(json.dumps(report, indent=1))
