@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from micro_sam.embeddings.normalization import Normalization
 from micro_sam.embeddings.signature import ImageSignature
 from micro_sam.embeddings.tiles import TileGrid
 from micro_sam.errors import CacheError
+from micro_sam.io.normalization import Normalization
 
 
 @dataclass(frozen=True)

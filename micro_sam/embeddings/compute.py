@@ -12,11 +12,11 @@ import torch
 from tqdm import tqdm
 
 from micro_sam.embeddings.embeddings import Embeddings, as_embeddings
-from micro_sam.embeddings.normalization import estimate_normalization, to_rgb_uint8
 from micro_sam.embeddings.opening import infer_ndim, open_embeddings
 from micro_sam.embeddings.store import EmbeddingStore, Item
 from micro_sam.embeddings.tiles import TileGrid
 from micro_sam.errors import InputError, ModelError, OutputError
+from micro_sam.io.normalization import estimate_normalization, to_rgb_uint8
 
 if TYPE_CHECKING:
     from micro_sam.models.predictor import ImageFeatures, Predictor

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from micro_sam.embeddings.cache_key import CacheKey, refuse
 from micro_sam.embeddings.embeddings import Embeddings
-from micro_sam.embeddings.normalization import Normalization, estimate_normalization
 from micro_sam.embeddings.signature import compute_signature, file_state, hash_content, is_same_image
 from micro_sam.embeddings.store import EmbeddingStore, MemoryStore
 from micro_sam.embeddings.tiles import TileGrid, suggest_tiling
 from micro_sam.embeddings.zarr_store import ZarrStore
 from micro_sam.errors import InputError
+from micro_sam.io.normalization import Normalization, estimate_normalization
 
 if TYPE_CHECKING:
     from micro_sam.models.predictor import Predictor

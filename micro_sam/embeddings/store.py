@@ -18,7 +18,7 @@ from micro_sam.errors import InputError, NotComputedYet
 if TYPE_CHECKING:
     import torch
 
-    from micro_sam.embeddings.normalization import Normalization
+    from micro_sam.io.normalization import Normalization
     from micro_sam.models.predictor import ImageFeatures
 
 Item = tuple[int | None, int]

@@ -26,9 +26,9 @@ import zarr
 
 from micro_sam import __version__
 from micro_sam.embeddings.cache_key import CacheKey
-from micro_sam.embeddings.normalization import Normalization
 from micro_sam.embeddings.signature import ImageSignature
 from micro_sam.errors import CacheError
+from micro_sam.io.normalization import Normalization
 
 SKIPPED = 1  # the mark of an item that lies outside the mask
 ZARR_FORMAT = 2

@@ -20,7 +20,6 @@ import xxhash
 import zarr
 
 from micro_sam.embeddings.cache_key import CacheKey
-from micro_sam.embeddings.normalization import Normalization
 from micro_sam.embeddings.store import EmbeddingStore, Item, describe
 from micro_sam.embeddings.zarr_layout import (
     SKIPPED,
@@ -34,6 +33,7 @@ from micro_sam.embeddings.zarr_layout import (
     remove_partial_files,
 )
 from micro_sam.errors import CacheError, NotComputedYet, OutputError
+from micro_sam.io.normalization import Normalization
 
 if TYPE_CHECKING:
     from micro_sam.models.predictor import ImageFeatures

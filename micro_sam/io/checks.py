@@ -9,6 +9,7 @@ import numpy as np
 
 from micro_sam.errors import InputError
 from micro_sam.io.axes import guess_axes, what_it_could_be
+from micro_sam.io.normalization import estimate_normalization
 from micro_sam.io.source import ImageSource
 
 Tool = Literal["2d", "3d", "tracking"]
@@ -162,8 +163,6 @@ def select_channel(data: Any, channel: int) -> Any:
 
 def mix_channels(data: Any) -> np.ndarray:
     """The mean of all channels (last axis), each stretched between its percentiles 1 and 99.7, as float32 in 0..1."""
-    from micro_sam.embeddings.normalization import estimate_normalization
-
     total = np.zeros(data.shape[:-1], "float32")
     for channel in range(data.shape[-1]):
         plane = np.asarray(_take(data, channel))

@@ -12,8 +12,8 @@ from tqdm import tqdm
 
 from micro_sam.embeddings.compute import iter_embeddings, open_embeddings
 from micro_sam.embeddings.embeddings import Embeddings, as_embeddings
-from micro_sam.embeddings.normalization import estimate_normalization, to_rgb_uint8
 from micro_sam.errors import CacheError, InputError, NotComputedYet
+from micro_sam.io.normalization import estimate_normalization, to_rgb_uint8
 
 STATE_FORMAT = 1
 

@@ -18,7 +18,7 @@ class TrainingImage:
     Attributes
     ----------
     image : numpy.ndarray
-        (H, W, 3) uint8, already stretched to 0..255 (see ``embeddings.normalization``).
+        (H, W, 3) uint8, already stretched to 0..255 (see ``io.normalization``).
     labels : numpy.ndarray
         (H, W) int32, 0 = background.
     name : str

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from micro_sam.embeddings.normalization import Normalization, estimate_normalization, to_rgb_uint8
 from micro_sam.errors import InputError
 from micro_sam.io.images import find_images, load_image_data, natural_order
+from micro_sam.io.normalization import Normalization, estimate_normalization, to_rgb_uint8
 from micro_sam.training.config import DataSource
 from micro_sam.training.crops import TrainingImage
 from micro_sam.training.synthetic import synthetic_image

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from micro_sam.embeddings.compute import iter_embeddings, open_embeddings
-from micro_sam.embeddings.normalization import Normalization
 from micro_sam.evaluation.interactive import evaluate_image
+from micro_sam.io.normalization import Normalization
 from micro_sam.models.predictor import Predictor
 from micro_sam.training.crops import TrainingImage
 

@@ -19,9 +19,9 @@ import zarr
 
 from micro_sam.embeddings.compute import iter_embeddings, open_embeddings, precompute_image_embeddings
 from micro_sam.embeddings.embeddings import as_embeddings
-from micro_sam.embeddings.normalization import Normalization
 from micro_sam.embeddings.zarr_store import ZarrStore
 from micro_sam.errors import CacheError, NotComputedYet, OutputError
+from micro_sam.io.normalization import Normalization
 
 
 def test_layout_is_the_one_that_scripts_know(predictor, stack, tmp_path):

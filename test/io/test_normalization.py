@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from micro_sam.embeddings.normalization import Normalization, estimate_normalization, to_rgb_uint8
+from micro_sam.io.normalization import Normalization, estimate_normalization, to_rgb_uint8
 
 
 def normalized(image, ndim=2):
