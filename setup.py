@@ -11,6 +11,7 @@ VERSION = re.search(r'__version__ = "(.+?)"', (ROOT / "micro_sam" / "__init__.py
 COMMANDS = [
     "annotator_2d",
     "annotator_3d",
+    "annotator_tracking",
     "precompute_embeddings",
     "train",
     "evaluate",

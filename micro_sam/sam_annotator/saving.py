@@ -36,6 +36,8 @@ class Saving:
         Something was saved, or there is something new to save.
     """
 
+    formats = "tif or zarr"
+    """What can be written, for the menu."""
     changed = Signal()
 
     def __init__(self, annotator: Annotator) -> None:

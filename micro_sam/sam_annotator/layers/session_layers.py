@@ -35,6 +35,7 @@ class LayerNames:
     current: str = "current_object"
     committed: str = "committed_objects"
     auto: str = "auto_segmentation"
+    tracks: str = ""
 
 
 class SessionLayers:
@@ -75,6 +76,9 @@ class SessionLayers:
     tool_changed
         The mouse may have another tool now.
     """
+
+    point_type: type[PointLayer] = PointLayer
+    shape_type: type[ShapeLayer] = ShapeLayer
 
     edited = Signal()
     recreated = Signal(tuple)
@@ -278,14 +282,14 @@ class SessionLayers:
                 if key == "committed":
                     layer.mouse_drag_callbacks.append(self._pick)
         if not hasattr(self, "shapes") or self.shapes.layer not in present:
-            layer = ShapeLayer.make(names.box_prompts, self.session.ndim, scale)
+            layer = self.shape_type.make(names.box_prompts, self.session.ndim, scale)
             self._add(layer, made)
-            self.shapes = ShapeLayer(layer, self.read_prompts, self.refused.emit)
+            self.shapes = self.shape_type(layer, self.read_prompts, self.refused.emit)
             self.shapes.show(self.session.prompts)
         if not hasattr(self, "points") or self.points.layer not in present:
-            layer = PointLayer.make(names.prompts, self.session.ndim, scale)
+            layer = self.point_type.make(names.prompts, self.session.ndim, scale)
             self._add(layer, made)
-            self.points = PointLayer(layer, self.read_prompts)
+            self.points = self.point_type(layer, self.read_prompts)
             self.points.show(self.session.prompts)
             self.points.next_positive = self.session.next_positive
         return made

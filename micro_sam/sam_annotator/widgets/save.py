@@ -18,8 +18,9 @@ class SaveMenu(QWidget):
     def __init__(self, annotator: Annotator) -> None:
         super().__init__()
         self._annotator = annotator
-        self.save = button("Save", "Write the committed objects (tif or zarr).", annotator.save)
-        self.save_as = button("Save As...", "Write the committed objects into another file.", annotator.save_as)
+        self.save = button("Save", f"Write what is committed ({annotator.saving.formats}).", annotator.save)
+        what = f"what is committed ({annotator.saving.formats})"
+        self.save_as = button("Save As...", f"Write {what} into another file.", annotator.save_as)
         self.where = QLabel()
         self.where.setWordWrap(True)
         layout = QVBoxLayout(self)

@@ -1,0 +1,139 @@
+"""Saving committed tracks with their lineage, in the formats of the field."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from pathlib import Path
+
+from qtpy.QtWidgets import QFileDialog
+
+from micro_sam.errors import InputError
+from micro_sam.io.tracks import save_tracks
+from micro_sam.sam_annotator.saving import Saving, write_labels
+from micro_sam.session.lineage import Lineage
+from micro_sam.session.tracking import TrackingSession
+from micro_sam.session.values import count
+
+FORMATS = {
+    "": "Cell Tracking Challenge folder (*)",
+    ".geff": "GEFF (*.geff)",
+    ".xml": "TrackMate XML (*.xml)",
+    ".csv": "napari tracks (*.csv)",
+    ".tif": "TIFF labels, without the lineage (*.tif)",
+}
+"""Suffix -> filter of the file dialog."""
+LABELS_ONLY = (".tif", ".tiff", ".zarr")
+_OWN_FILE = re.compile(r"mask\d+\.tif|res_track\.txt")
+
+
+class TrackSaving(Saving):
+    """Where tracks go, and whether the last ones are there. See :class:`~micro_sam.sam_annotator.saving.Saving`."""
+
+    formats = "Cell Tracking Challenge, GEFF, TrackMate, napari"
+    _session: TrackingSession | None
+    _saved_lineage = Lineage()
+
+    def follow(self, session: TrackingSession) -> None:
+        """Watch this session from now on."""
+        if self._session is not None:
+            self._session.events.lineage_changed.disconnect(self._lineage_changed)
+        super().follow(session)
+        self._saved_lineage = session.lineage
+        session.events.lineage_changed.connect(self._lineage_changed)
+
+    def save(self, path: str | Path | None = None) -> Path | None:
+        """Write the committed tracks.
+
+        Parameters
+        ----------
+        path
+            A folder (Cell Tracking Challenge), ``.geff``, ``.xml`` (TrackMate), ``.csv`` (napari), or ``.tif`` and
+            ``.zarr`` for the labels alone; None: where they were saved last, or ask.
+
+        Returns
+        -------
+        path
+            None when the person cancelled the dialog.
+
+        Raises
+        ------
+        InputError
+            When there is nothing to save, or the folder holds other files.
+        OutputError
+            When it cannot be written.
+        """
+        session = self._session
+        if session is None or not session.objects:
+            raise InputError("There are no committed tracks to save. Track an object and commit it with C first.")
+        path = path or self.path or self.ask_for_path()
+        if path is None:
+            return None
+        path = _write(Path(path), session, self._annotator.image.scale)
+        self.path, self.unsaved, self._saved_lineage = path, False, session.lineage
+        self.changed.emit()
+        text = f"{_summary(session.lineage)} saved in {path}."
+        if path.suffix.lower() in LABELS_ONLY and session.lineage.divisions:
+            text += " This format does not hold the lineage; save as a folder or GEFF to keep it."
+        if session.has_current:
+            text += " The track at work is not committed and not in the file."
+        self._annotator.status.say(text, "good")
+        return path
+
+    def ask_for_path(self) -> Path | None:
+        """Let the person choose a file or folder; None when they cancel."""
+        path, chosen = QFileDialog.getSaveFileName(
+            self._annotator.viewer.window._qt_window,
+            "Save committed tracks",
+            str(self.suggested_path()),
+            ";;".join(FORMATS.values()),
+            "",
+        )
+        if not path:
+            return None
+        if Path(path).suffix.lower() in (".zarr", ".tiff", *list(FORMATS)[1:]):
+            return Path(path)
+        return Path(path + next((suffix for suffix, name in FORMATS.items() if name == chosen), ""))
+
+    def suggested_path(self) -> Path:
+        """Beside the movie, or in the home folder: a folder of the Cell Tracking Challenge."""
+        image = self._annotator.image
+        if image is not None and image.path is not None and Path(image.path).parent.is_dir():
+            return Path(image.path).parent / f"{Path(image.path).stem}_RES"
+        return Path.home() / f"{image.name if image is not None else 'movie'}_RES"
+
+    def keep_copy(self, folder: Path, stem: str) -> Path | None:
+        """Write what is unsaved, the tracks at work included, because the window closes; None when there is nothing."""
+        session = self._session
+        if session.has_current:
+            with contextlib.suppress(InputError):  # nothing of it is free
+                session.commit("current")
+        return _write(folder / stem, session, None) if session.objects else None
+
+    def _lineage_changed(self) -> None:
+        if not self.unsaved and self._session.lineage != self._saved_lineage:
+            self.unsaved = True
+            self.changed.emit()
+
+
+def _write(path: Path, session: TrackingSession, scale: tuple[float, ...] | None) -> Path:
+    if path.suffix.lower() in LABELS_ONLY:
+        return write_labels(path, session.committed, scale)
+    if path.suffix == "" and path.exists():
+        _check_folder(path)
+    return save_tracks(path, session.committed, session.lineage.to_rows())
+
+
+def _check_folder(path: Path) -> None:
+    """A folder is replaced as a whole, so it must hold nothing but an earlier result."""
+    if not path.is_dir():
+        raise InputError(f"{path} is a file. Give the name of a folder, or one that ends in .geff, .xml or .csv.")
+    other = next((child.name for child in sorted(path.iterdir()) if not _OWN_FILE.fullmatch(child.name)), None)
+    if other is not None:
+        raise InputError(
+            f"The folder {path} holds other files ({other}), which saving would remove. Give the name of a new folder."
+        )
+
+
+def _summary(lineage: Lineage) -> str:
+    return f"{count(len(lineage), 'track')} with {count(len(lineage.divisions), 'division')}"
