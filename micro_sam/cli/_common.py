@@ -14,6 +14,7 @@ from pathlib import Path
 
 from micro_sam import __version__
 from micro_sam.errors import InputError, MicroSamError
+from micro_sam.models.malloc import keep_memory
 
 Main = Callable[["Sequence[str] | None"], "int | None"]
 
@@ -31,6 +32,8 @@ def run(main: Main) -> Callable[..., int]:
     def wrapped(arguments: Sequence[str] | None = None) -> int:
         logging.basicConfig(level=logging.WARNING, format="%(message)s")
         logging.getLogger("micro_sam").setLevel(logging.INFO)
+        if arguments is None:  # a process of our own, not a call from someone else's
+            keep_memory()
         try:
             return main(arguments) or 0
         except MicroSamError as error:
