@@ -72,6 +72,8 @@ class Annotator(Acts):
     names = LayerNames()
     segments = "Object"
     """What the button for key S says that it segments."""
+    has_batches = True
+    """Whether each positive point can be an object of its own."""
 
     session_changed = Signal(object)
     source_changed = Signal(str)

@@ -79,6 +79,7 @@ class AnnotatorTracking(LineageActs, SliceActs, CorrectionActs, Annotator):
     noun = "track"
     place = "frame"
     segments = "Frame"
+    has_batches = False
     names = LayerNames(current="current_tracks", committed="committed_tracks", tracks="tracks")
     _done_again = "only what follows"
     session: TrackingSession | None
@@ -143,11 +144,11 @@ class AnnotatorTracking(LineageActs, SliceActs, CorrectionActs, Annotator):
         """Keys that 2D does not have."""
         return [
             Key(("v", "V"), "track the object(s)", self.track_objects),
-            Key(("d",), "next prompt marks a division / not", self.toggle_state),
-            Key(("e",), "next track of the menu (the other daughter)", self.next_track),
+            Key(("d",), "next prompt: track / division", self.toggle_state),
+            Key(("e",), "next track (other daughter)", self.next_track),
             Key(("n",), "new track", self.new_track),
-            Key(("w",), "go to the least certain frame", self.go_to_weakest_slice),
-            Key(("o",), "open the track under the mouse again", self.reopen_under_mouse),
+            Key(("w",), "go to the weakest frame", self.go_to_weakest_slice),
+            Key(("o",), "correct the track under the mouse", self.reopen_under_mouse),
         ]
 
     def extra_menus(self) -> Sequence[Any]:

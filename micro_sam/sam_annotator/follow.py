@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qtpy.QtCore import QTimer
+
 from micro_sam.sam_annotator.session_run import SessionRun
 from micro_sam.session.runs import RunStep
 
 if TYPE_CHECKING:
     from micro_sam.sam_annotator.annotator import Annotator
+
+PAUSE_MS = 80
+"""Between two frames that are shown: drawing all layers takes longer than finding an object."""
 
 
 class FollowRun:
@@ -32,7 +37,12 @@ class FollowRun:
         self._annotator = annotator
         self._start: int | None = None
         self._shown: int | None = None
+        self._latest: int | None = None
         self._stopped_early = False
+        self._timer = QTimer()
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(PAUSE_MS)
+        self._timer.timeout.connect(self._show)
         run.stepped.connect(self._step)
         run.ended.connect(self._end)
 
@@ -44,14 +54,22 @@ class FollowRun:
     def _step(self, step: RunStep) -> None:
         self._stopped_early |= bool(step.reason)
         if self.on and self._shown is not None and step.mask is not None:
-            if self._annotator.z != self._shown:  # the person looks at something else
-                self._shown = None
-                return
-            self._annotator.go_to_slice(step.z)
-            self._shown = step.z
+            self._latest = step.z
+            if not self._timer.isActive():
+                self._timer.start()
+
+    def _show(self) -> None:
+        if self._shown is None or self._latest is None:
+            return
+        if self._annotator.z != self._shown:  # the person looks at something else
+            self._shown = None
+            return
+        self._annotator.go_to_slice(self._latest)
+        self._shown = self._latest
 
     def _end(self) -> None:
         """Stay where a track was lost, which is where the person is needed; else go back."""
-        if self.on and self._shown is not None and self._annotator.z == self._shown and not self._stopped_early:
-            self._annotator.go_to_slice(self._start)
-        self._shown = None
+        self._timer.stop()
+        self._latest = self._latest if self._stopped_early else self._start
+        self._show()
+        self._shown = self._latest = None

@@ -12,7 +12,7 @@ from napari.utils.colormaps import label_colormap
 from qtpy.QtCore import QTimer
 
 from micro_sam.sam_annotator.layers.prompt_layers import BOX_COLOUR, PointLayer, ShapeLayer
-from micro_sam.sam_annotator.layers.session_layers import SessionLayers
+from micro_sam.sam_annotator.layers.session_layers import SessionLayers, full_scale
 from micro_sam.session.prompts import PointPrompt, PromptSet, PromptState, ShapePrompt
 
 COLOURS = label_colormap(49, background_value=0)
@@ -102,7 +102,7 @@ class TrackLayers(SessionLayers):
     Attributes
     ----------
     tracks
-        napari's tracks layer; None until a track is committed (napari cannot show an empty one).
+        napari's tracks layer. It cannot be empty, so it is hidden while no track is committed.
     """
 
     point_type = TrackPointLayer
@@ -110,7 +110,7 @@ class TrackLayers(SessionLayers):
 
     def __init__(self, *args: Any) -> None:
         self.tracks: Tracks | None = None
-        self._hid_tracks = False
+        self._hid_tracks = True
         self._refresh = QTimer()
         self._refresh.setSingleShot(True)
         self._refresh.setInterval(REFRESH_MS)
@@ -122,8 +122,7 @@ class TrackLayers(SessionLayers):
     def show(self, image, session) -> None:
         """Show another movie and its session in the layers that are there."""
         super().show(image, session)
-        if self.tracks is not None and image.scale is not None:
-            self.tracks.scale = tuple(image.scale)
+        self.tracks.scale = full_scale(image.scale, session.ndim)
         self._show_next(session.active_track, session.next_state)
         self._show_tracks()
 
@@ -166,11 +165,7 @@ class TrackLayers(SessionLayers):
         if self._closed:
             return
         rows = self.session.track_points()
-        if self.tracks is None:
-            if len(rows):
-                self._make_tracks(rows)
-            return
-        if not len(rows):  # the layer keeps what it has: napari cannot hold no tracks
+        if not len(rows):
             self._hid_tracks = self._hid_tracks or self.tracks.visible
             self.tracks.visible = False
             return
@@ -187,19 +182,21 @@ class TrackLayers(SessionLayers):
 
     def _make_missing(self) -> list[str]:
         made = super()._make_missing()
-        if self.tracks is not None and self.tracks not in set(self.viewer.layers):
-            self.tracks = None
-            rows = self.session.track_points()
-            if len(rows):
-                made.append(self._make_tracks(rows).name)
+        if self.tracks is None or self.tracks not in set(self.viewer.layers):
+            self.tracks = self._make_tracks()
+            made.append(self.tracks.name)
         return made
 
-    def _make_tracks(self, rows: np.ndarray) -> Tracks:
+    def _make_tracks(self) -> Tracks:
+        rows, is_empty = self.session.track_points(), False
+        if not len(rows):
+            rows, is_empty = np.zeros((1, 4)), True
         layer = Tracks(
             rows,
             name=self.names.tracks,
             scale=self.image.scale,
-            graph=self.session.lineage.to_napari_graph(),
+            graph={} if is_empty else self.session.lineage.to_napari_graph(),
+            visible=not is_empty,
             tail_length=TAIL_FRAMES,
             tail_width=3,
             opacity=0.9,
@@ -207,7 +204,7 @@ class TrackLayers(SessionLayers):
         )
         with self._moves(), self._same_selection():
             self.viewer.layers.insert(self.viewer.layers.index(self.shapes.layer), layer)
-        self.tracks = layer
+        self._hid_tracks = is_empty
         return layer
 
     @contextmanager

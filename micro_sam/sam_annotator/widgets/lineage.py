@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QEvent, QRectF, QSize, Qt, QTimer
 from qtpy.QtGui import QColor, QMouseEvent, QPainter, QPen
 from qtpy.QtWidgets import QFrame, QScrollArea, QSizePolicy, QToolTip, QVBoxLayout, QWidget
+from superqt import QCollapsible
 
 from micro_sam.sam_annotator.layers.track_layers import track_colours
 from micro_sam.sam_annotator.widgets.objects import ObjectsMenu
@@ -203,6 +204,7 @@ class LineageMenu(QWidget):
 
     def __init__(self, annotator: AnnotatorTracking) -> None:
         super().__init__()
+        self._was_opened = False
         self.view = LineageView(annotator)
         self.scroll = QScrollArea()
         self.scroll.setWidgetResizable(True)
@@ -234,6 +236,17 @@ class LineageMenu(QWidget):
 
     def _fit(self) -> None:
         self.scroll.setFixedHeight(self._height())
+        if len(self.view.lineage) and not self._was_opened:
+            self._open()
+
+    def _open(self) -> None:
+        """Unfold the menu with the first committed track; afterwards it is as the person leaves it."""
+        self._was_opened = True
+        parent = self.parent()
+        while parent is not None and not isinstance(parent, QCollapsible):
+            parent = parent.parent()
+        if parent is not None:
+            parent.expand(animate=False)
 
     def _follow(self, _session) -> None:
         self._fit()

@@ -32,7 +32,7 @@ class SegmentMenu(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
         layout.addWidget(self.run.native)
-        layout.addWidget(row(self.live, self.batched).native)
+        layout.addWidget(row(self.live, *([self.batched] if annotator.has_batches else [])).native)
 
     def _set_live(self, live: bool) -> None:
         self._annotator.preview.live = live

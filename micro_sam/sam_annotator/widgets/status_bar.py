@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 if TYPE_CHECKING:
     from micro_sam.sam_annotator.annotator import Annotator
 
+REFRESH_MS = 100
+"""Between two looks at a run: it reports many times a second, and a progress bar repaints the whole window at once."""
 COLOURS = {"info": "#4c9be8", "good": "#3ecf6b", "warning": "#f0b429", "error": "#ff5b52"}
 
 
@@ -45,7 +47,12 @@ class StatusBar(QWidget):
         outer.addWidget(self._running)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
         annotator.status.changed.connect(self._say)
-        annotator.jobs.changed.connect(self._progress)
+        self._shown = None
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(REFRESH_MS)
+        self._timer.timeout.connect(self._progress)
+        annotator.jobs.changed.connect(self._changed)
         self._say(annotator.status.text, annotator.status.kind)
         self._progress()
 
@@ -55,8 +62,15 @@ class StatusBar(QWidget):
         colour = COLOURS.get(kind, COLOURS["info"])
         self.text.setStyleSheet(f"QLabel {{ border-left: 4px solid {colour}; padding: 2px 0px 2px 7px; }}")
 
+    def _changed(self) -> None:
+        """Show the begin and the end of a run at once, what lies between now and then."""
+        if self._annotator.jobs.running() is not self._shown:
+            self._progress()
+        elif not self._timer.isActive():
+            self._timer.start()
+
     def _progress(self) -> None:
-        job = self._annotator.jobs.running()
+        job = self._shown = self._annotator.jobs.running()
         self._running.setVisible(job is not None)
         if job is None:
             return
