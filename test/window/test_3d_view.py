@@ -28,9 +28,9 @@ def test_points_keep_their_size_and_are_shown_in_their_slice_only(tool_3d):
     go_to(tool, z)
     click(tool, (z, y, x))
     assert not layer.out_of_slice_display
-    assert len(layer._indices_view) == 1
+    assert len(layer._view_data) == 1
     go_to(tool, z + 1)
-    assert len(layer._indices_view) == 0
+    assert len(layer._view_data) == 0
     zoom = tool.viewer.camera.zoom
     on_screen = float(layer.current_size) * zoom
     tool.viewer.camera.zoom = 3 * zoom
