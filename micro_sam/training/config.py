@@ -94,6 +94,9 @@ class TrainConfig:
     pool : int
         Number of different crops; 0 draws a new one every time. With ``trainable = "decoder"`` every crop of the pool
         is encoded only once, which makes training on a CPU many times faster for the larger models.
+    natural : float
+        Share of crops in which the image has about the size at which the model meets it; in the others, objects are
+        scaled to all sizes, which makes a model more general and is learned more slowly.
     augment : bool
         Vary orientation, scale, light, blur and noise.
     synthetic : float
@@ -134,6 +137,7 @@ class TrainConfig:
     objects: int = 12
     crop: int = 0
     pool: int = 0
+    natural: float = 0.8
     learning_rate: float = 2e-4
     weight_decay: float = 0.02
     warmup: int = 20
@@ -165,6 +169,8 @@ class TrainConfig:
             raise InputError(f"The learning rate {self.learning_rate} makes no sense; usual are 1e-5 to 1e-3.")
         if not 0 <= self.average < 1:
             raise InputError(f"The decay of the averaged weights must be from 0 to below 1, not {self.average}.")
+        if not 0 <= self.natural <= 1:
+            raise InputError(f"The share of crops at natural size must lie between 0 and 1, not {self.natural}.")
         if not 0 < self.validation_share < 1:
             raise InputError(
                 f"The share of images kept for validation must lie between 0 and 1, not {self.validation_share}."

@@ -248,7 +248,8 @@ class Trainer:
         size = frame if whole else min(self.config.crop or frame // 2, frame)
         if size % 32:
             raise InputError(f"The side of the crops must be a multiple of 32 pixels, not {size}.")
-        return CropSettings(size, frame, stride, diameters=(12.0, size / 2), augment=self.config.augment)
+        diameters = (12.0, size / 2)
+        return CropSettings(size, frame, stride, self.config.natural, diameters, self.config.augment)
 
     def _objective_settings(self) -> ObjectiveSettings:
         grid = self.model.grid_size
