@@ -1,0 +1,59 @@
+"""``micro_sam.automatic_segmentation``: label images from the command line."""
+
+import numpy as np
+import pytest
+import tifffile
+
+from micro_sam.cli.automatic_segmentation import main
+from micro_sam.sample_data import open_sample
+
+
+@pytest.fixture(scope="module")
+def coins():
+    return open_sample("coins").image
+
+
+def test_an_image_becomes_a_label_image(tmp_path, coins, capsys):
+    tifffile.imwrite(tmp_path / "coins.tif", coins)
+    output = tmp_path / "labels.tif"
+    assert main(["-i", str(tmp_path / "coins.tif"), "-o", str(output), "-m", "nano_lm", "-d", "cpu"]) == 0
+    labels = tifffile.imread(output)
+    assert labels.shape == coins.shape and len(np.unique(labels)) > 10
+    assert "objects" in capsys.readouterr().out
+
+
+def test_a_folder_is_segmented_once_and_thresholds_act(tmp_path, coins, capsys):
+    (tmp_path / "in").mkdir()
+    for name in ("a", "b"):
+        tifffile.imwrite(tmp_path / "in" / f"{name}.tif", coins[:200, :200])
+    call = ["-i", str(tmp_path / "in"), "--pattern", "*.tif", "-o", str(tmp_path / "out"), "-m", "nano_lm", "-d", "cpu"]
+    assert main([*call, "--threshold", "min_size", "1000000"]) == 0
+    assert not tifffile.imread(tmp_path / "out" / "a.tif").any()
+    (tmp_path / "out" / "a.tif").unlink()
+    assert main(call) == 0
+    assert tifffile.imread(tmp_path / "out" / "a.tif").any()
+    assert "b.tif is there already" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("extra", "sentence"),
+    [
+        (["--threshold", "sharpness", "1"], "no threshold 'sharpness'"),
+        (["--threshold", "min_size", "many"], "needs a number"),
+        (["-n", "3"], "3D"),
+    ],
+)
+def test_bad_arguments_end_with_one_sentence(tmp_path, coins, capsys, extra, sentence):
+    tifffile.imwrite(tmp_path / "coins.tif", coins)
+    call = ["-i", str(tmp_path / "coins.tif"), "-o", str(tmp_path / "labels.tif"), "-m", "nano_lm", "-d", "cpu"]
+    assert main([*call, *extra]) == 2
+    error = capsys.readouterr().err
+    assert sentence in error and "Traceback" not in error
+    assert not (tmp_path / "labels.tif").exists()
+
+
+def test_an_output_that_cannot_be_is_refused_before_any_work(tmp_path, capsys):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((20, 30), "uint8"))
+    for output in (tmp_path, tmp_path / "nowhere" / "labels.tif"):
+        assert main(["-i", str(tmp_path / "a.tif"), "-o", str(output), "-m", "nano_lm"]) == 2
+        assert str(output) in capsys.readouterr().err
