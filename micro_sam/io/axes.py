@@ -68,7 +68,7 @@ def what_it_could_be(shape: Sequence[int], axes: str | None) -> str:
     if axes in ("YXS", "YXC", "CYX"):
         return "it is a single image with several channels: open it with annotator_2d"
     if axes == "YX":
-        return "it is a single image: open it with annotator_2d, or open the folder with all slices"
+        return "it is a single image: open it with annotator_2d, or open the folder with all slices or frames"
     if len(shape) == 3:
         return (
             f"it could be a stack of {shape[0]} slices (annotator_3d), {shape[0]} time points (annotator_tracking), or "

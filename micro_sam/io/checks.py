@@ -14,6 +14,7 @@ from micro_sam.io.source import ImageSource
 
 Tool = Literal["2d", "3d", "tracking"]
 SPACE = {"2d": "YX", "3d": "ZYX", "tracking": "ZYX"}
+NEEDS = {"2d": "one image (H, W)", "3d": "a stack (Z, H, W)", "tracking": "a movie (time, H, W)"}
 NAMES = {"2d": "The 2D annotator", "3d": "The 3D annotator", "tracking": "The tracking annotator"}
 LARGEST_EAGER = 2**31  # bytes; larger lazy arrays are rearranged through dask
 
@@ -103,11 +104,12 @@ def check_image(
     colours = "".join(letter for letter in letters if letter in "CS")
     if sorted(space) != sorted(SPACE[tool]) or len(colours) > 1 or len(space) + len(colours) != len(long_shape):
         raise InputError(
-            f"{NAMES[tool]} needs {'a stack (Z, H, W)' if wants_stack else 'one image (H, W)'}, but this one has the "
-            f"shape {shape}: {what_it_could_be(long_shape, known or letters)}."
+            f"{NAMES[tool]} needs {NEEDS[tool]}, but this image has the shape {shape}: "
+            f"{what_it_could_be(long_shape, known or letters)}."
         )
-    if known is None and tool == "3d" and long_shape[0] <= 4 and letters == "ZYX":
-        notes.append(f"The first axis was taken for {long_shape[0]} slices, not channels.")
+    if known is None and wants_stack and long_shape[0] <= 4 and letters == "ZYX":
+        noun = "slices" if tool == "3d" else "frames"
+        notes.append(f"The first axis was taken for {long_shape[0]} {noun}, not channels.")
     if scale is not None:
         scale = tuple(float(scale[kept[letters.index(letter)]]) for letter in SPACE[tool])
     order = [kept[letters.index(letter)] for letter in SPACE[tool] + colours]
