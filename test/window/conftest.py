@@ -100,6 +100,31 @@ def tool_3d(shared_tool_3d):
     shared_tool_3d.saving.unsaved = False
 
 
+@pytest.fixture(scope="session")
+def shared_tool_tracking(window_manager):
+    """A tracking tool on a small movie with the shipped model, opened once."""
+    from micro_sam.sam_annotator import annotator_tracking, get_annotator
+
+    from .movies import small_movie
+
+    viewer = annotator_tracking(small_movie()[0], model_type="nano_lm", return_viewer=True)
+    tool = get_annotator(viewer)
+    driver.place(viewer)
+    assert driver.wait_until(lambda: tool.engine.predictor is not None and not tool.engine.busy, 180), tool.status.text
+    yield tool
+    driver.close(viewer)
+
+
+@pytest.fixture
+def tool_tracking(shared_tool_tracking):
+    """The tracking tool in the first frame of its movie, nothing clicked, nothing committed."""
+    from .movies import start_again
+
+    start_again(shared_tool_tracking)
+    yield shared_tool_tracking
+    shared_tool_tracking.saving.unsaved = False
+
+
 @pytest.fixture
 def opened(window_manager):
     """Opens further windows and closes them after the test: ``opened(annotator_2d, image, ...)`` -> the tool."""
