@@ -82,7 +82,8 @@ class TrainConfig:
     objects : int
         Objects prompted per crop.
     crop : int
-        Side of the crops, in pixels of the model's input frame; 0 is half the frame for nano, the frame for others.
+        Side of the crops, in pixels of the model's input frame; 0 is the whole frame. Smaller ones cost less (nano only),
+        but an encoder that is trained on them sees less context than it will in use.
     learning_rate, weight_decay : float
         Of AdamW; the rate rises over ``warmup`` steps and falls to 2 % along a half cosine.
     warmup : int
@@ -105,6 +106,8 @@ class TrainConfig:
         How many of them to generate.
     validate_every : int
         Steps between validations; 0 for ten in a run.
+    validation_images : int
+        Images measured per validation at most, spread over the groups.
     validation_objects : int
         Objects measured per validation image.
     patience : int
@@ -147,6 +150,7 @@ class TrainConfig:
     synthetic: float = 0.0
     synthetic_images: int = 200
     validate_every: int = 0
+    validation_images: int = 24
     validation_objects: int = 10
     patience: int = 0
     save_every: float = 120.0
@@ -159,7 +163,15 @@ class TrainConfig:
         _one_of("trainable", self.trainable, TRAINABLE)
         _one_of("dense_head", self.dense_head, ("auto", "add", "off"))
         _one_of("precision", self.precision, PRECISIONS)
-        for name in ("steps", "batch_size", "accumulate", "objects", "lora_rank", "validation_objects"):
+        for name in (
+            "steps",
+            "batch_size",
+            "accumulate",
+            "objects",
+            "lora_rank",
+            "validation_images",
+            "validation_objects",
+        ):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, not {getattr(self, name)}.")
         for name in ("crop", "pool", "validate_every", "patience", "warmup", "synthetic", "synthetic_images"):

@@ -14,7 +14,7 @@ import numpy as np
 from micro_sam.errors import InputError
 from micro_sam.io.images import find_images, load_image_data, natural_order
 from micro_sam.io.normalization import Normalization, estimate_normalization, to_rgb_uint8
-from micro_sam.training.config import DataSource
+from micro_sam.training.config import DataSource, TrainConfig
 from micro_sam.training.crops import TrainingImage
 from micro_sam.training.synthetic import synthetic_image
 
@@ -83,6 +83,31 @@ def split(images: Sequence[TrainingImage], share: float, seed: int) -> tuple[lis
     if len(kept) == len(images):
         kept.discard(min(kept))
     return [i for n, i in enumerate(images) if n not in kept], [images[n] for n in sorted(kept)]
+
+
+def thin(images: Sequence[TrainingImage], limit: int) -> list[TrainingImage]:
+    """At most ``limit`` images, spread evenly over every group; small groups keep all they have."""
+    groups: dict[str, list[TrainingImage]] = {}
+    for image in images:
+        groups.setdefault(image.group, []).append(image)
+    chosen: list[TrainingImage] = []
+    for number, members in enumerate(sorted(groups.values(), key=len)):
+        share = max(1, (limit - len(chosen)) // (len(groups) - number))
+        at = np.unique(np.linspace(0, len(members) - 1, min(share, len(members))).round().astype(int))
+        chosen += [members[i] for i in at]
+    return chosen
+
+
+def sampling_weights(images: list[TrainingImage], config: TrainConfig) -> np.ndarray:
+    """Chance of every image: its group's weight, shared among the group's images."""
+    weight = {source.group: source.weight for source in config.train} | {"synthetic": config.synthetic}
+    size: dict[str, int] = {}
+    for image in images:
+        size[image.group] = size.get(image.group, 0) + 1
+    chance = np.array([weight[image.group] / size[image.group] for image in images], float)
+    if not chance.sum() > 0:
+        raise InputError("All groups of training images have the weight 0; give at least one a positive weight.")
+    return chance / chance.sum()
 
 
 def find_files(patterns: Iterable[str], what: str) -> list[Path]:

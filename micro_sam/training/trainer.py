@@ -33,6 +33,7 @@ from micro_sam.training.crops import Crop, CropSettings, TrainingImage, draw_cro
 from micro_sam.training.lora import merge_adapters
 from micro_sam.training.model import choose_parameters, make_model, set_mode
 from micro_sam.training.objective import Objective, ObjectiveSettings
+from micro_sam.training.schedule import Pace, is_out_of_memory, learning_rate
 from micro_sam.training.state import TrainState, load_state, save_state
 from micro_sam.training.validation import measure, score
 from micro_sam.training.windows import Encoder
@@ -93,7 +94,7 @@ class Trainer:
         self.device = get_device(config.device)
         self.precision = resolve_precision(config.precision, self.device)
         self.images, self.validation_images = self._read()
-        self.weights = sampling_weights(self.images, config)
+        self.weights = data.sampling_weights(self.images, config)
         self.model = make_model(config, self.device)
         self.crops = self._crop_settings()
         self.parameters = choose_parameters(self.model, config)
@@ -237,6 +238,7 @@ class Trainer:
             held_back = [image for source in config.validation for image in data.read_source(source)]
         else:
             images, held_back = data.split(images, config.validation_share, config.seed)
+        held_back = data.thin(held_back, config.validation_images)
         data.check_channels([*images, *held_back])
         if config.synthetic:
             images += data.synthetic_images(config.synthetic_images, config.seed)
@@ -245,7 +247,7 @@ class Trainer:
     def _crop_settings(self) -> CropSettings:
         frame, stride = self.model.image_size, self.model.image_size // self.model.grid_size
         whole = self.model.architecture != "nano"  # transformers read whole frames only
-        size = frame if whole else min(self.config.crop or frame // 2, frame)
+        size = frame if whole else min(self.config.crop or frame, frame)
         if size % 32:
             raise InputError(f"The side of the crops must be a multiple of 32 pixels, not {size}.")
         diameters = (12.0, size / 2)
@@ -348,47 +350,6 @@ class Trainer:
         save_checkpoint(self.output, model, known, half=True)
         write_card(self.output.with_suffix(".md"), known)
         self.state_path.unlink(missing_ok=True)
-
-
-class Pace:
-    """Estimates the time left from the steps of this run."""
-
-    def __init__(self, steps: int) -> None:
-        self.start, self.steps, self.first = time.monotonic(), steps, None
-
-    def left(self, step: int) -> float:
-        """Seconds left after ``step``."""
-        if self.first is None:
-            self.first = step - 1
-        done = step - self.first
-        return (time.monotonic() - self.start) / done * max(self.steps - done, 0)
-
-
-def learning_rate(step: int, config: TrainConfig) -> float:
-    """Rises over the warm-up, then falls to 2 % along a half cosine."""
-    rising = min(1.0, (step + 1) / max(config.warmup, 1))
-    fall = 0.5 * (1 + math.cos(math.pi * min(step / config.steps, 1.0)))
-    return config.learning_rate * rising * max(fall, 0.02)
-
-
-def sampling_weights(images: list[TrainingImage], config: TrainConfig) -> np.ndarray:
-    """Chance of every image: its group's weight, shared among the group's images."""
-    weight = {source.group: source.weight for source in config.train} | {"synthetic": config.synthetic}
-    size: dict[str, int] = {}
-    for image in images:
-        size[image.group] = size.get(image.group, 0) + 1
-    chance = np.array([weight[image.group] / size[image.group] for image in images], float)
-    if not chance.sum() > 0:
-        raise InputError("All groups of training images have the weight 0; give at least one a positive weight.")
-    return chance / chance.sum()
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether an error says that the memory of the GPU or of the machine does not suffice."""
-    if isinstance(error, torch.OutOfMemoryError):
-        return True
-    text = str(error).lower()
-    return "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text
 
 
 def _empty_twin(model: Sam) -> Sam:

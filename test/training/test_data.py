@@ -9,6 +9,7 @@ import tifffile
 from micro_sam.errors import InputError
 from micro_sam.training import data
 from micro_sam.training.config import DataSource, TrainConfig, load_recipe
+from micro_sam.training.crops import TrainingImage
 
 
 def source(folder: Path, **settings) -> DataSource:
@@ -104,6 +105,16 @@ def test_one_image_is_not_enough(tiny_set, tmp_path):
         data.split(images[:1], 0.2, 0)
     learn, keep = data.split(images, 0.2, 0)
     assert len(learn) == 2 and len(keep) == 1
+
+
+def test_validation_is_thinned_evenly_and_keeps_small_groups():
+    def image(name: str, group: str) -> TrainingImage:
+        return TrainingImage(np.zeros((8, 8, 3), np.uint8), np.ones((8, 8), np.int32), name, group)
+
+    images = [image(str(i), "large") for i in range(50)] + [image("only", "small")]
+    chosen = data.thin(images, 6)
+    assert [i.name for i in chosen] == ["only", "0", "12", "24", "37", "49"]
+    assert len(data.thin(images, 100)) == 51
 
 
 @pytest.mark.parametrize("what", ["nothing/here", "nothing/*.tif"])

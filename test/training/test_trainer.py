@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from micro_sam.errors import InputError
 from micro_sam.models.build import get_sam_model
 from micro_sam.training import DataSource, TrainConfig, Trainer, train_sam
-from micro_sam.training.trainer import is_out_of_memory, learning_rate
+from micro_sam.training.schedule import is_out_of_memory, learning_rate
 
 
 def tiny_config(tiny_set: tuple[Path, Path], output: Path, **changes) -> TrainConfig:
