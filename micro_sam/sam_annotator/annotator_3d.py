@@ -14,6 +14,7 @@ import numpy as np
 from micro_sam.errors import InputError
 from micro_sam.sam_annotator.acts import act
 from micro_sam.sam_annotator.annotator import Annotator
+from micro_sam.sam_annotator.automatic_volume import AutomaticVolume
 from micro_sam.sam_annotator.corrections import CorrectionActs
 from micro_sam.sam_annotator.images import OpenImage, open_any
 from micro_sam.sam_annotator.jobs import WORK
@@ -79,6 +80,11 @@ class Annotator3D(SliceActs, CorrectionActs, Annotator):
             finish=VolumeSession.finish_volume,
         )
 
+    @functools.cached_property
+    def automatic_volume(self) -> AutomaticVolume:
+        """The automatic segmentation of all slices."""
+        return AutomaticVolume(self)
+
     def make_session(self, shape: tuple[int, ...]) -> VolumeSession:
         """The session for a stack (Z, H, W)."""
         check_slices(shape)
@@ -118,6 +124,11 @@ class Annotator3D(SliceActs, CorrectionActs, Annotator):
         self.volume.start(**asdict(self.volume_options), batched=self.preview.batched)
         if self.jobs.running(WORK) is not None:
             self.status.say("The object grows slice by slice. Cancel stops it and keeps what is there.")
+
+    @act
+    def segment_all_slices(self) -> None:
+        """Find the objects of the whole volume."""
+        self.automatic_volume.run()
 
     @act
     def cancel(self) -> None:

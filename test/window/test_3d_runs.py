@@ -187,6 +187,23 @@ def test_a_negative_point_stops_the_object_and_one_in_the_middle_is_explained(to
     assert np.array_equal(tool.session.current, before)
 
 
+def test_all_objects_of_the_volume(tool_3d):
+    tool = tool_3d
+    driver.press(menu(tool).all_slices.native)
+    wait_idle(tool)
+    assert "in the volume" in tool.status.text and tool.source == "auto"
+    key(tool.viewer, "c")
+    labels, truth = tool.session.committed, small_volume()[1]
+    inside = np.bincount(labels[truth == FIRST])
+    inside[0] = 0
+    best = int(inside.argmax())
+    assert len(np.flatnonzero((labels == best).any(axis=(1, 2)))) > 3, "slices of one nucleus are one object"
+    assert overlap(labels == best, FIRST) > 0.4
+    key(tool.viewer, "ctrl+z")
+    key(tool.viewer, "ctrl+z")
+    assert not tool.session.auto.any(), "all slices are one step of undo"
+
+
 def test_v_without_prompts_says_what_to_do(tool_3d):
     key(tool_3d.viewer, "v")
     assert "Click" in tool_3d.status.text and tool_3d.status.kind == "error"

@@ -142,13 +142,18 @@ class ConfidenceStrip(QWidget):
         if state.n:
             self._draw_bars(painter)
             self._draw_marks(painter)
-            view = self._cell(self._annotator.z)
-            painter.setBrush(Qt.BrushStyle.NoBrush)
-            painter.setPen(QPen(IN_VIEW, 1.4))
-            painter.drawRect(view.adjusted(0, 0.7, 0, -0.7))
+            self._draw_view(painter)
         painter.setPen(FRAME)
         painter.drawRect(self.rect().adjusted(0, 0, -1, -1))
         painter.end()
+
+    def _draw_view(self, painter: QPainter) -> None:
+        """The slice in view: a light band, and a line where the band would be too narrow to see."""
+        cell = self._cell(self._annotator.z)
+        left, width = round(cell.left()), max(3, round(cell.width()))
+        painter.fillRect(left, 0, width, self.height(), QColor(255, 255, 255, 60))
+        painter.fillRect(left, 0, 1, self.height(), IN_VIEW)
+        painter.fillRect(left + width - 1, 0, 1, self.height(), IN_VIEW)
 
     def _draw_bars(self, painter: QPainter) -> None:
         state = self.state

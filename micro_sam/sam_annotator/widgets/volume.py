@@ -52,6 +52,11 @@ class VolumeMenu(QWidget):
             "mouse."
         )
         self.correct.clicked.connect(lambda checked: annotator.correct_by_click(checked))
+        self.all_slices = button(
+            "Segment All in Volume",
+            "Find the objects of every slice with the method and thresholds of Segment All Objects, and join them.",
+            annotator.segment_all_slices,
+        )
         options = annotator.volume_options
         self.iou_threshold = FloatSlider(
             value=options.iou_threshold,
@@ -100,6 +105,7 @@ class VolumeMenu(QWidget):
         layout.addWidget(self.strip)
         layout.addLayout(beside)
         layout.addWidget(self.parameters)
+        layout.addWidget(self.all_slices.native)
         annotator.tool_changed.connect(self._show_tool)
 
     def _set(self, name: str, value: object) -> None:
