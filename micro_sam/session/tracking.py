@@ -203,6 +203,8 @@ class TrackingSession(RunActs, TrackActs, Session):
 
     def _emit(self, changes: Changes) -> None:
         at_work = self._state.current_tracks
+        if not at_work:
+            self._new_track = None  # after a commit or clear everything begins with track 1 again
         if self._active not in at_work and self._active != self._new_track:
             self._choose(min(at_work, default=1), "track")
         super()._emit(changes)

@@ -461,3 +461,15 @@ def random_act(session, rng):
     except InputError:
         pass
     return name
+
+
+def test_after_a_commit_the_next_object_is_track_1_again(session):
+    session.add_point((0, 30, 40))
+    assert session.new_track() == 2
+    session.add_point((0, 10, 10))
+    session.undo()
+    assert session.active_track == 2  # the click was wrong, not the wish
+    session.add_point((0, 10, 12))
+    session.track_objects()
+    session.commit()
+    assert session.active_track == 1 and session.track_ids == (1,)
