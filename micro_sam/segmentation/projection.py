@@ -40,10 +40,9 @@ _MODES = {
     "points_and_mask": Projection(use_points=True, use_mask=True),
     "single_point": Projection(use_points=True, use_single_point=True),
 }
-_DEFAULT = "single_point"
 
 
-def resolve_projection(projection: str | Mapping[str, bool] | Projection) -> Projection:
+def resolve_projection(projection: str | Mapping[str, bool] | Projection, default: Projection) -> Projection:
     """The prompts behind the name of a projection mode.
 
     Parameters
@@ -51,6 +50,8 @@ def resolve_projection(projection: str | Mapping[str, bool] | Projection) -> Pro
     projection : str or mapping
         One of :data:`PROJECTION_MODES`, ``"default"``, or a mapping with the keys ``use_box``, ``use_mask``,
         ``use_points`` and ``use_single_point``.
+    default : Projection
+        What ``"default"`` means.
 
     Raises
     ------
@@ -68,10 +69,11 @@ def resolve_projection(projection: str | Mapping[str, bool] | Projection) -> Pro
             )
         chosen = {key: bool(value) for key, value in projection.items()}
         return Projection(**chosen | {"use_points": chosen.get("use_points") or chosen.get("use_single_point", False)})
-    name = _DEFAULT if projection == "default" else projection
-    if name not in _MODES:
+    if projection == "default":
+        return default
+    if projection not in _MODES:
         raise InputError(f'The projection is "default" or one of {", ".join(PROJECTION_MODES)}, not {projection!r}.')
-    return _MODES[name]
+    return _MODES[projection]
 
 
 def project_mask(
@@ -126,7 +128,7 @@ def project_mask(
         embeddings,
         i,
         prompt,
-        multimask=not projection.use_box and not projection.use_mask,
+        multimask=not projection.use_box,
         choose=lambda answers: max(answers, key=expected.iou),
     )
     return found, found.iou(expected)

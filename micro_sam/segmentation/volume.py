@@ -21,6 +21,10 @@ __all__ = ["PROJECTION_MODES", "SliceStep", "iter_propagate_volume", "segment_ma
 Source = Literal["prompt", "propagated", "interpolated", "stop"]
 Interpolation = Literal["never", "lost", "always"]
 
+# The innermost point with the last mask: of the modes it carries objects farthest through three real volumes (with
+# nano_lm, from a perfect first mask, mean 3D IoU 0.19 and 0.27 on two sets of nuclei; the point alone 0.11 and 0.17, a
+# box with the mask 0.12 on the first).
+DEFAULT_PROJECTION = Projection(use_mask=True, use_points=True, use_single_point=True)
 _LOST = 0.5  # overlap with the neighbour below which the model has left the object, in a gap that must be filled
 
 
@@ -99,7 +103,7 @@ def iter_propagate_volume(
     InputError
         Before anything is computed: no mask, an empty mask, slices outside the volume, a stop between two masks.
     """
-    mode = resolve_projection(projection)
+    mode = resolve_projection(projection, DEFAULT_PROJECTION)
     lower, upper = _bounds(embeddings.n_slices, masks, stops, z_range)
     if interpolation not in ("never", "lost", "always"):
         raise InputError(f'The interpolation is "never", "lost" or "always", not {interpolation!r}.')

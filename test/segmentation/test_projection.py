@@ -19,11 +19,13 @@ def block(y0, x0, y1, x1, shape=(60, 100)):
 
 def test_modes_are_the_five_of_the_library_and_may_be_given_as_mapping():
     assert PROJECTION_MODES == ("box", "mask", "points", "points_and_mask", "single_point")
-    assert resolve_projection("box") == Projection(use_box=True)
-    assert resolve_projection({"use_box": True, "use_mask": False}) == Projection(use_box=True)
-    assert resolve_projection({"use_single_point": True}).use_points
+    default = Projection(use_mask=True)
+    assert resolve_projection("box", default) == Projection(use_box=True)
+    assert resolve_projection("default", default) is default
+    assert resolve_projection({"use_box": True, "use_mask": False}, default) == Projection(use_box=True)
+    assert resolve_projection({"use_single_point": True}, default).use_points
     with pytest.raises(InputError, match="at least one true value"):
-        resolve_projection({"use_circle": True})
+        resolve_projection({"use_circle": True}, default)
 
 
 def test_boxes_grow_by_pixels_or_by_a_fraction_and_stay_in_the_image():
