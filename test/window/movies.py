@@ -60,6 +60,14 @@ def menu(tool):
     return tool.dock.extra[0]
 
 
+def press(tool, widget, point=None) -> None:
+    """Click on a widget of the dock, wherever it is scrolled to."""
+    for _ in range(2):  # a menu that has just been unfolded moves the others
+        tool.dock.scroll.ensureWidgetVisible(widget)
+        driver.process(0.15)
+    driver.press(widget, point)
+
+
 def divide(tool) -> None:
     """Click a nucleus, its division and both daughters, with mouse and keys. Nothing is tracked yet."""
     go_to(tool, 0)

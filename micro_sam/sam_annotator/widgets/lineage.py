@@ -232,7 +232,7 @@ class LineageMenu(QWidget):
         self.view._timer.timeout.connect(self._fit)
 
     def _height(self) -> int:
-        return min(MOST_HEIGHT, max(4 * ROW, self.view.sizeHint().height()))
+        return min(MOST_HEIGHT, max(4 * ROW, self.view.sizeHint().height() + MARGIN))
 
     def _fit(self) -> None:
         self.scroll.setFixedHeight(self._height())

@@ -1,0 +1,337 @@
+"""What a person does in the tracking tool: prompts of tracks, corrections, lineages, formats."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+from micro_sam.errors import InputError
+from micro_sam.io.tracks import TrackRow, load_tracks
+from micro_sam.sam_annotator.annotator_tracking import check_tracks
+from micro_sam.sam_annotator.images import from_array
+from micro_sam.sam_annotator.jobs import WORK
+from micro_sam.sam_annotator.layers.track_layers import track_colours
+from micro_sam.segmentation import tracking as propagation
+from micro_sam.segmentation.interpolation import shifted
+
+from . import driver
+from .driver import click, drag, key, wait_idle, wait_until
+from .movies import (
+    DAUGHTERS,
+    LAST,
+    MOTHER,
+    N_FRAMES,
+    OTHER,
+    box_of,
+    divide,
+    frames_of,
+    go_to,
+    menu,
+    place_of,
+    press,
+    small_movie,
+)
+
+
+@pytest.fixture
+def slow_steps(monkeypatch):
+    """Every step of a run waits until the test lets it go."""
+    gate = threading.Semaphore(0)
+    step = propagation.project_mask
+
+    def slow(*args, **kwargs):
+        gate.acquire(timeout=20)
+        return step(*args, **kwargs)
+
+    monkeypatch.setattr(propagation, "project_mask", slow)
+    yield gate
+    for _ in range(100):
+        gate.release()
+
+
+@pytest.fixture
+def quick_steps(monkeypatch):
+    """From frame to frame the object is where the motion model expects it; the network is not asked."""
+
+    def project_mask(predictor, embeddings, t, mask, mode, shift=(0.0, 0.0), box_extension=0.0):
+        return shifted(mask, shift, embeddings.grid.shape), 0.9
+
+    monkeypatch.setattr(propagation, "project_mask", project_mask)
+
+
+@pytest.fixture
+def with_truth(tool_tracking):
+    """The tool with the true tracks committed: 1 divides into 5 and 6; 2, 3 and 4 are alone."""
+    tool = tool_tracking
+    tool.session.load_tracks(small_movie()[1], {MOTHER: list(DAUGHTERS)})
+    tool.session.history.clear()
+    tool.saving.follow(tool.session)  # as if it had been loaded
+    driver.process(0.2)
+    return tool
+
+
+# ---------------------------------------------------------------------- prompts
+
+
+def test_prompts_show_their_track_and_state(tool_tracking):
+    tool = tool_tracking
+    divide(tool)
+    layer, ids = tool.layers.points.layer, [1, 1, 2, 3]
+    assert [str(symbol) for symbol in layer.symbol] == ["disc", "star", "disc", "disc"]
+    assert list(layer.text.values) == [str(i) for i in ids]
+    assert np.allclose(layer.border_color, track_colours(ids))
+    assert np.allclose(track_colours([1]), tool.layers.labels["current"].layer.get_color(1))
+    assert menu(tool).track_id.choices == (1, 2, 3)
+    assert menu(tool).track_id.native.itemText(1) == "2: daughter of 1, from frame 4"
+    assert menu(tool).track_state.value == "track" and menu(tool).track_id.value == 3
+    menu(tool).track_id.value = 1
+    assert tool.session.active_track == 1 and tool.z == LAST  # the mother has no later frame
+
+
+def test_a_prompt_after_the_end_of_its_track_is_refused_with_a_sentence(tool_tracking):
+    tool = tool_tracking
+    divide(tool)
+    menu(tool).track_id.value = 1
+    go_to(tool, LAST + 2)
+    click(tool, place_of(DAUGHTERS[0], LAST + 2))
+    assert "Track 1 has ended" in tool.status.text and tool.status.kind == "error"
+    assert len(tool.session.prompts.points) == 4 == len(tool.layers.points.layer.data)
+
+
+def test_boxes_mark_divisions_and_begin_tracks(tool_tracking):
+    tool = tool_tracking
+    go_to(tool, LAST)
+    press(tool, tool.dock.prompts.tools["box"])
+    key(tool.viewer, "d")
+    drag(tool, *box_of(MOTHER, LAST))
+    wait_idle(tool)
+    assert [shape.state for shape in tool.session.prompts.shapes] == ["division"]
+    assert tool.session.tracks_at_work[2].parent == 1 and tool.session.tracks_at_work[3].parent == 1
+    go_to(tool, LAST + 1)
+    drag(tool, *box_of(DAUGHTERS[0], LAST + 1))
+    key(tool.viewer, "e")
+    drag(tool, *box_of(DAUGHTERS[1], LAST + 1))
+    key(tool.viewer, "n")
+    drag(tool, *box_of(OTHER, LAST + 1))
+    wait_idle(tool)
+    assert [shape.track_id for shape in tool.session.prompts.shapes] == [1, 2, 3, 4]
+    assert set(np.unique(tool.session.current[LAST + 1])) == {0, 2, 3, 4}
+    assert tool.session.tracks_at_work[4].parent is None
+
+
+# ---------------------------------------------------------------------- runs
+
+
+def test_a_track_is_shown_while_it_grows_and_cancel_keeps_it(tool_tracking, slow_steps):
+    tool = tool_tracking
+    click(tool, place_of(OTHER, 0))
+    wait_idle(tool)
+    press(tool, menu(tool).run.native)
+    assert tool.jobs.running(WORK) is not None
+    for reached in (1, 2):
+        slow_steps.release()
+        assert wait_until(lambda t=reached: frames_of(tool.session.current, 1) == list(range(t + 1)), 20)
+        assert wait_until(lambda t=reached: tool.z == t, 5)  # the view goes along
+    driver.press(tool.dock.status.cancel)
+    slow_steps.release()
+    wait_idle(tool)
+    assert "Cancelled" in tool.status.text
+    assert frames_of(tool.session.current, 1) in ([0, 1, 2], [0, 1, 2, 3])
+    key(tool.viewer, "ctrl+z")
+    assert frames_of(tool.session.current, 1) == [0]
+
+
+def test_it_says_why_and_where_a_track_stopped_and_stays_there(tool_tracking, monkeypatch):
+    tool = tool_tracking
+    step = propagation.project_mask
+
+    def loses_it(predictor, embeddings, t, mask, *args, **kwargs):
+        found, overlap = step(predictor, embeddings, t, mask, *args, **kwargs)
+        return found, (0.1 if t == 4 else overlap)
+
+    monkeypatch.setattr(propagation, "project_mask", loses_it)
+    monkeypatch.setattr(propagation, "search_nearby", lambda predictor, embeddings, t, mask, *args: (mask, 0.0))
+    click(tool, place_of(OTHER, 0))
+    wait_idle(tool)
+    key(tool.viewer, "v")
+    wait_idle(tool)
+    assert "Stopped at frame 4: the overlap with the expected mask is 0.10" in tool.status.text
+    assert frames_of(tool.session.current, 1) == [0, 1, 2, 3] and tool.z == 3
+
+
+def test_after_a_correction_only_what_follows_is_tracked_again(tool_tracking, quick_steps):
+    tool = tool_tracking
+    click(tool, place_of(OTHER, 0))
+    wait_idle(tool)
+    key(tool.viewer, "v")
+    wait_idle(tool)
+    before = tool.session.current.copy()
+    go_to(tool, 5)
+    click(tool, place_of(3, 5))  # it was another nucleus all the time
+    wait_idle(tool)
+    key(tool.viewer, "ctrl+z")
+    press(tool, tool.dock.prompts.tools["box"])
+    drag(tool, *box_of(3, 5))
+    wait_idle(tool)
+    seen = []
+    tool.tracking.stepped.connect(lambda step: seen.append(step.z))
+    key(tool.viewer, "v")
+    wait_idle(tool)
+    assert np.array_equal(tool.session.current[:5], before[:5])
+    assert min(t for t in seen if t >= 0) == 5 and tool.session.current[place_of(3, 5)] == 1
+    key(tool.viewer, "ctrl+z")
+    key(tool.viewer, "ctrl+z")
+    assert np.array_equal(tool.session.current, before)
+
+
+# ---------------------------------------------------------------------- committed tracks
+
+
+def test_lineages_are_edited_by_choosing_tracks_and_every_act_is_undone(with_truth):
+    tool = with_truth
+    session, lineage = tool.session, tool.session.lineage
+    view, acts = tool.dock.objects.view, tool.dock.objects
+    assert wait_until(lambda: view.lineage == lineage and view.isVisible(), 5)
+    go_to(tool, 6)
+    press(tool, view, view.bar(OTHER).center().toPoint())
+    assert tool.picked == (OTHER,) and tool.z in session.lineage[OTHER].frames
+    go_to(tool, 4)
+    press(tool, acts.split.native)
+    assert session.lineage[OTHER].end == 3 and session.lineage[7].start == 4 and session.lineage[7].parent is None
+    assert tool.picked == (OTHER, 7)
+    press(tool, acts.link.native)
+    assert session.lineage[7].parent == OTHER
+    tool.choose((7,))
+    press(tool, acts.unlink.native)
+    assert session.lineage[7].parent is None
+    tool.choose((OTHER, 7))
+    press(tool, acts.objects.merge.native)
+    assert session.lineage[OTHER].end == N_FRAMES - 1 and 7 not in session.lineage
+    tool.choose((DAUGHTERS[1],))
+    press(tool, acts.objects.delete.native)
+    assert session.lineage.daughters(MOTHER) == (DAUGHTERS[0],)
+    assert wait_until(lambda: view.lineage == session.lineage, 5)
+    assert wait_until(lambda: tool.layers.tracks.graph == {DAUGHTERS[0]: [MOTHER]}, 5)
+    for _ in range(5):
+        key(tool.viewer, "ctrl+z")
+    assert session.lineage == lineage and np.array_equal(session.committed, small_movie()[1])
+    assert wait_until(lambda: len(tool.layers.tracks.graph) == 2, 5)
+
+
+def test_a_mother_that_goes_on_is_divided_by_a_link(with_truth):
+    tool = with_truth
+    tool.session.relink(DAUGHTERS[0], None)
+    tool.session.relink(DAUGHTERS[1], None)
+    tool.choose((OTHER, DAUGHTERS[1]))
+    tool.link_picked()
+    assert tool.session.lineage[OTHER].end == LAST
+    assert len(tool.session.lineage.daughters(OTHER)) == 2
+    tool.choose((OTHER, 3))
+    tool.link_picked()
+    assert "both begin in frame 0" in tool.status.text
+
+
+def test_a_committed_track_opens_again_and_keeps_its_id_and_family(with_truth):
+    tool = with_truth
+    lineage = tool.session.lineage
+    go_to(tool, 5)
+    press(tool, menu(tool).correct)
+    click(tool, place_of(DAUGHTERS[0], 5))
+    assert tool.session.reopened == DAUGHTERS[0] and "is open again" in tool.status.text
+    assert frames_of(tool.session.current, 1) == list(range(LAST + 1, N_FRAMES))
+    t, y, x = place_of(DAUGHTERS[0], 5)
+    click(tool, (t, y + 2, x - 2))
+    wait_idle(tool)
+    key(tool.viewer, "c")
+    assert tool.session.lineage == lineage, tool.status.text
+
+
+def test_a_segmentation_of_every_frame_becomes_tracks(tool_tracking):
+    tool, truth = tool_tracking, small_movie()[1]
+    rng, labels = np.random.default_rng(0), np.zeros_like(small_movie()[1])
+    for t, plane in enumerate(truth):  # another program numbers each frame anew
+        names = np.concatenate([[0], rng.permutation(np.arange(1, truth.max() + 1))])
+        labels[t] = names[plane]
+    tool.link_segmentation()
+    assert "fewer than two frames" in tool.status.text
+    layer = tool.viewer.add_labels(labels, name="from elsewhere")
+    try:
+        menu(tool).segmentation.value = layer
+        driver.process(0.1)
+        menu(tool).link.native.click()
+        wait_idle(tool)
+        assert tool.source == "auto", tool.status.text
+        tool.use_tool("point")
+        key(tool.viewer, "c")
+    finally:
+        tool.viewer.layers.remove(layer)
+    lineage = tool.session.lineage
+    assert len(lineage) == 6 and len(lineage.divisions) == 1
+    (mother,) = lineage.divisions
+    assert (tool.session.committed == mother).sum() == (truth == MOTHER).sum()
+
+
+def test_a_deleted_tracks_layer_is_made_again(with_truth):
+    tool = with_truth
+    data = tool.layers.tracks.data.copy()
+    tool.viewer.layers.remove("tracks")
+    assert wait_until(lambda: "tracks" in tool.viewer.layers, 5)
+    assert np.array_equal(tool.layers.tracks.data, data) and tool.layers.tracks.visible
+    assert [layer.name for layer in tool.viewer.layers][-3:] == ["tracks", "box_prompts", "prompts"]
+    assert "was made again" in tool.status.text
+
+
+# ---------------------------------------------------------------------- saving and loading
+
+
+@pytest.mark.parametrize("name", ["out_RES", "out.geff", "out.xml", "out.csv"])
+def test_every_format_keeps_masks_and_lineage(with_truth, tmp_path, name):
+    tool = with_truth
+    tool.session.relink(DAUGHTERS[0], None)  # the lineage alone is worth saving, too
+    assert tool.saving.unsaved
+    tool.save(tmp_path / name)
+    assert not tool.saving.unsaved and "6 tracks with 0 divisions saved" in tool.status.text
+    tracks = load_tracks(tmp_path / name, shape=small_movie()[0].shape)
+    assert np.array_equal(tracks.labels, small_movie()[1])
+    assert TrackRow(DAUGHTERS[1], LAST + 1, N_FRAMES - 1, MOTHER) in tracks.rows
+    image = from_array(small_movie()[0], "tracking")
+    fresh = tool.make_session(image.shape)
+    tool.load_result(fresh, check_tracks(tmp_path / name, None, image))
+    assert fresh.lineage == tool.session.lineage and np.array_equal(fresh.committed, tool.session.committed)
+    tool.save()  # once more into the same place
+    assert tool.status.kind == "good"
+
+
+def test_a_folder_with_other_files_is_never_replaced(with_truth, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with_truth.save(tmp_path)
+    assert "thesis.txt" in with_truth.status.text and with_truth.status.kind == "error"
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_tracks_without_masks_and_of_another_movie_are_refused(tmp_path):
+    movie, labels = small_movie()
+    image = from_array(movie, "tracking")
+    with pytest.raises(InputError, match="frames"):
+        check_tracks(labels[:-1], None, image)
+    table = tmp_path / "tracks.csv"
+    table.write_text("track_id,t,y,x\n1,0,5,5\n1,1,6,6\n")
+    with pytest.raises(InputError, match="positions only"):
+        check_tracks(table, None, image)
+    with pytest.raises(InputError, match="needs the movie"):
+        check_tracks(labels, None, None)
+
+
+def test_unsaved_tracks_survive_a_window_that_is_closed_by_a_program(with_truth, tmp_path):
+    tool = with_truth
+    go_to(tool, 0)
+    tool.session.delete([OTHER])
+    click(tool, place_of(OTHER, 0))
+    wait_idle(tool)
+    assert tool.saving.must_ask
+    path = tool.saving.keep_copy(tmp_path, "movie")
+    tracks = load_tracks(path)
+    assert TrackRow(DAUGHTERS[0], LAST + 1, N_FRAMES - 1, MOTHER) in tracks.rows
+    assert any((row.start, row.end, row.parent) == (0, 0, 0) for row in tracks.rows)  # it was not even committed
