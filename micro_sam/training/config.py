@@ -82,8 +82,8 @@ class TrainConfig:
     objects : int
         Objects prompted per crop.
     crop : int
-        Side of the crops, in pixels of the model's input frame; 0 is the whole frame. Smaller ones cost less (nano only),
-        but an encoder that is trained on them sees less context than it will in use.
+        Side of the crops, in pixels of the model's input frame; 0 is the whole frame. Smaller ones (nano only) cost
+        less, but an encoder that is trained on them sees less context than it will in use.
     learning_rate, weight_decay : float
         Of AdamW; the rate rises over ``warmup`` steps and falls to 2 % along a half cosine.
     warmup : int
