@@ -16,6 +16,7 @@ COMMANDS = [
     "precompute_embeddings",
     "train",
     "evaluate",
+    "export",
     "info",
 ]
 
@@ -49,7 +50,9 @@ setup(
         "zarr>=3",
     ],
     extras_require={
-        "test": ["pytest>=8", "pytest-timeout", "ruff", "build", "mobilesam-mirror", "psutil"],
+        # bioimageio.spec 0.5.12 fails with pydantic 2.14
+        "export": ["onnx", "onnxruntime", "bioimageio.core", "pydantic<2.14"],
+        "test": ["pytest>=8", "pytest-timeout", "ruff", "build", "mobilesam-mirror", "psutil", "micro_sam[export]"],
     },
     entry_points={"console_scripts": [f"micro_sam.{name} = micro_sam.cli.{name}:main" for name in COMMANDS]},
 )

@@ -67,8 +67,10 @@ class MaskDecoder(DerivedModule):
         )
         self.iou_prediction_head = MLP(transformer_dim, iou_head_hidden_dim, self.num_mask_tokens, iou_head_depth)
 
-    def mask_slice(self, multimask_output: bool) -> slice:
-        """Which of the mask tokens are asked for."""
+    def mask_slice(self, multimask_output: bool | None) -> slice:
+        """Which of the mask tokens are asked for; None: all."""
+        if multimask_output is None:
+            return slice(None)
         return slice(1, None) if multimask_output else slice(0, 1)
 
     def output_tokens(self) -> Tensor:
@@ -81,7 +83,7 @@ class MaskDecoder(DerivedModule):
         image_pe: Tensor,
         sparse_prompt_embeddings: Tensor,
         dense_prompt_embeddings: Tensor,
-        multimask_output: bool,
+        multimask_output: bool | None,
     ) -> tuple[Tensor, Tensor]:
         """Predicts masks for B prompts.
 
@@ -95,8 +97,8 @@ class MaskDecoder(DerivedModule):
             (B, n, C).
         dense_prompt_embeddings : Tensor
             (B, C, h, w).
-        multimask_output : bool
-            Three masks for an ambiguous prompt instead of one.
+        multimask_output : bool | None
+            Three masks for an ambiguous prompt instead of one; None: first the one, then the three.
 
         Returns
         -------
