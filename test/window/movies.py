@@ -94,5 +94,4 @@ def start_again(tool) -> None:
     tool.set_source("current")
     tool.use_tool("point")
     tool.go_to_slice(0)
-    driver.canvas(tool.viewer).setFocus()
-    driver.process(0.15)
+    driver.activate(tool.viewer)  # windows of other tools may lie above
