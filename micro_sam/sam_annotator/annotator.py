@@ -23,6 +23,7 @@ from micro_sam.sam_annotator.acts import Acts, act
 from micro_sam.sam_annotator.automatic import Automatic
 from micro_sam.sam_annotator.closing import CloseGuard
 from micro_sam.sam_annotator.engine import Engine, ModelOffer, duration, no_model
+from micro_sam.sam_annotator.garbage import garbage_timer
 from micro_sam.sam_annotator.jobs import WORK, Jobs
 from micro_sam.sam_annotator.keys import Key, Keys
 from micro_sam.sam_annotator.layers import LayerNames, SessionLayers
@@ -85,6 +86,9 @@ class Annotator(Acts):
     def __init__(self, viewer: Viewer, settings: Settings) -> None:
         self.viewer = viewer
         self.settings = settings
+        self._garbage = garbage_timer()
+        self._garbage.hold()
+        self._closed = False
         self.session: Session | None = None
         self.layers: SessionLayers | None = None
         self.image: images.OpenImage | None = None
@@ -293,11 +297,15 @@ class Annotator(Acts):
 
     def close(self) -> None:
         """End all threads and follow nothing any more; the window is closing."""
+        if self._closed:
+            return
+        self._closed = True
         if self.layers is not None:
             self.layers.close(remove=False)
         self.preview.close()
         self.automatic.close()
         self.jobs.close()
+        self._garbage.release()
 
     def _needed(self) -> Annotator:
         if self.session is None or self.layers is None:

@@ -18,11 +18,20 @@ def pytest_collection_modifyitems(config, items):
         reason = "napari's canvas needs OpenGL, which Qt's offscreen platform does not have; use xvfb-run"
     elif os.name == "posix" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         reason = "there is no screen (DISPLAY is not set); use xvfb-run"
-    for item in items:
-        if "test/window/" in str(item.path).replace(os.sep, "/"):
-            item.add_marker(pytest.mark.window)
-            if reason:
-                item.add_marker(pytest.mark.skip(reason=reason))
+    places = [k for k, item in enumerate(items) if "test/window/" in str(item.path).replace(os.sep, "/")]
+    for item in (items[k] for k in places):
+        item.add_marker(pytest.mark.window)
+        if reason:
+            item.add_marker(pytest.mark.skip(reason=reason))
+    # Tests that share a window follow each other, so that each kind of window is opened once.
+    grouped = sorted((items[k] for k in places), key=_window_of)
+    for k, item in zip(places, grouped, strict=True):
+        items[k] = item
+
+
+def _window_of(item) -> int:
+    kinds = ("shared_tool", "shared_tool_3d", "shared_tool_tracking")
+    return next((k for k, kind in enumerate(kinds) if kind in item.fixturenames), len(kinds))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -52,17 +61,48 @@ def coins() -> np.ndarray:
     return open_sample("coins").image
 
 
-@pytest.fixture(scope="session")
-def shared_tool(window_manager, coins):
-    """A 2D tool with the shipped model, opened once: a window costs seconds under software OpenGL."""
-    from micro_sam.sam_annotator import annotator_2d, get_annotator
+class SharedWindow:
+    """At most one window that several tests use: a window costs seconds under software OpenGL."""
 
-    viewer = annotator_2d(coins, model_type="nano_lm", return_viewer=True)
-    tool = get_annotator(viewer)
-    driver.place(viewer)
-    assert driver.wait_until(lambda: tool.engine.predictor is not None and not tool.engine.busy, 120), tool.status.text
-    yield tool
-    driver.close(viewer)
+    def __init__(self) -> None:
+        self.function = None
+        self.tool = None
+
+    def get(self, function, image, timeout: float = 180):
+        """The tool that `function` opens on `image`; a window of another tool is closed first."""
+        from micro_sam.sam_annotator import get_annotator
+
+        if self.function is not function:
+            self.close()
+            viewer = function(image() if callable(image) else image, model_type="nano_lm", return_viewer=True)
+            self.function, self.tool = function, get_annotator(viewer)
+            driver.place(viewer)
+            tool = self.tool
+            is_ready = driver.wait_until(lambda: tool.engine.predictor is not None and not tool.engine.busy, timeout)
+            assert is_ready, tool.status.text
+        return self.tool
+
+    def close(self) -> None:
+        """Close the window, if there is one."""
+        tool, self.function, self.tool = self.tool, None, None
+        if tool is not None:
+            driver.close(tool.viewer)
+
+
+@pytest.fixture(scope="session")
+def shared_window(window_manager):
+    """The window that tests share."""
+    window = SharedWindow()
+    yield window
+    window.close()
+
+
+@pytest.fixture
+def shared_tool(shared_window, coins):
+    """A 2D tool with the shipped model."""
+    from micro_sam.sam_annotator import annotator_2d
+
+    return shared_window.get(annotator_2d, coins)
 
 
 @pytest.fixture
@@ -75,19 +115,14 @@ def tool(shared_tool, coins):
     shared_tool.saving.unsaved = False
 
 
-@pytest.fixture(scope="session")
-def shared_tool_3d(window_manager):
-    """A 3D tool on a small volume with the shipped model, opened once."""
-    from micro_sam.sam_annotator import annotator_3d, get_annotator
+@pytest.fixture
+def shared_tool_3d(shared_window):
+    """A 3D tool on a small volume with the shipped model."""
+    from micro_sam.sam_annotator import annotator_3d
 
     from .volumes import small_volume
 
-    viewer = annotator_3d(small_volume()[0], model_type="nano_lm", return_viewer=True)
-    tool = get_annotator(viewer)
-    driver.place(viewer)
-    assert driver.wait_until(lambda: tool.engine.predictor is not None and not tool.engine.busy, 180), tool.status.text
-    yield tool
-    driver.close(viewer)
+    return shared_window.get(annotator_3d, lambda: small_volume()[0])
 
 
 @pytest.fixture
@@ -100,19 +135,14 @@ def tool_3d(shared_tool_3d):
     shared_tool_3d.saving.unsaved = False
 
 
-@pytest.fixture(scope="session")
-def shared_tool_tracking(window_manager):
-    """A tracking tool on a small movie with the shipped model, opened once."""
-    from micro_sam.sam_annotator import annotator_tracking, get_annotator
+@pytest.fixture
+def shared_tool_tracking(shared_window):
+    """A tracking tool on a small movie with the shipped model."""
+    from micro_sam.sam_annotator import annotator_tracking
 
     from .movies import small_movie
 
-    viewer = annotator_tracking(small_movie()[0], model_type="nano_lm", return_viewer=True)
-    tool = get_annotator(viewer)
-    driver.place(viewer)
-    assert driver.wait_until(lambda: tool.engine.predictor is not None and not tool.engine.busy, 180), tool.status.text
-    yield tool
-    driver.close(viewer)
+    return shared_window.get(annotator_tracking, lambda: small_movie()[0])
 
 
 @pytest.fixture
@@ -126,8 +156,9 @@ def tool_tracking(shared_tool_tracking):
 
 
 @pytest.fixture
-def opened(window_manager):
+def opened(shared_window):
     """Opens further windows and closes them after the test: ``opened(annotator_2d, image, ...)`` -> the tool."""
+    shared_window.close()
     viewers = []
 
     def start(function, *args, **kwargs):

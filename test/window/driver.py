@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-from qtpy.QtCore import QPoint, Qt, QTimer
+from qtpy.QtCore import QEvent, QObject, QPoint, Qt, QTimer
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
@@ -115,9 +115,10 @@ def press(widget, point: QPoint | None = None) -> None:
     point = point if point is not None else QPoint(widget.width() // 2, widget.height() // 2)
     if REAL:
         _move_to(widget, point)
-        _xdo("mousedown", 1)
-        process(0.05)
-        _xdo("mouseup", 1)
+        with _heard(QEvent.Type.MouseButtonRelease):
+            _xdo("mousedown", 1)
+            process(0.05)
+            _xdo("mouseup", 1)
     else:
         QTest.mouseMove(widget, point)
         process(0.03)
@@ -136,7 +137,8 @@ def drag(tool, start, stop, steps: int = 6) -> None:
         process(0.05)
         for point in path:
             _move_to(widget, point)
-        _xdo("mouseup", 1)
+        with _heard(QEvent.Type.MouseButtonRelease):
+            _xdo("mouseup", 1)
     else:
         QTest.mousePress(widget, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, a)
         for point in path:
@@ -151,7 +153,8 @@ def key(viewer, name: str) -> None:
     if REAL:
         if not viewer.window._qt_window.isActiveWindow():
             activate(viewer)
-        _xdo("key", "--clearmodifiers", name)
+        with _heard(QEvent.Type.KeyRelease):
+            _xdo("key", "--clearmodifiers", name)
     else:
         code, modifiers = KEYS.get(name, (getattr(Qt.Key, f"Key_{name.upper()}", None), Qt.KeyboardModifier.NoModifier))
         QTest.keyClick(QApplication.focusWidget() or canvas(viewer), code, modifiers)
@@ -171,8 +174,12 @@ def reset(tool, image) -> None:
 
 
 def close(viewer) -> None:
-    """Close a window without being asked anything."""
-    with contextlib.suppress(RuntimeError):
+    """Close a window, unless it is closed already, without being asked anything."""
+    try:
+        is_open = viewer.window._qt_window.isVisible()
+    except (RuntimeError, AttributeError):  # Qt deleted it
+        is_open = False
+    if is_open:
         viewer.close()
     process(0.2)
 
@@ -233,5 +240,44 @@ def _move_to(widget, point: QPoint) -> None:
     process(0.05)
 
 
+class _Ear(QObject):
+    """Counts the events of one kind that reach the program."""
+
+    def __init__(self, kind: QEvent.Type) -> None:
+        super().__init__()
+        self.kind, self.count = kind, 0
+
+    def eventFilter(self, _watched: QObject, event: QEvent) -> bool:
+        if event.type() == self.kind:
+            self.count += 1
+        return False
+
+
+@contextlib.contextmanager
+def _heard(kind: QEvent.Type, timeout: float = 5.0):
+    """Wait until a real event has come through the X server: on a busy machine that takes a while."""
+    application, ear = QApplication.instance(), _Ear(kind)
+    application.installEventFilter(ear)
+    try:
+        yield
+        wait_until(lambda: ear.count > 0, timeout)
+    finally:
+        application.removeEventFilter(ear)
+
+
 def _xdo(*args) -> None:
     subprocess.run(["xdotool", *map(str, args)], check=True, timeout=20)
+
+
+def close_by_hand(viewer) -> None:
+    """Close the window as its cross does: Qt marks the close event as spontaneous."""
+    window = viewer.window._qt_window
+    if REAL:
+        activate(viewer)
+        _xdo("key", "alt+F4")
+    else:
+        from qtpy.QtGui import QWindow
+
+        handle: QWindow = window.windowHandle()
+        handle.close()
+    process(0.2)

@@ -22,6 +22,7 @@ from micro_sam.session.session import Session
 log = logging.getLogger(__name__)
 
 Tool = Literal["point", "box", "polygon", "ellipse", "paint", "erase", "pick", "move"]
+VIEW_MS = 250
 SHAPE_MODES = {"box": "add_rectangle", "polygon": "add_polygon", "ellipse": "add_ellipse"}
 
 
@@ -153,7 +154,14 @@ class SessionLayers:
     def _look_at_image(self) -> None:
         if self.image.layer is None:
             self.viewer.reset_view()
+            # A window that is just opening gets its final size later.
+            view = (self.viewer.camera.zoom, self.viewer.camera.center)
+            QTimer.singleShot(VIEW_MS, lambda: self._fit_again(view))
         self._zoomed()
+
+    def _fit_again(self, view: tuple) -> None:
+        if not self._closed and view == (self.viewer.camera.zoom, self.viewer.camera.center):
+            self.viewer.reset_view()
 
     def _zoomed(self, _event=None) -> None:
         """Keep points at the same size on the screen."""

@@ -1,0 +1,58 @@
+"""Garbage is collected in the window's thread only.
+
+Python's collector runs in whichever thread happens to allocate. In a thread of ours it may then delete Qt widgets and
+OpenGL objects of a window (of one that was closed, or leftovers of a layer), which only the window's thread may do:
+the process crashes, or another window loses its buffers. So while a tool is open, automatic collection is off, and a
+timer in the window's thread collects by the usual thresholds.
+"""
+
+from __future__ import annotations
+
+import gc
+
+from qtpy.QtCore import QObject, QTimer
+from qtpy.QtWidgets import QApplication
+
+INTERVAL_MS = 500
+NAME = "micro_sam_garbage"
+
+
+class GarbageTimer(QObject):
+    """One per application; automatic collection is off as long as somebody holds it."""
+
+    def __init__(self, application: QApplication) -> None:
+        super().__init__(application)
+        self.setObjectName(NAME)
+        self._holders = 0
+        self._timer = QTimer(self)
+        self._timer.setInterval(INTERVAL_MS)
+        self._timer.timeout.connect(collect_what_is_due)
+
+    def hold(self) -> None:
+        """A window opens."""
+        self._holders += 1
+        gc.disable()
+        self._timer.start()
+
+    def release(self) -> None:
+        """A window has closed."""
+        self._holders -= 1
+        if self._holders == 0:
+            self._timer.stop()
+            gc.enable()
+
+
+def collect_what_is_due() -> None:
+    """Collect the oldest generation that has reached its threshold, as the automatic collection does."""
+    for generation, (count, threshold) in reversed(
+        list(enumerate(zip(gc.get_count(), gc.get_threshold(), strict=True)))
+    ):
+        if count > threshold > 0:
+            gc.collect(generation)
+            return
+
+
+def garbage_timer() -> GarbageTimer:
+    """The timer of the running application; two windows of one process share it."""
+    application = QApplication.instance()
+    return application.findChild(GarbageTimer, NAME) or GarbageTimer(application)

@@ -1,0 +1,167 @@
+"""Committed objects are corrected, saved, and never lost."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tifffile
+import zarr
+from qtpy.QtWidgets import QFileDialog
+
+from micro_sam.io.labels import load_labels
+from micro_sam.models.cache import get_cache_directory
+from micro_sam.sam_annotator import annotator_2d
+
+from . import driver
+from .driver import click, key, wait_idle, wait_until
+
+COIN, OTHER_COIN, THIRD_COIN = (60, 100), (115, 160), (48, 155)
+
+
+def commit(tool, *positions):
+    for position in positions:
+        click(tool, position)
+        wait_idle(tool)
+        key(tool.viewer, "c")
+
+
+def test_clicked_object_is_opened_again_corrected_and_keeps_its_id(tool):
+    commit(tool, COIN, OTHER_COIN)
+    tool.dock.objects.choose.click()
+    click(tool, OTHER_COIN)
+    assert tool.picked == (2,) and tool.dock.objects.ids.value == "2"
+    tool.dock.objects.reopen.native.click()
+    assert tool.session.reopened == 2 and tool.session.current[OTHER_COIN] == 1
+    assert tool.session.committed[OTHER_COIN] == 0
+    assert len(tool.layers.points.layer.data) == 1, "its prompt is back"
+    click(tool, (OTHER_COIN[0] + 6, OTHER_COIN[1]))
+    wait_idle(tool)
+    key(tool.viewer, "c")
+    assert tool.session.committed[OTHER_COIN] == 2 and set(tool.session.objects) == {1, 2}
+
+
+def test_objects_are_merged_deleted_and_come_back_with_undo(tool):
+    commit(tool, COIN, OTHER_COIN)
+    tool.dock.objects.choose.click()
+    click(tool, COIN)
+    click(tool, OTHER_COIN)
+    assert set(tool.picked) == {1, 2}
+    tool.dock.objects.merge.native.click()
+    assert set(tool.session.objects) == {1} and tool.session.committed[OTHER_COIN] == 1
+    key(tool.viewer, "ctrl+z")
+    assert set(tool.session.objects) == {1, 2}
+    tool.dock.objects.ids.value = "2"
+    tool.dock.objects.ids.native.editingFinished.emit()
+    assert tool.picked == (2,)
+    tool.dock.objects.delete.native.click()
+    assert set(tool.session.objects) == {1} and tool.session.committed[OTHER_COIN] == 0
+    key(tool.viewer, "ctrl+z")
+    assert tool.session.committed[OTHER_COIN] == 2
+    tool.dock.objects.ids.value = "99"
+    tool.dock.objects.ids.native.editingFinished.emit()
+    assert "99" in tool.status.text and tool.status.kind == "error"
+
+
+@pytest.mark.parametrize("preserve", ["pixels", "objects", "none"])
+def test_commit_treats_committed_objects_as_the_menu_says(tool, preserve):
+    commit(tool, COIN)
+    before = tool.session.committed == 1
+    tool.dock.commit.preserve.value = preserve
+    tool.use_tool("box")
+    driver.drag(tool, (20, 65), (100, 135))
+    click_inside = tool.session.prompts.shapes
+    assert click_inside
+    wait_idle(tool)
+    covered = (tool.session.current > 0) & before
+    key(tool.viewer, "c")
+    if preserve == "pixels":
+        assert np.array_equal(tool.session.committed == 1, before)
+    elif preserve == "objects":
+        assert set(tool.session.objects) == {1} if covered.any() else True
+        assert np.array_equal(tool.session.committed == 1, before)
+    else:
+        assert not (tool.session.committed[covered] == 1).any()
+    tool.dock.commit.preserve.value = "pixels"
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".zarr"])
+def test_saved_file_holds_the_committed_objects_and_the_status_names_it(tool, tmp_path, suffix, monkeypatch):
+    commit(tool, COIN)
+    path = tmp_path / f"result{suffix}"
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", staticmethod(lambda *a, **k: (str(path), "")))
+    assert "not saved" in tool.dock.save.where.text()
+    driver.press(tool.dock.save.save.native)
+    assert str(path) in tool.status.text and path.name in tool.dock.save.where.text()
+    assert np.array_equal(load_labels(path), tool.session.committed)
+    assert not tool.saving.must_ask
+
+
+def test_save_that_fails_loses_nothing_and_says_what_to_do(tool, tmp_path):
+    commit(tool, COIN)
+    (tmp_path / "file").write_text("")
+    tool.save(tmp_path / "file" / "result.tif")
+    assert tool.status.kind == "error" and "written" in tool.status.text
+    assert tool.session.committed[COIN] == 1 and tool.saving.must_ask
+    tool.save(tmp_path / "result.gif")
+    assert tool.status.kind == "error" and ".tif" in tool.status.text
+
+
+def test_napari_menu_saves_the_label_layers(tool, tmp_path):
+    commit(tool, COIN)
+    tool.viewer.layers.selection = {tool.viewer.layers["committed_objects"]}
+    (written,) = tool.viewer.layers.save(str(tmp_path / "objects.tif"), selected=True)
+    assert np.array_equal(tifffile.imread(written), tool.session.committed)
+
+
+def test_closing_with_unsaved_objects_asks_and_saves(opened, coins, tmp_path, monkeypatch):
+    tool = opened(annotator_2d, coins, model_type="nano_lm")
+    window, path = tool.viewer.window._qt_window, tmp_path / "kept.tif"
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", staticmethod(lambda *a, **k: (str(path), "")))
+    click(tool, COIN)
+    assert wait_until(lambda: tool.session.has_current, 60)
+    wait_idle(tool)
+    questions: list[str] = []
+
+    driver.answer("Go on working", questions)
+    driver.close_by_hand(tool.viewer)
+    assert wait_until(lambda: questions, 10), "nobody asked"
+    driver.process(0.5)
+    assert window.isVisible() and tool.session.has_current
+    assert "not committed" in questions[0]
+
+    driver.answer("Save", questions)
+    driver.close_by_hand(tool.viewer)
+    assert wait_until(lambda: path.exists(), 10)
+    driver.process(0.5)
+    assert load_labels(path)[COIN] == 1
+
+
+def test_program_that_closes_the_window_is_not_asked_but_the_work_is_kept(opened, coins):
+    tool = opened(annotator_2d, coins, model_type="nano_lm")
+    click(tool, COIN)
+    assert wait_until(lambda: tool.session.has_current, 60)
+    wait_idle(tool)
+    driver.close(tool.viewer)
+    (kept,) = (get_cache_directory() / "recovered").glob("image_*.tif")
+    assert load_labels(kept)[COIN] == 1
+    kept.unlink()
+
+
+def test_result_of_another_program_is_loaded_and_corrected(opened, coins, tmp_path):
+    labels = np.zeros(coins.shape, "int64")
+    labels[40:80, 80:120] = 7
+    group = zarr.open_group(str(tmp_path / "cellpose.zarr"), mode="w")
+    group.create_array("masks", data=labels)
+    tool = opened(
+        annotator_2d,
+        coins,
+        model_type="nano_lm",
+        segmentation_result=tmp_path / "cellpose.zarr",
+        segmentation_key="masks",
+    )
+    assert set(tool.session.objects) == {7} and not tool.saving.must_ask and not tool.session.can_undo
+    tool.choose([7])
+    tool.reopen_picked()
+    assert tool.session.current[60, 100] == 1
+    tool.clear()
+    assert tool.session.committed[60, 100] == 7
