@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 import numpy as np
 from qtpy.QtCore import QEvent, QObject, QPoint, Qt, QTimer
+from qtpy.QtGui import QCursor
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
@@ -236,6 +237,8 @@ def screenshot(path) -> None:
 
 def _move_to(widget, point: QPoint) -> None:
     place_on_screen, ratio = widget.mapToGlobal(point), widget.devicePixelRatioF()
+    if QCursor.pos() == place_on_screen:
+        return  # xdotool would wait 15 s for a movement
     _xdo("mousemove", "--sync", int(place_on_screen.x() * ratio), int(place_on_screen.y() * ratio))
     process(0.05)
 
