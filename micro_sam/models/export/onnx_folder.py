@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from micro_sam import __version__
+from micro_sam.errors import ModelError
 from micro_sam.models.export.graphs import BOX_CORNERS, MASKS, PAD_COLOUR, DecoderGraph, DenseGraph, EncoderGraph
 from micro_sam.models.export.output import partial_output
 from micro_sam.models.export.runtime import OnnxSam
@@ -48,9 +49,19 @@ def write_onnx_folder(predictor: Predictor, path: Path) -> None:
             write_graph(graph, folder / f"{name}.onnx")
         (folder / "model.json").write_text(json.dumps(describe(reference, graphs), indent=2) + "\n")
         logger.info("Checking the files in ONNX Runtime")
-        differences = verify(reference, OnnxSam(folder))
+        differences = verify(reference, _open(folder))
     worst = max(differences, key=differences.get)
     logger.info("ONNX Runtime agrees with the model; the largest difference is %.1g (%s)", differences[worst], worst)
+
+
+def _open(folder: Path) -> OnnxSam:
+    try:
+        return OnnxSam(folder)
+    except Exception as error:  # onnxruntime's errors have no common class but this
+        raise ModelError(
+            f"ONNX Runtime cannot open the exported model, which was not kept: {error}. Models of this architecture "
+            "cannot be exported with the installed versions of torch and onnxruntime."
+        ) from error
 
 
 def make_graphs(model: Sam) -> dict[str, Graph]:

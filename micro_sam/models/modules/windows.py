@@ -11,7 +11,7 @@ def split_windows(x: Tensor, window: int, padding: Tensor) -> Tensor:
 
     A grid that is no multiple of the window is filled up at the bottom and on the right with ``padding`` (D,).
     """
-    b, h, w, d = x.shape
+    b, h, w, d = (int(n) for n in x.shape)  # numbers also where the call is traced (ONNX)
     rows, columns = -(-h // window), -(-w // window)
     if (rows * window, columns * window) != (h, w):
         padded = padding.to(x.dtype).expand(b, rows * window, columns * window, d).clone()
@@ -23,7 +23,7 @@ def split_windows(x: Tensor, window: int, padding: Tensor) -> Tensor:
 
 def join_windows(windows: Tensor, window: int, size: tuple[int, int] | torch.Size) -> Tensor:
     """Undoes :func:`split_windows`: (B * n, window, window, D) -> (B, H, W, D), the padding cut off."""
-    h, w = size
+    h, w = (int(n) for n in size)
     rows, columns = -(-h // window), -(-w // window)
     x = windows.view(-1, rows, columns, window, window, windows.shape[-1]).transpose(2, 3)
     return x.reshape(x.shape[0], rows * window, columns * window, -1)[:, :h, :w]
