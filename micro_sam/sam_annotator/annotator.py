@@ -22,6 +22,7 @@ from micro_sam.sam_annotator import images
 from micro_sam.sam_annotator.acts import Acts, act
 from micro_sam.sam_annotator.automatic import Automatic
 from micro_sam.sam_annotator.closing import CloseGuard
+from micro_sam.sam_annotator.embedding_view import show_embeddings
 from micro_sam.sam_annotator.engine import Engine, ModelOffer, duration, no_model
 from micro_sam.sam_annotator.garbage import garbage_timer
 from micro_sam.sam_annotator.jobs import WORK, Jobs
@@ -271,6 +272,8 @@ class Annotator(Acts):
             self.preview.retry()
 
     def _ready(self, seconds: float, cached: bool) -> None:
+        if self.settings.show_embeddings:
+            show_embeddings(self)
         if self.preview.waits or self.preview.busy:
             return
         took = f"{self._model_name()} is ready, embeddings " + (

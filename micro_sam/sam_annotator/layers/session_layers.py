@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 Tool = Literal["point", "box", "polygon", "ellipse", "paint", "erase", "pick", "move"]
 VIEW_MS = 250
+EMBEDDINGS = "embeddings"
 SHAPE_MODES = {"box": "add_rectangle", "polygon": "add_polygon", "ellipse": "add_ellipse"}
 
 
@@ -218,6 +219,31 @@ class SessionLayers:
     def _tool_changed(self, _event=None) -> None:
         if not self._closed:
             self.tool_changed.emit()
+
+    def show_embeddings(self, picture: np.ndarray, scale: tuple[float, ...]) -> None:
+        """Lay a picture of the embeddings over the image, in place of the one before.
+
+        Parameters
+        ----------
+        picture
+            (h, w, 3) or (Z, h, w, 3), float in 0..1.
+        scale
+            Size of its pixels in pixels of the image, per axis.
+        """
+        if EMBEDDINGS in self.viewer.layers:
+            self.viewer.layers.remove(EMBEDDINGS)
+        active = self.viewer.layers.selection.active
+        voxel = full_scale(self.image.scale, self.session.ndim)
+        layer = Image(
+            picture,
+            name=EMBEDDINGS,
+            rgb=True,
+            opacity=0.5,
+            scale=tuple(s * v for s, v in zip(scale, voxel, strict=True)),
+            translate=tuple((s - 1) / 2 * v for s, v in zip(scale, voxel, strict=True)),
+        )
+        self.viewer.layers.insert(self.viewer.layers.index(self.raw) + 1, layer)
+        self.viewer.layers.selection.active = active
 
     # ------------------------------------------------------------------ layers -> session
 
