@@ -32,15 +32,20 @@ setup(
     package_data={"micro_sam": ["models/weights/*", "training/recipes/*"]},
     install_requires=[
         "filelock",  # two processes that want the same download
+        "geff",  # tracks in the field's exchange format
+        "h5py",
         "imageio",
         "magicgui>=0.9",
         "napari[pyqt6]>=0.5.5",
         "numpy",
+        "pandas",
+        "pillow",
         "platformdirs",  # the operating system's cache directory
         "psygnal>=0.10",  # signals without Qt, for the headless session
         "python-elf>=0.9",
         "safetensors",  # weights without pickle
         "scikit-image",
+        "scipy",
         "segment-anything>=1.0",
         "tifffile",
         "torch>=2.6",  # older ones can be made to run code by a file of weights (CVE-2025-32434)
@@ -52,7 +57,17 @@ setup(
     extras_require={
         # bioimageio.spec 0.5.12 fails with pydantic 2.14
         "export": ["onnx", "onnxruntime", "bioimageio.core", "pydantic<2.14"],
-        "test": ["pytest>=8", "pytest-timeout", "ruff", "build", "mobilesam-mirror", "psutil", "micro_sam[export]"],
+        # readers of the exported tracks that are not ours, and a writer of mrc
+        "readers": ["mrcfile", "py-ctcmetrics", "traccuracy"],
+        "test": [
+            "pytest>=8",
+            "pytest-timeout",
+            "ruff",
+            "build",
+            "mobilesam-mirror",
+            "psutil",
+            "micro_sam[export,readers]",
+        ],
     },
     entry_points={"console_scripts": [f"micro_sam.{name} = micro_sam.cli.{name}:main" for name in COMMANDS]},
 )
