@@ -143,6 +143,7 @@ class ConfidenceStrip(QWidget):
             self._draw_bars(painter)
             self._draw_marks(painter)
             self._draw_view(painter)
+        painter.setBrush(Qt.BrushStyle.NoBrush)
         painter.setPen(FRAME)
         painter.drawRect(self.rect().adjusted(0, 0, -1, -1))
         painter.end()
