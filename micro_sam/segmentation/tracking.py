@@ -100,6 +100,7 @@ def iter_track(
         than expected, before the track ends; see :func:`~micro_sam.segmentation.search.search_nearby`.
     occupied : (T, H, W) array of integers, optional
         Other tracks that are settled already. A mask that lies mostly on them is not believed: one object is not two.
+        Tracks on which ``masks`` lie are not meant: they are being done again.
 
     Yields
     ------
@@ -163,6 +164,7 @@ def _follow(
     direction = -1 if backward else 1
     prompted = sorted(masks, reverse=backward)
     begin, mask = prompted[0], masks[prompted[0]]
+    redone = _tracks_under(masks, occupied)
     known = begin  # last frame with a mask that can be trusted
     motion.update(begin, centre_of(mask))
     yield TrackStep(begin, mask, mask.score, 1.0, "prompt")
@@ -172,7 +174,7 @@ def _follow(
         if t in masks:
             found = TrackStep(t, masks[t], masks[t].score, 1.0, "prompt", shift)
         else:
-            others = None if occupied is None else occupied[t]
+            others = None if occupied is None else np.where(np.isin(occupied[t], redone), 0, occupied[t])
             result, overlap = project_mask(predictor, embeddings, t, mask, mode, shift, box_extension)
             if is_taken(result, others):
                 result, overlap = ObjectMask.from_array(np.zeros((0, 0), bool)), 0.0
@@ -190,6 +192,14 @@ def _follow(
         yield found
         known, mask = t, found.mask
         motion.update(t, centre_of(mask))
+
+
+def _tracks_under(masks: Mapping[int, ObjectMask], occupied: np.ndarray | None) -> list[int]:
+    """Settled tracks that hold most of a mask that the person made."""
+    if occupied is None:
+        return []
+    under = [np.bincount(occupied[t][mask.slices][mask.mask]) for t, mask in masks.items()]
+    return sorted({int(counts.argmax()) for counts in under if counts.argmax() and 2 * counts.max() > counts.sum()})
 
 
 def _bridge(a: int, mask_a: ObjectMask, b: int, mask_b: ObjectMask, shape: tuple[int, int]) -> Iterator[TrackStep]:

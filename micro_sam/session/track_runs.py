@@ -84,6 +84,7 @@ class TrackRequest:
     epoch: int
     predictor: Any = field(repr=False)
     embeddings: Any = field(repr=False)
+    occupied: np.ndarray | None = field(default=None, repr=False)  # committed tracks, which a run does not take again
 
     @property
     def total(self) -> int:
@@ -253,9 +254,8 @@ def _run_part(request: TrackRequest, part: TrackPart, masks: dict[int, ObjectMas
         return RunStep(request, part.label, step.t, step.mask, step.score, step.overlap, step.source, reason)
 
     reached: dict[int, ObjectMask] = {}
-    forward = iter_track(
-        request.predictor, request.embeddings, masks, stops=part.stops, last=part.last, **request.options
-    )
+    options = {**request.options, "occupied": request.occupied}
+    forward = iter_track(request.predictor, request.embeddings, masks, stops=part.stops, last=part.last, **options)
     for step in forward:
         if step.mask is not None and not step.mask.is_empty:
             reached[step.t] = step.mask
@@ -270,7 +270,7 @@ def _run_part(request: TrackRequest, part: TrackPart, masks: dict[int, ObjectMas
     found: set[int] = set()
     stops = [t for t in part.stops if t < first]
     for step in iter_track(
-        request.predictor, request.embeddings, seed, stops=stops, last=part.begin, backward=True, **request.options
+        request.predictor, request.embeddings, seed, stops=stops, last=part.begin, backward=True, **options
     ):
         if step.t not in seed:
             if step.mask is not None and not step.mask.is_empty:

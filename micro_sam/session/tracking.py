@@ -152,8 +152,8 @@ class TrackingSession(RunActs, TrackActs, Session):
         InputError
             When there is nothing to track, or prompts contradict each other.
         """
-        if not 0 <= iou_threshold <= 1 or not 0 <= motion_smoothing <= 1:
-            raise InputError("The IoU threshold and the motion smoothing lie between 0 and 1.")
+        if not 0 <= iou_threshold <= 1 or not 0 <= motion_smoothing < 1:
+            raise InputError("The IoU threshold lies between 0 and 1, the motion smoothing too, but below 1.")
         options = {
             "iou_threshold": iou_threshold,
             "projection": projection,
@@ -175,6 +175,7 @@ class TrackingSession(RunActs, TrackActs, Session):
             epoch=self._epoch,
             predictor=self._predictor,
             embeddings=self._embeddings,
+            occupied=self.committed,
         )
         return self._planned
 

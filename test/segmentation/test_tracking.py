@@ -133,6 +133,12 @@ def test_settled_tracks_are_not_taken_twice():
     assert free[-1].t == 11 and kept_off[-1].t == 5
 
 
+def test_a_settled_track_can_be_done_again():
+    labels = moving((0, 3))
+    steps = track(labels, masks_of(labels, 3, [0]), occupied=labels)
+    assert [step.t for step in steps if step.mask is not None] == list(range(12))
+
+
 def test_a_track_that_leaves_the_image_ends():
     labels = moving((0, 14), start=(30, 60))
     steps = track(labels, masks_of(labels, 3, [0, 1]))
