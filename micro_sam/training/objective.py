@@ -37,8 +37,8 @@ class ObjectiveSettings:
         Side lengths of the decoder's windows, in feature positions; each step takes one at random.
     previous_mask : float
         Share of corrections that come with the previous mask as a prompt.
-    dense, quality : float
-        Weights of the dense head's loss and of the predicted IoU's squared error.
+    dense, quality, balance : float
+        Weights of the dense head's loss, of the predicted IoU's squared error, and of balanced cross entropy.
     """
 
     objects: int = 6
@@ -47,6 +47,7 @@ class ObjectiveSettings:
     previous_mask: float = 0.75
     dense: float = 1.0
     quality: float = 2.0
+    balance: float = 0.1
 
 
 @dataclass
@@ -217,7 +218,7 @@ class Objective:
             ambiguous = turn == 0 and kind == "click"
             logits, quality = decode_all(decoder, image, position, sparse, extra, several=ambiguous)
             logits, quality = logits.float(), quality.float()
-            each = losses.mask_loss(logits, request.target, request.valid) * real[:, None]
+            each = losses.mask_loss(logits, request.target, request.valid, self.settings.balance) * real[:, None]
             iou = losses.mask_iou(logits, request.target, request.valid) * real[:, None]
             count = real.sum().clamp(min=1)
             if ambiguous:

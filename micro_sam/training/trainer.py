@@ -257,7 +257,8 @@ class Trainer:
         grid = self.model.grid_size
         windows = (16, 16, 32) if self.model.architecture == "nano" else (grid,)
         dense = 0.0 if self.config.dense_head == "off" else 1.0
-        return ObjectiveSettings(objects=self.state.objects, windows=windows, dense=dense)
+        balance = 1.0 if self.config.from_scratch else 0.1
+        return ObjectiveSettings(objects=self.state.objects, windows=windows, dense=dense, balance=balance)
 
     def _optimizer(self) -> torch.optim.Optimizer:
         config = self.config
