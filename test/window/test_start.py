@@ -1,0 +1,297 @@
+"""How a tool starts: with or without an image, in a viewer of the person, without weights, with a wrong cache."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import imageio.v3 as imageio
+import napari
+import numpy as np
+import pytest
+import tifffile
+
+from micro_sam.errors import CacheError, InputError
+from micro_sam.models.predictor import Predictor
+from micro_sam.sam_annotator import annotator_2d, get_annotator
+
+from . import driver
+from .driver import click, key, wait_idle, wait_until
+
+COIN = (60, 100)
+
+
+def ready(tool, timeout=120):
+    assert wait_until(lambda: tool.session is not None and tool.session.embeddings is not None, timeout), (
+        tool.status.text
+    )
+    wait_idle(tool, timeout)
+
+
+def test_window_is_there_before_the_model(opened, coins, monkeypatch):
+    from micro_sam.models import build
+
+    loaded = []
+    load = build.get_sam_model
+
+    def slow(*args, **kwargs):
+        time.sleep(1)
+        loaded.append(True)
+        return load(*args, **kwargs)
+
+    monkeypatch.setattr(build, "get_sam_model", slow)
+    tool = opened(annotator_2d, coins, model_type="nano_lm")
+    assert tool.viewer.window._qt_window.isVisible() and tool.layers.tool_in_hand() == "point"
+    ready(tool)
+    assert loaded == [True]
+    # Another image needs no second load.
+    tool.open_path("sample:cell")
+    ready(tool)
+    assert loaded == [True]
+
+
+def test_dock_has_a_name_and_the_commit_button_is_in_sight(opened, coins):
+    tool = opened(annotator_2d, coins, model_type="nano_lm")
+    assert "micro_sam 2D" in tool.viewer.window.dock_widgets
+    commit = tool.dock.commit.run.native
+    bottom = commit.mapToGlobal(commit.rect().bottomLeft()).y()
+    top_of_scroll = tool.dock.scroll.mapToGlobal(tool.dock.scroll.rect().bottomLeft()).y()
+    assert bottom < top_of_scroll and bottom < 1000
+    assert not tool.dock.scroll.horizontalScrollBar().isVisible()
+
+
+def test_empty_window_takes_a_file_and_a_sample(opened, coins, tmp_path):
+    path = tmp_path / "coins.png"
+    imageio.imwrite(path, coins)
+    tool = opened(annotator_2d, model_type="nano_lm")
+    assert "Drop an image" in tool.status.text
+    key(tool.viewer, "c")
+    assert "no image" in tool.status.text
+    tool.viewer.window._qt_viewer._qt_open([str(path)], stack=False)  # what a dropped file calls
+    assert wait_until(lambda: tool.session is not None, 10)
+    assert tool.image.path == path and len(tool.viewer.layers) == 6
+    ready(tool)
+    click(tool, COIN)
+    assert wait_until(lambda: tool.session.has_current, 20)
+    tool.dock.image.sample.value = "immunohistochemistry"
+    tool.dock.image.use_sample.native.click()
+    ready(tool)
+    assert tool.layers.raw.rgb and tool.session.shape == (512, 512)
+
+
+def test_tool_docks_into_a_viewer_and_takes_its_layer(opened, coins):
+    viewer = napari.Viewer()
+    layer = viewer.add_image(coins, name="my image", scale=(0.5, 0.5))
+    tool = opened(annotator_2d, model_type="nano_lm", viewer=viewer)
+    assert tool.viewer is viewer and tool.session is None
+    tool.dock.image.layer.value = layer
+    tool.dock.image.use_layer.native.click()
+    ready(tool)
+    assert tool.layers.raw is layer and layer in viewer.layers and "raw" not in [lay.name for lay in viewer.layers]
+    click(tool, COIN)
+    assert wait_until(lambda: tool.session.has_current, 20)
+    assert tool.session.current[COIN] == 1
+    assert tuple(tool.layers.points.layer.scale) == (0.5, 0.5)
+
+
+def test_two_windows_do_not_know_of_each_other(opened, coins):
+    first = opened(annotator_2d, coins, model_type="nano_lm")
+    second = opened(annotator_2d, coins, model_type="nano_lm")
+    ready(first)
+    ready(second)
+    second.session.add_point(COIN)
+    second.segment()
+    wait_idle(second)
+    driver.activate(second.viewer)
+    key(second.viewer, "c")
+    assert second.session.committed[COIN] == 1
+    assert not len(first.session.prompts) and not first.session.objects
+    driver.close(second.viewer)
+    driver.activate(first.viewer)
+    click(first, COIN)
+    assert wait_until(lambda: first.session.has_current, 20)
+
+
+def test_missing_weights_are_offered_with_one_click(opened, coins):
+    tool = opened(annotator_2d, coins)  # vit_h
+    assert wait_until(lambda: tool.dock.offer.isVisible(), 60), tool.status.text
+    text = tool.dock.offer.text.text()
+    assert "vit_h" in text and "GB of memory" in text and "nano_lm" in text
+    assert "2.6 GB" in tool.dock.offer.download.text
+    click(tool, COIN)
+    assert len(tool.session.prompts) == 1
+    driver.press(tool.dock.offer.instead.native)
+    assert not tool.dock.offer.isVisible()
+    assert wait_until(lambda: tool.session.has_current, 60), tool.status.text
+    assert tool.dock.model.model.value == "nano_lm" and "nano_lm" in tool.dock.model.in_use.text()
+
+
+def test_download_that_fails_names_what_to_do_and_keeps_the_work(opened, coins, monkeypatch):
+    from micro_sam.models import download
+
+    def offline(*args, **kwargs):
+        raise OSError("no network")
+
+    monkeypatch.setattr(download.urllib.request, "urlopen", offline)
+    tool = opened(annotator_2d, coins, model_type="vit_b")
+    assert wait_until(lambda: tool.dock.offer.isVisible(), 60)
+    click(tool, COIN)
+    driver.press(tool.dock.offer.download.native)
+    assert wait_until(lambda: not tool.engine.busy and tool.status.kind == "error", 60), tool.status.text
+    assert "https://" in tool.status.text and "nano_lm" in tool.status.text
+    assert tool.dock.offer.isVisible() and len(tool.session.prompts) == 1
+
+
+def test_cache_of_another_image_is_refused_and_another_path_goes_on(opened, coins, tmp_path):
+    cache = tmp_path / "cache.zarr"
+    first = opened(annotator_2d, coins, model_type="nano_lm", embedding_path=cache)
+    ready(first)
+    driver.close(first.viewer)
+    tool = opened(annotator_2d, coins[::-1].copy(), model_type="nano_lm", embedding_path=cache)
+    assert wait_until(lambda: tool.status.kind == "error", 60)
+    assert tool.session.embeddings is None and str(CacheError.__name__)
+    tool.dock.model.embeddings.value = tmp_path / "other.zarr"
+    tool.dock.model.apply.native.click()
+    ready(tool)
+
+
+def test_embeddings_are_shown_as_a_layer(opened, coins):
+    tool = opened(annotator_2d, coins, model_type="nano_lm", show_embeddings=True)
+    ready(tool)
+    assert wait_until(lambda: "embeddings" in tool.viewer.layers, 20)
+    layer = tool.viewer.layers["embeddings"]
+    low, high = layer.extent.world
+    assert np.allclose(high - low, np.array(coins.shape) - 1, rtol=0.1)
+    assert tool.layers.tool_in_hand() == "point"
+
+
+@pytest.mark.parametrize(
+    ("raw", "says"),
+    [
+        (np.zeros((8, 256, 256), "uint8"), "shape"),
+        (np.zeros((3, 4, 64, 64, 3), "uint8"), "shape"),
+        (np.zeros(100, "uint8"), "axes"),
+        (np.zeros((0, 10), "uint8"), "empty"),
+        (np.array([["a", "b"], ["c", "d"]]), "numbers"),
+        ("missing.tif", "no file"),
+    ],
+)
+def test_image_that_does_not_fit_is_a_sentence_and_no_window(raw, says):
+    before = len(napari.Viewer._instances)
+    with pytest.raises(InputError, match=says):
+        annotator_2d(raw, model_type="nano_lm", return_viewer=True)
+    assert len(napari.Viewer._instances) == before
+
+
+def test_settings_and_results_that_do_not_fit_are_sentences_and_no_window(coins, tmp_path):
+    for wrong in (
+        {"model_type": "vit_x"},
+        {"halo": (32, 32)},
+        {"checkpoint_path": tmp_path / "none.pt"},
+        {"segmentation_result": np.zeros((10, 10), "int32")},
+        {"segmentation_result": np.full(coins.shape, -1)},
+        {"segmentation_result": np.full(coins.shape, 0.5)},
+    ):
+        with pytest.raises(InputError):
+            annotator_2d(coins, **{"model_type": "nano_lm", **wrong}, return_viewer=True)
+    with pytest.raises(InputError, match="image"):
+        annotator_2d(segmentation_result=np.zeros((5, 5), int), model_type="nano_lm", return_viewer=True)
+
+
+def test_difficult_images_can_be_clicked(shared_tool):
+    from micro_sam.sam_annotator.images import from_array
+
+    rng = np.random.default_rng(0)
+    image = rng.normal(100, 5, (120, 90)).astype("float32")
+    image[40:70, 30:60] += 100
+    with_nan = image.copy()
+    with_nan[0, :5], with_nan[1, 1] = np.nan, np.inf
+    hot = (image * 10).astype("uint16")
+    hot[3, 3] = 65535
+    for raw, position in (
+        (with_nan, (55, 45)),
+        (hot, (55, 45)),
+        (-image, (55, 45)),
+        (np.zeros((64, 64), "uint8"), (30, 30)),
+        (image > 150, (55, 45)),
+        ((image * 1000).astype("int64"), (55, 45)),
+        (np.moveaxis(np.stack([image] * 3), 0, 0).astype("uint8"), (55, 45)),
+        (np.stack([image] * 4, -1).astype("uint8"), (55, 45)),
+        (np.stack([image] * 2), (55, 45)),
+        (np.ones((1, 1), "uint8"), (0, 0)),
+        (np.tile(image[:30], (40, 1)), (15, 45)),
+    ):
+        tool = shared_tool
+        tool.open(from_array(raw, "2d", "difficult"))
+        ready(tool)
+        tool.session.add_point(position)
+        tool.segment()
+        wait_idle(tool)
+        assert tool.status.kind != "error", (raw.shape, raw.dtype, tool.status.text)
+
+
+FRESH = """
+    import faulthandler, sys
+    faulthandler.enable()
+    sys.path.insert(0, {folder!r})
+    import driver
+    from micro_sam.sam_annotator import annotator_2d, get_annotator
+    from micro_sam.sam_annotator.images import from_path
+
+    viewer = annotator_2d("sample:coins", model_type="nano_lm", return_viewer=True)
+    tool = get_annotator(viewer)
+    driver.place(viewer)
+    driver.click(tool, (60, 100))
+    assert driver.wait_until(lambda: tool.session.has_current, 120), tool.status.text
+    tool.commit()
+    tool.segment_all()
+    assert driver.wait_until(lambda: tool.session.auto.any(), 60), tool.status.text
+    driver.wait_idle(tool)
+    tool.commit()
+    tool.save({result!r})
+    tool.change_settings(tool.settings.changed(embedding_path={cache!r}))
+    driver.process(0.2)
+    driver.wait_idle(tool, 120)
+    tool.choose([1]); tool.reopen_picked(); tool.commit()
+    tool.open(from_path({result!r}, "2d"))
+    driver.wait_idle(tool, 120)
+    viewer.close()
+    driver.process(0.3)
+    forbidden = {{"torchvision", "triton", "segment_anything"}} & {{name.split(".")[0] for name in sys.modules}}
+    print("FORBIDDEN", sorted(forbidden))
+"""
+
+
+def test_nothing_that_crashes_software_opengl_is_imported_after_the_window_is_open(tmp_path):
+    """Importing torchvision, triton or segment-anything then ends the process under Mesa."""
+
+    script = textwrap.dedent(
+        FRESH.format(
+            folder=str(Path(driver.__file__).parent), result=str(tmp_path / "r.tif"), cache=str(tmp_path / "c.zarr")
+        )
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=400)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "FORBIDDEN []" in result.stdout
+
+
+def test_second_start_reads_the_cache(opened, coins, tmp_path, monkeypatch):
+    cache = tmp_path / "cache.zarr"
+    ready(opened(annotator_2d, coins, model_type="nano_lm", embedding_path=cache))
+    monkeypatch.setattr(Predictor, "encode_batch", lambda *_: pytest.fail("embedded again"))
+    tool = opened(annotator_2d, coins, model_type="nano_lm", embedding_path=cache)
+    ready(tool)
+    assert tool.engine.computed == 0 and get_annotator(tool.viewer) is tool
+
+
+def test_tif_of_a_person_keeps_its_pixel_size(opened, coins, tmp_path):
+    path = tmp_path / "scaled.tif"
+    tifffile.imwrite(path, coins, resolution=(4, 4), metadata={"axes": "YX", "unit": "um"}, imagej=True)
+    tool = opened(annotator_2d, path, model_type="nano_lm")
+    assert np.allclose(tool.layers.raw.scale, 0.25)
+    click(tool, COIN)
+    assert wait_until(lambda: tool.session.has_current, 60)
+    assert tool.session.current[COIN] == 1
