@@ -119,3 +119,25 @@ def test_arguments_that_cannot_work_are_refused():
         track_across_frames(None, labels, mode="best")
     with pytest.raises(InputError, match="label series has the shape"):
         track_across_frames(np.zeros((4, 20, 30)), labels)
+
+
+@pytest.mark.slow
+def test_the_shipped_model_segments_a_volume_and_tracks_a_movie_by_itself(predictor):
+    from micro_sam.multi_dimensional_segmentation import automatic_3d_segmentation, automatic_tracking
+    from micro_sam.segmentation.dense import get_segmenter
+
+    segmenter = get_segmenter(predictor, False)
+    volume = open_sample("nuclei_volume")
+    found = automatic_3d_segmentation(
+        volume.image[8:16], predictor, segmenter, gap_closing=1, min_z_extent=2, verbose=False
+    )
+    truth = volume.labels[8:16]
+    assert found.shape == truth.shape and found.dtype == np.uint32
+    assert ((found > 0) & (truth > 0)).sum() > 0.6 * (truth > 0).sum()
+
+    movie = open_sample("dividing_cells")
+    tracks, lineages, embeddings = automatic_tracking(
+        movie.image[:6], predictor, segmenter, verbose=False, return_embeddings=True
+    )
+    assert embeddings.n_slices == 6
+    assert {i for lineage in lineages for i in lineage} == set(np.unique(tracks)[1:].tolist())
