@@ -261,7 +261,7 @@ def _run_outward(
             reason = f"Stopped at slice {z}: " + (
                 "the model finds nothing there."
                 if found.mask.is_empty
-                else f"the overlap with the slice before is {found.overlap:.2f}, below {iou_threshold:.2f}."
+                else f"the overlap with the slice before is {found.overlap:.3g}, below {iou_threshold:.3g}."
             )
             yield SliceStep(z, None, 0.0, found.overlap, "stop", reason)
             return

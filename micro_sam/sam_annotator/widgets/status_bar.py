@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 REFRESH_MS = 100
 """Between two looks at a run: it reports many times a second, and a progress bar repaints the whole window at once."""
+LINES = 6
+"""Of text that are in sight; the longest sentences (why a run stopped on both sides) need them all."""
 COLOURS = {"info": "#4c9be8", "good": "#3ecf6b", "warning": "#f0b429", "error": "#ff5b52"}
 
 
@@ -24,7 +26,9 @@ class StatusBar(QWidget):
         self._annotator = annotator
         self.text = QLabel()
         self.text.setWordWrap(True)
-        self.text.setMinimumHeight(54)
+        self.text.setFixedHeight(
+            LINES * self.text.fontMetrics().lineSpacing() + 8
+        )  # menus must not jump under the mouse
         self.text.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
         self.text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.text.setFocusPolicy(Qt.FocusPolicy.NoFocus)
@@ -39,7 +43,7 @@ class StatusBar(QWidget):
         layout.addWidget(self.progress, 1)
         layout.addWidget(self.cancel)
         policy = self._running.sizePolicy()
-        policy.setRetainSizeWhenHidden(True)  # menus below must not jump under the mouse
+        policy.setRetainSizeWhenHidden(True)
         self._running.setSizePolicy(policy)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
