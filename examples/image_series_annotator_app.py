@@ -24,7 +24,9 @@ def samples() -> None:
 
 def folder(input_folder: str, output_folder: str, pattern: str = "*") -> None:
     """All images of a folder."""
-    image_folder_annotator(input_folder, output_folder, pattern, model_type="nano_lm", embedding_path=HERE / "embeddings")
+    image_folder_annotator(
+        input_folder, output_folder, pattern, model_type="nano_lm", embedding_path=HERE / "embeddings"
+    )
 
 
 if __name__ == "__main__":

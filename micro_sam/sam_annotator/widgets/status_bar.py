@@ -26,9 +26,8 @@ class StatusBar(QWidget):
         self._annotator = annotator
         self.text = QLabel()
         self.text.setWordWrap(True)
-        self.text.setFixedHeight(
-            LINES * self.text.fontMetrics().lineSpacing() + 8
-        )  # menus must not jump under the mouse
+        # a fixed height: the menus below must not jump under the mouse
+        self.text.setFixedHeight(LINES * self.text.fontMetrics().lineSpacing() + 8)
         self.text.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
         self.text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.text.setFocusPolicy(Qt.FocusPolicy.NoFocus)
