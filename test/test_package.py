@@ -28,7 +28,7 @@ HEADLESS = ["models", "embeddings", "segmentation", "session", "io", "training",
 
 def _requirements() -> set[str]:
     text = (ROOT / "setup.py").read_text()
-    block = text[text.index("install_requires") : text.index("entry_points")]
+    block = text[text.index("install_requires") : text.index("extras_require")]
     return {re.match(r"[A-Za-z0-9_.-]+", name).group() for name in re.findall(r'^\s+"([^"]+)",', block, re.M)}
 
 
