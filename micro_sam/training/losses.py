@@ -1,9 +1,9 @@
 """Losses of masks, of their predicted quality, and of the dense head.
 
 Focal loss normalised by object area (as SAM's) collapsed to empty masks when training small models from scratch;
-cross entropy balanced between object and background, plus plain cross entropy and dice, did not. But the balanced term
-rewards masks that are too large where the outline is uncertain: fine-tuning with its full weight lowered the loss and
-the IoU of boxes together. So it has its full weight from scratch only, and dice counts twice.
+cross entropy balanced between object and background, plus plain cross entropy and dice, did not. In
+fine-tuning the loss fell while the overlap on other images fell, too; the balanced term, which forgives masks that are
+too large, is suspected (not shown) and counts little there.
 """
 
 from __future__ import annotations
