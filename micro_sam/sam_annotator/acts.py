@@ -14,6 +14,7 @@ from napari.layers import Image
 
 from micro_sam.errors import InputError
 from micro_sam.sam_annotator import images
+from micro_sam.sam_annotator.closing import may_leave
 from micro_sam.sam_annotator.jobs import WORK
 from micro_sam.session.values import CommitReport
 
@@ -87,6 +88,9 @@ class Acts:
         running = self.jobs.running(WORK)
         if running is not None:
             raise InputError(f"'{running.name}' is still running. Commit when it is done.")
+        if self.source == "current" and self.preview.busy:
+            self.preview.then(self.commit)  # somebody was quicker than the network
+            return None
         report = session.commit(self.source, self.preserve)
         self.set_source("current")
         self._go_on()
@@ -124,6 +128,11 @@ class Acts:
             self._set_picked(tuple(i for i in self.picked if i != object_id))
         else:
             self._set_picked((*self.picked, object_id))
+        if self.picked:
+            ids = ", ".join(str(i) for i in self.picked)
+            self.status.say(f"Chosen: {ids}. Re-open one to correct it, merge several, or delete them.")
+        else:
+            self.status.say("Click committed objects to choose them.")
 
     @act
     def choose(self, ids: Sequence[int]) -> None:
@@ -187,12 +196,28 @@ class Acts:
     @act
     def open_path(self, path: str | Path) -> None:
         """Open an image file, or a sample (``sample:NAME``)."""
-        self.open(images.from_path(path, self.tool))
+        image = images.from_path(path, self.tool)
+        if may_leave(self, "Open"):
+            self.open(image)
 
     @act
     def open_layer(self, layer: Image) -> None:
         """Annotate an image that is in the viewer."""
-        self.open(images.from_layer(layer, self.tool))
+        image = images.from_layer(layer, self.tool)
+        if may_leave(self, "Open"):
+            self.open(image)
+
+    @act
+    def choose_channel(self, channel: int | str) -> None:
+        """Show and segment another channel of the image, or the ``"mix"`` of all. Prompts and objects stay."""
+        if self._needed().image.source is None or channel == self.image.channel:
+            return
+        running = self.jobs.running(WORK)
+        if running is not None:
+            raise InputError(f"'{running.name}' is still running. Wait until it is done, or cancel it first.")
+        self.image = images.with_channel(self.image, self.tool, channel)
+        self.layers.show(self.image, self.session)
+        self.prepare()
 
     def _chosen(self) -> tuple[int, ...]:
         if not self.picked:

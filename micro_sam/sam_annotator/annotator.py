@@ -147,10 +147,10 @@ class Annotator(Acts):
     def key_list(self) -> list[Key]:
         """All keys of the tool."""
         return [
-            Key(("s", "S"), "segment the prompts", self.segment),
+            Key(("s",), "segment the prompts", self.segment),
             Key(("c",), "commit", self.commit),
             Key(("t",), "next point positive / negative", self.toggle_polarity),
-            Key(("Shift-C",), "clear prompts and current object", self.clear),
+            Key(("Shift-C",), "clear prompts and object", self.clear),
             Key(("Control-Z",), "undo", self.undo),
             Key(("Control-Shift-Z", "Control-Y"), "redo", self.redo),
             *self.extra_keys(),
@@ -215,6 +215,8 @@ class Annotator(Acts):
         self.saving.follow(session)
         self.set_source("current")
         self._set_picked(())
+        if self.takes_dropped_images:
+            self.viewer.title = f"{image.name} - {self.title}"
         self.session_changed.emit(session)
         self.use_tool("point")
         self.prepare()
@@ -274,14 +276,12 @@ class Annotator(Acts):
     def _ready(self, seconds: float, cached: bool) -> None:
         if self.settings.show_embeddings:
             show_embeddings(self)
+        if self.settings.precompute_amg_state:
+            self.automatic.run(show=False)
         if self.preview.waits or self.preview.busy:
             return
-        took = f"{self._model_name()} is ready, embeddings " + (
-            "from the cache." if cached else f"computed in {duration(seconds)}."
-        )
-        self.status.say(f"{took} Click an object to segment it.", "good")
-        if self.settings.precompute_amg_state:
-            self.segment_all()
+        embedding = "embedding from the cache" if cached else f"embedding computed in {duration(seconds)}"
+        self.status.say(f"{self._model_name()} is ready, {embedding}. Click an object to segment it.", "good")
 
     def _model_name(self) -> str:
         predictor = self.engine.predictor
@@ -320,6 +320,8 @@ class Annotator(Acts):
 
     def _set_picked(self, ids: tuple[int, ...]) -> None:
         self.picked = ids
+        if self.layers is not None:
+            self.layers.show_chosen(ids)
         self.picked_changed.emit(ids)
 
     def _go_on(self) -> None:

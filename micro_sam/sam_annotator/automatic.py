@@ -97,6 +97,7 @@ class Automatic:
         self.methods: tuple[str, ...] = ()
         self.values = {parameter.name: parameter.default for group in PARAMETERS.values() for parameter in group}
         self._segmenters: dict[tuple[str, int], Any] = {}
+        self._shown = False
         self._session: Session | None = None
         self._latest = LatestWins("thresholds")
         self._latest.done.connect(self._show)
@@ -114,6 +115,7 @@ class Automatic:
     def follow(self, session: Session) -> None:
         """Work for this session from now on."""
         self._session = session
+        self._shown = False
         self._segmenters.clear()
         self._latest.forget()
         self._timer.stop()
@@ -140,8 +142,8 @@ class Automatic:
             self.values[name] = value
             self._again()
 
-    def run(self) -> None:
-        """Look at the whole image (the slice in view) and show the objects."""
+    def run(self, show: bool = True) -> None:
+        """Look at the whole image (the slice in view) and show the objects; without `show` only look."""
         annotator, session = self._annotator, self._session
         try:
             if session is None:
@@ -158,9 +160,10 @@ class Automatic:
             annotator.jobs.start(
                 "Segmenting all objects",
                 lambda job: self._steps(job, predictor, embeddings, index, method),
-                on_done=lambda segmenter: self._initialised(session, key, segmenter),
+                on_done=lambda segmenter: self._initialised(session, key, segmenter, show),
             )
-            annotator.status.say("Looking for all objects. You can go on annotating meanwhile.")
+            if show:
+                annotator.status.say("Looking for all objects. You can go on annotating meanwhile.")
         except Exception as error:
             annotator.status.report(error)
 
@@ -183,13 +186,14 @@ class Automatic:
 
     # In the window's thread.
 
-    def _initialised(self, session: Session, key: tuple[str, int], segmenter: Any) -> None:
+    def _initialised(self, session: Session, key: tuple[str, int], segmenter: Any, show: bool) -> None:
         if session is self._session:
             self._segmenters[key] = segmenter
-            self._generate()
+            if show:
+                self._generate()
 
     def _again(self) -> None:
-        if (self.method, self._annotator.z) in self._segmenters:
+        if (self.method, self._annotator.z) in self._segmenters and self._shown:
             self._timer.start()
 
     def _generate(self) -> None:
@@ -197,6 +201,7 @@ class Automatic:
         segmenter = self._segmenters.get((method, z)) if session is not None else None
         if segmenter is None:
             return
+        self._shown = True
         values = {parameter.name: self.values[parameter.name] for parameter in PARAMETERS[method]}
         self._latest.ask((session, z, method, values), lambda: (segmenter.generate(**values), segmenter.hint))
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent, QObject, QTimer
 from qtpy.QtWidgets import QMessageBox
 
 if TYPE_CHECKING:
     from micro_sam.sam_annotator.annotator import Annotator
+    from micro_sam.sam_annotator.saving import Saving
 
 log = logging.getLogger(__name__)
 
@@ -19,8 +20,9 @@ log = logging.getLogger(__name__)
 class CloseGuard(QObject):
     """Watches the window of one annotator.
 
-    A person who closes the window is asked when there is unsaved work. A program that closes it
-    (``viewer.close()``) is not, since nobody might be there to answer: the work then goes into a recovery file.
+    A person who closes the window (its cross, the menu, Ctrl-W, Ctrl-Q) is asked when there is unsaved work. A program
+    that closes it (``viewer.close()``) is not, since nobody might be there to answer: the work then goes into a
+    recovery file.
     """
 
     def __init__(self, annotator: Annotator) -> None:
@@ -29,6 +31,9 @@ class CloseGuard(QObject):
         self._annotator = annotator
         self._decided = False
         self._window.installEventFilter(self)
+        # The menu of napari closes through this method, and says so with `confirm_need`.
+        self._close = self._window.close
+        self._window.close = self._close_by_menu
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """See Qt."""
@@ -42,53 +47,76 @@ class CloseGuard(QObject):
             return True
 
     def _closing(self, event: QEvent) -> bool:
-        saving = self._annotator.saving
-        saving.save_silently()
-        if not self._decided and saving.must_ask:
+        annotator = self._annotator
+        annotator.saving.save_silently()
+        if annotator.saving.must_ask and not self._decided:
             if event.spontaneous():
                 event.ignore()
-                if self._ask():
+                if may_leave(annotator):
                     self._decided = True
                     # napari asks as well when the person closes the window; one question is enough.
-                    QTimer.singleShot(0, self._window.close)
+                    QTimer.singleShot(0, self._close)
                 return True
-            path = keep_copy(self._annotator)
+            path = keep_copy(annotator)
             if path is not None:
                 log.warning("The window was closed with unsaved objects: they are kept in %s", path)
-        if not event.isAccepted() and not event.spontaneous():
-            return False
-        self._annotator.close()
-        return False
+        self._window.event(event)  # napari may ask its own question
+        if event.isAccepted():
+            annotator.close()
+        return True
 
-    def _ask(self) -> bool:
-        """Whether the window may close."""
-        annotator, saving = self._annotator, self._annotator.saving
-        box = QMessageBox(self._window)
-        box.setObjectName("micro_sam_unsaved")
-        box.setStyleSheet(self._window.styleSheet())
-        box.setWindowTitle("Unsaved work")
-        box.setText(self._question())
-        save = box.addButton("Save", QMessageBox.ButtonRole.AcceptRole)
-        discard = box.addButton("Close without saving", QMessageBox.ButtonRole.DestructiveRole)
-        cancel = box.addButton("Go on working", QMessageBox.ButtonRole.RejectRole)
-        box.setDefaultButton(save)
-        box.setEscapeButton(cancel)
-        box.exec()
-        if box.clickedButton() is save:
-            if saving.uncommitted:
-                annotator.set_source("current")
-                if annotator.commit() is None:
-                    return False
-            return saving.save() is not None
+    def _close_by_menu(self, quit_app: bool = False, confirm_need: bool = False) -> Any:
+        annotator = self._annotator
+        try:
+            annotator.saving.save_silently()
+            if confirm_need and annotator.saving.must_ask:
+                if not may_leave(annotator):
+                    return None
+                self._decided, confirm_need = True, False
+        except Exception as error:
+            annotator.status.report(error)
+            return None
+        return self._close(quit_app, confirm_need)
+
+
+def may_leave(annotator: Annotator, action: str = "Close") -> bool:
+    """Whether the image may be left; with unsaved work the person is asked, and it is saved if they say so.
+
+    Parameters
+    ----------
+    action
+        What the person is about to do, for the button: ``"Close"``, ``"Open"``.
+    """
+    saving = annotator.saving
+    if not saving.must_ask:
+        return True
+    window = annotator.viewer.window._qt_window
+    box = QMessageBox(window)
+    box.setObjectName("micro_sam_unsaved")
+    box.setStyleSheet(window.styleSheet())
+    box.setWindowTitle("Unsaved work")
+    box.setText(_question(saving))
+    save = box.addButton("Save", QMessageBox.ButtonRole.AcceptRole)
+    discard = box.addButton(f"{action} without saving", QMessageBox.ButtonRole.DestructiveRole)
+    cancel = box.addButton("Go on working", QMessageBox.ButtonRole.RejectRole)
+    box.setDefaultButton(save)
+    box.setEscapeButton(cancel)
+    box.exec()
+    if box.clickedButton() is not save:
         return box.clickedButton() is discard
+    if saving.uncommitted:
+        annotator.set_source("current")
+        if annotator.commit() is None:
+            return False
+    return saving.save() is not None
 
-    def _question(self) -> str:
-        saving = self._annotator.saving
-        if saving.uncommitted and saving.unsaved:
-            return "The current object is not committed, and committed objects are not saved. Commit and save all?"
-        if saving.uncommitted:
-            return "The current object is not committed. Commit and save it?"
-        return "There are committed objects that are not saved. Save them?"
+
+def _question(saving: Saving) -> str:
+    if saving.uncommitted and saving.unsaved:
+        return "The current object is not committed, and committed objects are not saved. Commit and save all?"
+    if saving.uncommitted:
+        return "The current object is not committed. Commit and save it?"
+    return "There are committed objects that are not saved. Save them?"
 
 
 def keep_copy(annotator: Annotator) -> Path | None:

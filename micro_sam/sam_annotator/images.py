@@ -83,7 +83,14 @@ def from_array(raw: Any, tool: Tool, name: str = "image", *, channel: int | str 
     InputError
         When the shape does not fit; the message proposes what it could be.
     """
-    return _opened(check_image(raw, tool, channel=channel), name)
+    source = ImageSource(raw if hasattr(raw, "dtype") else np.asarray(raw))
+    return replace(_opened(check_image(source, tool, channel=channel), name), source=source)
+
+
+def with_channel(image: OpenImage, tool: Tool, channel: int | str) -> OpenImage:
+    """Another channel of the same image, the ``"mix"`` of all, or its ``"colours"``."""
+    opened = _opened(check_image(image.source, tool, channel=None if channel == "colours" else channel), image.name)
+    return replace(opened, path=image.path, key=image.key, source=image.source)
 
 
 def from_path(path: str | Path, tool: Tool, key: str | None = None, *, channel: int | str | None = None) -> OpenImage:

@@ -7,6 +7,8 @@ before the features are there is kept and asked when they are.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from micro_sam.errors import InputError, NotComputedYet
 from micro_sam.sam_annotator.latest import LatestWins
 from micro_sam.sam_annotator.status import Status
@@ -36,6 +38,8 @@ class Preview:
         self._session: Session | None = None
         self._kept: tuple[int, bool] | None = None
         self._asked = 0
+        self._answered = 0
+        self._then: Callable[[], object] | None = None
         self._dropped = 0  # number of the last question whose answer nobody wants
         self._latest = LatestWins("preview")
         self._latest.done.connect(self._show)
@@ -44,7 +48,7 @@ class Preview:
     @property
     def busy(self) -> bool:
         """Whether an answer is on its way."""
-        return self._latest.busy
+        return self._answered < self._asked
 
     @property
     def waits(self) -> bool:
@@ -54,8 +58,7 @@ class Preview:
     def follow(self, session: Session | None) -> None:
         """Work for this session from now on."""
         self._session = session
-        self._kept = None
-        self._latest.forget()
+        self.drop()
 
     def edited(self, z: int) -> None:
         """The prompts of slice `z` were edited by the person."""
@@ -84,8 +87,13 @@ class Preview:
     def drop(self) -> None:
         """Forget all questions, also the one that is being answered: something else answers them."""
         self._kept = None
-        self._dropped = self._asked
+        self._then = None
+        self._dropped = self._answered = self._asked
         self._latest.forget()
+
+    def then(self, act: Callable[[], object]) -> None:
+        """Do something as soon as the answer that is on its way is shown; forgotten when the answer is not wanted."""
+        self._then = act
 
     def close(self) -> None:
         """End the thread."""
@@ -104,7 +112,7 @@ class Preview:
             return
         except InputError:
             # Prompts that ask nothing yet (only negative points) are no mistake while somebody is still clicking.
-            self._latest.forget()
+            self.drop()
             if explicit:
                 raise
             return
@@ -128,12 +136,21 @@ class Preview:
             session.apply(result, preview=not explicit)
         except Exception as error:
             self._status.report(error)
+        self._after(number)
 
     def _failed(self, tag: tuple, error: Exception) -> None:
         session, z, explicit, number = tag
         if session is not self._session or number <= self._dropped:
             return
+        self._then = None
+        self._after(number)
         if isinstance(error, NotComputedYet):  # a tile that the object reaches into
             self._keep(z, explicit)
         else:
             self._status.report(error)
+
+    def _after(self, number: int) -> None:
+        self._answered = number
+        if not self.busy and self._then is not None:
+            act, self._then = self._then, None
+            act()

@@ -66,7 +66,8 @@ class Saving:
     @property
     def must_ask(self) -> bool:
         """Whether work would be lost if the window closed now."""
-        return self.unsaved or self.uncommitted
+        has_news = self.unsaved and (bool(self._session.objects) or self.path is not None)
+        return has_news or self.uncommitted
 
     def save(self, path: str | Path | None = None) -> Path | None:
         """Write the committed objects.

@@ -165,3 +165,43 @@ def test_result_of_another_program_is_loaded_and_corrected(opened, coins, tmp_pa
     assert tool.session.current[60, 100] == 1
     tool.clear()
     assert tool.session.committed[60, 100] == 7
+
+
+def test_opening_another_image_asks_about_unsaved_objects(tool):
+    commit(tool, COIN)
+    questions: list[str] = []
+    driver.answer("Go on working", questions)
+    tool.open_path("sample:cell")
+    assert questions and tool.image.name == "coins" and tool.session.committed[COIN] == 1
+    driver.answer("Open without saving", questions)
+    tool.open_path("sample:cell")
+    assert tool.image.name == "cell" and not tool.session.objects
+
+
+def test_menu_of_napari_asks_too(opened, coins):
+    tool = opened(annotator_2d, coins, model_type="nano_lm")
+    click(tool, COIN)
+    assert wait_until(lambda: tool.session.has_current, 60)
+    wait_idle(tool)
+    window, questions = tool.viewer.window._qt_window, []
+    driver.answer("Go on working", questions)
+    window.close(quit_app=False, confirm_need=True)  # what File > Close Window calls
+    assert questions and window.isVisible()
+    click(tool, (COIN[0] + 5, COIN[1]))
+    wait_idle(tool)
+    assert len(tool.session.prompts) == 2, "the tool still works"
+    kept = set(get_cache_directory().glob("recovered/*"))
+    driver.answer("Close without saving", questions)
+    window.close(quit_app=False, confirm_need=True)
+    driver.process(0.3)
+    assert len(questions) == 2 and set(get_cache_directory().glob("recovered/*")) == kept
+
+
+def test_chosen_objects_are_framed(tool):
+    commit(tool, COIN, OTHER_COIN)
+    tool.choose([1, 2])
+    frames = tool.viewer.layers["chosen objects"]
+    assert len(frames.data) == 2
+    active = tool.viewer.layers.selection.active
+    tool.choose([])
+    assert "chosen objects" not in tool.viewer.layers and tool.viewer.layers.selection.active is active

@@ -289,3 +289,55 @@ def test_undo_and_redo_of_clicks_moves_and_boxes_restore_masks_exactly(tool):
         driver.process(0.1)
         assert tool.session.prompts == prompts and np.array_equal(tool.session.current, mask)
     assert len(tool.layers.points.layer.data) == 2 and len(tool.layers.shapes.layer.data) == 1
+
+
+def test_commit_right_after_a_click_waits_for_its_mask(tool, monkeypatch):
+    import threading
+
+    run, go_on = type(tool.session).run, threading.Event()
+
+    def slow(request):
+        go_on.wait(60)
+        return run(request)
+
+    monkeypatch.setattr(type(tool.session), "run", staticmethod(slow))
+    click(tool, COIN)
+    key(tool.viewer, "c")
+    assert not tool.session.objects and tool.status.kind != "error"
+    go_on.set()
+    wait_idle(tool)
+    driver.process(0.1)
+    assert tool.session.committed[COIN] == 1 and not len(tool.session.prompts)
+
+
+def test_channels_can_be_chosen_and_prompts_stay(tool, coins):
+    from micro_sam.sam_annotator.images import from_array
+
+    tool.open(from_array(np.stack([coins, 255 - coins]), "2d", "two channels"))
+    driver.wait_until(lambda: tool.session.embeddings is not None and not tool.engine.busy, 60)
+    assert tool.image.n_channels == 2
+    tool.session.add_point(COIN)
+    tool.dock.image.channel.value = 1
+    assert np.array_equal(tool.layers.raw.data, 255 - coins)
+    assert driver.wait_until(lambda: not tool.engine.busy, 60)
+    wait_idle(tool)
+    assert len(tool.layers.points.layer.data) == 1
+    tool.segment()
+    wait_idle(tool)
+    assert tool.session.has_current
+    tool.dock.image.channel.value = "mix"
+    assert driver.wait_until(lambda: not tool.engine.busy, 60)
+    assert tool.layers.raw.data.shape == coins.shape
+
+
+def test_large_image_is_drawn_only_where_it_changed(tool, monkeypatch):
+    from micro_sam.sam_annotator.images import from_array
+
+    tool.open(from_array(np.zeros((1500, 2000), "uint8"), "2d", "large"))
+    driver.process(0.5)
+    sent = []
+    layer = tool.layers.labels["current"].layer
+    layer.events.labels_update.connect(lambda event: sent.append(event.data.shape))
+    monkeypatch.setattr(type(layer), "refresh", lambda *a, **k: sent.append("all"))
+    tool.session.paint("current", (slice(700, 740), slice(900, 950)), np.ones((40, 50), "uint32"))
+    assert sent == [(40, 50)]

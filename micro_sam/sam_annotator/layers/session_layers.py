@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -15,6 +15,7 @@ from psygnal import Signal
 from qtpy.QtCore import QTimer
 
 from micro_sam.sam_annotator.images import OpenImage
+from micro_sam.sam_annotator.layers import overlays
 from micro_sam.sam_annotator.layers.label_layers import LabelLayer
 from micro_sam.sam_annotator.layers.prompt_layers import PointLayer, ShapeLayer
 from micro_sam.session.session import Session
@@ -23,7 +24,6 @@ log = logging.getLogger(__name__)
 
 Tool = Literal["point", "box", "polygon", "ellipse", "paint", "erase", "pick", "move"]
 VIEW_MS = 250
-EMBEDDINGS = "embeddings"
 SHAPE_MODES = {"box": "add_rectangle", "polygon": "add_polygon", "ellipse": "add_ellipse"}
 
 
@@ -221,29 +221,27 @@ class SessionLayers:
             self.tool_changed.emit()
 
     def show_embeddings(self, picture: np.ndarray, scale: tuple[float, ...]) -> None:
-        """Lay a picture of the embeddings over the image, in place of the one before.
+        """Lay a picture of the embeddings over the image; see :func:`overlays.embedding_layer`."""
+        layer = overlays.embedding_layer(picture, scale, full_scale(self.image.scale, self.session.ndim))
+        self._replace_overlay(overlays.EMBEDDINGS, layer, self.viewer.layers.index(self.raw) + 1)
 
-        Parameters
-        ----------
-        picture
-            (h, w, 3) or (Z, h, w, 3), float in 0..1.
-        scale
-            Size of its pixels in pixels of the image, per axis.
-        """
-        if EMBEDDINGS in self.viewer.layers:
-            self.viewer.layers.remove(EMBEDDINGS)
-        active = self.viewer.layers.selection.active
-        voxel = full_scale(self.image.scale, self.session.ndim)
-        layer = Image(
-            picture,
-            name=EMBEDDINGS,
-            rgb=True,
-            opacity=0.5,
-            scale=tuple(s * v for s, v in zip(scale, voxel, strict=True)),
-            translate=tuple((s - 1) / 2 * v for s, v in zip(scale, voxel, strict=True)),
-        )
-        self.viewer.layers.insert(self.viewer.layers.index(self.raw) + 1, layer)
-        self.viewer.layers.selection.active = active
+    def show_chosen(self, ids: Sequence[int]) -> None:
+        """Frame committed objects that are chosen; in a stack the frame is seen in every slice."""
+        boxes = [self.session.objects[i].box for i in ids if i in self.session.objects]
+        scale = full_scale(self.image.scale, self.session.ndim)[-2:]
+        layer = overlays.frame_layer(boxes, scale, self.viewer.camera.zoom) if boxes else None
+        self._replace_overlay(overlays.CHOSEN, layer, len(self.viewer.layers))
+
+    def _replace_overlay(self, name: str, layer: Layer | None, position: int) -> None:
+        active, layers = self.viewer.layers.selection.active, self.viewer.layers
+        if name in layers:
+            position -= layers.index(name) < position
+            layers.remove(name)
+        elif layer is None:
+            return
+        if layer is not None:
+            layers.insert(position, layer)
+        layers.selection.active = active if active in layers else self.points.layer
 
     # ------------------------------------------------------------------ layers -> session
 

@@ -67,12 +67,14 @@ class Dock(QWidget):
         self.scroll.setWidgetResizable(True)
         self.scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.scroll.setFrameShape(QScrollArea.Shape.NoFrame)
+        natural = menus.minimumSizeHint().width()
+        menus.setMinimumWidth(1)  # the menus give way when the scroll bar comes
         self.scroll.setWidget(menus)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(4, 4, 0, 0)
         outer.addWidget(self.status)
         outer.addWidget(self.scroll, 1)
-        self.setMinimumWidth(max(WIDTH, menus.minimumSizeHint().width() + SCROLL_BAR))
+        self.setMinimumWidth(max(WIDTH, natural + SCROLL_BAR))
         self._canvas = lambda: annotator.viewer.window._qt_viewer.canvas.native
         self._menus = layout
         give_keys_back(self, self._canvas)

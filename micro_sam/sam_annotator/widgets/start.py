@@ -9,10 +9,13 @@ from napari.layers import Image
 from qtpy.QtWidgets import QFileDialog, QLabel, QVBoxLayout, QWidget
 
 from micro_sam.sam_annotator.engine import ModelOffer, duration
-from micro_sam.sam_annotator.widgets.parts import button
+from micro_sam.sam_annotator.widgets.parts import button, column, row
 
 if TYPE_CHECKING:
     from micro_sam.sam_annotator.annotator import Annotator
+
+
+COLOURS = "colours"
 
 
 class ImageMenu(QWidget):
@@ -22,16 +25,21 @@ class ImageMenu(QWidget):
         super().__init__()
         self._annotator = annotator
         self.file = button("Open image...", "Open an image file.", self._open_file)
-        self.layer = ComboBox(choices=[], nullable=True, label="layer", tooltip="An image that is in the viewer.")
-        self.use_layer = button("Use this layer", "Annotate the chosen layer.", self._open_layer)
-        self.sample = ComboBox(choices=[], nullable=True, label="sample", tooltip="Images that need no download.")
-        self.use_sample = button("Open this sample", "Annotate a sample image.", self._open_sample)
+        self.layer = ComboBox(choices=[], label="layer", tooltip="An image that is in the viewer.")
+        self.use_layer = button("Use layer", "Annotate the chosen layer.", self._open_layer)
+        self.sample = ComboBox(choices=[], label="sample", tooltip="Images that need no download.")
+        self.use_sample = button("Open sample", "Annotate a sample image.", self._open_sample)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(3)
-        for widget in (self.file, self.sample, self.use_sample, self.layer, self.use_layer):
+        self.channel = ComboBox(choices=[], label="channel", tooltip="Which channel is shown and segmented.")
+        self.channel.changed.connect(self._choose_channel)
+        self._form = column(self.channel, labels=True)
+        for widget in (self.file, row(self.sample, self.use_sample), row(self.layer, self.use_layer), self._form):
             layout.addWidget(widget.native)
         self.sample.choices = annotator.samples()
+        annotator.session_changed.connect(lambda _session: self._show_channels())
+        self._show_channels()
         self._show_layers()
         annotator.viewer.layers.events.inserted.connect(lambda _event: self._show_layers())
         annotator.viewer.layers.events.removed.connect(lambda _event: self._show_layers())
@@ -42,6 +50,22 @@ class ImageMenu(QWidget):
         self.layer.choices = [(layer.name, layer) for layer in layers]
         for widget in (self.layer, self.use_layer):
             widget.visible = bool(layers)
+
+    def _show_channels(self) -> None:
+        image = self._annotator.image
+        several = image is not None and image.n_channels > 1 and image.source is not None
+        self._form.visible = several
+        if not several:
+            return
+        with self.channel.changed.blocked():
+            colours = [("colours", COLOURS)] if image.n_channels == 3 else []
+            numbers = [(f"channel {k}", k) for k in range(image.n_channels)]
+            self.channel.choices = [*colours, *numbers, ("mix of all", "mix")]
+            shown = image.channel if image.channel is not None else COLOURS if image.rgb else "mix"
+            self.channel.value = shown
+
+    def _choose_channel(self, channel: int | str) -> None:
+        self._annotator.choose_channel(channel)
 
     def _open_file(self) -> None:
         path, _ = QFileDialog.getOpenFileName(self._annotator.viewer.window._qt_window, "Open image")
