@@ -320,8 +320,6 @@ class Annotator(Acts):
 
     def _set_picked(self, ids: tuple[int, ...]) -> None:
         self.picked = ids
-        if self.layers is not None:
-            self.layers.show_chosen(ids)
         self.picked_changed.emit(ids)
 
     def _go_on(self) -> None:

@@ -195,13 +195,3 @@ def test_menu_of_napari_asks_too(opened, coins):
     window.close(quit_app=False, confirm_need=True)
     driver.process(0.3)
     assert len(questions) == 2 and set(get_cache_directory().glob("recovered/*")) == kept
-
-
-def test_chosen_objects_are_framed(tool):
-    commit(tool, COIN, OTHER_COIN)
-    tool.choose([1, 2])
-    frames = tool.viewer.layers["chosen objects"]
-    assert len(frames.data) == 2
-    active = tool.viewer.layers.selection.active
-    tool.choose([])
-    assert "chosen objects" not in tool.viewer.layers and tool.viewer.layers.selection.active is active

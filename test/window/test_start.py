@@ -76,6 +76,7 @@ def test_empty_window_takes_a_file_and_a_sample(opened, coins, tmp_path):
     ready(tool)
     click(tool, COIN)
     assert wait_until(lambda: tool.session.has_current, 20)
+    tool.clear()
     tool.dock.image.sample.value = "immunohistochemistry"
     tool.dock.image.use_sample.native.click()
     ready(tool)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -224,13 +224,6 @@ class SessionLayers:
         """Lay a picture of the embeddings over the image; see :func:`overlays.embedding_layer`."""
         layer = overlays.embedding_layer(picture, scale, full_scale(self.image.scale, self.session.ndim))
         self._replace_overlay(overlays.EMBEDDINGS, layer, self.viewer.layers.index(self.raw) + 1)
-
-    def show_chosen(self, ids: Sequence[int]) -> None:
-        """Frame committed objects that are chosen; in a stack the frame is seen in every slice."""
-        boxes = [self.session.objects[i].box for i in ids if i in self.session.objects]
-        scale = full_scale(self.image.scale, self.session.ndim)[-2:]
-        layer = overlays.frame_layer(boxes, scale, self.viewer.camera.zoom) if boxes else None
-        self._replace_overlay(overlays.CHOSEN, layer, len(self.viewer.layers))
 
     def _replace_overlay(self, name: str, layer: Layer | None, position: int) -> None:
         active, layers = self.viewer.layers.selection.active, self.viewer.layers

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 
 COLOURS = "colours"
+EASIEST = "coins"
+"""The sample to begin with: large, clear objects."""
 
 
 class ImageMenu(QWidget):
@@ -37,7 +39,7 @@ class ImageMenu(QWidget):
         self._form = column(self.channel, labels=True)
         for widget in (self.file, row(self.sample, self.use_sample), row(self.layer, self.use_layer), self._form):
             layout.addWidget(widget.native)
-        self.sample.choices = annotator.samples()
+        self.sample.choices = sorted(annotator.samples(), key=lambda name: name != EASIEST)
         annotator.session_changed.connect(lambda _session: self._show_channels())
         self._show_channels()
         self._show_layers()
@@ -112,7 +114,7 @@ class OfferMenu(QWidget):
                 f"With {offer.wanted} one image takes {cost}; with {offer.instead} {duration(offer.instead_seconds)}."
             )
         self.text.setText("<br>".join(lines))
-        self.instead.text = f"Use {offer.instead} (comes with the program)"
+        self.instead.text = f"Use {offer.instead}, which is here"
         size = f" ({offer.gigabytes:.1f} GB)" if offer.gigabytes else ""
         self.download.text = f"Download {offer.wanted}{size}"
 

@@ -27,7 +27,8 @@ class StatusBar(QWidget):
         self.text = QLabel()
         self.text.setWordWrap(True)
         # a fixed height: the menus below must not jump under the mouse
-        self.text.setFixedHeight(LINES * self.text.fontMetrics().lineSpacing() + 8)
+        self._height = LINES * self.text.fontMetrics().lineSpacing() + 8
+        self.text.setFixedHeight(self._height)
         self.text.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
         self.text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.text.setFocusPolicy(Qt.FocusPolicy.NoFocus)
@@ -64,6 +65,9 @@ class StatusBar(QWidget):
         self.text.setToolTip(text)
         colour = COLOURS.get(kind, COLOURS["info"])
         self.text.setStyleSheet(f"QLabel {{ border-left: 4px solid {colour}; padding: 2px 0px 2px 7px; }}")
+        # Only an error may take more room: it says what to do, and must be read to its end.
+        needed = self.text.heightForWidth(self.text.width()) if kind == "error" else 0
+        self.text.setFixedHeight(max(self._height, needed))
 
     def _changed(self) -> None:
         """Show the begin and the end of a run at once, what lies between now and then."""
