@@ -47,14 +47,7 @@ def own_cache_directory(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def no_dialog_waits_for_ever():
-    """A modal dialog that no test answers would hang the whole run: it is dismissed after a while."""
-    with driver.dismiss_forgotten_dialogs():
-        yield
-
-
-@pytest.fixture(scope="session")
-def window_manager(no_dialog_waits_for_ever):
+def window_manager():
     """A window manager gives the window the keyboard; bare X servers (xvfb) have none."""
     with driver.window_manager():
         yield

@@ -72,30 +72,6 @@ def window_manager():
             manager.wait(5)
 
 
-@contextlib.contextmanager
-def dismiss_forgotten_dialogs(after_seconds: float = 20.0):
-    """Reject modal dialogs that stay open."""
-    application = QApplication.instance() or QApplication([])
-    since: dict[int, float] = {}
-
-    def look() -> None:
-        dialog = application.activeModalWidget()
-        if dialog is None:
-            since.clear()
-        elif time.monotonic() - since.setdefault(id(dialog), time.monotonic()) > after_seconds:
-            print(f"A dialog that nobody answered was dismissed: {dialog.windowTitle()!r}")
-            dialog.reject()
-
-    timer = QTimer()
-    timer.setInterval(1000)
-    timer.timeout.connect(look)
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.stop()
-
-
 def place(viewer) -> None:
     """Give the window a size, and the keyboard."""
     window = viewer.window._qt_window
