@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-import time
+import re
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,4 +127,6 @@ def keep_copy(annotator: Annotator) -> Path | None:
     name = annotator.image.name if annotator.image is not None else "image"
     folder = Path(get_cache_directory()) / "recovered"
     folder.mkdir(parents=True, exist_ok=True)
-    return annotator.saving.keep_copy(folder, f"{name}_{time.strftime('%Y%m%d-%H%M%S')}")
+    name = re.sub(r"[^\w-]+", "_", name)  # a dot would be read as the beginning of a suffix
+    # To the microsecond: several windows may close in the same second.
+    return annotator.saving.keep_copy(folder, f"{name}_{datetime.now():%Y%m%d-%H%M%S-%f}")

@@ -11,11 +11,17 @@ from qtpy.QtWidgets import QFileDialog
 from micro_sam.io.labels import load_labels
 from micro_sam.models.cache import get_cache_directory
 from micro_sam.sam_annotator import annotator_2d
+from micro_sam.sam_annotator.closing import keep_copy
 
 from . import driver
 from .driver import click, key, wait_idle, wait_until
 
 COIN, OTHER_COIN, THIRD_COIN = (60, 100), (115, 160), (48, 155)
+
+
+def recovered() -> set:
+    """The recovery files that are there; other windows leave some, too."""
+    return set((get_cache_directory() / "recovered").glob("*"))
 
 
 def commit(tool, *positions):
@@ -141,10 +147,18 @@ def test_program_that_closes_the_window_is_not_asked_but_the_work_is_kept(opened
     click(tool, COIN)
     assert wait_until(lambda: tool.session.has_current, 60)
     wait_idle(tool)
+    before = recovered()
     driver.close(tool.viewer)
-    (kept,) = (get_cache_directory() / "recovered").glob("image_*.tif")
+    (kept,) = recovered() - before
     assert load_labels(kept)[COIN] == 1
-    kept.unlink()
+
+
+def test_windows_that_close_in_the_same_second_do_not_share_a_recovery_file(tool):
+    commit(tool, COIN)
+    first = keep_copy(tool)
+    commit(tool, OTHER_COIN)
+    second = keep_copy(tool)
+    assert first != second and load_labels(first)[OTHER_COIN] == 0 and load_labels(second)[OTHER_COIN] == 2
 
 
 def test_result_of_another_program_is_loaded_and_corrected(opened, coins, tmp_path):
@@ -190,8 +204,8 @@ def test_menu_of_napari_asks_too(opened, coins):
     click(tool, (COIN[0] + 5, COIN[1]))
     wait_idle(tool)
     assert len(tool.session.prompts) == 2, "the tool still works"
-    kept = set(get_cache_directory().glob("recovered/*"))
+    before = recovered()
     driver.answer("Close without saving", questions)
     window.close(quit_app=False, confirm_need=True)
     driver.process(0.3)
-    assert len(questions) == 2 and set(get_cache_directory().glob("recovered/*")) == kept
+    assert len(questions) == 2 and recovered() == before
