@@ -47,7 +47,22 @@ def own_cache_directory(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def window_manager():
+def application():
+    """Qt's application, made as napari makes it."""
+    from napari.qt import get_qapp
+
+    return get_qapp()
+
+
+@pytest.fixture(autouse=True)
+def dialogs(application):
+    """Modal dialogs are answered as the test says (`driver.answer`); any other one is an error of the test."""
+    with driver.dialogs_answered():
+        yield
+
+
+@pytest.fixture(scope="session")
+def window_manager(application):
     """A window manager gives the window the keyboard; bare X servers (xvfb) have none."""
     with driver.window_manager():
         yield
@@ -68,7 +83,7 @@ class SharedWindow:
         self.function = None
         self.tool = None
 
-    def get(self, function, image, timeout: float = 180):
+    def get(self, function, image):
         """The tool that `function` opens on `image`; a window of another tool is closed first."""
         from micro_sam.sam_annotator import get_annotator
 
@@ -78,7 +93,7 @@ class SharedWindow:
             self.function, self.tool = function, get_annotator(viewer)
             driver.place(viewer)
             tool = self.tool
-            is_ready = driver.wait_until(lambda: tool.engine.predictor is not None and not tool.engine.busy, timeout)
+            is_ready = driver.wait_until(lambda: tool.engine.predictor is not None and not tool.engine.busy)
             assert is_ready, tool.status.text
         return self.tool
 

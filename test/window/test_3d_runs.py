@@ -75,8 +75,8 @@ def test_an_object_is_shown_while_it_grows_and_cancel_keeps_it(tool_3d, slow_ste
     assert tool.jobs.running(WORK) is not None
     for grown in (2, 3):
         slow_steps.release()
-        assert wait_until(lambda grown=grown: len(slices_of(tool)) == grown, 10), tool.status.text
-        assert wait_until(lambda: set(menu(tool).strip.state.confidence) == set(slices_of(tool)), 5)
+        assert wait_until(lambda grown=grown: len(slices_of(tool)) == grown), tool.status.text
+        assert wait_until(lambda: set(menu(tool).strip.state.confidence) == set(slices_of(tool)))
     driver.press(tool.dock.status.cancel)
     slow_steps.release()
     wait_idle(tool)
@@ -95,7 +95,7 @@ def test_a_click_while_the_object_grows_ends_the_run_and_v_starts_it_again(tool_
     wait_idle(tool)
     key(tool.viewer, "v")
     slow_steps.release()
-    assert wait_until(lambda: len(slices_of(tool)) == 2, 10)
+    assert wait_until(lambda: len(slices_of(tool)) == 2)
     click(tool, (z, y + 4, x))
     key(tool.viewer, "v")
     for _ in range(60):
@@ -174,7 +174,7 @@ def test_a_negative_point_stops_the_object_and_one_in_the_middle_is_explained(to
     key(tool.viewer, "v")
     wait_idle(tool)
     assert max(slices_of(tool)) == z + 1, tool.status.text
-    assert wait_until(lambda: menu(tool).strip.state.stops == {z + 2}, 2)
+    assert wait_until(lambda: menu(tool).strip.state.stops == {z + 2})
     assert "not here" in menu(tool).strip.describe(z + 2)
 
     key(tool.viewer, "t")
@@ -224,7 +224,7 @@ def test_the_slice_in_view_is_embedded_first_and_can_be_segmented_while_others_a
     volume = small_volume()[0][4:10]
     tool = opened(annotator_3d, volume, model_type="nano_lm")
     session = tool.session
-    assert wait_until(lambda: session.embeddings is not None, 120), tool.status.text
+    assert wait_until(lambda: session.embeddings is not None), tool.status.text
     z, y, x = middle_of(FIRST)
     z -= 4
     go_to(tool, z)
@@ -237,9 +237,9 @@ def test_the_slice_in_view_is_embedded_first_and_can_be_segmented_while_others_a
     # One slice may have been begun before the person came here.
     for _ in range(2):
         gate.release()
-    assert wait_until(lambda: session.embeddings.is_complete(z), 60), tool.status.text
+    assert wait_until(lambda: session.embeddings.is_complete(z)), tool.status.text
     assert not session.embeddings.is_complete()
-    assert wait_until(lambda: session.has_current, 10), tool.status.text
+    assert wait_until(lambda: session.has_current), tool.status.text
 
     # The run waits for its slices, and the window lives meanwhile.
     with Heartbeat() as heart:

@@ -29,7 +29,7 @@ def test_from_a_click_to_a_committed_object_and_its_correction(tool_3d):
     assert overlap(session.current > 0, FIRST) > 0.5, tool.status.text
     grown = session.current.copy()
     strip = menu(tool).strip
-    assert wait_until(lambda: set(strip.state.confidence) == set(slices_of(tool)), 2)
+    assert wait_until(lambda: set(strip.state.confidence) == set(slices_of(tool)))
     assert strip.state.prompted == {place[0]}
 
     # The run is one step of undo.

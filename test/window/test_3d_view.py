@@ -46,7 +46,7 @@ def test_the_strip_shows_where_the_object_is_and_a_click_goes_there(tool_3d):
     go_to(tool, z)
     click(tool, (z, y, x))
     wait_idle(tool)
-    assert wait_until(lambda: set(strip.state.confidence) == {z}, 2)
+    assert wait_until(lambda: set(strip.state.confidence) == {z})
     assert strip.state.n == len(small_volume()[0])
     driver.press(strip, strip.centre_of(3).toPoint())
     assert tool.z == 3
@@ -107,7 +107,7 @@ def test_a_saved_result_is_opened_and_corrected(opened, tmp_path):
     path = tmp_path / "objects.tif"
     tifffile.imwrite(path, labels[4:9].astype(np.uint16))
     tool = opened(annotator_3d, volume[4:9], model_type="nano_lm", segmentation_result=path)
-    assert wait_until(lambda: tool.engine.predictor is not None and not tool.engine.busy, 120), tool.status.text
+    assert wait_until(lambda: tool.engine.predictor is not None and not tool.engine.busy), tool.status.text
     z, y, x = middle_of(FIRST)
     tool.reopen(FIRST)
     go_to(tool, z - 4)

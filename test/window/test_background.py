@@ -51,7 +51,7 @@ def test_run_yields_its_items_and_its_value_in_the_window_thread(jobs):
         on_item=lambda k: (items.append(k), threads.add(threading.current_thread())),
         on_done=results.append,
     )
-    assert wait_until(lambda: results, 5)
+    assert wait_until(lambda: results)
     assert items == [0, 1, 2] and results == ["done"]
     assert threads == {threading.main_thread()}
     assert job.progress == Progress("counting", 3, 3) and jobs.running() is None
@@ -63,10 +63,10 @@ def test_second_run_is_refused_while_one_runs_but_lanes_do_not_wait_for_each_oth
         jobs.start("second", counting())
     done = []
     jobs.start("other lane", counting(), lane=AHEAD, on_done=done.append)
-    assert wait_until(lambda: done, 5)
+    assert wait_until(lambda: done)
     assert jobs.running(WORK) is not None
     jobs.cancel()
-    assert wait_until(lambda: jobs.running(WORK) is None, 5)
+    assert wait_until(lambda: jobs.running(WORK) is None)
 
 
 def test_cancelled_run_closes_its_generator_and_ends_as_cancelled(jobs):
@@ -83,18 +83,18 @@ def test_cancelled_run_closes_its_generator_and_ends_as_cancelled(jobs):
     jobs.start("endless", steps, on_done=lambda _: ends.append("done"), on_cancel=lambda: ends.append("cancelled"))
     driver.process(0.1)
     jobs.cancel()
-    assert wait_until(lambda: ends, 5)
+    assert wait_until(lambda: ends)
     assert ends == ["cancelled"] and closed == [True]
 
 
 def test_errors_of_runs_and_of_callbacks_are_reported_and_the_lane_is_free_again(jobs):
     jobs.start("breaks", counting(stop_at=1))
-    assert wait_until(lambda: jobs.errors, 5)
+    assert wait_until(lambda: jobs.errors)
     assert isinstance(jobs.errors[0], ModelError)
     jobs.start("callback breaks", counting(), on_item=lambda _: 1 / 0)
-    assert wait_until(lambda: len(jobs.errors) > 1, 5)
+    assert wait_until(lambda: len(jobs.errors) > 1)
     assert isinstance(jobs.errors[1], ZeroDivisionError)
-    assert wait_until(lambda: jobs.running() is None, 5)
+    assert wait_until(lambda: jobs.running() is None)
 
 
 def test_step_reports_progress_from_inside_and_is_ended_by_cancel(jobs):
@@ -107,9 +107,9 @@ def test_step_reports_progress_from_inside_and_is_ended_by_cancel(jobs):
             time.sleep(0.005)
 
     job = jobs.start("download", steps, on_cancel=lambda: ends.append("cancelled"))
-    assert wait_until(lambda: job.progress.done > 3, 5)
+    assert wait_until(lambda: job.progress.done > 3)
     jobs.cancel()
-    assert wait_until(lambda: ends == ["cancelled"], 2)
+    assert wait_until(lambda: ends == ["cancelled"])
 
 
 def test_latest_question_wins(shared_tool):
@@ -122,7 +122,7 @@ def test_latest_question_wins(shared_tool):
     for k in range(1, 6):
         latest.ask(k, lambda k=k: k * k)
     release.set()
-    assert wait_until(lambda: len(answers) == 2, 5)
+    assert wait_until(lambda: len(answers) == 2)
     driver.process(0.05)
     assert answers == [(0, True), (5, 25)]
     latest.close()
@@ -147,7 +147,7 @@ def test_window_lives_while_the_image_is_embedded_and_clicks_are_kept(tool, coin
     assert len(tool.session.prompts) == 1 and not tool.session.has_current
     assert "kept" in tool.status.text
     go_on.set()
-    assert wait_until(lambda: tool.session.has_current, 30), tool.status.text
+    assert wait_until(lambda: tool.session.has_current), tool.status.text
     assert tool.session.current[COIN] == 1
 
 
@@ -194,7 +194,7 @@ def test_automatic_segmentation_runs_beside_the_clicks_and_thresholds_act_at_onc
     decode = Predictor.decode
     driver.press(tool.dock.automatic.run.native)
     click(tool, COIN)
-    assert wait_until(lambda: tool.session.auto.any(), 60), tool.status.text
+    assert wait_until(lambda: tool.session.auto.any()), tool.status.text
     wait_idle(tool)
     assert tool.session.current[COIN] == 1
     found = len(np.unique(tool.session.auto)) - 1
@@ -220,7 +220,7 @@ def test_grid_of_points_is_the_other_method(tool, monkeypatch):
     tool.dock.automatic.method.value = "grid"
     assert tool.dock.automatic.values["pred_iou_thresh"].visible or not tool.dock.automatic.parameters.isExpanded()
     driver.press(tool.dock.automatic.run.native)
-    assert wait_until(lambda: tool.jobs.running() is None and not tool.automatic.busy, 120)
+    assert wait_until(lambda: tool.jobs.running() is None and not tool.automatic.busy)
     tool.dock.automatic.method.value = "dense"
     assert tool.status.kind != "error", tool.status.text
 
@@ -241,7 +241,7 @@ def test_cancel_stops_the_run_and_a_second_one_is_refused_with_a_sentence(tool, 
     key(tool.viewer, "c")
     assert "still running" in tool.status.text
     driver.press(tool.dock.status.cancel)
-    assert wait_until(lambda: tool.jobs.running() is None, 5)
+    assert wait_until(lambda: tool.jobs.running() is None)
     assert not tool.session.auto.any() and "Cancelled" in tool.status.text
 
 
@@ -267,7 +267,7 @@ def test_another_model_or_cache_keeps_prompts_and_objects(tool, tmp_path):
     wait_idle(tool)
     tool.dock.model.embeddings.value = tmp_path / "coins.zarr"
     tool.dock.model.apply.native.click()
-    assert wait_until(lambda: not tool.engine.busy, 60)
+    assert wait_until(lambda: not tool.engine.busy)
     wait_idle(tool)
     assert (tmp_path / "coins.zarr").is_dir()
     assert tool.session.committed[OTHER_COIN] == 1 and tool.session.current[COIN] == 1
@@ -275,7 +275,7 @@ def test_another_model_or_cache_keeps_prompts_and_objects(tool, tmp_path):
     wait_idle(tool)
     assert tool.session.current[COIN] == 1
     tool.change_settings(tool.settings.changed(embedding_path=None))
-    assert wait_until(lambda: not tool.engine.busy, 60)
+    assert wait_until(lambda: not tool.engine.busy)
 
 
 def test_garbage_of_background_threads_is_collected_in_the_window_thread(tool, jobs):
@@ -296,5 +296,5 @@ def test_garbage_of_background_threads_is_collected_in_the_window_thread(tool, j
 
     done = []
     jobs.start("litter", steps, on_done=done.append)
-    assert wait_until(lambda: done and threads, 10)
+    assert wait_until(lambda: done and threads)
     assert threads == {threading.main_thread()}

@@ -124,20 +124,20 @@ def test_closing_with_unsaved_objects_asks_and_saves(opened, coins, tmp_path, mo
     window, path = tool.viewer.window._qt_window, tmp_path / "kept.tif"
     monkeypatch.setattr(QFileDialog, "getSaveFileName", staticmethod(lambda *a, **k: (str(path), "")))
     click(tool, COIN)
-    assert wait_until(lambda: tool.session.has_current, 60)
+    assert wait_until(lambda: tool.session.has_current)
     wait_idle(tool)
     questions: list[str] = []
 
     driver.answer("Go on working", questions)
     driver.close_by_hand(tool.viewer)
-    assert wait_until(lambda: questions, 10), "nobody asked"
+    assert wait_until(lambda: questions), "nobody asked"
     driver.process(0.5)
     assert window.isVisible() and tool.session.has_current
     assert "not committed" in questions[0]
 
     driver.answer("Save", questions)
     driver.close_by_hand(tool.viewer)
-    assert wait_until(lambda: path.exists(), 10)
+    assert wait_until(lambda: path.exists())
     driver.process(0.5)
     assert load_labels(path)[COIN] == 1
 
@@ -145,7 +145,7 @@ def test_closing_with_unsaved_objects_asks_and_saves(opened, coins, tmp_path, mo
 def test_program_that_closes_the_window_is_not_asked_but_the_work_is_kept(opened, coins):
     tool = opened(annotator_2d, coins, model_type="nano_lm")
     click(tool, COIN)
-    assert wait_until(lambda: tool.session.has_current, 60)
+    assert wait_until(lambda: tool.session.has_current)
     wait_idle(tool)
     before = recovered()
     driver.close(tool.viewer)
@@ -195,7 +195,7 @@ def test_opening_another_image_asks_about_unsaved_objects(tool):
 def test_menu_of_napari_asks_too(opened, coins):
     tool = opened(annotator_2d, coins, model_type="nano_lm")
     click(tool, COIN)
-    assert wait_until(lambda: tool.session.has_current, 60)
+    assert wait_until(lambda: tool.session.has_current)
     wait_idle(tool)
     window, questions = tool.viewer.window._qt_window, []
     driver.answer("Go on working", questions)

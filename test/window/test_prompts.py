@@ -314,19 +314,19 @@ def test_channels_can_be_chosen_and_prompts_stay(tool, coins):
     from micro_sam.sam_annotator.images import from_array
 
     tool.open(from_array(np.stack([coins, 255 - coins]), "2d", "two channels"))
-    driver.wait_until(lambda: tool.session.embeddings is not None and not tool.engine.busy, 60)
+    assert driver.wait_until(lambda: tool.session.embeddings is not None and not tool.engine.busy)
     assert tool.image.n_channels == 2
     tool.session.add_point(COIN)
     tool.dock.image.channel.value = 1
     assert np.array_equal(tool.layers.raw.data, 255 - coins)
-    assert driver.wait_until(lambda: not tool.engine.busy, 60)
+    assert driver.wait_until(lambda: not tool.engine.busy)
     wait_idle(tool)
     assert len(tool.layers.points.layer.data) == 1
     tool.segment()
     wait_idle(tool)
     assert tool.session.has_current
     tool.dock.image.channel.value = "mix"
-    assert driver.wait_until(lambda: not tool.engine.busy, 60)
+    assert driver.wait_until(lambda: not tool.engine.busy)
     assert tool.layers.raw.data.shape == coins.shape
 
 

@@ -29,9 +29,9 @@ COIN = {"a": (60, 100), "b": (40, 160), "c": (120, 60)}
 
 
 def annotate(tool, name):
-    assert wait_until(lambda: tool.image.name == name, 10)
+    assert wait_until(lambda: tool.image.name == name)
     click(tool, COIN[name])
-    assert wait_until(lambda: tool.session.has_current, 60), tool.status.text
+    assert wait_until(lambda: tool.session.has_current), tool.status.text
     wait_idle(tool)
     key(tool.viewer, "c")
 
@@ -45,8 +45,8 @@ def test_series_from_the_first_image_to_the_last_and_again(opened, folder, tmp_p
     assert load_labels(results / "a.tif").max() == 1
 
     # While b is shown, c is embedded; b is left empty.
-    assert wait_until(lambda: tool.image.name == "b", 10)
-    assert wait_until(lambda: tool.engine.take_ahead("c") is not None, 60)
+    assert wait_until(lambda: tool.image.name == "b")
+    assert wait_until(lambda: tool.engine.take_ahead("c") is not None)
     key(tool.viewer, "n")
     assert not (results / "b.tif").exists()
     annotate(tool, "c")
@@ -69,7 +69,7 @@ def test_start_passes_over_results_but_not_over_empty_images(opened, folder, tmp
     tool = opened(image_folder_annotator, folder, results, model_type="nano_lm")
     assert tool.image.name == "b"
     key(tool.viewer, "n")
-    assert wait_until(lambda: tool.image.name == "c", 10)
+    assert wait_until(lambda: tool.image.name == "c")
     key(tool.viewer, "n")
     assert "last image" in tool.status.text
     driver.close(tool.viewer)
@@ -79,21 +79,21 @@ def test_start_passes_over_results_but_not_over_empty_images(opened, folder, tmp
 def test_going_on_with_an_object_that_is_not_committed_is_refused(opened, folder, tmp_path):
     tool = opened(image_folder_annotator, folder, tmp_path / "results", model_type="nano_lm", skip_segmented=False)
     click(tool, COIN["a"])
-    assert wait_until(lambda: tool.session.has_current, 60)
+    assert wait_until(lambda: tool.session.has_current)
     key(tool.viewer, "n")
     assert tool.image.name == "a" and "not committed" in tool.status.text
     key(tool.viewer, "c")
     key(tool.viewer, "n")
-    assert wait_until(lambda: tool.image.name == "b", 10)
+    assert wait_until(lambda: tool.image.name == "b")
 
     # Without skip_segmented an image comes with its result, which can be corrected; an emptied one has no file.
     key(tool.viewer, "N" if driver.REAL else "shift+n")
-    assert wait_until(lambda: tool.image.name == "a", 10)
+    assert wait_until(lambda: tool.image.name == "a")
     assert tool.session.committed.max() == 1
     tool.choose([1])
     tool.delete_picked()
     key(tool.viewer, "n")
-    assert wait_until(lambda: tool.image.name == "b", 10)
+    assert wait_until(lambda: tool.image.name == "b")
     assert not (tmp_path / "results" / "a.tif").exists()
 
 
@@ -101,7 +101,7 @@ def test_image_that_cannot_be_read_is_left_out_with_a_sentence(opened, folder, t
     (folder / "b.tif").write_text("no image")
     tool = opened(image_folder_annotator, folder, tmp_path / "results", model_type="nano_lm")
     key(tool.viewer, "n")
-    assert wait_until(lambda: tool.image.name == "c", 10)
+    assert wait_until(lambda: tool.image.name == "c")
 
 
 def test_same_stems_do_not_share_a_file():

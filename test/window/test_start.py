@@ -24,11 +24,9 @@ from .driver import click, key, wait_idle, wait_until
 COIN = (60, 100)
 
 
-def ready(tool, timeout=120):
-    assert wait_until(lambda: tool.session is not None and tool.session.embeddings is not None, timeout), (
-        tool.status.text
-    )
-    wait_idle(tool, timeout)
+def ready(tool):
+    assert wait_until(lambda: tool.session is not None and tool.session.embeddings is not None), tool.status.text
+    wait_idle(tool)
 
 
 def test_window_is_there_before_the_model(opened, coins, monkeypatch):
@@ -71,11 +69,11 @@ def test_empty_window_takes_a_file_and_a_sample(opened, coins, tmp_path):
     key(tool.viewer, "c")
     assert "no image" in tool.status.text
     tool.viewer.window._qt_viewer._qt_open([str(path)], stack=False)  # what a dropped file calls
-    assert wait_until(lambda: tool.session is not None, 10)
+    assert wait_until(lambda: tool.session is not None)
     assert tool.image.path == path and len(tool.viewer.layers) == 6
     ready(tool)
     click(tool, COIN)
-    assert wait_until(lambda: tool.session.has_current, 20)
+    assert wait_until(lambda: tool.session.has_current)
     tool.clear()
     tool.dock.image.sample.value = "immunohistochemistry"
     tool.dock.image.use_sample.native.click()
@@ -93,7 +91,7 @@ def test_tool_docks_into_a_viewer_and_takes_its_layer(opened, coins):
     ready(tool)
     assert tool.layers.raw is layer and layer in viewer.layers and "raw" not in [lay.name for lay in viewer.layers]
     click(tool, COIN)
-    assert wait_until(lambda: tool.session.has_current, 20)
+    assert wait_until(lambda: tool.session.has_current)
     assert tool.session.current[COIN] == 1
     assert tuple(tool.layers.points.layer.scale) == (0.5, 0.5)
 
@@ -113,12 +111,12 @@ def test_two_windows_do_not_know_of_each_other(opened, coins):
     driver.close(second.viewer)
     driver.activate(first.viewer)
     click(first, COIN)
-    assert wait_until(lambda: first.session.has_current, 20)
+    assert wait_until(lambda: first.session.has_current)
 
 
 def test_missing_weights_are_offered_with_one_click(opened, coins):
     tool = opened(annotator_2d, coins)  # vit_h
-    assert wait_until(lambda: tool.dock.offer.isVisible(), 60), tool.status.text
+    assert wait_until(lambda: tool.dock.offer.isVisible()), tool.status.text
     text = tool.dock.offer.text.text()
     assert "vit_h" in text and "GB of memory" in text and "nano_lm" in text
     assert "2.6 GB" in tool.dock.offer.download.text
@@ -126,7 +124,7 @@ def test_missing_weights_are_offered_with_one_click(opened, coins):
     assert len(tool.session.prompts) == 1
     driver.press(tool.dock.offer.instead.native)
     assert not tool.dock.offer.isVisible()
-    assert wait_until(lambda: tool.session.has_current, 60), tool.status.text
+    assert wait_until(lambda: tool.session.has_current), tool.status.text
     assert tool.dock.model.model.value == "nano_lm" and "nano_lm" in tool.dock.model.in_use.text()
 
 
@@ -138,10 +136,10 @@ def test_download_that_fails_names_what_to_do_and_keeps_the_work(opened, coins, 
 
     monkeypatch.setattr(download.urllib.request, "urlopen", offline)
     tool = opened(annotator_2d, coins, model_type="vit_b")
-    assert wait_until(lambda: tool.dock.offer.isVisible(), 60)
+    assert wait_until(lambda: tool.dock.offer.isVisible())
     click(tool, COIN)
     driver.press(tool.dock.offer.download.native)
-    assert wait_until(lambda: not tool.engine.busy and tool.status.kind == "error", 60), tool.status.text
+    assert wait_until(lambda: not tool.engine.busy and tool.status.kind == "error"), tool.status.text
     assert "https://" in tool.status.text and "nano_lm" in tool.status.text
     assert tool.dock.offer.isVisible() and len(tool.session.prompts) == 1
 
@@ -152,7 +150,7 @@ def test_cache_of_another_image_is_refused_and_another_path_goes_on(opened, coin
     ready(first)
     driver.close(first.viewer)
     tool = opened(annotator_2d, coins[::-1].copy(), model_type="nano_lm", embedding_path=cache)
-    assert wait_until(lambda: tool.status.kind == "error", 60)
+    assert wait_until(lambda: tool.status.kind == "error")
     assert tool.session.embeddings is None and str(CacheError.__name__)
     tool.dock.model.embeddings.value = tmp_path / "other.zarr"
     tool.dock.model.apply.native.click()
@@ -162,7 +160,7 @@ def test_cache_of_another_image_is_refused_and_another_path_goes_on(opened, coin
 def test_embeddings_are_shown_as_a_layer(opened, coins):
     tool = opened(annotator_2d, coins, model_type="nano_lm", show_embeddings=True)
     ready(tool)
-    assert wait_until(lambda: "embeddings" in tool.viewer.layers, 20)
+    assert wait_until(lambda: "embeddings" in tool.viewer.layers)
     layer = tool.viewer.layers["embeddings"]
     low, high = layer.extent.world
     assert np.allclose(high - low, np.array(coins.shape) - 1, rtol=0.1)
@@ -246,10 +244,10 @@ FRESH = """
     tool = get_annotator(viewer)
     driver.place(viewer)
     driver.click(tool, (60, 100))
-    assert driver.wait_until(lambda: tool.session.has_current, 120), tool.status.text
+    assert driver.wait_until(lambda: tool.session.has_current), tool.status.text
     tool.commit()
     tool.segment_all()
-    assert driver.wait_until(lambda: tool.session.auto.any(), 60), tool.status.text
+    assert driver.wait_until(lambda: tool.session.auto.any()), tool.status.text
     driver.wait_idle(tool)
     tool.commit()
     tool.save({result!r})
@@ -294,5 +292,5 @@ def test_tif_of_a_person_keeps_its_pixel_size(opened, coins, tmp_path):
     tool = opened(annotator_2d, path, model_type="nano_lm")
     assert np.allclose(tool.layers.raw.scale, 0.25)
     click(tool, COIN)
-    assert wait_until(lambda: tool.session.has_current, 60)
+    assert wait_until(lambda: tool.session.has_current)
     assert tool.session.current[COIN] == 1

@@ -44,7 +44,7 @@ def test_from_the_first_click_to_the_saved_result_and_back(opened, coins, tmp_pa
     # A click before the model is there is kept, and segmented when it is.
     click(tool, COIN)
     assert len(session.prompts.points) == 1
-    assert wait_until(lambda: session.has_current, 120), tool.status.text
+    assert wait_until(lambda: session.has_current), tool.status.text
     wait_idle(tool)
     assert session.current[COIN] == 1
     assert 500 < session.current.sum() < 3000
@@ -94,7 +94,7 @@ def test_from_the_first_click_to_the_saved_result_and_back(opened, coins, tmp_pa
     # Segment all, commit: what was committed before keeps its pixels and its id.
     before = session.committed.copy()
     driver.press(tool.dock.automatic.run.native)
-    assert wait_until(lambda: session.auto.any(), 60), tool.status.text
+    assert wait_until(lambda: session.auto.any()), tool.status.text
     wait_idle(tool)
     key(viewer, "c")
     assert len(session.objects) > 15
@@ -106,7 +106,7 @@ def test_from_the_first_click_to_the_saved_result_and_back(opened, coins, tmp_pa
     saved = session.committed.copy()
     driver.close(viewer)
     again = opened(annotator_2d, coins, embedding_path=cache, segmentation_result=result, model_type="nano_lm")
-    assert wait_until(lambda: again.session.embeddings is not None and not again.engine.busy, 120), again.status.text
+    assert wait_until(lambda: again.session.embeddings is not None and not again.engine.busy), again.status.text
     assert np.array_equal(again.session.committed, saved)
     click(again, (270, 60))
     wait_idle(again)

@@ -132,8 +132,8 @@ def test_a_track_is_shown_while_it_grows_and_cancel_keeps_it(tool_tracking, slow
     assert tool.jobs.running(WORK) is not None
     for reached in (1, 2):
         slow_steps.release()
-        assert wait_until(lambda t=reached: frames_of(tool.session.current, 1) == list(range(t + 1)), 20)
-        assert wait_until(lambda t=reached: tool.z == t, 5)  # the view goes along
+        assert wait_until(lambda t=reached: frames_of(tool.session.current, 1) == list(range(t + 1)))
+        assert wait_until(lambda t=reached: tool.z == t)  # the view goes along
     driver.press(tool.dock.status.cancel)
     slow_steps.release()
     wait_idle(tool)
@@ -193,7 +193,7 @@ def test_lineages_are_edited_by_choosing_tracks_and_every_act_is_undone(with_tru
     tool = with_truth
     session, lineage = tool.session, tool.session.lineage
     view, acts = tool.dock.objects.view, tool.dock.objects
-    assert wait_until(lambda: view.lineage == lineage and view.isVisible(), 5)
+    assert wait_until(lambda: view.lineage == lineage and view.isVisible())
     go_to(tool, 6)
     press(tool, view, view.bar(OTHER).center().toPoint())
     assert tool.picked == (OTHER,) and tool.z in session.lineage[OTHER].frames
@@ -212,12 +212,12 @@ def test_lineages_are_edited_by_choosing_tracks_and_every_act_is_undone(with_tru
     tool.choose((DAUGHTERS[1],))
     press(tool, acts.objects.delete.native)
     assert session.lineage.daughters(MOTHER) == (DAUGHTERS[0],)
-    assert wait_until(lambda: view.lineage == session.lineage, 5)
-    assert wait_until(lambda: tool.layers.tracks.graph == {DAUGHTERS[0]: [MOTHER]}, 5)
+    assert wait_until(lambda: view.lineage == session.lineage)
+    assert wait_until(lambda: tool.layers.tracks.graph == {DAUGHTERS[0]: [MOTHER]})
     for _ in range(5):
         key(tool.viewer, "ctrl+z")
     assert session.lineage == lineage and np.array_equal(session.committed, small_movie()[1])
-    assert wait_until(lambda: len(tool.layers.tracks.graph) == 2, 5)
+    assert wait_until(lambda: len(tool.layers.tracks.graph) == 2)
 
 
 def test_a_mother_that_goes_on_is_divided_by_a_link(with_truth):
@@ -277,7 +277,7 @@ def test_a_deleted_tracks_layer_is_made_again(with_truth):
     tool = with_truth
     data = tool.layers.tracks.data.copy()
     tool.viewer.layers.remove("tracks")
-    assert wait_until(lambda: "tracks" in tool.viewer.layers, 5)
+    assert wait_until(lambda: "tracks" in tool.viewer.layers)
     assert np.array_equal(tool.layers.tracks.data, data) and tool.layers.tracks.visible
     assert [layer.name for layer in tool.viewer.layers][-3:] == ["tracks", "box_prompts", "prompts"]
     assert "was made again" in tool.status.text

@@ -49,8 +49,8 @@ def test_from_the_first_click_to_the_saved_lineage_and_back(opened, tmp_path, en
     # A click before the model is there is kept, and segmented when it is.
     click(tool, place_of(MOTHER, 0))
     assert len(session.prompts.points) == 1
-    assert wait_until(lambda: session.has_current, 120), tool.status.text
-    assert wait_until(lambda: not tool.engine.busy, 180), tool.status.text
+    assert wait_until(lambda: session.has_current), tool.status.text
+    assert wait_until(lambda: not tool.engine.busy), tool.status.text
     wait_idle(tool)
     assert frames_of(session.current, 1) == [0] and overlap(session.current[0] == 1, MOTHER, 0) > 0.5
 
@@ -88,11 +88,11 @@ def test_from_the_first_click_to_the_saved_lineage_and_back(opened, tmp_path, en
     # Commit: ids and lineage; undo and redo of it.
     key(viewer, "c")
     assert session.lineage.tracks == FAMILY and not session.has_current and not len(session.prompts)
-    assert wait_until(lambda: tool.layers.tracks.graph == {2: [1], 3: [1]}, 5)
+    assert wait_until(lambda: tool.layers.tracks.graph == {2: [1], 3: [1]})
     assert tool.layers.tracks.visible and len(tool.layers.tracks.data) == 2 * N_FRAMES - LAST - 1
     key(viewer, "ctrl+z")
     assert not len(session.lineage) and session.has_current
-    assert wait_until(lambda: not tool.layers.tracks.visible, 5)
+    assert wait_until(lambda: not tool.layers.tracks.visible)
     key(viewer, "ctrl+shift+z")
     assert session.lineage.tracks == FAMILY
 
@@ -117,7 +117,7 @@ def test_from_the_first_click_to_the_saved_lineage_and_back(opened, tmp_path, en
     assert np.array_equal(session.committed, committed) and session.lineage == lineage
     assert tool.layers.tracks.visible and tool.layers.tracks.graph == {2: [1], 3: [1]}
     assert not tool.saving.must_ask and not session.can_undo
-    assert wait_until(lambda: session.embeddings is not None and not tool.engine.busy, 60), tool.status.text
+    assert wait_until(lambda: session.embeddings is not None and not tool.engine.busy), tool.status.text
     assert len(encoder_calls) == N_FRAMES
 
     # And it goes on: a new track gets the next id, and the old ones stay.
@@ -143,7 +143,7 @@ def test_a_division_of_h2b_nuclei_is_followed(opened, shared_data, tmp_path):
         return t, *(int(v) for v in np.median(np.argwhere(truth[t] == label), axis=0))
 
     tool = opened(annotator_tracking, np.stack(images), model_type="nano_lm")
-    assert wait_until(lambda: tool.session.embeddings is not None and not tool.engine.busy, 180), tool.status.text
+    assert wait_until(lambda: tool.session.embeddings is not None and not tool.engine.busy), tool.status.text
     division = int(mother[2] - begin)
     click(tool, place(mother[0], 0))
     go_to(tool, division)
