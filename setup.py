@@ -12,6 +12,7 @@ COMMANDS = [
     "annotator_2d",
     "annotator_3d",
     "annotator_tracking",
+    "image_series_annotator",
     "automatic_segmentation",
     "precompute_embeddings",
     "train",

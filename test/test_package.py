@@ -43,10 +43,9 @@ def test_conda_environments_name_what_setup_requires(name):
 
 
 def test_importing_the_package_is_cheap():
-    code = (
-        "import sys, time; t = time.perf_counter(); import micro_sam; print(time.perf_counter() - t, len(sys.modules))"
-    )
-    seconds, _ = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    # Processor time, here and below: what else the machine does at the moment says nothing about the package.
+    code = "import time; t = time.process_time(); import micro_sam; print(time.process_time() - t)"
+    seconds = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert float(seconds) < 0.2
 
 
@@ -111,9 +110,9 @@ def test_every_command_answers_help_within_a_second(tmp_path):
     text = (ROOT / "setup.py").read_text()
     names = re.findall(r'^    "(\w+)",$', text[text.index("COMMANDS") : text.index("setup(")], re.M)
     code = (
-        "import sys, time; t = time.perf_counter(); from micro_sam.cli.{0} import main\n"
+        "import sys, time; from micro_sam.cli.{0} import main\n"
         "try: main(['-h'])\nexcept SystemExit as e: assert not e.code\n"
-        "print('SECONDS', time.perf_counter() - t, sorted({{'torch', 'napari', 'numpy'}} & set(sys.modules)))"
+        "print('SECONDS', time.process_time(), sorted({{'torch', 'napari', 'numpy'}} & set(sys.modules)))"
     )
     for name in names:
         run = subprocess.run([sys.executable, "-c", code.format(name)], capture_output=True, text=True)

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from micro_sam.cli._common import add_annotator, make_parser, parse, run
+from micro_sam.cli._window import check_device, check_screen
 
 EPILOG = """examples:
   micro_sam.annotator_3d -i sample:nuclei_volume -m nano_lm
@@ -26,6 +27,9 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = parse(build_parser(), arguments)
+    check_screen()
+    check_device(options.device)
+
     from micro_sam.sam_annotator import annotator_3d
 
     annotator_3d(

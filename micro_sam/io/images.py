@@ -89,10 +89,12 @@ def find_images(folder: str | Path, pattern: str | None = None) -> list[Path]:
     Raises
     ------
     InputError
-        When there are none.
+        When there are none, or it is no folder.
     """
     folder = Path(folder)
     _check_exists(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder} is a file. Give the folder that holds it, and its name as the pattern.")
     if pattern is None:
         suffixes = (*TIF_SUFFIXES, *PICTURE_SUFFIXES, *OTHER_SUFFIXES)
         found = [p for p in folder.iterdir() if p.suffix.lower() in suffixes and not p.name.startswith(".")]

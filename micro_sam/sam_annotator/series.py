@@ -77,7 +77,7 @@ def plan_series(
     InputError
         When there are no images, or one of the files is not there.
     OutputError
-        When the output folder is a file.
+        When the output folder is a file, or a result would overwrite one of the images.
     """
     images = list(images)
     if not images:
@@ -89,7 +89,7 @@ def plan_series(
     for image in images:
         if isinstance(image, (str, Path)) and not str(image).startswith("sample:") and not Path(image).exists():
             raise InputError(f"There is no image {image}.")
-    return [
+    entries = [
         SeriesEntry(
             image,
             name,
@@ -98,6 +98,11 @@ def plan_series(
         )
         for image, name in zip(images, unique_names(images), strict=True)
     ]
+    inputs = {Path(image).resolve() for image in images if isinstance(image, (str, Path))}
+    overwritten = next((entry.output for entry in entries if entry.output.resolve() in inputs), None)
+    if overwritten is not None:
+        raise OutputError(f"The result would overwrite the image {overwritten}. Choose another folder for the results.")
+    return entries
 
 
 def unique_names(images: Sequence[Any]) -> list[str]:

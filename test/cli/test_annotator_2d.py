@@ -2,19 +2,12 @@
 
 import subprocess
 import sys
-import time
 
 import imageio.v3 as imageio
 import numpy as np
 import pytest
 
 from micro_sam.cli.annotator_2d import main
-
-
-@pytest.fixture(autouse=True)
-def screen(monkeypatch):
-    """As if there were a screen: everything here is refused before a window opens."""
-    monkeypatch.setenv("DISPLAY", ":0")
 
 
 @pytest.fixture
@@ -24,8 +17,7 @@ def image(tmp_path):
     return path
 
 
-def test_help_is_quick_and_shows_every_option():
-    start = time.monotonic()
+def test_help_loads_nothing_heavy_and_shows_every_option():
     result = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "micro_sam.cli.annotator_2d", "-h"],
         capture_output=True,
@@ -40,7 +32,6 @@ def test_help_is_quick_and_shows_every_option():
         assert option in result.stdout, option
     loaded = {line.rpartition("|")[2].strip().split(".")[0] for line in result.stderr.splitlines()}
     assert not loaded & {"torch", "napari", "qtpy", "skimage"}
-    assert time.monotonic() - start < 5, "0.1 s on an idle machine"
 
 
 def refused(capsys, *arguments) -> str:
@@ -94,13 +85,6 @@ def test_result_of_another_shape_or_kind_is_one_sentence(image, tmp_path, capsys
     assert "(10, 10)" in refused(capsys, "-i", image, "-s", small, "-m", "nano_lm")
     assert "whole numbers" in refused(capsys, "-i", image, "-s", floats, "-m", "nano_lm")
     assert "nothing.npy" in refused(capsys, "-i", image, "-s", tmp_path / "nothing.npy", "-m", "nano_lm")
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux has machines without a screen")
-def test_machine_without_a_screen_is_one_sentence(image, capsys, monkeypatch):
-    for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
-        monkeypatch.delenv(name, raising=False)
-    assert "precompute_embeddings" in refused(capsys, "-i", image, "-m", "nano_lm")
 
 
 def test_all_options_reach_the_tool(image, tmp_path, monkeypatch):

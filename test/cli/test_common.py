@@ -1,5 +1,6 @@
 """What all commands share: arguments and how a command ends."""
 
+import importlib
 import re
 import subprocess
 import sys
@@ -103,6 +104,18 @@ def test_interruption_and_success_have_their_exit_codes(capsys):
     assert run(stop)([]) == 130 and "stopped" in capsys.readouterr().err
     assert run(lambda arguments=None: None)([]) == 0
     assert run(lambda arguments=None: 3)([]) == 3
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux has machines without a screen")
+@pytest.mark.parametrize("name", ["annotator_2d", "annotator_3d", "annotator_tracking", "image_series_annotator"])
+def test_machine_without_a_screen_is_one_sentence(name, tmp_path, capsys, monkeypatch):
+    for variable in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
+        monkeypatch.delenv(variable, raising=False)
+    main = importlib.import_module(f"micro_sam.cli.{name}").main
+    arguments = ["-i", str(tmp_path), "-o", str(tmp_path)] if name == "image_series_annotator" else []
+    assert main([*arguments, "-m", "nano_lm"]) == 2
+    error = capsys.readouterr().err
+    assert "precompute_embeddings" in error and "Traceback" not in error
 
 
 def test_version_is_printed(capsys):

@@ -22,8 +22,7 @@ def image(tmp_path):
     return path
 
 
-def test_help_is_quick():
-    start = time.monotonic()
+def test_help_loads_nothing_heavy():
     result = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "micro_sam.cli.precompute_embeddings", "-h"],
         capture_output=True,
@@ -33,7 +32,6 @@ def test_help_is_quick():
     assert "--tile_shape" in result.stdout
     loaded = {line.rpartition("|")[2].strip().split(".")[0] for line in result.stderr.splitlines()}
     assert not loaded & {"torch", "napari", "zarr", "skimage"}
-    assert time.monotonic() - start < 5, "0.1 s on an idle machine"
 
 
 def test_second_run_computes_nothing_and_says_so(image, tmp_path, capsys, monkeypatch):

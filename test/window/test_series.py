@@ -123,3 +123,9 @@ def test_series_that_cannot_start_says_why_before_a_window_opens(tmp_path):
         image_series_annotator([np.zeros((3, 4, 5, 6))], tmp_path)
     with pytest.raises(InputError, match="pattern"):
         image_folder_annotator(tmp_path, tmp_path / "out", "*.nope")
+
+
+def test_result_never_overwrites_an_image(folder):
+    for output in (folder, folder / ".." / "images"):
+        with pytest.raises(OutputError, match="overwrite"):
+            image_folder_annotator(folder, output, return_viewer=True)
