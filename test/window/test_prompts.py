@@ -221,6 +221,7 @@ def test_deleted_layer_is_made_again_and_nothing_is_lost(tool, name):
     tool.use_tool("point")
     click(tool, (COIN[0] + 5, COIN[1]))
     assert len(tool.session.prompts.points) == 2
+    wait_idle(tool)
     key(tool.viewer, "c")
     assert tool.session.committed[COIN] > 0
 

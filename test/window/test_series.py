@@ -80,6 +80,7 @@ def test_going_on_with_an_object_that_is_not_committed_is_refused(opened, folder
     tool = opened(image_folder_annotator, folder, tmp_path / "results", model_type="nano_lm", skip_segmented=False)
     click(tool, COIN["a"])
     assert wait_until(lambda: tool.session.has_current)
+    wait_idle(tool)
     key(tool.viewer, "n")
     assert tool.image.name == "a" and "not committed" in tool.status.text
     key(tool.viewer, "c")
