@@ -19,6 +19,7 @@ from micro_sam.sam_annotator.corrections import CorrectionActs
 from micro_sam.sam_annotator.images import OpenImage, open_any
 from micro_sam.sam_annotator.jobs import WORK
 from micro_sam.sam_annotator.keys import Key
+from micro_sam.sam_annotator.memory import take_memory
 from micro_sam.sam_annotator.session_run import SessionRun
 from micro_sam.sam_annotator.settings import Settings
 from micro_sam.sam_annotator.slices import SliceActs
@@ -88,7 +89,9 @@ class Annotator3D(SliceActs, CorrectionActs, Annotator):
     def make_session(self, shape: tuple[int, ...]) -> VolumeSession:
         """The session for a stack (Z, H, W)."""
         check_slices(shape)
-        return VolumeSession(shape)
+        session = VolumeSession(shape)
+        take_memory([session.current, session.committed, session.auto])
+        return session
 
     def open(self, image: OpenImage, committed: np.ndarray | None = None) -> None:
         """Show a volume; see the core."""

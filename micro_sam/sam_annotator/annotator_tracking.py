@@ -23,6 +23,7 @@ from micro_sam.sam_annotator.keys import Key
 from micro_sam.sam_annotator.layers.session_layers import LayerNames
 from micro_sam.sam_annotator.layers.track_layers import TrackLayers
 from micro_sam.sam_annotator.linking import Linking
+from micro_sam.sam_annotator.memory import take_memory
 from micro_sam.sam_annotator.saving_tracks import TrackSaving
 from micro_sam.sam_annotator.session_run import SessionRun
 from micro_sam.sam_annotator.settings import Settings
@@ -115,7 +116,9 @@ class AnnotatorTracking(LineageActs, SliceActs, CorrectionActs, Annotator):
     def make_session(self, shape: tuple[int, ...]) -> TrackingSession:
         """The session for a movie (T, H, W)."""
         check_frames(shape)
-        return TrackingSession(shape)
+        session = TrackingSession(shape)
+        take_memory([session.current, session.committed, session.auto])
+        return session
 
     def make_layers(self, image: OpenImage, session: TrackingSession) -> TrackLayers:
         """The layers that show the session."""

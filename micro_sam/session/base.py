@@ -13,7 +13,7 @@ from psygnal import Signal, SignalGroup
 from micro_sam.errors import InputError, NotComputedYet
 from micro_sam.session.commands import Changes, Command, Draft
 from micro_sam.session.history import History
-from micro_sam.session.labels import Box, crop, measure, present
+from micro_sam.session.labels import Box, Runs, crop, present
 from micro_sam.session.prompts import PromptSet
 from micro_sam.session.state import LAYERS, State
 from micro_sam.session.values import LayerName, ObjectRecord
@@ -135,7 +135,7 @@ class SessionBase:
             auto, committed = (self._state.plane(name, z) for name in ("auto", "committed"))
             taken = seen | set(present(auto[committed > 0]).tolist())
             found = []
-            for label, box, _ in measure(auto):
+            for label, box, _, _ in Runs.of(auto).measure():
                 if label not in taken:
                     inside = np.argwhere(auto[crop(box)] == label) + box[:2]
                     centre = inside[np.abs(inside - inside.mean(axis=0)).sum(axis=1).argmin()].tolist()

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from micro_sam.session.labels import Box, LabelEdit, crop, union
+from micro_sam.session.labels import Box, LabelEdit, Runs, crop, union
 from micro_sam.session.state import State
 
 _MISSING = None  # an entry that is not there; the state never stores None in its dicts
@@ -150,7 +150,7 @@ class Draft:
         self.edits: list[Edit] = []
         self.changes = Changes()
 
-    def paint(self, name: str, z: int, box: Box, after: np.ndarray, before: np.ndarray | None = None) -> bool:
+    def paint(self, name: str, z: int, box: Box, after: np.ndarray, before: np.ndarray | None = None) -> Runs | None:
         """Give a rectangle of slice `z` of a layer new content.
 
         Parameters
@@ -162,16 +162,20 @@ class Draft:
 
         Returns
         -------
-        changed
-            False when the rectangle already looked like that.
+        runs
+            Of what was there before and after; None when the rectangle already looked like that.
         """
-        window = self.state.plane(name, z)[crop(box)]
-        edit = LabelEdit.between(name, z, box, window if before is None else before, after)
+        if before is None:
+            before = self.state.plane(name, z)[crop(box)]
+        return self.paint_runs(name, z, box, Runs.of(before, after))
+
+    def paint_runs(self, name: str, z: int, box: Box, runs: Runs) -> Runs | None:
+        """As :meth:`paint`, for who has the runs of what is there (array 0) and of what is to come (array 1)."""
+        edit = LabelEdit.between(name, z, box, runs)
         if edit is None:
-            return False
-        window[...] = after
-        self._remember(edit)
-        return True
+            return None
+        self._add(edit)
+        return runs
 
     def set(self, key: str, value: Any) -> None:
         """Give an attribute of the state a new value."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from micro_sam.errors import InputError
 from micro_sam.session.commands import Draft
-from micro_sam.session.labels import Box, LabelEdit, bounding_box, crop, measure, shift, union
+from micro_sam.session.labels import Box, LabelEdit, Runs, crop, shift, union
 from micro_sam.session.state import State
 from micro_sam.session.values import ObjectRecord, listing
 
@@ -81,14 +81,19 @@ class CommittedWriter:
 
     def write(self, z: int, box: Box, after: np.ndarray, before: np.ndarray | None = None) -> None:
         """Give a rectangle of a slice new content (see :meth:`Draft.paint`)."""
-        if before is None:
-            before = self.draft.state.plane("committed", z)[crop(box)].copy()
-        if not self.draft.paint("committed", z, box, after, before):
+        self._note(z, box, self.draft.paint("committed", z, box, after, before))
+
+    def write_runs(self, z: int, box: Box, runs: Runs) -> None:
+        """As :meth:`write`, for who has the runs of what is there (array 0) and of what is to come (array 1)."""
+        self._note(z, box, self.draft.paint_runs("committed", z, box, runs))
+
+    def _note(self, z: int, box: Box, runs: Runs | None) -> None:
+        if runs is None:
             return
-        different = before != after
-        for value, _, number in measure(np.where(different, before, 0)):
+        different = runs.values[0] != runs.values[1]
+        for value, number in runs.areas(0, different).items():
             self.lost[value] = self.lost.get(value, 0) + number
-        for value, inner, number in measure(np.where(different, after, 0)):
+        for value, inner, number, _ in runs.measure(1, different):
             inner = shift(inner, box[0], box[1])
             extent = self.gained.setdefault(value, Extent(z, z + 1, inner))
             extent.z0, extent.z1 = min(extent.z0, z), max(extent.z1, z + 1)
@@ -129,10 +134,8 @@ def relabel(draft: Draft, ids: Sequence[int], target: int) -> tuple[CommittedWri
             extents[z] = union(extents.get(z), record.box)
     first = len(draft.edits)
     for z, box in sorted(extents.items()):
-        window = draft.state.plane("committed", z)[crop(box)]
-        chosen = window == ids[0] if len(ids) == 1 else np.isin(window, ids)
-        inner = bounding_box(chosen)
-        if inner is not None:
-            after = np.where(chosen[crop(inner)], np.uint32(target), window[crop(inner)])
-            writer.write(z, shift(inner, box[0], box[1]), after)
+        runs = Runs.of(draft.state.plane("committed", z)[crop(box)])
+        (values,) = runs.values
+        chosen = values == ids[0] if len(ids) == 1 else np.isin(values, ids)
+        writer.write_runs(z, box, runs.with_values(values, np.where(chosen, np.uint32(target), values)))
     return writer, [edit for edit in draft.edits[first:] if isinstance(edit, LabelEdit)]

@@ -13,7 +13,7 @@ import numpy as np
 from micro_sam.errors import InputError
 from micro_sam.segmentation.values import ObjectMask
 from micro_sam.session.commands import Draft
-from micro_sam.session.labels import Box, bounding_box, crop, shift, union
+from micro_sam.session.labels import Box, Runs, bounding_box, crop, shift, union
 from micro_sam.session.prompts import PromptSet
 from micro_sam.session.state import State
 from micro_sam.session.values import SliceAnswer, SliceConfidence, SliceResult, count
@@ -158,7 +158,7 @@ def paint_masks(
             window = after[y0 - y : y1 - y, x0 - x : x1 - x]
             window[mask.mask & (window == 0) if yield_to_others else mask.mask] = label
     draft.paint("current", z, region, after)
-    inner = bounding_box(after > 0)
+    inner = bounding_box(after)
     new = None if inner is None else shift(inner, y, x)
     if new != state.regions.get(z):
         draft.put("regions", z, new)
@@ -189,7 +189,9 @@ def clear_slice(draft: Draft, z: int) -> None:
     """Empty one slice of `current` and forget what was known of it."""
     region = draft.state.regions.get(z)
     if region is not None:
-        draft.paint("current", z, region, np.zeros((region[2] - region[0], region[3] - region[1]), np.uint32))
+        runs = Runs.of(draft.state.plane("current", z)[crop(region)])
+        (values,) = runs.values
+        draft.paint_runs("current", z, region, runs.with_values(values, np.zeros_like(values)))
     for key in ("regions", "answers", "confidence", "painted"):
         draft.put(key, z, None)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import zlib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,81 +18,137 @@ Box = tuple[int, int, int, int]
 """Half-open rectangle (y0, x0, y1, x1) of a slice."""
 
 
-def compress(labels: np.ndarray) -> bytes:
-    """Run-length encode and deflate a uint32 array. Label images shrink some hundredfold."""
-    flat = np.ascontiguousarray(labels, dtype=np.uint32).ravel()
-    starts = _run_starts(flat)
-    lengths = np.diff(np.append(starts, flat.size)).astype("<u4")
-    values = flat[starts].astype("<u4")
-    return zlib.compress(lengths.tobytes() + values.tobytes(), level=1)
+@dataclass(frozen=True, eq=False)
+class Runs:
+    """One or several (h, w) label arrays of the same shape as runs of pixels in which none of them changes.
+
+    A slice of a large object has a million pixels and a few thousand runs: what is counted, compared and kept for undo
+    is found from the runs, after the pixels were read once.
+
+    Attributes
+    ----------
+    shape
+        (h, w) of the arrays.
+    starts, lengths
+        (n,) int64: first pixel of each run, counted row by row, and its number of pixels. A run ends with its row.
+    values
+        Per array: (n,) its value in each run.
+    """
+
+    shape: tuple[int, int]
+    starts: np.ndarray
+    lengths: np.ndarray
+    values: tuple[np.ndarray, ...]
+
+    @classmethod
+    def of(cls, *arrays: np.ndarray) -> Runs:
+        """The runs of some (h, w) arrays."""
+        shape = arrays[0].shape
+        begins = np.ones(shape, bool)
+        np.not_equal(arrays[0][:, 1:], arrays[0][:, :-1], out=begins[:, 1:])
+        for array in arrays[1:]:
+            begins[:, 1:] |= array[:, 1:] != array[:, :-1]
+        starts = np.flatnonzero(begins)
+        pixels = np.divmod(starts, max(shape[1], 1))
+        return cls(shape, starts, np.diff(starts, append=begins.size), tuple(array[pixels] for array in arrays))
+
+    def with_values(self, *values: np.ndarray) -> Runs:
+        """The same runs of arrays with other values."""
+        return Runs(self.shape, self.starts, self.lengths, values)
+
+    def array(self, k: int = 0) -> np.ndarray:
+        """The (h, w) array number `k`."""
+        return np.repeat(self.values[k], self.lengths).reshape(self.shape)
+
+    def box(self, where: np.ndarray) -> Box | None:
+        """Smallest rectangle around the runs for which `where` (n,) is true; None when there are none."""
+        if not where.any():
+            return None
+        rows, columns = np.divmod(self.starts[where], self.shape[1])
+        right = (columns + self.lengths[where]).max()
+        return int(rows[0]), int(columns.min()), int(rows[-1]) + 1, int(right)
+
+    def crop(self, box: Box) -> Runs:
+        """The runs inside a rectangle of the arrays."""
+        y0, x0, y1, x1 = box
+        if box == (0, 0, *self.shape):
+            return self
+        rows, columns = np.divmod(self.starts, self.shape[1])
+        left, right = np.maximum(columns, x0), np.minimum(columns + self.lengths, x1)
+        inside = (rows >= y0) & (rows < y1) & (left < right)
+        left, right, rows = left[inside], right[inside], rows[inside]
+        starts = (rows - y0) * (x1 - x0) + left - x0
+        return Runs((y1 - y0, x1 - x0), starts, right - left, tuple(value[inside] for value in self.values))
+
+    def areas(self, k: int = 0, where: np.ndarray | None = None) -> dict[int, int]:
+        """Pixels per non-zero label of array `k`, in the runs for which `where` is true."""
+        values, lengths = self.values[k], self.lengths
+        if where is not None:
+            values, lengths = values[where], lengths[where]
+        found, which = np.unique(values, return_inverse=True)
+        numbers = np.bincount(which, weights=lengths, minlength=len(found))
+        return {int(value): int(number) for value, number in zip(found, numbers, strict=True) if value}
+
+    def measure(self, k: int = 0, where: np.ndarray | None = None) -> list[Measured]:
+        """Every non-zero label of array `k`, in the runs for which `where` is true."""
+        inside = self.values[k] > 0
+        if where is not None:
+            inside &= where
+        lengths = self.lengths[inside]
+        rows, left = np.divmod(self.starts[inside], max(self.shape[1], 1))
+        found, which = np.unique(self.values[k][inside], return_inverse=True)
+        areas = np.bincount(which, weights=lengths, minlength=len(found))
+        box = np.tile(np.array([*self.shape, 0, 0], dtype=np.int64), (len(found), 1))
+        np.minimum.at(box[:, 0], which, rows)
+        np.minimum.at(box[:, 1], which, left)
+        np.maximum.at(box[:, 2], which, rows + 1)
+        np.maximum.at(box[:, 3], which, left + lengths)
+        middles = np.stack([rows, left + (lengths - 1) / 2])
+        centres = [np.bincount(which, weights=middle * lengths, minlength=len(found)) / areas for middle in middles]
+        columns = (found.tolist(), box.tolist(), areas.tolist(), np.transpose(centres).tolist())
+        return [
+            Measured(value, tuple(bounds), int(area), tuple(centre))
+            for value, bounds, area, centre in zip(*columns, strict=True)
+        ]
+
+    def compress(self) -> bytes:
+        """As bytes; label images shrink some hundredfold."""
+        rows = [self.lengths, *self.values]
+        return zlib.compress(np.stack([row.astype("<u4") for row in rows]).tobytes(), level=1)
+
+    @classmethod
+    def decompress(cls, data: bytes, shape: tuple[int, int], n_arrays: int) -> Runs:
+        """Inverse of :meth:`compress`."""
+        lengths, *values = np.frombuffer(zlib.decompress(data), dtype="<u4").reshape(1 + n_arrays, -1)
+        lengths = lengths.astype(np.int64)
+        return cls(shape, np.cumsum(lengths) - lengths, lengths, tuple(value.astype(np.uint32) for value in values))
 
 
-def decompress(data: bytes, shape: tuple[int, ...]) -> np.ndarray:
-    """Inverse of :func:`compress`: a uint32 array of `shape`."""
-    runs = np.frombuffer(zlib.decompress(data), dtype="<u4").reshape(2, -1)
-    return np.repeat(runs[1], runs[0]).astype(np.uint32).reshape(shape)
+class Measured(NamedTuple):
+    """A label of a slice: its rectangle, number of pixels and centre of mass (y, x)."""
+
+    label: int
+    box: Box
+    area: int
+    centre: tuple[float, float]
 
 
 def present(labels: np.ndarray) -> np.ndarray:
-    """Sorted values of a label array. Looks at one pixel per run, so it is much faster than np.unique."""
+    """Sorted values of a label array of any shape. Looks at one pixel per run: much faster than np.unique."""
     flat = np.ascontiguousarray(labels).ravel()
-    return np.unique(flat[_run_starts(flat)])
-
-
-def areas(labels: np.ndarray) -> dict[int, int]:
-    """Pixels per non-zero label of an array of any shape, from its runs."""
-    flat = np.ascontiguousarray(labels).ravel()
-    starts = _run_starts(flat)
-    values, which = np.unique(flat[starts], return_inverse=True)
-    numbers = np.bincount(which, weights=np.diff(np.append(starts, flat.size)), minlength=len(values))
-    return {int(value): int(number) for value, number in zip(values, numbers, strict=True) if value}
-
-
-def measure(labels: np.ndarray) -> list[tuple[int, Box, int]]:
-    """(label, bounding box, area) of every non-zero label of a (h, w) array, from its runs; any label values."""
-    labels = np.ascontiguousarray(labels)
-    height, width = labels.shape
-    flat = labels.ravel()
-    starts = _run_starts(flat, width)  # a run ends with its row
-    ends = np.append(starts[1:], flat.size)
-    values = flat[starts]
-    inside = values > 0
-    starts, ends, values = starts[inside], ends[inside], values[inside]
-    found, which = np.unique(values, return_inverse=True)
-    areas = np.bincount(which, weights=ends - starts, minlength=len(found)).astype(np.int64)
-    box = np.tile(np.array([height, width, 0, 0], dtype=np.int64), (len(found), 1))
-    rows, columns = np.divmod(starts, max(width, 1))
-    np.minimum.at(box[:, 0], which, rows)
-    np.minimum.at(box[:, 1], which, columns)
-    np.maximum.at(box[:, 2], which, rows + 1)
-    np.maximum.at(box[:, 3], which, columns + (ends - starts))
-    return [
-        (value, tuple(bounds), area)
-        for value, bounds, area in zip(found.tolist(), box.tolist(), areas.tolist(), strict=True)
-    ]
-
-
-def _run_starts(flat: np.ndarray, width: int = 0) -> np.ndarray:
-    """Index of the first pixel of every run; with `width`, also of every row."""
     if not flat.size:
-        return np.zeros(0, dtype=np.int64)
-    differs = flat[1:] != flat[:-1]
-    if width:
-        differs[width - 1 :: width] = True
-    return np.concatenate([[0], np.flatnonzero(differs) + 1])
+        return flat
+    return np.unique(flat[np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1])])
 
 
-def changed_box(before: np.ndarray, after: np.ndarray) -> Box | None:
-    """Smallest rectangle in which two (h, w) arrays differ; None when they do not."""
-    return bounding_box(before != after)
-
-
-def bounding_box(mask: np.ndarray) -> Box | None:
-    """Smallest half-open rectangle around the true pixels of a (h, w) array; None when there are none."""
-    rows = np.flatnonzero(mask.any(axis=1))
+def bounding_box(labels: np.ndarray) -> Box | None:
+    """Smallest half-open rectangle around the non-zero pixels of a (h, w) array; None when there are none."""
+    if not labels.size:
+        return None
+    rows = np.flatnonzero(labels.max(axis=1))
     if rows.size == 0:
         return None
-    columns = np.flatnonzero(mask[rows[0] : rows[-1] + 1].any(axis=0))
+    columns = np.flatnonzero(labels[rows[0] : rows[-1] + 1].max(axis=0))
     return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
 
 
@@ -115,22 +171,23 @@ def crop(box: Box) -> tuple[slice, slice]:
 
 @dataclass(frozen=True)
 class LabelEdit:
-    """The content of a rectangle of slice `z` of layer `name`, before and after (compressed uint32)."""
+    """The content of a rectangle of slice `z` of layer `name`, before and after (compressed runs of both)."""
 
     name: str
     z: int
     box: Box
-    before: bytes
-    after: bytes
+    data: bytes
 
     @classmethod
-    def between(cls, name: str, z: int, box: Box, before: np.ndarray, after: np.ndarray) -> LabelEdit | None:
-        """The edit that leads from `before` to `after`, trimmed to what differs; None when nothing does."""
-        inner = changed_box(before, after)
+    def between(cls, name: str, z: int, box: Box, runs: Runs) -> LabelEdit | None:
+        """The edit that leads from the first to the second array of `runs`, which fill `box`.
+
+        It is trimmed to what differs; None when nothing does.
+        """
+        inner = runs.box(runs.values[0] != runs.values[1])
         if inner is None:
             return None
-        window = crop(inner)
-        return cls(name, z, shift(inner, box[0], box[1]), compress(before[window]), compress(after[window]))
+        return cls(name, z, shift(inner, box[0], box[1]), runs.crop(inner).compress())
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -140,13 +197,19 @@ class LabelEdit:
     @property
     def nbytes(self) -> int:
         """Memory the edit takes."""
-        return len(self.before) + len(self.after) + 200
+        return len(self.data) + 200
+
+    @property
+    def runs(self) -> Runs:
+        """What was there before (array 0) and after (array 1)."""
+        return Runs.decompress(self.data, self.shape, 2)
 
     def write(self, plane: np.ndarray, forward: bool) -> None:
         """Write the content after (or before) the edit into the slice it belongs to."""
-        plane[crop(self.box)] = decompress(self.after if forward else self.before, self.shape)
+        plane[crop(self.box)] = self.runs.array(1 if forward else 0)
 
     def record(self) -> dict[str, Any]:
         """The edit as a JSON-able dict; enough to do it again on the array it was done on."""
-        after = base64.b64encode(self.after).decode("ascii")
+        runs = self.runs
+        after = base64.b64encode(runs.with_values(runs.values[1]).compress()).decode("ascii")
         return {"layer": self.name, "z": self.z, "box": list(self.box), "after": after}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +11,7 @@ from micro_sam.errors import InputError
 from micro_sam.session import current
 from micro_sam.session.commands import Draft
 from micro_sam.session.committed import MAX_ID, CommittedWriter, Extent, relabel
-from micro_sam.session.labels import Box, areas, crop, decompress, measure, union
+from micro_sam.session.labels import Box, Runs, bounding_box, crop, union
 from micro_sam.session.prompts import PromptSet
 from micro_sam.session.state import State
 from micro_sam.session.values import (
@@ -34,7 +34,7 @@ def commit(draft: Draft, source: str, preserve: str, model: dict[str, str]) -> C
         raise InputError(f"Only 'current' and 'auto' can be committed, not '{source}'.")
     state = draft.state
     windows = dict(_windows(state, source))
-    total, blocked = _count_overlaps(state, source, windows)
+    total, blocked = _count_overlaps(windows.values())
     if not total:
         raise InputError(
             "There is no current object to commit. Click on an object and segment it first."
@@ -52,19 +52,18 @@ def commit(draft: Draft, source: str, preserve: str, model: dict[str, str]) -> C
     records = {ids[label]: _draft_record(state, label, ids[label], source, model) for label in labels}
     to_id = _lookup(ids)
     writer = CommittedWriter(draft)
-    for z, box in windows.items():
-        window, below = (state.plane(name, z)[crop(box)] for name in (source, "committed"))
-        take = window > 0 if preserve == "none" else (window > 0) & (below == 0)
-        new = to_id(window)
-        writer.write(z, box, np.where(take & (new > 0), new, below))
+    for z, (box, runs) in windows.items():
+        below, new = runs.values[0], to_id(runs.values[1])
+        take = new > 0 if preserve == "none" else (new > 0) & (below == 0)
+        writer.write_runs(z, box, runs.with_values(below, np.where(take, new, below)))
     vanished = writer.finish(
         lambda i, extent: records[i].changed(slices=(extent.z0, extent.z1), box=extent.box, area=extent.area)
     )
     if source == "current":
         current.clear_all(draft)
     else:
-        for z, box in windows.items():
-            draft.paint("auto", z, box, np.zeros((box[2] - box[0], box[3] - box[1]), np.uint32))
+        for z, (box, runs) in windows.items():
+            draft.paint_runs("auto", z, box, runs.with_values(runs.values[1], np.zeros_like(runs.values[1])))
     sizes = {ids[label]: state.objects[ids[label]].area for label in labels}
     kept = 0 if preserve == "none" else sum(blocked.get(label, 0) for label in labels)
     new_ids = tuple(ids[label] for label in labels)
@@ -80,7 +79,7 @@ def load(draft: Draft, labels: np.ndarray, source: str) -> None:
     extents: dict[int, Extent] = {}
     for z, plane in enumerate(labels.reshape(-1, *labels.shape[-2:])):
         draft.paint("committed", z, (0, 0, *plane.shape), plane)
-        for value, box, number in measure(plane):
+        for value, box, number, _ in Runs.of(plane).measure():
             extent = extents.setdefault(value, Extent(z, z + 1, box))
             extent.z1, extent.box, extent.area = z + 1, union(extent.box, box), extent.area + number
     writer.gained = extents
@@ -121,8 +120,9 @@ def reopen(draft: Draft, object_id: int) -> None:
     writer, edits = relabel(draft, [object_id], 0)
     writer.finish(_never)
     for edit in edits:
-        mask = decompress(edit.before, edit.shape) == object_id
-        draft.paint("current", edit.z, edit.box, mask.astype(np.uint32))
+        runs = edit.runs
+        mine = (runs.values[0] == object_id).astype(np.uint32)
+        draft.paint_runs("current", edit.z, edit.box, runs.with_values(np.zeros_like(mine), mine))
         draft.put("regions", edit.z, edit.box)
     for z, value in record.confidence.items():
         draft.put("confidence", z, {1: value})
@@ -141,9 +141,10 @@ def clear_all(draft: Draft) -> None:
         return
     writer = CommittedWriter(draft)
     for edit in reopened.edits:
-        window = draft.state.plane("committed", edit.z)[crop(edit.box)]
-        back = (decompress(edit.before, edit.shape) == reopened.id) & (window == 0)
-        writer.write(edit.z, edit.box, np.where(back, np.uint32(reopened.id), window))
+        runs = Runs.of(draft.state.plane("committed", edit.z)[crop(edit.box)], edit.runs.array(0))
+        below, before = runs.values
+        back = (before == reopened.id) & (below == 0)
+        writer.write_runs(edit.z, edit.box, runs.with_values(below, np.where(back, np.uint32(reopened.id), below)))
     writer.finish(
         lambda i, extent: reopened.record_before.changed(
             slices=(extent.z0, extent.z1), box=extent.box, area=extent.area
@@ -162,26 +163,23 @@ def paint(draft: Draft, blocks: Sequence[current.Block]) -> None:
 # ---------------------------------------------------------------------- inside
 
 
-def _windows(state: State, source: str) -> Iterable[tuple[int, Box]]:
-    """Slices and rectangles that contain the source: known for `current`, looked for in `auto`."""
-    if source == "current":
-        yield from sorted(state.regions.items())
-        return
-    height, width = state.labels[source].shape[-2:]
-    for z in range(1 if state.labels[source].ndim == 2 else len(state.labels[source])):
-        if state.plane(source, z).any():
-            yield z, (0, 0, height, width)
+def _windows(state: State, source: str) -> Iterator[tuple[int, tuple[Box, Runs]]]:
+    """Slice -> rectangle with all of the source, and the runs of the committed objects (0) and the source (1) in it."""
+    array = state.labels[source]
+    slices = sorted(state.regions) if source == "current" else range(1 if array.ndim == 2 else len(array))
+    for z in slices:
+        box = state.regions[z] if source == "current" else bounding_box(state.plane(source, z))
+        if box is not None:
+            yield z, (box, Runs.of(*(state.plane(name, z)[crop(box)] for name in ("committed", source))))
 
 
-def _count_overlaps(state: State, source: str, windows: dict[int, Box]) -> tuple[dict[int, int], dict[int, int]]:
+def _count_overlaps(windows: Iterable[tuple[Box, Runs]]) -> tuple[dict[int, int], dict[int, int]]:
     """Pixels per label of the source, and how many of them lie on committed objects."""
     total: dict[int, int] = {}
     blocked: dict[int, int] = {}
-    for z, box in windows.items():
-        window, below = (state.plane(name, z)[crop(box)] for name in (source, "committed"))
-        overlap = window[below > 0]
-        for counts, pixels in ((total, window), (blocked, overlap)):
-            for value, number in areas(pixels).items():
+    for _, runs in windows:
+        for counts, where in ((total, None), (blocked, runs.values[0] > 0)):
+            for value, number in runs.areas(1, where).items():
                 counts[value] = counts.get(value, 0) + number
     return total, blocked
 

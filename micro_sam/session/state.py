@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from micro_sam.session.values import Anchors, ObjectRecord, Reopened, SliceAnswer, SliceConfidence
 
 LAYERS = ("current", "committed", "auto")
-_LARGE = 2**22  # bytes from which numpy asks the system for huge pages
 
 
 @dataclass
@@ -72,22 +70,9 @@ class State:
     @classmethod
     def empty(cls, shape: tuple[int, ...]) -> State:
         """The state of a session in which nothing has been done."""
-        return cls({name: _no_labels(shape) for name in LAYERS})
+        return cls({name: np.zeros(shape, dtype=np.uint32) for name in LAYERS})
 
     def plane(self, name: str, z: int) -> np.ndarray:
         """Slice `z` of a layer as a (H, W) view; a 2D layer is its own slice 0."""
         array = self.labels[name]
         return array[z] if array.ndim == 3 else array
-
-
-def _no_labels(shape: tuple[int, ...]) -> np.ndarray:
-    """Zeros, uint32, that take memory only where something is written.
-
-    numpy lets large arrays lie on huge pages: the first object in each slice of a volume would then clear and keep
-    2 MB a slice and layer, which takes ten times as long as writing the object (Linux, 60 slices: 0.22 s, now 0.02 s).
-    """
-    size = int(np.prod(shape)) * np.dtype(np.uint32).itemsize
-    if size < _LARGE or not hasattr(mmap, "MAP_ANONYMOUS"):
-        return np.zeros(shape, dtype=np.uint32)
-    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    return np.frombuffer(memory, dtype=np.uint32).reshape(shape)

@@ -17,7 +17,7 @@ from micro_sam.errors import InputError
 from micro_sam.session import objects
 from micro_sam.session.commands import Draft
 from micro_sam.session.committed import CommittedWriter
-from micro_sam.session.labels import LabelEdit, crop, decompress, measure, present
+from micro_sam.session.labels import LabelEdit, Runs, crop, present
 from micro_sam.session.lineage import Lineage, Track
 from micro_sam.session.state import State
 from micro_sam.session.values import ObjectRecord, listing
@@ -28,7 +28,7 @@ def edited_ids(edits: Iterable, name: str, gained: bool = False) -> set[int]:
     ids: set[int] = set()
     for edit in edits:
         if isinstance(edit, LabelEdit) and edit.name == name:
-            before, after = decompress(edit.before, edit.shape), decompress(edit.after, edit.shape)
+            before, after = edit.runs.values
             different = before != after
             ids.update(np.unique(after[different]).tolist())
             if not gained:
@@ -150,12 +150,7 @@ def extents(labels: np.ndarray) -> dict[int, tuple[int, int]]:
 
 def centres(state: State, t: int) -> dict[int, tuple[float, float]]:
     """Centre (y, x) of every committed object in a frame."""
-    plane = state.plane("committed", t)
-    found = {}
-    for i, box, _ in measure(plane):
-        y, x = np.nonzero(plane[crop(box)] == i)
-        found[i] = (float(y.mean()) + box[0], float(x.mean()) + box[1])
-    return found
+    return {found.label: found.centre for found in Runs.of(state.plane("committed", t)).measure()}
 
 
 def _cut_off(draft: Draft, object_id: int, begin: int, end: int) -> int:

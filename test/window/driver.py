@@ -262,7 +262,7 @@ class Heartbeat:
     """
 
     def __init__(self) -> None:
-        self.beats: list[tuple[float, float]] = []
+        self.beats: list[tuple[float, float, float]] = []
         self._timer = QTimer()
         self._timer.setInterval(20)
         self._timer.timeout.connect(self._beat)
@@ -278,13 +278,18 @@ class Heartbeat:
         self._beat()
 
     def _beat(self) -> None:
-        self.beats.append((time.monotonic(), _seconds_without_processor()))
+        self.beats.append((time.monotonic(), _seconds_without_processor(), time.thread_time()))
 
     @property
     def longest(self) -> float:
         """Seconds."""
-        clock, waited = np.diff(np.array(self.beats), axis=0).T
+        clock, waited, _ = np.diff(np.array(self.beats), axis=0).T
         return float((clock - waited).max())
+
+    @property
+    def busiest(self) -> float:
+        """Seconds that the window's thread computed in one pause at most, without what it waited for others."""
+        return float(np.diff([computed for _, _, computed in self.beats]).max())
 
 
 def _seconds_without_processor() -> float:

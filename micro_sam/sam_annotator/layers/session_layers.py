@@ -212,7 +212,8 @@ class SessionLayers:
 
     def _activate(self, layer: Layer, mode: str) -> None:
         self.viewer.layers.selection.active = layer
-        layer.visible = True
+        if not layer.visible:  # napari draws the layer anew even when it was visible all the time
+            layer.visible = True
         layer.mode = mode
         self.tool_changed.emit()
 
