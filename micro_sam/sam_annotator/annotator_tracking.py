@@ -71,7 +71,7 @@ class AnnotatorTracking(LineageActs, SliceActs, CorrectionActs, Annotator):
     follow
         Shows the frame that a run has reached.
     linking
-        Makes tracks of a segmentation that is there already.
+        Makes tracks of a segmentation of every frame: of its own, or of one that is there already.
     """
 
     title = "micro_sam tracking"
@@ -110,7 +110,7 @@ class AnnotatorTracking(LineageActs, SliceActs, CorrectionActs, Annotator):
 
     @functools.cached_property
     def linking(self) -> Linking:
-        """Makes tracks of a segmentation that is there already."""
+        """Makes tracks of a segmentation of every frame."""
         return Linking(self)
 
     def make_session(self, shape: tuple[int, ...]) -> TrackingSession:
@@ -242,6 +242,12 @@ class AnnotatorTracking(LineageActs, SliceActs, CorrectionActs, Annotator):
         """Let the next prompt begin a new track."""
         self._needed().session.new_track()
         self.use_tool(self.layers.tool if self.layers.tool in ("point", "box", "polygon", "ellipse") else "point")
+
+    @act
+    def segment_and_track_all(self) -> None:
+        """Find the objects of every frame and link them to tracks, without a click."""
+        self._needed()
+        self.linking.segment_and_link()
 
     @act
     def link_segmentation(self, layer: napari.layers.Labels | None = None) -> None:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from micro_sam.errors import InputError
-from micro_sam.sam_annotator.automatic import PARAMETERS, make_segmenter
+from micro_sam.sam_annotator.automatic_slices import SliceWork
 from micro_sam.sam_annotator.jobs import Job, Progress
 from micro_sam.session.values import count
 
@@ -34,18 +33,11 @@ class AutomaticVolume:
             When slices are still being embedded, or another run is at work.
         """
         annotator, session = self._annotator, self._annotator.session
-        if session is None:
-            raise InputError("There is no image yet. Drop a file onto the window, or open one with the menu above.")
-        embeddings, automatic = session.embeddings, annotator.automatic
-        if embeddings is None or not embeddings.is_complete():
-            raise InputError("Not all slices are embedded yet. Wait for them, or segment the slice in view alone.")
-        method = automatic.method
-        values = {parameter.name: automatic.values[parameter.name] for parameter in PARAMETERS[method]}
-        predictor = session.predictor
+        work = SliceWork.of(annotator, "slice")
         annotator.jobs.start(
             NAME,
-            lambda job: self._steps(job, predictor, embeddings, method, values),
-            on_item=lambda item: self._show(session, *item, method=method, **values),
+            lambda job: self._steps(job, work),
+            on_item=lambda item: self._show(session, *item, method=work.method, **work.values),
             on_done=lambda number: self._end(session, number),
         )
         annotator.status.say("Looking for the objects of all slices. You can go on looking around meanwhile.")
@@ -53,25 +45,13 @@ class AutomaticVolume:
     # In the thread of the run.
 
     @staticmethod
-    def _steps(job: Job, predictor, embeddings, method: str, values: dict[str, Any]) -> Generator[Any, None, int]:
+    def _steps(job: Job, work: SliceWork) -> Generator[Any, None, int]:
         from micro_sam.segmentation.merging import merge_instance_segmentation_3d
-        from micro_sam.segmentation.states import iter_initialize_kept
 
-        n = embeddings.n_slices
-        labels, last = np.zeros(embeddings.shape, np.uint32), 0
-        for z in range(n):
-            progress = Progress(f"{NAME}: {z + 1} of {n}", z, n)
-            yield progress
-            segmenter = make_segmenter(predictor, embeddings, method)
-            for _ in iter_initialize_kept(segmenter, embeddings, z):
-                job.report(progress)
-            found = segmenter.generate(**values)
-            labels[z] = np.where(found > 0, found + last, 0)
-            last += int(found.max(initial=0))
-        yield Progress("Joining the objects of all slices", n, n)
+        labels = yield from work.run(job, NAME)
+        yield Progress("Joining the objects of all slices", len(labels), len(labels))
         merged = merge_instance_segmentation_3d(labels, verbose=False)
-        for z in range(n):
-            yield z, merged[z]  # one by one, so that the window never waits for the whole volume
+        yield from enumerate(merged)  # one by one, so that the window never waits for the whole volume
         return int(merged.max(initial=0))
 
     # In the window's thread.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,14 @@ from micro_sam.segmentation.merging import fill_gaps, merge_instance_segmentatio
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["automatic_3d_segmentation", "automatic_tracking", "lineages_of", "track_across_frames", "track_labels"]
+__all__ = [
+    "automatic_3d_segmentation",
+    "automatic_tracking",
+    "iter_track_labels",
+    "lineages_of",
+    "track_across_frames",
+    "track_labels",
+]
 
 Lineage = dict[int, list[int]]
 
@@ -32,7 +39,24 @@ def track_labels(
     min_time_extent: int | None = None,
     divisions: bool = True,
 ) -> tuple[np.ndarray, list[TrackRow]]:
-    """Link the objects of a label series, whatever tool it comes from.
+    """Link the objects of a label series, whatever tool it comes from; drives :func:`iter_track_labels`."""
+    linking = iter_track_labels(labels, mode, max_distance, gap_closing, min_time_extent, divisions)
+    while True:
+        try:
+            next(linking)
+        except StopIteration as stop:
+            return stop.value
+
+
+def iter_track_labels(
+    labels: np.ndarray,
+    mode: str = "optimal",
+    max_distance: float = 1.5,
+    gap_closing: int | None = None,
+    min_time_extent: int | None = None,
+    divisions: bool = True,
+) -> Generator[int, None, tuple[np.ndarray, list[TrackRow]]]:
+    """Link the objects of a label series.
 
     Parameters
     ----------
@@ -44,6 +68,11 @@ def track_labels(
         Objects that are missing in up to this many frames are linked over the gap, and the gap is interpolated.
     min_time_extent : int, optional
         Lineages in fewer frames are left out.
+
+    Yields
+    ------
+    int
+        Number of frames whose objects were measured.
 
     Returns
     -------
@@ -59,7 +88,10 @@ def track_labels(
     labels = np.asarray(labels)
     if labels.ndim != 3 or labels.dtype.kind not in "biu":
         raise InputError(f"Tracking needs labels of shape (T, Y, X), not {labels.dtype} {labels.shape}.")
-    frames = [FrameObjects.of(plane) for plane in labels]
+    frames = []
+    for plane in labels:
+        frames.append(FrameObjects.of(plane))
+        yield len(frames)
     linked = link_frames(frames, mode, max_distance, gap_closing or 0, divisions)
     extent: dict[int, list[int]] = {}
     for t, tracks in enumerate(linked.track_of):

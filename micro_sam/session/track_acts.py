@@ -48,17 +48,18 @@ class TrackActs(SessionBase):
     ) -> None:
         """Show automatic tracks in `auto`; `lineage` is mother -> daughters. See :meth:`Session.set_auto`."""
         labels = committed.check_labels(labels, self.shape if z is None else self.shape[-2:])
-        parents: dict[int, int] = {}
-        if z is None:
-            checked = Lineage.from_dict(tracks.extents(labels), lineage)
-            parents = {track.id: track.parent for track in checked.tracks if track.parent is not None}
+        checked = Lineage.from_dict(tracks.extents(labels), lineage) if z is None else Lineage()
+        self._show_auto(labels, z, details, lambda draft: _set_auto_parents(draft, checked))
 
-        def take_over_lineage(draft: Draft) -> None:
-            draft.drop_all("auto_parents")
-            for daughter, mother in parents.items():
-                draft.put("auto_parents", daughter, mother)
+    def relate_auto(self, lineage: Lineage) -> None:
+        """Say how the tracks in `auto` are related, after :meth:`set_auto` has shown them frame by frame.
 
-        self._show_auto(labels, z, details, take_over_lineage)
+        One step of undo together with that.
+        """
+        last = self._history.last
+        join = last is not None and last.kind == "auto" and self._history.next is None
+        with self._act("Link objects", kind="auto", join=join) as draft:
+            _set_auto_parents(draft, lineage)
 
     def load_tracks(self, labels: np.ndarray, lineage: Lineage | Mapping[int, Iterable[int]] | None = None) -> None:
         """Replace the committed tracks by a label series, keeping its ids.
@@ -208,3 +209,10 @@ class TrackActs(SessionBase):
         for label in tracks.edited_ids(draft.edits, "current", gained=True):
             if label not in draft.state.current_tracks and draft.state.regions:
                 draft.put("current_tracks", label, CurrentTrack(label))
+
+
+def _set_auto_parents(draft: Draft, lineage: Lineage) -> None:
+    draft.drop_all("auto_parents")
+    for track in lineage.tracks:
+        if track.parent is not None:
+            draft.put("auto_parents", track.id, track.parent)

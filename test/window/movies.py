@@ -86,6 +86,7 @@ def start_again(tool) -> None:
     """Put a tracking tool back to its beginning, with the movie, the model and the embeddings it has."""
     driver.wait_idle(tool)
     tool.preview.live, tool.preserve = True, "pixels"
+    menu(tool).backward.value = False
     session = tool.session
     session.clear()
     session.load_tracks(np.zeros_like(session.committed))

@@ -6,6 +6,7 @@ import threading
 
 import numpy as np
 import pytest
+from qtpy.QtCore import QPoint
 
 from micro_sam.errors import InputError
 from micro_sam.io.tracks import TrackRow, load_tracks
@@ -29,6 +30,7 @@ from .movies import (
     frames_of,
     go_to,
     menu,
+    overlap,
     place_of,
     press,
     small_movie,
@@ -184,6 +186,74 @@ def test_after_a_correction_only_what_follows_is_tracked_again(tool_tracking, qu
     key(tool.viewer, "ctrl+z")
     key(tool.viewer, "ctrl+z")
     assert np.array_equal(tool.session.current, before)
+
+
+def test_a_track_is_followed_backward_too_when_the_person_says_so(tool_tracking):
+    tool, start = tool_tracking, 6
+    go_to(tool, start)
+    click(tool, place_of(OTHER, start))
+    wait_idle(tool)
+    key(tool.viewer, "v")
+    wait_idle(tool)
+    forward = tool.session.current.copy()
+    assert frames_of(forward, 1) == list(range(start, N_FRAMES)), tool.status.text
+    menu(tool).parameters.expand(animate=False)
+    press(tool, menu(tool).backward.native, QPoint(8, menu(tool).backward.native.height() // 2))
+    assert tool.tracking_options.backward
+    seen = []
+    tool.tracking.stepped.connect(lambda step: seen.append(step.z))
+    go_to(tool, start)
+    key(tool.viewer, "v")
+    wait_idle(tool)
+    assert frames_of(tool.session.current, 1) == list(range(N_FRAMES)), tool.status.text
+    backward = [t for t in seen if 0 <= t < start]
+    assert backward == sorted(backward, reverse=True), "it runs from the click toward the first frame"
+    right = [overlap(tool.session.current[t] == 1, OTHER, t) > 0.5 for t in range(start)]
+    assert all(right), "it is the same nucleus all the way back"
+    key(tool.viewer, "ctrl+z")
+    assert np.array_equal(tool.session.current, forward), "one step of undo"
+    key(tool.viewer, "ctrl+shift+z")
+    key(tool.viewer, "c")
+    assert tool.session.lineage[1].frames == range(N_FRAMES)
+
+
+# ---------------------------------------------------------------------- without clicks
+
+
+def test_all_objects_are_segmented_and_linked_with_one_click(tool_tracking):
+    tool, truth = tool_tracking, small_movie()[1]
+    press(tool, menu(tool).all_frames.native)
+    wait_idle(tool, 120)
+    assert tool.source == "auto" and "in auto_segmentation. Commit them with C" in tool.status.text
+    tool.use_tool("point")
+    key(tool.viewer, "c")
+    session = tool.session
+    for nucleus, frames in ((OTHER, range(N_FRAMES)), (MOTHER, range(LAST + 1))):
+        found = np.bincount(session.committed[0][truth[0] == nucleus])
+        found[0] = 0
+        track = session.lineage[int(found.argmax())]
+        assert track.frames == frames
+        assert len(session.lineage.daughters(track.id)) == (2 if nucleus == MOTHER else 0)
+    key(tool.viewer, "ctrl+z")
+    key(tool.viewer, "ctrl+z")
+    assert not session.auto.any() and not len(session.lineage), "all frames are one step of undo"
+
+
+def test_segmenting_all_frames_is_cancelled_and_says_when_nothing_is_found(tool_tracking):
+    tool = tool_tracking
+    press(tool, menu(tool).all_frames.native)
+    driver.press(tool.dock.status.cancel)
+    wait_idle(tool, 120)
+    assert "Cancelled" in tool.status.text and not tool.session.auto.any()
+    values = dict(tool.automatic.values)
+    try:
+        tool.automatic.values["min_size"] = 100_000
+        tool.segment_and_track_all()
+        wait_idle(tool, 120)
+        assert "No object passes the thresholds in any frame" in tool.status.text
+    finally:
+        tool.automatic.values.update(values)
+    assert tool.source == "current"
 
 
 # ---------------------------------------------------------------------- committed tracks

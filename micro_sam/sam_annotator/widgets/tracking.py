@@ -44,7 +44,15 @@ class TrackingMenu(QWidget):
         layout.addWidget(self.run.native)
         layout.addWidget(self.strip)
         layout.addLayout(self._make_corrections())
-        layout.addWidget(folded("Parameters of Track Object", self._make_parameters()))
+        self.parameters = folded("Parameters of Track Object", self._make_parameters())
+        layout.addWidget(self.parameters)
+        self.all_frames = button(
+            "Segment and Track All",
+            "Find the objects of every frame with the method and thresholds of Segment All Objects, link them between "
+            "frames, find divisions, and show the tracks in auto_segmentation; commit them with C.",
+            annotator.segment_and_track_all,
+        )
+        layout.addWidget(self.all_frames.native)
         layout.addWidget(folded("Track a segmentation", self._make_linking()))
         annotator.session_changed.connect(self._follow)
         annotator.tool_changed.connect(self._show_tool)
