@@ -13,6 +13,23 @@ class InputError(MicroSamError, ValueError):
     """An image, a label image, a prompt or an argument cannot be used as it is."""
 
 
+class AxesError(InputError):
+    """Nothing says what the axes of an image are, and its shape leaves it open.
+
+    Attributes
+    ----------
+    readings
+        Axes that the tool could use -> what they would mean, in words: ``{"CZYX": "3 channels of 8 slices"}``.
+    path
+        The file, if it is one.
+    """
+
+    def __init__(self, message: str, readings: dict[str, str], path: object = None) -> None:
+        super().__init__(message)
+        self.readings = readings
+        self.path = path
+
+
 class CacheError(MicroSamError, ValueError):
     """A cache on disc does not belong to this image, model or setting, or cannot be read."""
 

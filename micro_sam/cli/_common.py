@@ -85,6 +85,12 @@ def add_input(parser: argparse.ArgumentParser, *names: str, required: bool, more
         f"quotes{more}",
     )
     parser.add_argument("-k", "--key", help="the dataset in a container (hdf5, zarr, n5)")
+    parser.add_argument(
+        "--axes",
+        metavar="LETTERS",
+        help="what the axes of the image are, where its file does not say: T time, Z slices, C channels, Y, X; for "
+        "instance CZYX",
+    )
 
 
 def add_embedding_path(parser: argparse.ArgumentParser) -> None:

@@ -44,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         checkpoint_path=options.checkpoint,
         device=options.device,
         key=options.key,
+        axes=options.axes,
         segmentation_key=options.segmentation_key,
     )
     return 0

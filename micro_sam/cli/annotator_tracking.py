@@ -45,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         checkpoint_path=options.checkpoint,
         device=options.device,
         key=options.key,
+        axes=options.axes,
         tracking_key=options.tracking_key,
     )
     return 0

@@ -94,7 +94,7 @@ def plan(options: argparse.Namespace) -> list[tuple]:
     from micro_sam.embeddings.jobs import plan_jobs
 
     output = Path(options.output_path).expanduser()
-    jobs = plan_jobs(options.input, options.embedding_path or output.parent, options.pattern, options.key)
+    jobs = plan_jobs(options.input, options.embedding_path or output.parent, options.pattern, options.key, options.axes)
     if options.pattern is None:
         if output.is_dir() and output.suffix != ".zarr":
             raise InputError(f"{output} is a folder; give the name of a label image, such as {output / 'labels.tif'}.")

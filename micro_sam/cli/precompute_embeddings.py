@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> None:
     from micro_sam.embeddings.jobs import plan_jobs
 
-    jobs = plan_jobs(options.input, options.output_path, options.pattern, options.key)
+    jobs = plan_jobs(options.input, options.output_path, options.pattern, options.key, options.axes)
     image = jobs[0].open(options.ndim)  # what is wrong with the image shows before the model is loaded
 
     from micro_sam.models.build import get_sam_model

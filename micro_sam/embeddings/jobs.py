@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from micro_sam.errors import InputError, OutputError
+from micro_sam.errors import AxesError, InputError, OutputError
 from micro_sam.io.checks import CheckedImage, check_image
 from micro_sam.io.images import find_images, open_image
 
@@ -20,6 +20,7 @@ class EmbeddingJob:
     image_path: Path | str
     cache_path: Path
     key: str | None = None
+    axes: str | None = None
 
     def open(self, ndim: int | None = None) -> CheckedImage:
         """The image, checked.
@@ -36,18 +37,24 @@ class EmbeddingJob:
         """
         source = open_image(self.image_path, self.key)
         if ndim is not None:
-            return check_image(source, "2d" if ndim == 2 else "3d")
+            return check_image(source, "2d" if ndim == 2 else "3d", axes=self.axes)
         try:
-            return check_image(source, "2d")
+            return check_image(source, "2d", axes=self.axes)
         except InputError as not_2d:
             try:
-                return check_image(source, "3d")
+                return check_image(source, "3d", axes=self.axes)
+            except AxesError:
+                raise
             except InputError:
                 raise not_2d from None
 
 
 def plan_jobs(
-    input_path: str | Path, output_path: str | Path, pattern: str | None = None, key: str | None = None
+    input_path: str | Path,
+    output_path: str | Path,
+    pattern: str | None = None,
+    key: str | None = None,
+    axes: str | None = None,
 ) -> list[EmbeddingJob]:
     """One job for an image (a folder without `pattern` is a stack of slices), or one per image that matches `pattern`.
 
@@ -61,6 +68,8 @@ def plan_jobs(
         Glob for the images in the folder.
     key
         Dataset inside containers.
+    axes
+        What the axes of the images are, where their files do not say; see :func:`~micro_sam.io.checks.check_image`.
 
     Raises
     ------
@@ -73,7 +82,7 @@ def plan_jobs(
     if output_path.is_file():
         raise OutputError(f"{output_path} is a file. Embeddings are stored in a folder: choose another output path.")
     if pattern is None:
-        return [EmbeddingJob(input_path, output_path, key)]
+        return [EmbeddingJob(input_path, output_path, key, axes)]
     folder = Path(input_path).expanduser()
     if folder.is_file():
         raise InputError(f"{folder} is a file. With a pattern the input path must be a folder with images.")
@@ -82,5 +91,5 @@ def plan_jobs(
     jobs = []
     for path in images:
         name = path.stem if names[path.stem] == 1 else path.name.replace(".", "_")  # a.tif and a.png are two images
-        jobs.append(EmbeddingJob(path, output_path / f"{name}{CACHE_SUFFIX}", key))
+        jobs.append(EmbeddingJob(path, output_path / f"{name}{CACHE_SUFFIX}", key, axes))
     return jobs

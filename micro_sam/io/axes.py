@@ -1,6 +1,7 @@
 """What the axes of an image mean.
 
-Most files do not say, so an axis is judged by its length; files that say (OME-TIFF, ImageJ, OME-Zarr) are believed.
+Files that say (OME-TIFF, ImageJ, OME-Zarr) are believed. Most do not say: then an axis is judged by its length, and
+where that leaves it open, the person is asked.
 The letters are those of `ImageSource.axes`: "C" is an axis of separate channels, "S" the colours of a pixel.
 """
 
@@ -8,6 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from micro_sam.errors import InputError
+
+LETTERS = "TZCYXS"
 FEW = 4  # an axis this short, beside long ones, is taken for channels
 CHANNELS_LAST = 16  # at the end of the shape more are believed: no image is 16 pixels wide and 500 high
 
@@ -49,11 +53,36 @@ def _guess_four(shape: tuple[int, ...]) -> str:
         return "ZYXS"
     if last <= CHANNELS_LAST and min(second, third) > 4 * last:
         return "ZYXC"
-    if first <= FEW < second:
-        return "CZYX"
-    if second <= FEW < first:
-        return "ZCYX"
-    return ""
+    return ""  # channels, time points and slices look alike
+
+
+def check_axes(axes: str, shape: Sequence[int]) -> str:
+    """Axes that somebody has named, as capital letters.
+
+    Raises
+    ------
+    InputError
+        When they do not fit the shape, or are no axes.
+    """
+    letters = axes.upper()
+    if len(letters) != len(shape) or len(set(letters)) != len(letters) or set(letters) - set(LETTERS):
+        raise InputError(
+            f"The axes {axes!r} do not fit an image of shape {tuple(shape)}. Name each of its {len(shape)} axes with "
+            "one letter: T time, Z slices, C channels, Y, X, S colours; for instance CZYX."
+        )
+    return letters
+
+
+def readings(shape: Sequence[int], tool: str) -> dict[str, str]:
+    """What the first two of four axes could be, for a tool on stacks: axes -> what they would mean, in words."""
+    first, second = shape[:2]
+    letter, noun = ("T", "time points") if tool == "tracking" else ("Z", "slices")
+    found = {}
+    if first <= CHANNELS_LAST:
+        found[f"C{letter}YX"] = f"{first} channels of {second} {noun}"
+    if second <= CHANNELS_LAST:
+        found[f"{letter}CYX"] = f"{first} {noun} with {second} channels"
+    return found
 
 
 def what_it_could_be(shape: Sequence[int], axes: str | None) -> str:

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from micro_sam.errors import InputError
-from micro_sam.io.axes import guess_axes, what_it_could_be
+from micro_sam.errors import AxesError, InputError
+from micro_sam.io.axes import check_axes, guess_axes, readings, what_it_could_be
 from micro_sam.io.normalization import estimate_normalization
 from micro_sam.io.source import ImageSource
 
@@ -75,7 +75,7 @@ def check_image(
     tool
         "2d", "3d" or "tracking".
     axes, scale
-        As in `ImageSource`; taken from the image if it is one.
+        As in `ImageSource`; taken from the image if it is one. Axes that are given here count more.
     channel
         Channel number from 0; "mix": the mean of all channels, each stretched to its own range.
 
@@ -83,14 +83,16 @@ def check_image(
     ------
     InputError
         When the image does not fit the tool; the message proposes what it could be.
+    AxesError
+        When nothing says what four axes are, since channels, slices and time points look alike.
     """
+    path = None
     if isinstance(image, ImageSource):
-        axes, scale, image = axes or image.axes, scale or image.scale, image.data
+        path, axes, scale, image = image.path, axes or image.axes, scale or image.scale, image.data
     data = image if hasattr(image, "shape") and hasattr(image, "dtype") else np.asarray(image)
     shape = tuple(int(s) for s in data.shape)
     _check_values(data, shape)
-    if axes is not None and len(axes) != len(shape):
-        raise InputError(f"The axes {axes!r} do not fit an image of shape {shape}.")
+    axes = None if axes is None else check_axes(axes, shape)
     notes: list[str] = []
     kept = _axes_to_keep(shape, axes, tool)
     if len(kept) < len(shape):
@@ -102,6 +104,8 @@ def check_image(
     letters = _time_as_slices(letters, tool, notes)
     space = "".join(letter for letter in letters if letter in "ZYX")
     colours = "".join(letter for letter in letters if letter in "CS")
+    if not letters and wants_stack and len(long_shape) == 4 and readings(long_shape, tool):
+        raise _ask_for_axes(shape, [shape[k] for k in kept], kept, tool, path)
     if sorted(space) != sorted(SPACE[tool]) or len(colours) > 1 or len(space) + len(colours) != len(long_shape):
         raise InputError(
             f"{NAMES[tool]} needs {NEEDS[tool]}, but this image has the shape {shape}: "
@@ -118,6 +122,25 @@ def check_image(
     if not colours:
         return CheckedImage(data, ndim, note=" ".join(notes), scale=scale)
     return _with_channels(data, ndim, letters.index(colours), colours == "S", notes, scale, channel)
+
+
+def _ask_for_axes(shape: tuple[int, ...], long_shape: list[int], kept: list[int], tool: Tool, path: Any) -> AxesError:
+    """The question what four axes are that nothing explains, with what they could be."""
+    possible = {}
+    for letters, words in readings(long_shape, tool).items():
+        named = dict(zip(kept, letters, strict=True))
+        spare = iter(letter for letter in "STZC" if letter not in letters)
+        possible["".join(named[k] if k in named else next(spare) for k in range(len(shape)))] = words
+    options = " or ".join(f"{words} (axes {letters})" for letters, words in possible.items())
+    example = next(iter(possible))
+    other = "positions" if tool == "tracking" else "time points"
+    return AxesError(
+        f"{NAMES[tool]} needs {NEEDS[tool]}, but this image has the shape {shape}, and nothing says what its axes are: "
+        f"it could be {options}; say which, with axes={example!r} in a script or --axes {example} on the command line. "
+        f"If it has several {other}, choose one of them and save it as a file of its own.",
+        possible,
+        path,
+    )
 
 
 def _with_channels(

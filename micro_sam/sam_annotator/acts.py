@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
 
-from micro_sam.errors import InputError
+from micro_sam.errors import AxesError, InputError
 from micro_sam.sam_annotator import images
 from micro_sam.sam_annotator.closing import may_leave
 from micro_sam.sam_annotator.jobs import WORK
@@ -30,6 +30,8 @@ def act(function: Callable) -> Callable:
         try:
             return function(self, *args, **kwargs)
         except Exception as error:
+            if isinstance(error, AxesError) and error.path is not None:
+                self.axes_asked.emit(error)
             self.status.report(error)
             return None
 
@@ -194,9 +196,9 @@ class Acts:
         return sample_names(self.tool, offline=True)
 
     @act
-    def open_path(self, path: str | Path) -> None:
-        """Open an image file, or a sample (``sample:NAME``)."""
-        image = images.from_path(path, self.tool)
+    def open_path(self, path: str | Path, axes: str | None = None) -> None:
+        """Open an image file, or a sample (``sample:NAME``); `axes` says what its axes are where it does not."""
+        image = images.from_path(path, self.tool, axes=axes)
         if may_leave(self, "Open"):
             self.open(image)
 

@@ -16,7 +16,7 @@ from napari.layers import Image
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
-from micro_sam.errors import InputError, ModelError
+from micro_sam.errors import AxesError, InputError, ModelError
 from micro_sam.io.checks import Tool
 from micro_sam.sam_annotator import images
 from micro_sam.sam_annotator.acts import Acts, act
@@ -64,6 +64,8 @@ class Annotator(Acts):
         Ids of the committed objects that are chosen.
     offer_changed
         :class:`ModelOffer`, or None when there is nothing to choose.
+    axes_asked
+        :class:`~micro_sam.errors.AxesError`: a file was not opened because nothing says what its axes are.
     settings_changed, tool_changed
         What their names say.
     """
@@ -81,6 +83,7 @@ class Annotator(Acts):
     source_changed = Signal(str)
     picked_changed = Signal(tuple)
     offer_changed = Signal(object)
+    axes_asked = Signal(object)
     settings_changed = Signal(Settings)
     tool_changed = Signal()
 
@@ -237,7 +240,11 @@ class Annotator(Acts):
         if self.session is not None or layer not in self.viewer.layers:
             return
         path = layer.source.path
-        image = images.from_layer(layer, self.tool) if path is None else images.from_path(path, self.tool)
+        try:
+            image = images.from_layer(layer, self.tool) if path is None else images.from_path(path, self.tool)
+        except AxesError:
+            self.viewer.layers.remove(layer)  # it comes back when the person has said what its axes are
+            raise
         if image.layer is None:
             self.viewer.layers.remove(layer)
         self.open(image)

@@ -37,6 +37,7 @@ def annotator_2d(
     *,
     key: str | None = None,
     segmentation_key: str | None = None,
+    axes: str | None = None,
 ) -> napari.Viewer | None:
     """Segment objects of a 2D image interactively.
 
@@ -67,6 +68,9 @@ def annotator_2d(
         ``"cpu"``, ``"cuda:1"``, ``"mps"``, ...; None: the best there is.
     key, segmentation_key
         Datasets inside container files.
+    axes
+        What the axes of `raw` are, where the file does not say or is wrong: one letter each, T time, Z slices, C
+        channels, Y, X, for instance ``"CZYX"``.
 
     Returns
     -------
@@ -82,6 +86,6 @@ def annotator_2d(
         model_type, checkpoint_path, device, embedding_path, tile_shape, halo, precompute_amg_state, show_embeddings
     )
     settings.check()
-    image = None if raw is None else open_any(raw, "2d", key)
+    image = None if raw is None else open_any(raw, "2d", key, axes)
     committed = check_result(segmentation_result, segmentation_key, image)
     return start_tool(Annotator2D, settings, image, committed, viewer=viewer, return_viewer=return_viewer)

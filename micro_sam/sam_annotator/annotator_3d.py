@@ -171,6 +171,7 @@ def annotator_3d(
     *,
     key: str | None = None,
     segmentation_key: str | None = None,
+    axes: str | None = None,
 ) -> napari.Viewer | None:
     """Segment objects of a volume interactively.
 
@@ -201,6 +202,9 @@ def annotator_3d(
         ``"cpu"``, ``"cuda:1"``, ``"mps"``, ...; None: the best there is.
     key, segmentation_key
         Datasets inside container files.
+    axes
+        What the axes of `raw` are, where the file does not say or is wrong: one letter each, T time, Z slices, C
+        channels, Y, X, for instance ``"CZYX"``.
 
     Returns
     -------
@@ -216,7 +220,7 @@ def annotator_3d(
         model_type, checkpoint_path, device, embedding_path, tile_shape, halo, precompute_amg_state, show_embeddings
     )
     settings.check()
-    image = None if raw is None else open_any(raw, "3d", key)
+    image = None if raw is None else open_any(raw, "3d", key, axes)
     if image is not None:
         check_slices(image.shape)
     committed = check_result(segmentation_result, segmentation_key, image)

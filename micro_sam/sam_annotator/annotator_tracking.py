@@ -309,6 +309,7 @@ def annotator_tracking(
     *,
     key: str | None = None,
     tracking_key: str | None = None,
+    axes: str | None = None,
 ) -> napari.Viewer | None:
     """Track the objects of a movie interactively.
 
@@ -340,6 +341,9 @@ def annotator_tracking(
         ``"cpu"``, ``"cuda:1"``, ``"mps"``, ...; None: the best there is.
     key, tracking_key
         Datasets inside container files.
+    axes
+        What the axes of `raw` are, where the file does not say or is wrong: one letter each, T time, Z slices, C
+        channels, Y, X, for instance ``"CZYX"``.
 
     Returns
     -------
@@ -355,7 +359,7 @@ def annotator_tracking(
         model_type, checkpoint_path, device, embedding_path, tile_shape, halo, precompute_amg_state, show_embeddings
     )
     settings.check()
-    image = None if raw is None else open_any(raw, "tracking", key)
+    image = None if raw is None else open_any(raw, "tracking", key, axes)
     if image is not None:
         check_frames(image.shape)
     tracks = check_tracks(tracking_result, tracking_key, image)

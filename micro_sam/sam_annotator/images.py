@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from napari.layers import Image
 
+from micro_sam.io.axes import check_axes
 from micro_sam.io.checks import CheckedImage, Tool, check_image
 from micro_sam.io.images import open_image
 from micro_sam.io.source import ImageSource
@@ -75,7 +76,9 @@ class OpenImage:
         return self.data
 
 
-def from_array(raw: Any, tool: Tool, name: str = "image", *, channel: int | str | None = None) -> OpenImage:
+def from_array(
+    raw: Any, tool: Tool, name: str = "image", *, channel: int | str | None = None, axes: str | None = None
+) -> OpenImage:
     """Check an array for a tool.
 
     Raises
@@ -83,7 +86,7 @@ def from_array(raw: Any, tool: Tool, name: str = "image", *, channel: int | str 
     InputError
         When the shape does not fit; the message proposes what it could be.
     """
-    source = ImageSource(raw if hasattr(raw, "dtype") else np.asarray(raw))
+    source = ImageSource(raw if hasattr(raw, "dtype") else np.asarray(raw), axes)
     return replace(_opened(check_image(source, tool, channel=channel), name), source=source)
 
 
@@ -93,8 +96,15 @@ def with_channel(image: OpenImage, tool: Tool, channel: int | str) -> OpenImage:
     return replace(opened, path=image.path, key=image.key, source=image.source)
 
 
-def from_path(path: str | Path, tool: Tool, key: str | None = None, *, channel: int | str | None = None) -> OpenImage:
-    """Open and check an image file, or a sample (``sample:NAME``).
+def from_path(
+    path: str | Path,
+    tool: Tool,
+    key: str | None = None,
+    *,
+    channel: int | str | None = None,
+    axes: str | None = None,
+) -> OpenImage:
+    """Open and check an image file, or a sample (``sample:NAME``). `axes` counts more than what the file says.
 
     Raises
     ------
@@ -102,6 +112,8 @@ def from_path(path: str | Path, tool: Tool, key: str | None = None, *, channel: 
         When it cannot be read, or does not fit the tool.
     """
     source = open_image(path, key)
+    if axes is not None:
+        source = replace(source, axes=check_axes(axes, source.shape))
     image = _opened(check_image(source, tool, channel=channel), source.name)
     is_file = not str(path).startswith("sample:")
     return replace(image, path=Path(path) if is_file else None, key=key, source=source)
@@ -123,13 +135,13 @@ def from_layer(layer: Image, tool: Tool) -> OpenImage:
     return image
 
 
-def open_any(raw: Any, tool: Tool, key: str | None = None) -> OpenImage:
+def open_any(raw: Any, tool: Tool, key: str | None = None, axes: str | None = None) -> OpenImage:
     """An image from whatever a script has: an array, a path, or a napari layer."""
     if isinstance(raw, (str, Path)):
-        return from_path(raw, tool, key)
+        return from_path(raw, tool, key, axes=axes)
     if isinstance(raw, Image):
         return from_layer(raw, tool)
-    return from_array(raw, tool)
+    return from_array(raw, tool, axes=axes)
 
 
 def _opened(checked: CheckedImage, name: str) -> OpenImage:

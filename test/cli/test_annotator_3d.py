@@ -40,12 +40,13 @@ def test_arguments_reach_the_tool(stack, monkeypatch):
     calls = []
     monkeypatch.setattr("micro_sam.sam_annotator.annotator_3d", lambda raw, **options: calls.append((raw, options)))
     arguments = ["-i", str(stack), "-m", "nano_lm", "-e", "cache.zarr", "-s", "labels.tif", "--tile_shape", "32", "40"]
+    arguments += ["--axes", "ZYX"]
     assert main([*arguments, "--halo", "4", "8", "-d", "cpu"]) == 0
     ((raw, options),) = calls
     assert raw == str(stack)
     assert options["model_type"] == "nano_lm" and options["device"] == "cpu"
     assert options["embedding_path"] == "cache.zarr" and options["segmentation_result"] == "labels.tif"
-    assert options["tile_shape"] == (32, 40) and options["halo"] == (4, 8)
+    assert options["tile_shape"] == (32, 40) and options["halo"] == (4, 8) and options["axes"] == "ZYX"
 
 
 @pytest.mark.parametrize(
@@ -56,6 +57,9 @@ def test_arguments_reach_the_tool(stack, monkeypatch):
         ("colours.png", (64, 80, 3), "annotator_2d"),
         ("channels_first.tif", (3, 64, 80), "channels"),
         ("four_axes.tif", (5, 6, 64, 80), "(5, 6, 64, 80)"),
+        ("channels_of_slices.tif", (3, 20, 64, 80), "3 channels of 20 slices (axes CZYX)"),
+        ("slices_with_channels.tif", (20, 2, 64, 80), "20 slices with 2 channels (axes ZCYX)"),
+        ("many_axes.tif", (30, 20, 64, 80), "choose one"),
         ("five_axes.tif", (5, 6, 7, 64, 80), "(5, 6, 7, 64, 80)"),
     ],
 )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import zarr
 
-from micro_sam.errors import InputError
+from micro_sam.errors import AxesError, InputError
 from micro_sam.io.checks import check_image, mix_channels, select_channel
 from micro_sam.io.source import ImageSource
 
@@ -54,9 +54,6 @@ def test_channel_first_pixels_go_where_they_belong():
         ((1, 40, 56), (1, 40, 56), False),
         ((3, 40, 56), (3, 40, 56), False),
         ((8, 40, 56, 3), (8, 40, 56, 3), True),
-        ((8, 2, 40, 56), (8, 40, 56), False),
-        ((2, 8, 40, 56), (8, 40, 56), False),
-        ((3, 8, 40, 56), (8, 40, 56, 3), True),
         ((1, 8, 1, 40, 56), (8, 40, 56), False),
     ],
 )
@@ -89,6 +86,40 @@ def test_stacks_for_the_3d_and_tracking_tools(shape, expected, is_rgb, tool):
 def test_images_that_do_not_fit_are_refused_with_a_proposal(tool, data, words):
     with pytest.raises(InputError, match=words):
         check_image(data, tool)
+
+
+@pytest.mark.parametrize(
+    "tool, shape, readings",
+    [
+        ("3d", (3, 20, 40, 56), {"CZYX": "3 channels of 20 slices"}),
+        ("3d", (20, 2, 40, 56), {"ZCYX": "20 slices with 2 channels"}),
+        ("3d", (3, 5, 40, 56), {"CZYX": "3 channels of 5 slices", "ZCYX": "3 slices with 5 channels"}),
+        ("tracking", (30, 2, 40, 56), {"TCYX": "30 time points with 2 channels"}),
+        ("tracking", (3, 30, 40, 56), {"CTYX": "3 channels of 30 time points"}),
+        ("3d", (1, 3, 20, 40, 56), {"SCZYX": "3 channels of 20 slices"}),
+    ],
+)
+def test_four_axes_that_nothing_explains_are_asked_for(tool, shape, readings):
+    data = image(*shape)
+    with pytest.raises(AxesError, match="nothing says what its axes are: it could be") as question:
+        check_image(data, tool)
+    assert question.value.readings == readings
+    assert "choose one of them and save it" in str(question.value)
+    for axes in readings:
+        checked = check_image(data, tool, axes=axes)
+        channels, slices = data.shape[axes.index("C")], data.shape[axes.index("T" if tool == "tracking" else "Z")]
+        assert checked.shape == (slices, 40, 56) and checked.n_channels == channels
+        last = np.moveaxis(data, axes.index("C"), -1).reshape(slices, 40, 56, channels)
+        assert np.array_equal(checked.data, last if checked.is_rgb else last[..., 0])
+
+
+def test_axes_that_somebody_names_must_fit():
+    assert check_image(ImageSource(image(8, 40, 56), "TYX"), "3d", axes="zyx").note == ""
+    for axes in ("ZYX", "CZYZ", "CZYW"):
+        with pytest.raises(InputError, match="one letter"):
+            check_image(image(3, 8, 40, 56), "3d", axes=axes)
+    with pytest.raises(InputError, match="one time point"):
+        check_image(image(3, 8, 40, 56), "3d", axes="TZYX")
 
 
 def test_what_the_file_says_about_its_axes_is_believed():

@@ -122,3 +122,22 @@ def test_a_saved_result_is_opened_and_corrected(opened, tmp_path):
     assert (tool.session.committed == FIRST).any()
     tool.save(tmp_path / "corrected.tif")
     assert np.array_equal(tifffile.imread(tmp_path / "corrected.tif"), tool.session.committed)
+
+
+def test_a_file_with_four_axes_is_opened_when_the_person_says_what_they_are(opened, tmp_path):
+    volume = small_volume()[0]
+    path = tmp_path / "four.tif"
+    tifffile.imwrite(path, np.stack([volume, volume[::-1]]))
+    tool = opened(annotator_3d, None, model_type="nano_lm")
+    menu_of_images = tool.dock.image
+    assert not menu_of_images.open_as.native.isVisible()
+    tool.viewer.open(str(path))  # as if it was dropped
+    assert wait_until(lambda: "nothing says what its axes are" in tool.status.text, 10), tool.status.text
+    assert tool.session is None and not len(tool.viewer.layers)
+    labels = [menu_of_images.axes.native.itemText(k) for k in range(2)]
+    assert labels == ["2 channels of 14 slices (CZYX)", "2 slices with 14 channels (ZCYX)"]
+    assert menu_of_images.open_as.native.isVisible()
+    driver.press(menu_of_images.open_as.native)
+    assert tool.session.shape == volume.shape and tool.image.n_channels == 2
+    assert np.array_equal(tool.layers.raw.data, volume)
+    assert not menu_of_images.open_as.native.isVisible()

@@ -79,6 +79,7 @@ class Dock(QWidget):
         self._menus = layout
         give_keys_back(self, self._canvas)
         annotator.session_changed.connect(lambda _session: self._image_section.collapse(animate=False))
+        annotator.axes_asked.connect(lambda _question: self._image_section.expand(animate=False))
 
     def add_on_top(self, title: str, menu: QWidget) -> None:
         """Add a menu above the others, for instance the one of a series of images."""

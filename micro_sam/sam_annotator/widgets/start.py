@@ -8,6 +8,7 @@ from magicgui.widgets import ComboBox
 from napari.layers import Image
 from qtpy.QtWidgets import QFileDialog, QLabel, QVBoxLayout, QWidget
 
+from micro_sam.errors import AxesError
 from micro_sam.sam_annotator.engine import ModelOffer, duration
 from micro_sam.sam_annotator.widgets.parts import button, column, row
 
@@ -37,8 +38,16 @@ class ImageMenu(QWidget):
         self.channel = ComboBox(choices=[], label="channel", tooltip="Which channel is shown and segmented.")
         self.channel.changed.connect(self._choose_channel)
         self._form = column(self.channel, labels=True)
-        for widget in (self.file, row(self.sample, self.use_sample), row(self.layer, self.use_layer), self._form):
+        self.axes = ComboBox(choices=[], label="axes", tooltip="What the axes of the file are: it does not say.")
+        self.open_as = button("Open as this", "Open the file with these axes.", self._open_as)
+        self._axes_form = column(self.axes, self.open_as)
+        self._asked_path: object = None
+        opening = (self.file, self._axes_form, row(self.sample, self.use_sample), row(self.layer, self.use_layer))
+        for widget in (*opening, self._form):
             layout.addWidget(widget.native)
+        annotator.axes_asked.connect(self._ask_axes)
+        annotator.session_changed.connect(lambda _session: self._ask_axes(None))
+        self._ask_axes(None)
         self.sample.choices = sorted(annotator.samples(), key=lambda name: name != EASIEST)
         annotator.session_changed.connect(lambda _session: self._show_channels())
         self._show_channels()
@@ -73,6 +82,16 @@ class ImageMenu(QWidget):
         path, _ = QFileDialog.getOpenFileName(self._annotator.viewer.window._qt_window, "Open image")
         if path:
             self._annotator.open_path(path)
+
+    def _ask_axes(self, question: AxesError | None) -> None:
+        """Offer what the axes of a file could be, and to open it so."""
+        self._axes_form.visible = question is not None
+        if question is not None:
+            self._asked_path = question.path
+            self.axes.choices = [(f"{words} ({axes})", axes) for axes, words in question.readings.items()]
+
+    def _open_as(self) -> None:
+        self._annotator.open_path(self._asked_path, self.axes.value)
 
     def _open_layer(self) -> None:
         if self.layer.value is not None:
