@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from micro_sam.cli._common import add_model, make_parser, run
-from micro_sam.errors import InputError
+from micro_sam.cli._common import INTERRUPTED, add_model, make_parser, run
+from micro_sam.errors import InputError, MicroSamError
+from micro_sam.io.run_file import RunFile
 
 EPILOG = """examples:
   micro_sam.train -i images -l labels -o mine.safetensors
+  micro_sam.train -i images -o mine.safetensors            (results saved beside the images, as the annotators propose)
+  micro_sam.train -i movie.tif -l movie_RES -o mine.safetensors --incomplete
   micro_sam.train -i "data/*_raw.tif" -l "data/*_masks.tif" -o mine.safetensors -m vit_b --trainable lora
   micro_sam.train --recipe nano_lm --data ../shared/data -o nano_lm.safetensors
 
-Labels are label images (0 = background, 1, 2, ... = objects) of the same names as the images, for instance the folder
-that an annotator saved to. The result is used with -c in every tool. An interrupted run goes on where it stopped when
-the same command is given again."""
+Labels are label images (0 = background, 1, 2, ... = objects) of the same names as the images: what the annotators save
+(tif, zarr, the output folder of a series; tracks in a folder of the Cell Tracking Challenge, GEFF or TrackMate). Stacks
+and movies are learned from slice by slice. The result is used with -c in every tool. An interrupted run goes on where
+it stopped when the same command is given again."""
 
 RECIPES = Path(__file__).parents[1] / "training" / "recipes"
 # options of the command that are fields of TrainConfig by the same name; None leaves them to the recipe or the default
@@ -49,7 +54,17 @@ def build_parser() -> argparse.ArgumentParser:
     parser.epilog, parser.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
     several = {"nargs": "+", "metavar": "PATH"}
     parser.add_argument("-i", "--images", **several, help="images: files, folders, or patterns in quotes")
-    parser.add_argument("-l", "--labels", **several, help="their label images")
+    parser.add_argument(
+        "-l",
+        "--labels",
+        **several,
+        help="their label images (default: what the annotators saved beside the images, NAME_objects.tif or NAME_RES)",
+    )
+    parser.add_argument(
+        "--incomplete",
+        action="store_true",
+        help="only some of the objects are labelled: the rest of an image is not taken for background",
+    )
     parser.add_argument("-vi", "--validation_images", **several, help="images to measure on (default: a share of -i)")
     parser.add_argument("-vl", "--validation_labels", **several, help="their label images")
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help="the weight file, .safetensors")
@@ -87,6 +102,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), help="arithmetic (default: auto)")
     parser.add_argument("--name", help="name for the model card")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing result and begin anew")
+    parser.add_argument(
+        "--run_file",
+        metavar="FILE",
+        help="tell in this JSON file how far the training is, for other programs; a file FILE.stop asks it to stop",
+    )
     return parser
 
 
@@ -94,6 +114,20 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = build_parser().parse_args(arguments)
+    if options.run_file is None:
+        return _train(options, None)
+    with RunFile(options.run_file) as file:
+        try:
+            return _train(options, file)
+        except MicroSamError as error:
+            file.write(state="failed", error=str(error))
+            raise
+        except Exception as error:
+            file.write(state="failed", error=f"The training ended with an error: {error!r}")
+            raise
+
+
+def _train(options: argparse.Namespace, file: RunFile | None) -> int:
     _check(options)
 
     from micro_sam.training import Trainer
@@ -103,7 +137,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"{len(trainer.images)} images to learn from, {len(trainer.validation_images)} to measure on; {trainer.device}",
         file=sys.stderr,
     )
-    _drive(trainer)
+    if not _drive(trainer, file):
+        return INTERRUPTED
     print(trainer.output)
     return 0
 
@@ -115,10 +150,10 @@ def _check(options: argparse.Namespace) -> None:
     ------
     InputError
     """
-    if (options.images is None) != (options.labels is None):
-        raise InputError("Images and labels belong together: give both -i and -l.")
-    if (options.validation_images is None) != (options.validation_labels is None):
-        raise InputError("Validation images and labels belong together: give both -vi and -vl.")
+    if options.images is None and options.labels is not None:
+        raise InputError("Images and labels belong together: give -i with -l.")
+    if options.validation_images is None and options.validation_labels is not None:
+        raise InputError("Validation images and labels belong together: give -vi with -vl.")
     if options.images is None and options.recipe is None:
         raise InputError("There is nothing to learn from: give images and labels (-i, -l) or a --recipe.")
     if options.recipe is not None and not recipe_path(options.recipe).is_file():
@@ -146,32 +181,62 @@ def _config(options: argparse.Namespace):
     if options.from_scratch:
         changes["from_scratch"] = True
     if options.images is not None:
-        changes["train"] = (DataSource(tuple(options.images), tuple(options.labels)),)
+        labels = tuple(options.labels or ())
+        changes["train"] = (DataSource(tuple(options.images), labels, complete=not options.incomplete),)
     if options.validation_images is not None:
-        changes["validation"] = (DataSource(tuple(options.validation_images), tuple(options.validation_labels)),)
+        labels = tuple(options.validation_labels or ())
+        changes["validation"] = (DataSource(tuple(options.validation_images), labels),)
     if options.recipe is not None:
         return load_recipe(recipe_path(options.recipe), options.data, **changes)
     return TrainConfig(**changes)
 
 
-def _drive(trainer) -> None:
-    """Runs the training behind a progress bar; Ctrl-C keeps the state for the next call."""
+def _drive(trainer, file: RunFile | None) -> bool:
+    """Runs the training behind a progress bar; Ctrl-C, or the wish in the run file, keeps the state for the next call.
+
+    Returns whether it came to its end.
+    """
     from tqdm import tqdm
 
     steps = trainer.run()
+    validations: list[dict[str, float]] = [dict(row) for row in trainer.state.history]
     with tqdm(total=trainer.config.steps, initial=trainer.state.step, unit="step") as bar:
         try:
             for progress in steps:
                 bar.update(progress.step - bar.n)
                 bar.set_postfix(loss=f"{progress.loss:.3f}")
                 if progress.validation is not None:
+                    validations.append(progress.validation)
                     figures = ("click", "box", "corrected")
                     text = ", ".join(f"{name} {progress.validation[name]:.3f}" for name in figures)
                     bar.write(f"step {progress.step}: mean IoU {text}", file=sys.stderr)
+                if file is not None:
+                    file.write(state="running", **_report(progress, validations))
+                    if file.must_stop:
+                        raise KeyboardInterrupt
         except KeyboardInterrupt:
             steps.close()
+            if file is not None:
+                file.write(state="stopped", step=trainer.state.step, steps=trainer.config.steps)
             print(f"The state is kept in {trainer.state_path}; give the command again to go on.", file=sys.stderr)
-            raise
+            return False
+    if file is not None:
+        file.write(state="done", output=str(trainer.output), validations=_json(validations))
+    return True
+
+
+def _report(progress, validations: list[dict[str, float]]) -> dict[str, Any]:
+    values = {"step": progress.step, "steps": progress.steps, "loss": progress.loss}
+    return _json(values | {"seconds_left": progress.seconds_left}) | {"validations": _json(validations)}
+
+
+def _json(value: Any) -> Any:
+    """Values as JSON knows them: it has no NaN."""
+    if isinstance(value, dict):
+        return {name: _json(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_json(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ class DataSource:
     Attributes
     ----------
     images, labels : tuple[str, ...]
-        Files, folders, or patterns such as ``"data/*/raw.tif"``.
+        Files, folders, or patterns such as ``"data/*/raw.tif"``. Labels may also be tracks (a folder of the Cell
+        Tracking Challenge, GEFF, ...) of one movie; empty: what the annotators saved beside the images.
     group : str
         Sources of one group share its ``weight`` in the sampling, however many images they hold.
     weight : float
@@ -37,7 +38,7 @@ class DataSource:
     """
 
     images: tuple[str, ...]
-    labels: tuple[str, ...]
+    labels: tuple[str, ...] = ()
     group: str = "images"
     weight: float = 1.0
     stack: bool = False

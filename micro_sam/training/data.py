@@ -14,6 +14,7 @@ import numpy as np
 from micro_sam.errors import InputError
 from micro_sam.io.images import find_images, load_image_data, natural_order
 from micro_sam.io.normalization import Normalization, estimate_normalization, to_rgb_uint8
+from micro_sam.io.tracks.ctc import is_ctc
 from micro_sam.training.config import DataSource, TrainConfig
 from micro_sam.training.crops import TrainingImage
 from micro_sam.training.synthetic import synthetic_image
@@ -22,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 MAX_PIXELS = 64_000_000  # per image; larger ones are read, but should be cut by the person who knows where objects are
 COLOUR_CHANNELS = (3, 4)
+SAVED = ("_objects.tif", "_objects.zarr", "_RES", "_RES.geff", "_objects.h5")  # what the annotators propose
 
 
 def read_source(source: DataSource) -> list[TrainingImage]:
@@ -32,14 +34,14 @@ def read_source(source: DataSource) -> list[TrainingImage]:
     InputError
         When images and labels cannot be paired, do not fit each other, or hold no objects.
     """
-    images, labels = find_files(source.images, "image"), find_files(source.labels, "label image")
     found = []
-    for image, label in pair_files(images, labels):
+    for image, label in find_pairs(source):
         found += read_pair(image, label, source)
     if not found:
+        names = _names(source.labels or source.images)
         raise InputError(
-            f"No label image of {_names(source.labels)} has an object (all are 0). Are these the label images, and "
-            "were the objects committed and saved?"
+            f"No label image of {names} has an object (all are 0). Are these the label images, and were the objects "
+            "committed and saved?"
         )
     return found
 
@@ -57,18 +59,28 @@ def synthetic_images(count: int, seed: int, size: int = 288, group: str = "synth
 def split(images: Sequence[TrainingImage], share: float, seed: int) -> tuple[list[TrainingImage], list[TrainingImage]]:
     """Keeps a share of the images of every group back for validation, one at least in all.
 
-    Slices of one stack stay together at its end: neighbours are too alike to judge each other.
+    Slices of one stack stay together at its end: neighbours are too alike to judge each other. A single image is cut in
+    two.
 
     Raises
     ------
     InputError
-        When there are fewer than two images.
+        When there is only one image and it cannot be cut so that both parts have objects.
     """
-    if len(images) < 2:
-        raise InputError(
-            "There is only one image with objects, but one is needed to learn from and another to measure on. Annotate "
-            "a second one, or name a validation image of your own."
+    if len(images) == 1:
+        parts = cut_in_two(images[0], share)
+        if parts is None:
+            raise InputError(
+                "There is only one image with objects, and too few of them to learn from some and measure on others. "
+                "Annotate more objects or a second image, or name a validation image of your own."
+            )
+        learn, keep = parts
+        logger.info(
+            "There is only one image: %d of its objects are learned from, %d in a part of their own are measured on",
+            len(learn.ids),
+            len(keep.ids),
         )
+        return [learn], [keep]
     rng = np.random.default_rng((seed, 2))
     kept: set[int] = set()
     for group in dict.fromkeys(i.group for i in images):
@@ -110,6 +122,82 @@ def sampling_weights(images: list[TrainingImage], config: TrainConfig) -> np.nda
     return chance / chance.sum()
 
 
+def cut_in_two(image: TrainingImage, share: float) -> tuple[TrainingImage, TrainingImage] | None:
+    """Two parts of an image: what to learn from, and about ``share`` of the objects to measure on.
+
+    The shorter side is cut, where that meets the fewest object pixels: the parts are as long as the image, so that the
+    model sees their objects in the same size. None when one part would have no object.
+    """
+    axis = int(np.argmin(image.labels.shape))
+    labels = np.moveaxis(image.labels, axis, 0)
+    middles = [float(np.median(np.flatnonzero((labels == i).any(1)))) for i in image.ids]
+    low, high = (int(v) for v in np.quantile(middles, (max(0.5, 1 - 1.5 * share), 1 - 0.5 * share)))
+    cuts = range(low + 1, high + 1)
+    if not cuts:
+        return None
+    wanted = np.quantile(middles, 1 - share)
+    at = min(cuts, key=lambda y: (int((labels[y - 1 : y + 1] > 0).all(0).sum()), abs(y - wanted)))
+    parts = []
+    for name, piece in (("first", slice(0, at)), ("last", slice(at, None))):
+        where = (slice(None),) * axis + (piece,)
+        pixels, ids = np.ascontiguousarray(image.image[where]), np.ascontiguousarray(image.labels[where])
+        parts.append(TrainingImage(pixels, ids, f"{image.name}, {name} part", image.group, image.complete))
+    learn, keep = parts
+    return (learn, keep) if len(learn.ids) and len(keep.ids) else None
+
+
+def find_pairs(source: DataSource) -> list[tuple[Path, Path | list[Path]]]:
+    """Every image with its label image, or its tracks, or the files of its slices.
+
+    Raises
+    ------
+    InputError
+        When files are missing, or it cannot be told which belong together.
+    """
+    if not source.labels or source.labels == source.images:
+        return find_saved(find_files(source.images, "image"))
+    images = find_files(source.images, "image")
+    if len(images) == 1 and len(source.labels) == 1:
+        labels = Path(source.labels[0]).expanduser()
+        if is_tracks(labels):
+            return [(images[0], labels)]
+        files = find_files(source.labels, "label image")
+        named = [file for file in files if _bare(file) == images[0].stem]
+        if len(named) == 1 or len(files) == 1:
+            return [(images[0], (named or files)[0])]
+        return [(images[0], files)]  # one per slice of the stack
+    return pair_files(images, find_files(source.labels, "label image"))
+
+
+def find_saved(images: Sequence[Path]) -> list[tuple[Path, Path]]:
+    """Images with what the annotators saved beside them under the names they propose.
+
+    Raises
+    ------
+    InputError
+        When there is nothing beside any of them.
+    """
+    pairs = []
+    for image in images:
+        names = (f"{image.stem}{ending}" for ending in SAVED)
+        saved = next((image.with_name(name) for name in names if image.with_name(name).exists()), None)
+        if saved is not None:
+            pairs.append((image, saved))
+    if not pairs:
+        raise InputError(
+            f"There are no saved objects beside {images[0]} (for instance {images[0].stem}{SAVED[0]}). Name the label "
+            "images."
+        )
+    if len(pairs) < len(images):
+        logger.info("%d of %d files have saved objects beside them", len(pairs), len(images))
+    return pairs
+
+
+def is_tracks(path: Path) -> bool:
+    """Whether a path is one of the formats that hold tracks."""
+    return path.suffix.lower() in (".geff", ".xml", ".csv") or is_ctc(path)
+
+
 def find_files(patterns: Iterable[str], what: str) -> list[Path]:
     """Files of folders, patterns and single names, naturally sorted.
 
@@ -122,7 +210,8 @@ def find_files(patterns: Iterable[str], what: str) -> list[Path]:
     for pattern in patterns:
         path = Path(pattern).expanduser()
         if path.is_dir() and path.suffix.lower() not in (".zarr", ".n5"):
-            found += find_images(path)
+            inner = path / "TRA" if is_ctc(path) else path  # ground truth of the Cell Tracking Challenge
+            found += find_images(inner if inner.is_dir() else path)
         elif glob.has_magic(str(path)) and not path.exists():
             matches = sorted((Path(p) for p in glob.glob(str(path), recursive=True)), key=natural_order)
             if not matches:
@@ -147,7 +236,7 @@ def pair_files(images: Sequence[Path], labels: Sequence[Path]) -> list[tuple[Pat
     InputError
         When the numbers differ and the names do not tell which belongs to which.
     """
-    by_name = {path.stem: path for path in labels}
+    by_name = {_bare(path): path for path in labels}
     if len(by_name) == len(labels) and len({p.stem for p in images}) == len(images):
         pairs = [(image, by_name[image.stem]) for image in images if image.stem in by_name]
         if len(pairs) == len(labels):
@@ -169,15 +258,16 @@ def pair_files(images: Sequence[Path], labels: Sequence[Path]) -> list[tuple[Pat
     return list(zip(images, labels, strict=True))
 
 
-def read_pair(image_path: Path, label_path: Path, source: DataSource) -> list[TrainingImage]:
-    """The image, or the slices of the stack, that have objects.
+def read_pair(image_path: Path, label_path: Path | list[Path], source: DataSource) -> list[TrainingImage]:
+    """The image, or the slices of the stack, that have objects; several label images are those of its slices.
 
     Raises
     ------
     InputError
         When the two do not fit each other, or the labels are none.
     """
-    image, labels = load_image_data(image_path), load_image_data(label_path)
+    image, labels = load_image_data(image_path), _read_labels(label_path)
+    label_path = label_path[0].parent if isinstance(label_path, list) else label_path
     labels = np.squeeze(labels) if labels.ndim > 2 else labels
     labels = check_labels(labels, label_path)
     ndim = 3 if source.stack else 2
@@ -261,6 +351,28 @@ def check_channels(images: Sequence[TrainingImage]) -> None:
     kinds = Counter("colour" if (i.image[..., 0] != i.image[..., 1]).any() else "grey" for i in images)
     if len(kinds) > 1:
         logger.info("The images are mixed: %s", ", ".join(f"{n} in {kind}" for kind, n in kinds.items()))
+
+
+def _read_labels(path: Path | list[Path]) -> np.ndarray:
+    if isinstance(path, list):
+        slices = [np.squeeze(load_image_data(p)) for p in path]
+        wrong = next((p for p, one in zip(path, slices, strict=True) if one.shape != slices[0].shape), None)
+        if wrong is not None:
+            raise InputError(f"{wrong} is of another size than {path[0]}; label images of one stack must be alike.")
+        return np.stack(slices)
+    if not is_tracks(path):
+        return load_image_data(path)
+    from micro_sam.io.tracks import load_tracks
+
+    labels = load_tracks(path).labels
+    if labels is None:
+        raise InputError(f"{path} holds positions of tracks only; masks are needed to learn from.")
+    return labels
+
+
+def _bare(path: Path) -> str:
+    """Name of the image that a label image belongs to."""
+    return next((path.name[: -len(end)] for end in SAVED if path.name.endswith(end)), path.stem)
 
 
 def _one(

@@ -9,6 +9,7 @@ import pytest
 import tifffile
 
 from micro_sam.cli import train
+from micro_sam.io.run_file import ask_to_stop, read_run
 
 
 def make_set(folder: Path, count: int = 2) -> tuple[str, str]:
@@ -38,7 +39,8 @@ def test_help_imports_nothing_heavy():
     ("arguments", "message"),
     [
         (["-o", "a.safetensors"], "nothing to learn from"),
-        (["-i", "x", "-o", "a.safetensors"], "belong together"),
+        (["-l", "x", "-o", "a.safetensors"], "belong together"),
+        (["-i", "nowhere", "-o", "a.safetensors"], "nowhere"),
         (["-i", "x", "-l", "y", "-o", "a.pt"], ".safetensors"),
         (["--recipe", "nothing", "-o", "a.safetensors"], "nano_lm"),
         (["-i", "x", "-l", "y", "-c", "nothing.pt", "-o", "a.safetensors"], "no checkpoint"),
@@ -68,3 +70,20 @@ def test_command_trains_and_writes(tmp_path, capsys):
     assert output.exists() and output.with_suffix(".md").exists()
     assert train.main(["-i", images, "-l", labels, "-o", str(output), *common]) == 2
     assert "exists already" in capsys.readouterr().err
+
+
+def test_other_programs_follow_and_stop_a_run_by_its_file(tmp_path, capsys):
+    images, labels = make_set(tmp_path)
+    output, run = tmp_path / "mine.safetensors", tmp_path / "run.json"
+    command = ["-i", images, "-l", labels, "-m", "nano_lm", "-o", str(output), "--run_file", str(run), "--steps", "2"]
+    command += ["--batch_size", "1", "--objects", "2", "--trainable", "decoder", "-d", "cpu"]
+    ask_to_stop(run)
+    assert train.main(command) == 130
+    assert read_run(run) == {"state": "stopped", "step": 0, "steps": 2}
+    assert "give the command again" in capsys.readouterr().err
+    assert train.main(command) == 0
+    content = read_run(run)
+    assert content["state"] == "done" and content["output"] == str(output)
+    assert [row["step"] for row in content["validations"]] == [0, 1, 2]
+    assert train.main(command) == 2
+    assert read_run(run)["state"] == "failed" and "exists already" in read_run(run)["error"]

@@ -99,12 +99,83 @@ def test_stack_gives_its_slices(tmp_path):
     assert [i.name for i in found] == ["a.tif[0]", "a.tif[2]", "a.tif[6]"]
 
 
-def test_one_image_is_not_enough(tiny_set, tmp_path):
+def test_one_image_is_cut_in_two(tiny_set, tmp_path):
     images = data.read_source(source(tmp_path / "set"))
+    (learn,), (keep,) = data.split(images[:1], 0.2, 0)
+    assert learn.labels.size + keep.labels.size == images[0].labels.size
+    assert max(learn.labels.shape) == max(keep.labels.shape) == 128
+    assert set(learn.ids) | set(keep.ids) == set(images[0].ids)
+    assert len(keep.ids) <= len(learn.ids)
+
+
+def test_the_cut_runs_between_objects():
+    labels = np.zeros((60, 200), np.int32)
+    labels[2:20, 10:30], labels[5:18, 90:130], labels[24:40, 50:70], labels[44:58, 100:140] = 1, 2, 3, 4
+    learn, keep = data.cut_in_two(TrainingImage(np.zeros((60, 200, 3), np.uint8), labels, "a.tif"), 0.25)
+    assert sorted(learn.ids) == [1, 2, 3] and sorted(keep.ids) == [4]
+    assert learn.labels.shape[1] == keep.labels.shape[1] == 200
+
+
+def test_one_object_is_not_enough(tmp_path):
+    save(tmp_path, "images", "a.tif", np.zeros((40, 40), np.uint8))
+    save(tmp_path, "labels", "a.tif", square())
     with pytest.raises(InputError, match="only one image"):
-        data.split(images[:1], 0.2, 0)
-    learn, keep = data.split(images, 0.2, 0)
+        data.split(data.read_source(source(tmp_path)), 0.2, 0)
+
+
+def test_one_of_three_images_is_kept_back(tiny_set, tmp_path):
+    learn, keep = data.split(data.read_source(source(tmp_path / "set")), 0.2, 0)
     assert len(learn) == 2 and len(keep) == 1
+
+
+def test_results_saved_beside_the_images_are_found(tmp_path):
+    from micro_sam.io.labels import save_labels
+
+    for name in ("a", "b", "c"):
+        tifffile.imwrite(tmp_path / f"{name}.tif", np.zeros((40, 40), np.uint8))
+    save_labels(tmp_path / "a_objects.tif", square())
+    save_labels(tmp_path / "c_objects.zarr", square())
+    for labels in ((), (str(tmp_path),)):
+        found = data.read_source(DataSource((str(tmp_path),), labels))
+        assert [i.name for i in found] == ["a.tif", "c.tif"]
+    with pytest.raises(InputError, match="b_objects.tif"):
+        data.read_source(DataSource((str(tmp_path / "b.tif"),)))
+    named = DataSource((str(tmp_path / "[ac].tif"),), (str(tmp_path / "*_objects.*"),))
+    assert len(data.read_source(named)) == 2
+
+
+@pytest.mark.parametrize("name", ["movie_RES", "tracks.geff", "tracks.xml", "masks"])
+def test_tracks_of_a_movie_are_labels_of_its_frames(tmp_path, name):
+    from micro_sam.io.tracks import save_tracks
+
+    labels = np.stack([np.roll(square(), t, 1) for t in range(3)])
+    tifffile.imwrite(tmp_path / "movie.tif", np.zeros((3, 40, 40), np.uint8))
+    if name == "masks":  # plain label images, one per frame
+        (tmp_path / name).mkdir()
+        for t, frame in enumerate(labels):
+            tifffile.imwrite(tmp_path / name / f"t{t}.tif", frame)
+    else:
+        save_tracks(tmp_path / name, labels)
+    found = data.read_source(DataSource((str(tmp_path / "movie.tif"),), (str(tmp_path / name),)))
+    assert [i.name for i in found] == ["movie.tif[0]", "movie.tif[1]", "movie.tif[2]"]
+    assert np.array_equal(found[2].labels > 0, labels[2] > 0)
+
+
+def test_frames_in_a_folder_pair_with_a_tracking_result(tmp_path):
+    from micro_sam.io.tracks import save_tracks
+
+    for t in range(3):
+        save(tmp_path, "frames", f"t{t:03d}.tif", np.zeros((40, 40), np.uint8))
+    save_tracks(tmp_path / "frames_RES", np.stack([square()] * 3))
+    found = data.read_source(DataSource((str(tmp_path / "frames"),), (str(tmp_path / "frames_RES"),)))
+    assert [i.name for i in found] == ["t000.tif", "t001.tif", "t002.tif"]
+
+
+def test_tracks_without_masks_are_no_labels(tmp_path):
+    tifffile.imwrite(tmp_path / "movie.tif", np.zeros((2, 40, 40), np.uint8))
+    (tmp_path / "tracks.csv").write_text("ID,T,Y,X\n1,0,5,5\n1,1,6,6\n")
+    with pytest.raises(InputError, match="masks are needed"):
+        data.read_source(DataSource((str(tmp_path / "movie.tif"),), (str(tmp_path / "tracks.csv"),)))
 
 
 def test_validation_is_thinned_evenly_and_keeps_small_groups():
