@@ -20,6 +20,7 @@ from micro_sam.session.values import CommitReport
 
 if TYPE_CHECKING:
     from micro_sam.sam_annotator.annotator import Annotator
+    from micro_sam.sam_annotator.training import TrainingOptions
 
 
 def act(function: Callable) -> Callable:
@@ -40,6 +41,29 @@ def act(function: Callable) -> Callable:
 
 class Acts:
     """The acts that all tools share. Mixed into :class:`~micro_sam.sam_annotator.annotator.Annotator`."""
+
+    # ------------------------------------------------------------------ acts: training
+
+    @act
+    def start_training(self, options: TrainingOptions) -> None:
+        """Train a model, in a process of its own, on what is committed."""
+        self._needed()
+        self.training.start(options)
+
+    @act
+    def stop_training(self) -> None:
+        """End the training after the step it is in; it can go on later."""
+        self.training.stop()
+
+    @act
+    def continue_training(self) -> None:
+        """Take up a training that was stopped, or that ended with the machine."""
+        self.training.go_on()
+
+    @act
+    def use_trained_model(self) -> None:
+        """Work with the model that was trained."""
+        self.training.use()
 
     # ------------------------------------------------------------------ acts: prompts
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari import Viewer
@@ -32,7 +32,11 @@ from micro_sam.sam_annotator.preview import Preview
 from micro_sam.sam_annotator.saving import Saving
 from micro_sam.sam_annotator.settings import Settings
 from micro_sam.sam_annotator.status import Status
+from micro_sam.sam_annotator.training import Training
 from micro_sam.session.session import Session
+
+if TYPE_CHECKING:
+    from micro_sam.sam_annotator.series import Series
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +55,10 @@ class Annotator(Acts):
     ----------
     session, layers
         None until an image is open.
-    status, jobs, engine, preview, automatic, saving
+    status, jobs, engine, preview, automatic, saving, training
         The parts; each does one thing.
+    series
+        The series that the image is from, if any.
 
     Signals
     -------
@@ -106,6 +112,8 @@ class Annotator(Acts):
         self.preview = Preview(self.status)
         self.automatic = Automatic(self)
         self.saving = self.make_saving()
+        self.series: Series | None = None
+        self.training = Training(self)
         self.engine.attached.connect(self._attach)
         self.engine.progressed.connect(self.preview.retry)
         self.engine.ready.connect(self._ready)
@@ -314,6 +322,7 @@ class Annotator(Acts):
             self.layers.close(remove=False)
         self.preview.close()
         self.automatic.close()
+        self.training.close()
         self.jobs.close()
         self._garbage.release()
 

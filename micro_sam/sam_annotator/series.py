@@ -152,6 +152,7 @@ class Series:
         self.entries = tuple(entries)
         self.skip_segmented = skip_segmented
         self.index = -1
+        annotator.series = self
         annotator.saving.automatic = True
         annotator.keys.add([Key(("n",), "next image", self.next), Key(("Shift-N",), "previous image", self.previous)])
         self.menu = SeriesMenu(self)

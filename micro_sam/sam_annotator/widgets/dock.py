@@ -17,6 +17,7 @@ from micro_sam.sam_annotator.widgets.save import SaveMenu
 from micro_sam.sam_annotator.widgets.segment import SegmentMenu
 from micro_sam.sam_annotator.widgets.start import ImageMenu, OfferMenu
 from micro_sam.sam_annotator.widgets.status_bar import StatusBar
+from micro_sam.sam_annotator.widgets.training import TrainingMenu
 
 if TYPE_CHECKING:
     from micro_sam.sam_annotator.annotator import Annotator
@@ -41,6 +42,8 @@ class Dock(QWidget):
         committed_title, self.objects = annotator.committed_menu()
         self.save = SaveMenu(annotator)
         self.model = ModelMenu(annotator)
+        self.training = TrainingMenu(annotator)
+        self.training_section = folded("Train a model", self.training)
         self.keys = KeyList(annotator)
         self.extra = [menu for menu in annotator.extra_menus()]
         self._image_section = folded("Image", self.image, is_open=annotator.image is None)
@@ -59,6 +62,7 @@ class Dock(QWidget):
             folded(committed_title, self.objects),
             section("Save", self.save),
             folded("Model and embeddings", self.model),
+            self.training_section,
             folded("Keys", self.keys, is_open=True),
         ):
             layout.addWidget(widget)
