@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from micro_sam.errors import InputError
 from micro_sam.models import frames
+from micro_sam.models.decode_windows import CELL, cut_off, cut_side, paste, place_windows
 from micro_sam.models.frames import Box, Size
 from micro_sam.models.image_sides import ImageSideCache
 from micro_sam.models.modules import decoding
@@ -167,19 +169,64 @@ class Predictor:
             When there is no prompt, or shapes do not fit together.
         """
         points, boxes, masks = self._prepare_prompts(image, points, labels, boxes, mask_input)
+        window, grid = self.model.decode_window, self.model.grid_size
+        run = partial(self._run_decoder, image.features, several=multimask_output, threshold=score_threshold)
+        if window is None or window >= grid:
+            return Decoded(*run(points, boxes, masks))
+        # padding of short prompts says nothing about where the object lies
+        places = None if points is None else torch.where(points[1][..., None] >= 0, points[0], -1.0)
+        corner, fits = place_windows(grid, window, self.model.image_size // grid, places, boxes, masks)
+        count = len(fits)
+        if count == 0:
+            return Decoded(*run(points, boxes, masks))
+        logits, scores = [None] * count, [None] * count
+        for chosen in (fits.nonzero()[:, 0], (~fits).nonzero()[:, 0]):
+            if len(chosen) == 0:
+                continue
+            own = corner[chosen] if fits[chosen[0]] else None
+            found, quality = run(*_take(chosen, points, boxes, masks), corner=own)
+            if own is not None:
+                again = cut_off(found, own, grid)
+                found = paste(found, own, CELL * grid)
+                if again.any():  # larger than the window
+                    found[again], quality[again] = run(*_take(chosen[again], points, boxes, masks))
+            for k, one, score in zip(chosen.tolist(), found, quality, strict=True):
+                logits[k], scores[k] = one, score
+        return Decoded(torch.stack(logits), torch.stack(scores))
+
+    def _run_decoder(
+        self,
+        features: Tensor,
+        points: tuple[Tensor, Tensor] | None,
+        boxes: Tensor | None,
+        masks: Tensor | None,
+        corner: Tensor | None = None,
+        several: bool = False,
+        threshold: float | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Logits and scores of prepared prompts, on the whole grid or, with ``corner`` (B, 2), in windows of it."""
         encoder, decoder = self.model.prompt_encoder, self.model.mask_decoder
         sparse = encoder.embed_sparse(points, boxes)
-        if masks is None:
-            side = self._sides.get(image.features, prompts=len(sparse))
-            return Decoded(*decoding.decode(decoder, side, sparse, multimask_output, score_threshold))
+        step = decoding.MICRO_BATCH.get(self.device.type, 16)
+        if masks is None and corner is None:
+            side = self._sides.get(features, prompts=len(sparse))
+            return decoding.decode(decoder, side, sparse, several, threshold)
         if sparse is None:
             sparse = masks.new_empty((len(masks), 0, encoder.embed_dim))
-        parts = []  # a mask changes the image side of its prompt, which is large: only few at a time
-        step = decoding.MICRO_BATCH.get(self.device.type, 16)
-        for own, mask in zip(sparse.split(step), masks.split(step), strict=True):
-            side = self._sides.with_mask(image.features, encoder.mask_downscaling(mask))
-            parts.append(decoding.decode(decoder, side, own, multimask_output, score_threshold))
-        return Decoded(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
+        grid, window = self.model.grid_size, self.model.decode_window
+        if corner is not None:
+            step *= (grid // window) ** 2
+        parts = []  # an image side of its own for every prompt is large: only few at a time
+        for start in range(0, len(sparse), step):
+            these = slice(start, start + step)
+            if masks is None:
+                side = self._sides.get(features, prompts=0)
+            else:
+                side = self._sides.with_mask(features, encoder.mask_downscaling(masks[these]))
+            if corner is not None:
+                side = cut_side(side, corner[these], window, grid)
+            parts.append(decoding.decode(decoder, side, sparse[these], several, threshold, step))
+        return tuple(torch.cat(tensors) for tensors in zip(*parts, strict=True))
 
     @torch.no_grad()
     def upscale(self, logits: Tensor, image: ImageFeatures, box: Sequence[int] | None = None) -> Tensor:
@@ -341,6 +388,14 @@ class Predictor:
         if len(sizes) > 1:
             raise InputError("Points, boxes and mask inputs of one call must be of the same number of prompts.")
         return points, boxes, mask_input
+
+
+def _take(
+    index: Tensor, points: tuple[Tensor, Tensor] | None, boxes: Tensor | None, masks: Tensor | None
+) -> tuple[tuple[Tensor, Tensor] | None, Tensor | None, Tensor | None]:
+    """Some of the prompts."""
+    points = None if points is None else (points[0][index], points[1][index])
+    return points, None if boxes is None else boxes[index], None if masks is None else masks[index]
 
 
 def _as_array(x: np.ndarray | Tensor) -> np.ndarray:

@@ -34,6 +34,11 @@ class Sam(nn.Module):
         "distances" (reads the features).
     architecture : str
         "vit_h", "vit_l", "vit_b", "vit_t" or "nano".
+
+    Attributes
+    ----------
+    decode_window : int | None
+        See ``Architecture``; set it to None to decode on the whole grid.
     """
 
     mask_threshold: float = 0.0
@@ -53,6 +58,7 @@ class Sam(nn.Module):
         self.mask_decoder = mask_decoder
         self.dense_head = dense_head
         self.architecture = architecture
+        self.decode_window = architectures.get_architecture(architecture).decode_window
         self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(PIXEL_STD).view(-1, 1, 1), persistent=False)
 

@@ -31,6 +31,8 @@ class Architecture:
         Hidden width of the MLPs in the mask decoder's transformer.
     iou_hidden_dim : int
         Hidden width of the head that predicts the masks' quality.
+    decode_window : int | None
+        Side of the window around a prompt that its mask is decoded in, in feature positions; None is the whole grid.
     vit : tuple[int, int, int, tuple[int, ...]] | None
         Width, depth, heads and global attention blocks of a plain vision transformer.
     """
@@ -40,6 +42,7 @@ class Architecture:
     embed_dim: int = 256
     decoder_mlp_dim: int = 2048
     iou_hidden_dim: int = 256
+    decode_window: int | None = None
     vit: tuple[int, int, int, tuple[int, ...]] | None = None
 
 
@@ -48,7 +51,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "vit_l": Architecture(vit=(1024, 24, 16, (5, 11, 17, 23))),
     "vit_b": Architecture(vit=(768, 12, 12, (2, 5, 8, 11))),
     "vit_t": Architecture(),
-    "nano": Architecture(image_size=512, embed_dim=128, decoder_mlp_dim=512, iou_hidden_dim=128),
+    "nano": Architecture(image_size=512, embed_dim=128, decoder_mlp_dim=512, iou_hidden_dim=128, decode_window=32),
 }
 
 

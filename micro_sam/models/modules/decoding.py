@@ -41,7 +41,7 @@ class ImageSide:
     placed : Tensor
         The same plus the positional code.
     code : Tensor
-        Positional code of the grid, (1, N, C).
+        Positional code of the positions, (1, N, C), or (b, N, C) where every prompt has positions of its own.
     projected : tuple[Tensor, Tensor, Tensor] | None
         Projections of layer 0, each (h, N, d): keys and values for the tokens, queries to the tokens. They are worth
         their cost from about three prompts on.
@@ -76,7 +76,8 @@ class ImageSide:
         """The side that these prompts see."""
         if self.image.shape[0] == 1:
             return self
-        return ImageSide(self.image[prompts], self.placed[prompts], self.code)
+        code = self.code if self.code.shape[0] == 1 else self.code[prompts]
+        return ImageSide(self.image[prompts], self.placed[prompts], code)
 
 
 def decode(
