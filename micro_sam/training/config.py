@@ -81,10 +81,11 @@ class TrainConfig:
     accumulate : int
         Passes per optimiser step.
     objects : int
-        Objects prompted per crop.
-    crop : int
+        Objects prompted per crop (of the first size).
+    crop : int | tuple[int, ...]
         Side of the crops, in pixels of the model's input frame; 0 is the whole frame. Smaller ones (nano only) cost
-        less, but an encoder that is trained on them sees less context than it will in use.
+        less, but an encoder that is trained on them alone sees less context than it will in use. Of several, each step
+        takes one at random, and as many crops as have the area of ``batch_size`` of the first.
     learning_rate, weight_decay : float
         Of AdamW; the rate rises over ``warmup`` steps and falls to 2 % along a half cosine.
     warmup : int
@@ -139,7 +140,7 @@ class TrainConfig:
     batch_size: int = 4
     accumulate: int = 1
     objects: int = 12
-    crop: int = 0
+    crop: int | tuple[int, ...] = 0
     pool: int = 0
     natural: float = 0.8
     learning_rate: float = 2e-4
@@ -175,7 +176,11 @@ class TrainConfig:
         ):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, not {getattr(self, name)}.")
-        for name in ("crop", "pool", "validate_every", "patience", "warmup", "synthetic", "synthetic_images"):
+        if any(side < 0 or side % 32 for side in self.crop_sizes):
+            raise InputError(f"The side of the crops must be a multiple of 32 pixels, not {self.crop}.")
+        if self.pool and len(self.crop_sizes) > 1:
+            raise InputError("A pool of crops that are encoded once needs crops of one size.")
+        for name in ("pool", "validate_every", "patience", "warmup", "synthetic", "synthetic_images"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} must not be negative, but is {getattr(self, name)}.")
         if not 0 < self.learning_rate < 1 or not math.isfinite(self.learning_rate):
@@ -194,6 +199,11 @@ class TrainConfig:
     def to_dict(self) -> dict[str, Any]:
         """The settings as values that JSON and TOML know."""
         return dataclasses.asdict(self)
+
+    @property
+    def crop_sizes(self) -> tuple[int, ...]:
+        """Sides of the crops; 0 is the whole frame."""
+        return (self.crop,) if isinstance(self.crop, int) else tuple(self.crop)
 
     @property
     def validation_interval(self) -> int:

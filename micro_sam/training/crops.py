@@ -187,9 +187,9 @@ def _resize_labels(labels: np.ndarray, size: list[int]) -> np.ndarray:
 
 def _relabel(labels: np.ndarray) -> np.ndarray:
     """Consecutive ids 1..n; fragments too small to be a target stay, so that they are not taught as background."""
-    ids, inverse = np.unique(labels, return_inverse=True)
-    first = 0 if ids[0] == 0 else 1
-    return (inverse.reshape(labels.shape) + first).astype(np.int32)
+    there = np.bincount(labels.ravel()) > 0
+    there[0] = False
+    return np.cumsum(there, dtype=np.int32)[labels] * (labels > 0)
 
 
 def _blur(x: np.ndarray, sigma: float) -> np.ndarray:

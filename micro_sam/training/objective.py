@@ -135,7 +135,7 @@ class Objective:
         side = crops[0].labels.shape[0] // self.stride
         window = min(int(rng.choice(self.settings.windows)), side)
         # a large window costs as much as many small ones
-        share = min(1.0, (1.5 * min(self.settings.windows) / window) ** 2)
+        share = (min(self.settings.windows) / window) ** 2
         wanted = max(1, round(self.settings.objects * share / 2))
         rows = []
         for index, crop in enumerate(crops):

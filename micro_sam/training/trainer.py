@@ -163,13 +163,14 @@ class Trainer:
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.zero_grad(set_to_none=True)
-        objective = Objective(self.model, self._objective_settings(), self.encoder)
-        wanted, done, total = config.batch_size * config.accumulate, 0, 0.0
+        crops_of_step, share = self._choose_crops()
+        objective = Objective(self.model, self._objective_settings(share), self.encoder)
+        wanted, done, total = max(1, round(config.batch_size * config.accumulate / share)), 0, 0.0
         sums: dict[str, list[float]] = {}
         while done < wanted:
             # every crop has a random stream of its own: the same crops whatever the size of the passes
             count = min(state.chunk, wanted - done)
-            keys, crops = zip(*(self._crop(done + i) for i in range(count)), strict=True)
+            keys, crops = zip(*(self._crop(done + i, crops_of_step) for i in range(count)), strict=True)
             with self._autocast():
                 rng = np.random.default_rng((config.seed, 3, state.step, done))
                 loss, figures = objective(rng, crops, keys)
@@ -189,7 +190,13 @@ class Trainer:
         self._average()
         return total, {name: float(np.mean(values)) for name, values in sums.items()}
 
-    def _crop(self, number: int) -> tuple[int | None, Crop]:
+    def _choose_crops(self) -> tuple[CropSettings, float]:
+        """How this step's crops are drawn, and their area relative to the first size's."""
+        rng = np.random.default_rng((self.config.seed, 6, self.state.step))
+        chosen = self.crops[int(rng.integers(len(self.crops)))]
+        return chosen, (chosen.size / self.crops[0].size) ** 2
+
+    def _crop(self, number: int, settings: CropSettings) -> tuple[int | None, Crop]:
         """A crop and, when it may come again, its key."""
         config, key = self.config, None
         if config.pool:
@@ -197,7 +204,7 @@ class Trainer:
             if key in self._pool:
                 return key, self._pool[key]
         rng = np.random.default_rng((config.seed, 5, key) if config.pool else (config.seed, 4, self.state.step, number))
-        crop = draw_crop(rng, self.images[rng.choice(len(self.images), p=self.weights)], self.crops)
+        crop = draw_crop(rng, self.images[rng.choice(len(self.images), p=self.weights)], settings)
         if key is not None:
             self._pool[key] = crop
         return key, crop
@@ -244,21 +251,22 @@ class Trainer:
             images += data.synthetic_images(config.synthetic_images, config.seed)
         return images, held_back
 
-    def _crop_settings(self) -> CropSettings:
+    def _crop_settings(self) -> list[CropSettings]:
+        """One per size of crops."""
         frame, stride = self.model.image_size, self.model.image_size // self.model.grid_size
         whole = self.model.architecture != "nano"  # transformers read whole frames only
-        size = frame if whole else min(self.config.crop or frame, frame)
-        if size % 32:
-            raise InputError(f"The side of the crops must be a multiple of 32 pixels, not {size}.")
-        diameters = (12.0, size / 2)
-        return CropSettings(size, frame, stride, self.config.natural, diameters, self.config.augment)
+        sizes = [frame if whole else min(side or frame, frame) for side in self.config.crop_sizes]
+        natural, augment = self.config.natural, self.config.augment
+        return [CropSettings(size, frame, stride, natural, (12.0, size / 2), augment) for size in sizes]
 
-    def _objective_settings(self) -> ObjectiveSettings:
+    def _objective_settings(self, share: float = 1.0) -> ObjectiveSettings:
+        """What is asked of crops whose area is ``share`` of the first size's."""
         grid = self.model.grid_size
         windows = (16, 16, 32) if self.model.architecture == "nano" else (grid,)
         dense = 0.0 if self.config.dense_head == "off" else 1.0
         balance = 1.0 if self.config.from_scratch else 0.1
-        return ObjectiveSettings(objects=self.state.objects, windows=windows, dense=dense, balance=balance)
+        objects = max(1, round(self.state.objects * share))
+        return ObjectiveSettings(objects=objects, windows=windows, dense=dense, balance=balance)
 
     def _optimizer(self) -> torch.optim.Optimizer:
         config = self.config

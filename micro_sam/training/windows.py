@@ -63,6 +63,7 @@ class Encoder:
         pixels = torch.from_numpy(np.stack([c.image for c in crops])).to(model.device)
         inside = torch.from_numpy(np.stack([c.valid for c in crops])).to(model.device)
         pixels = (pixels - model.pixel_mean) / model.pixel_std * inside[:, None]
+        pixels = pixels.contiguous(memory_format=torch.channels_last)  # convolutions on a CPU: up to twice as fast
         origins = torch.tensor([c.origin for c in crops], device=model.device, dtype=torch.float32)
         return encode_windows(model, pixels, origins)
 
