@@ -54,8 +54,13 @@ def require_packages() -> tuple[Any, Any]:
 
 
 def plain_copy(model: Sam) -> Sam:
-    """The model on the CPU, float32, for inference; the one given stays as it is."""
-    return copy.deepcopy(model).cpu().float().eval().requires_grad_(False)
+    """The model on the CPU, float32, for inference; the one given stays as it is.
+
+    It decodes on the whole grid, as other programs do.
+    """
+    model = copy.deepcopy(model).cpu().float().eval().requires_grad_(False)
+    model.decode_window = None
+    return model
 
 
 def write_graph(graph: Graph, path: Path) -> None:
