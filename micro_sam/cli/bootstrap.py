@@ -15,6 +15,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     if options.action == "try":
         return subprocess.call([python, "-m", "micro_sam.cli.annotator_2d", "-i", "sample:cell", "-m", "nano_lm"])
-    return subprocess.call([*_virtual_screen(), python, "-m", "pytest", *rest], cwd=ROOT, env=_test_environment())
+    return run_tests([python, "-m", "pytest"], rest)
 
 
 def prepare(with_tests: bool) -> str:
@@ -133,13 +134,49 @@ def _venv_package() -> list[str]:
     return [f"python{sys.version_info.major}.{sys.version_info.minor}-venv"] if split_off else []
 
 
+def run_tests(pytest: list[str], arguments: list[str]) -> int:
+    """All tests: those with windows in one process, the others beside it in a second one.
+
+    Parameters
+    ----------
+    pytest
+        The command that starts pytest.
+    arguments
+        For pytest; with any, there is one process only.
+
+    Returns
+    -------
+    int
+        Exit code: 0 when all tests passed.
+    """
+    options = {"cwd": ROOT, "env": _test_environment()}
+    if arguments:
+        return subprocess.call([*_virtual_screen(), *pytest, *arguments], **options)
+    with tempfile.TemporaryFile() as report:
+        others = subprocess.Popen([*pytest, "--ignore=test/window"], stdout=report, stderr=subprocess.STDOUT, **options)
+        print("The tests without windows run meanwhile; their report comes after this one.", flush=True)
+        try:
+            windows = subprocess.call([*_virtual_screen(), *pytest, "test/window"], **options)
+            others.wait()
+        finally:
+            others.kill()
+        report.seek(0)
+        sys.stdout.buffer.write(report.read())
+        sys.stdout.flush()
+    return windows or others.returncode
+
+
 def _virtual_screen() -> list[str]:
     """The windows of the tests open on a screen of their own on Linux, so that a person's mouse does not disturb."""
-    return ["xvfb-run", "-a", "-s", "-screen 0 1600x1000x24"] if shutil.which("xvfb-run") else []
+    # -r: without auto-repeat, which on a busy machine would press a key several times
+    return ["xvfb-run", "-a", "-s", "-screen 0 1600x1000x24 -r"] if shutil.which("xvfb-run") else []
 
 
 def _test_environment() -> dict[str, str]:
-    return {**os.environ, "LIBGL_ALWAYS_SOFTWARE": "1"} if sys.platform.startswith("linux") else dict(os.environ)
+    # Threads that wait for a core which another process has slow both down.
+    threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // 2))}
+    software = {"LIBGL_ALWAYS_SOFTWARE": "1"} if sys.platform.startswith("linux") else {}
+    return {**threads, **os.environ, **software}
 
 
 if __name__ == "__main__":

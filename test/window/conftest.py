@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 
@@ -32,6 +33,12 @@ def pytest_collection_modifyitems(config, items):
 def _window_of(item) -> int:
     kinds = ("shared_tool", "shared_tool_3d", "shared_tool_tracking")
     return next((k for k, kind in enumerate(kinds) if kind in item.fixturenames), len(kinds))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def log_level():
+    """A test that fails shows all that the status line said."""
+    logging.getLogger("micro_sam").setLevel(logging.INFO)
 
 
 @pytest.fixture(scope="session", autouse=True)
