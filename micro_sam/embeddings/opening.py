@@ -17,6 +17,7 @@ from micro_sam.io.normalization import Normalization, estimate_normalization
 
 if TYPE_CHECKING:
     from micro_sam.models.predictor import Predictor
+    from micro_sam.models.sam import Sam
 
 TileShape = tuple[int, int] | Literal["whole"] | None
 
@@ -71,7 +72,7 @@ def open_embeddings(
     existing = None
     if save_path is not None and _holds_something(Path(save_path)):
         existing = ZarrStore.open(save_path)
-    grid = _choose_grid(plane, tile_shape, halo, existing, predictor.model.image_size)
+    grid = _choose_grid(plane, tile_shape, halo, existing, predictor.model)
     key = CacheKey(
         None,
         shape,
@@ -124,7 +125,7 @@ def _choose_grid(
     tile_shape: TileShape,
     halo: tuple[int, int] | None,
     existing: ZarrStore | None,
-    image_size: int,
+    model: Sam,
 ) -> TileGrid:
     """The tiles that were asked for, or those of the cache, or those that suit the size of the image."""
     if tile_shape == "whole":
@@ -132,7 +133,7 @@ def _choose_grid(
     if tile_shape is None and existing is not None:
         tile_shape, halo = existing.key.tile_shape, existing.key.halo if halo is None else halo
     elif tile_shape is None:
-        tile_shape, suggested_halo = suggest_tiling(plane, image_size)
+        tile_shape, suggested_halo = suggest_tiling(plane, model.image_size, model.whole_up_to)
         halo = halo if halo is not None else suggested_halo
     elif halo is None and existing is not None and existing.key.tile_shape == tuple(tile_shape):
         halo = existing.key.halo

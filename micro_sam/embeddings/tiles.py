@@ -142,13 +142,13 @@ def default_halo(tile_shape: Sequence[int]) -> tuple[int, int]:
 
 
 def suggest_tiling(
-    shape: Sequence[int], image_size: int = 1024
+    shape: Sequence[int], image_size: int = 1024, whole_up_to: float = 2.0
 ) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
     """Tile shape and halo for an image, or (None, None) when it needs no tiles.
 
-    The network resizes what it sees to `image_size` pixels, so up to twice that size an image keeps at least half of
-    its resolution and stays whole. Larger images get tiles of about `image_size` pixels, of equal size, so that no
-    sliver is left at the border.
+    The network resizes what it sees to `image_size` pixels, so a large image loses its small objects. Larger ones than
+    `whole_up_to` times that size get tiles that the network sees, halo included, at their full resolution. The tiles
+    are of equal size, so that no sliver is left at the border.
 
     Parameters
     ----------
@@ -156,12 +156,15 @@ def suggest_tiling(
         Height and width of the image.
     image_size
         The longest side of the network's input (`Sam.image_size`), in pixels.
+    whole_up_to
+        See above; smaller for networks that are cheap (`Sam.whole_up_to`).
     """
     height, width = (int(s) for s in shape)
-    if max(height, width) <= 2 * image_size:
+    if max(height, width) <= whole_up_to * image_size:
         return None, None
-    tile_shape = tuple(math.ceil(size / math.ceil(size / image_size)) for size in (height, width))
-    return (tile_shape[0], tile_shape[1]), (image_size // 8, image_size // 8)
+    halo = image_size // 8
+    tile_shape = tuple(math.ceil(size / math.ceil(size / (image_size - 2 * halo))) for size in (height, width))
+    return (tile_shape[0], tile_shape[1]), (halo, halo)
 
 
 def _two_integers(what: str, values: Sequence[int], smallest: int) -> tuple[int, int]:

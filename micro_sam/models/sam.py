@@ -87,6 +87,11 @@ class Sam(nn.Module):
         return self.image_encoder.img_size
 
     @property
+    def whole_up_to(self) -> float:
+        """See ``Architecture``."""
+        return architectures.get_architecture(self.architecture).whole_up_to
+
+    @property
     def grid_size(self) -> int:
         """Side g of the feature grid; masks come out at 4 g x 4 g."""
         return self.prompt_encoder.image_embedding_size[0]

@@ -47,8 +47,10 @@ def test_sizes_that_cannot_be_are_refused(wrong):
 
 def test_large_images_get_equal_tiles():
     assert suggest_tiling((2048, 2048)) == (None, None)
-    assert suggest_tiling((2049, 1000)) == ((683, 1000), (128, 128))
-    assert suggest_tiling((20000, 30)) == ((1000, 30), (128, 128))
+    assert suggest_tiling((2049, 1000)) == ((683, 500), (128, 128))
+    assert suggest_tiling((20000, 30)) == ((741, 30), (128, 128))
+    assert suggest_tiling((768, 700), 512, 1.5) == (None, None)
+    assert suggest_tiling((1024, 1024), 512, 1.5) == ((342, 342), (64, 64))
     grid = TileGrid((10000, 9000), *suggest_tiling((10000, 9000)))
-    assert max(max(t.shape) for t in grid) <= 1280
-    assert min(min(s.stop - s.start for s in t.inner) for t in grid) >= 900
+    assert max(max(t.shape) for t in grid) <= 1024
+    assert min(min(s.stop - s.start for s in t.inner) for t in grid) >= 690

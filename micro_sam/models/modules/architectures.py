@@ -33,6 +33,9 @@ class Architecture:
         Hidden width of the head that predicts the masks' quality.
     decode_window : int | None
         Side of the window around a prompt that its mask is decoded in, in feature positions; None is the whole grid.
+    whole_up_to : float
+        Images whose longest side is at most so many times ``image_size`` are encoded whole, larger ones in tiles. Tiles
+        cost more the dearer the encoder.
     vit : tuple[int, int, int, tuple[int, ...]] | None
         Width, depth, heads and global attention blocks of a plain vision transformer.
     """
@@ -43,6 +46,7 @@ class Architecture:
     decoder_mlp_dim: int = 2048
     iou_hidden_dim: int = 256
     decode_window: int | None = None
+    whole_up_to: float = 2.0
     vit: tuple[int, int, int, tuple[int, ...]] | None = None
 
 
@@ -51,7 +55,9 @@ ARCHITECTURES: dict[str, Architecture] = {
     "vit_l": Architecture(vit=(1024, 24, 16, (5, 11, 17, 23))),
     "vit_b": Architecture(vit=(768, 12, 12, (2, 5, 8, 11))),
     "vit_t": Architecture(),
-    "nano": Architecture(image_size=512, embed_dim=128, decoder_mlp_dim=512, iou_hidden_dim=128, decode_window=32),
+    "nano": Architecture(
+        image_size=512, embed_dim=128, decoder_mlp_dim=512, iou_hidden_dim=128, decode_window=32, whole_up_to=1.5
+    ),
 }
 
 
