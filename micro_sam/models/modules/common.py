@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from micro_sam.models.modules.derived import DerivedModule
+from micro_sam.models.modules.products import Linear, linear
 
 
 class LayerNorm2d(nn.Module):
@@ -28,11 +29,13 @@ class MLPBlock(nn.Module):
 
     def __init__(self, embedding_dim: int, mlp_dim: int, act: type[nn.Module] = nn.GELU) -> None:
         super().__init__()
-        self.lin1 = nn.Linear(embedding_dim, mlp_dim)
-        self.lin2 = nn.Linear(mlp_dim, embedding_dim)
+        self.lin1 = Linear(embedding_dim, mlp_dim)
+        self.lin2 = Linear(mlp_dim, embedding_dim)
         self.act = act()
 
     def forward(self, x: Tensor) -> Tensor:
+        if isinstance(self.act, nn.GELU):
+            return self.lin2(linear(x, self.lin1.weight, self.lin1.bias, gelu=True))
         return self.lin2(self.act(self.lin1(x)))
 
 
@@ -52,7 +55,7 @@ class ConvBN(DerivedModule, nn.Sequential):
             weight, bias = self.derived("folded", sources, lambda: fold_batch_norm(conv, norm))
             if conv.kernel_size == conv.stride == (1, 1) and x.is_contiguous(memory_format=torch.channels_last):
                 # one matrix product; torch has no fast convolution for this case on a single thread
-                x = F.linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
+                x = linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
             else:
                 x = F.conv2d(x, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
         for layer in rest:

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from micro_sam.models.modules.common import LayerNorm2d, MLPBlock
+from micro_sam.models.modules.products import Linear, attend
 from micro_sam.models.modules.windows import join_windows, split_windows
 
 CPU_STRIP_BYTES = 8 * 2**20  # of the attention bias that each thread of a CPU holds at a time
@@ -38,8 +39,8 @@ class RelPosAttention(nn.Module):
         super().__init__()
         self.num_heads = num_heads
         self.scale = (dim // num_heads) ** -0.5
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.proj = nn.Linear(dim, dim)
+        self.qkv = Linear(dim, 3 * dim)
+        self.proj = Linear(dim, dim)
         self.rel_pos_h = nn.Parameter(torch.zeros(2 * size - 1, dim // num_heads))
         self.rel_pos_w = nn.Parameter(torch.zeros(2 * size - 1, dim // num_heads))
 
@@ -80,7 +81,7 @@ class RelPosAttention(nn.Module):
 
     def _attend_with_bias(self, q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         bias = (rows + columns).flatten(4).flatten(2, 3)  # (B, heads, queries, keys)
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=self.scale)
+        return attend(q, k, v, bias, self.scale)
 
 
 def _strips(shape: torch.Size, element_size: int, on_cpu: bool) -> Iterator[tuple[slice, slice, slice]]:

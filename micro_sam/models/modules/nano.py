@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from micro_sam.models.modules.common import ConvBN, LayerNorm2d
+from micro_sam.models.modules.products import Linear, attend
 
 STRIDE = 8  # pixels of the input image per feature position
 
@@ -43,10 +44,10 @@ class GlobalAttention(nn.Module):
         super().__init__()
         self.pos = nn.Conv2d(dim, dim, 3, 1, 1, groups=dim)
         self.n = nn.LayerNorm(dim)
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.proj = nn.Linear(dim, dim)
+        self.qkv = Linear(dim, 3 * dim)
+        self.proj = Linear(dim, dim)
         self.n2 = nn.LayerNorm(dim)
-        self.mlp = nn.Sequential(nn.Linear(dim, 3 * dim), nn.GELU(), nn.Linear(3 * dim, dim))
+        self.mlp = nn.Sequential(Linear(dim, 3 * dim), nn.GELU(), Linear(3 * dim, dim))
         self.heads = heads
 
     def forward(self, x: Tensor) -> Tensor:
@@ -54,7 +55,7 @@ class GlobalAttention(nn.Module):
         x = x + self.pos(x)
         t = x.flatten(2).transpose(1, 2)
         q, k, v = self.qkv(self.n(t)).reshape(b, h * w, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4)
-        t = t + self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, h * w, c))
+        t = t + self.proj(attend(q, k, v).transpose(1, 2).reshape(b, h * w, c))
         t = t + self.mlp(self.n2(t))
         return t.transpose(1, 2).reshape(b, c, h, w)
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from micro_sam.models.modules.common import ConvBN
 from micro_sam.models.modules.derived import DerivedModule
 from micro_sam.models.modules.image_encoder import make_neck
+from micro_sam.models.modules.products import Linear, attend, linear
 from micro_sam.models.modules.windows import join_windows, split_windows
 
 EMBED_DIMS = (64, 128, 160, 320)
@@ -78,8 +79,8 @@ class WindowAttention(DerivedModule):
         self.num_heads = num_heads
         self.window = window
         self.norm = nn.LayerNorm(dim)
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.proj = nn.Linear(dim, dim)
+        self.qkv = Linear(dim, 3 * dim)
+        self.proj = Linear(dim, dim)
         self.attention_biases = nn.Parameter(torch.zeros(num_heads, window * window))
         self.register_buffer("attention_bias_idxs", _offset_indices(window), persistent=False)
 
@@ -90,7 +91,7 @@ class WindowAttention(DerivedModule):
         windows = split_windows(self.qkv(self.norm(x)), self.window, padding).flatten(1, 2)
         # in each head's part of the projection the query comes first, then key and value
         q, k, v = windows.unflatten(-1, (self.num_heads, 3, -1)).permute(3, 0, 2, 1, 4).unbind(0)
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=self._bias().to(q.dtype))
+        out = attend(q, k, v, self._bias().to(q.dtype))
         out = out.transpose(1, 2).reshape(-1, self.window, self.window, x.shape[-1])
         return self.proj(join_windows(out, self.window, size))
 
@@ -116,11 +117,11 @@ class Mlp(nn.Module):
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(dim)
-        self.fc1 = nn.Linear(dim, EXPANSION * dim)
-        self.fc2 = nn.Linear(EXPANSION * dim, dim)
+        self.fc1 = Linear(dim, EXPANSION * dim)
+        self.fc2 = Linear(EXPANSION * dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(self.norm(x))))
+        return self.fc2(linear(self.norm(x), self.fc1.weight, self.fc1.bias, gelu=True))
 
 
 class TinyViTBlock(nn.Module):
