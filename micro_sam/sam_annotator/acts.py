@@ -117,6 +117,8 @@ class Acts:
         if self.source == "current" and self.preview.busy:
             self.preview.then(self.commit)  # somebody was quicker than the network
             return None
+        if self.source == "current" and self.preview.waits and not session.has_current:
+            raise InputError("Your prompt is kept, but the embedding is not ready yet. Commit when its mask is there.")
         report = session.commit(self.source, self.preserve)
         self.set_source("current")
         self._go_on()

@@ -36,11 +36,11 @@ def commit(draft: Draft, source: str, preserve: str, model: dict[str, str]) -> C
     windows = dict(_windows(state, source))
     total, blocked = _count_overlaps(windows.values())
     if not total:
-        raise InputError(
-            "There is no current object to commit. Click on an object and segment it first."
-            if source == "current"
-            else "There is no automatic segmentation to commit. Run Segment All Objects first."
-        )
+        if source == "auto":
+            raise InputError("There is no automatic segmentation to commit. Run Segment All Objects first.")
+        found = next(_windows(state, "auto"), None) is not None
+        how = " To commit what Segment All found, choose auto_segmentation in the commit menu." if found else ""
+        raise InputError(f"There is no current object to commit. Click on an object and segment it first.{how}")
     if preserve == "objects":
         left_out = sorted(blocked)
     else:

@@ -162,7 +162,8 @@ class Session(PromptActs):
                 also(draft)
         number = int((present(labels) > 0).sum())
         if number:
-            self._say(f"Found {count(number, 'object')}. Commit them with C, or change the thresholds.")
+            how = "Commit them with C" if not self.has_current else "C commits the current object, not these"
+            self._say(f"Found {count(number, 'object')}. {how}, or change the thresholds.")
         else:
             self._say(
                 "No object passes the thresholds. Lower them, beginning with the foreground or quality threshold."

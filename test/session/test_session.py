@@ -335,3 +335,14 @@ def test_an_object_of_a_volume_is_proposed_once(fake_network):
     first = session.next_unlabelled()
     assert first == (1, 7, 7) and session.next_unlabelled(first) == (2, 32, 32)
     assert session.next_unlabelled((2, 32, 32)) is None
+
+
+def test_commit_without_an_object_points_at_the_automatic_segmentation(session):
+    labels = np.zeros(session.shape, int)
+    labels[2:6, 2:6] = 1
+    session.set_auto(labels)
+    with pytest.raises(InputError, match="choose auto_segmentation"):
+        session.commit()
+    session.commit("auto")
+    with pytest.raises(InputError, match="segment it first.$"):
+        session.commit()

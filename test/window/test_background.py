@@ -146,6 +146,8 @@ def test_window_lives_while_the_image_is_embedded_and_clicks_are_kept(tool, coin
     click(tool, COIN)
     assert len(tool.session.prompts) == 1 and not tool.session.has_current
     assert "kept" in tool.status.text
+    key(tool.viewer, "c")
+    assert not tool.session.objects and "not ready yet" in tool.status.text
     go_on.set()
     assert wait_until(lambda: tool.session.has_current), tool.status.text
     assert tool.session.current[COIN] == 1
@@ -198,7 +200,7 @@ def test_automatic_segmentation_runs_beside_the_clicks_and_thresholds_act_at_onc
     wait_idle(tool)
     assert tool.session.current[COIN] == 1
     found = len(np.unique(tool.session.auto)) - 1
-    assert found > 15
+    assert found > 15 and "not these" in tool.status.text, "C commits the clicked object"
 
     tool.dock.automatic.values["min_size"].value = 1500
     wait_idle(tool)

@@ -61,11 +61,11 @@ def test_dock_has_a_name_and_the_commit_button_is_in_sight(opened, coins):
     assert not tool.dock.scroll.horizontalScrollBar().isVisible()
 
 
-def test_empty_window_takes_a_file_and_a_sample(opened, coins, tmp_path):
+def test_empty_window_takes_a_file_and_a_sample(opened, coins, tmp_path, caplog):
     path = tmp_path / "coins.png"
     imageio.imwrite(path, coins)
     tool = opened(annotator_2d, model_type="nano_lm")
-    assert "Drop an image" in tool.status.text
+    assert "Drop an image" in tool.status.text and "There is no image" not in caplog.text
     key(tool.viewer, "c")
     assert "no image" in tool.status.text
     tool.viewer.window._qt_viewer._qt_open([str(path)], stack=False)  # what a dropped file calls

@@ -49,13 +49,14 @@ class PromptMenu(QWidget):
             label="next point [T]",
             tooltip="Positive: belongs to the object (green). Negative: does not belong to it (red).",
         )
-        self.polarity.changed.connect(lambda value: annotator.set_polarity(value == "positive"))
         form = Container(widgets=[self.polarity], labels=True)
         form.margins = (0, 0, 0, 0)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(grid)
         layout.addWidget(form.native)
+        # Not before: being put into its place makes the menu say that it changed.
+        self.polarity.changed.connect(lambda value: annotator.set_polarity(value == "positive"))
         annotator.session_changed.connect(self._follow)
         annotator.tool_changed.connect(self._show_tool)
         self._show_tool()

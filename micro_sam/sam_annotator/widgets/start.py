@@ -75,8 +75,9 @@ class ImageMenu(QWidget):
             shown = image.channel if image.channel is not None else COLOURS if image.rgb else "mix"
             self.channel.value = shown
 
-    def _choose_channel(self, channel: int | str) -> None:
-        self._annotator.choose_channel(channel)
+    def _choose_channel(self, channel: int | str | None) -> None:
+        if channel is not None:  # an empty menu
+            self._annotator.choose_channel(channel)
 
     def _open_file(self) -> None:
         path, _ = QFileDialog.getOpenFileName(self._annotator.viewer.window._qt_window, "Open image")
