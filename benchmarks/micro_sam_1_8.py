@@ -1,23 +1,25 @@
-"""Runs the volume propagation of an installed micro-sam 1.8 on features and masks that another process prepared.
+"""Runs the propagation of an installed micro-sam 1.8, in volumes and over time, on what another process prepared.
 
 Called by ``volume_and_tracking.py`` with the Python of an environment in which micro-sam 1.8 is installed:
 
     PYTHON micro_sam_1_8.py INPUT.npz OUTPUT.npz
 
 The input holds the features of every slice, the weights of the prompt encoder and mask decoder (Segment Anything's
-names), the masks in the prompted slices, and the projection mode; the output holds one volume per object. So both
-programs start from the same features, the same weights and the same first masks; only the propagation differs.
+names), the masks in the prompted slices, the projection mode and the task (``volume`` or ``tracking``); the output
+holds one volume per object. So both programs start from the same features, the same weights and the same first masks;
+only the propagation differs. Volumes go through ``multi_dimensional_segmentation.segment_mask_in_volume``, tracks
+through ``sam_annotator.util.track_from_prompts``, the function behind its button *Track Object*; it takes the prompt
+layers of its window, which need no window to exist.
 """
 
 import sys
+import time
 from types import SimpleNamespace
 
 import numpy as np
 import torch
 from segment_anything import SamPredictor
 from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
-
-from micro_sam.multi_dimensional_segmentation import segment_mask_in_volume
 
 
 class NoEncoder(torch.nn.Module):
@@ -65,37 +67,72 @@ def build_predictor(arrays, image_size):
     return predictor
 
 
+def extend_in_volume(predictor, embeddings, segmentation, settings):
+    """One object from its prompted slices through the volume."""
+    from micro_sam.multi_dimensional_segmentation import segment_mask_in_volume
+
+    return segment_mask_in_volume(
+        segmentation,
+        predictor,
+        embeddings,
+        np.flatnonzero(segmentation.any((1, 2))),
+        stop_lower=False,
+        stop_upper=False,
+        iou_threshold=settings.iou_threshold,
+        projection=settings.projection,
+    )[0]
+
+
+def follow_in_time(predictor, embeddings, segmentation, settings):
+    """One object from its first frame forward, as after a click there."""
+    import napari
+    from micro_sam.sam_annotator.util import track_from_prompts
+
+    frames = np.flatnonzero(segmentation.any((1, 2)))
+    centres = [[t, *np.argwhere(segmentation[t]).mean(0)] for t in frames]
+    states = {"state": ["track"] * len(frames), "track_id": ["1"] * len(frames)}
+    points = napari.layers.Points(centres, properties={"label": ["positive"] * len(frames), **states})
+    boxes = napari.layers.Shapes(ndim=3, property_choices={"state": ["track", "division"], "track_id": ["1"]})
+    result = track_from_prompts(
+        points,
+        boxes,
+        segmentation,
+        predictor,
+        frames,
+        embeddings,
+        stop_upper=False,
+        threshold=settings.iou_threshold,
+        projection=settings.projection,
+        motion_smoothing=0.5,
+    )
+    return result[0] if isinstance(result, tuple) else result
+
+
 def main(source, target):
     """Propagate every object."""
     torch.set_num_threads(1)
     arrays = dict(np.load(source))
-    settings = SimpleNamespace(**{name: arrays[name].item() for name in ("image_size", "iou_threshold", "projection")})
+    names = ("image_size", "iou_threshold", "projection", "task")
+    settings = SimpleNamespace(**{name: arrays[name].item() for name in names})
     predictor = build_predictor(arrays, settings.image_size)
     embeddings = {
         "features": arrays["features"][:, None],
         "input_size": tuple(arrays["input_size"].tolist()),
         "original_size": tuple(arrays["original_size"].tolist()),
     }
-    results = {}
+    propagate = {"volume": extend_in_volume, "tracking": follow_in_time}[settings.task]
+    results, seconds = {}, 0.0
     for name in sorted(n for n in arrays if n.startswith("start/")):
         segmentation = arrays[name].astype("uint32")
-        slices = np.flatnonzero(segmentation.any((1, 2)))
+        begin = time.process_time()
         try:
-            result, _ = segment_mask_in_volume(
-                segmentation,
-                predictor,
-                embeddings,
-                slices,
-                stop_lower=False,
-                stop_upper=False,
-                iou_threshold=settings.iou_threshold,
-                projection=settings.projection,
-            )
+            result = propagate(predictor, embeddings, segmentation.copy(), settings)
         except Exception as error:  # an object it cannot do counts with the slices that were given
             print(f"{name}: {type(error).__name__}: {error}", file=sys.stderr)
             result = segmentation
+        seconds += time.process_time() - begin
         results[name[6:]] = result != 0
-    np.savez_compressed(target, **results)
+    np.savez_compressed(target, seconds=seconds, **results)
 
 
 if __name__ == "__main__":

@@ -43,13 +43,16 @@ from micro_sam.sample_data.synthetic import nuclei_volume
 from micro_sam.segmentation import projection as projections
 from micro_sam.segmentation.objects import segment_object
 from micro_sam.segmentation.prompted import segment_objects
-from micro_sam.segmentation.tracking import iter_track
+from micro_sam.segmentation.tracking import TrackStep, iter_track
 from micro_sam.segmentation.values import ObjectMask, Prompts
 from micro_sam.segmentation.volume import iter_propagate_volume
 
 VOLUMES = {"nuclei3d_ovule": "1136", "cells3d_ovule": "sample_ovule"}
 MOVIES = ("track_h2b_mitocheck",)
 MODES = ("default", *projections.PROJECTION_MODES)
+PEER_MODES = ("box", "single_point")
+PEER_TRACK_MODES = ("box", "mask", "single_point")
+TRACK_THRESHOLD = 0.5  # overlap below which a track ends, in both programs
 
 
 def main() -> None:
@@ -64,6 +67,7 @@ def main() -> None:
     parser.add_argument("--iou-threshold", type=float, default=0.8, help="of volumes")
     parser.add_argument("--only", choices=["volume", "tracking", "memory"])
     parser.add_argument("--peer", help="Python of an environment with micro-sam 1.8")
+    parser.add_argument("--quick", action="store_true", help="what we do by default only, no other scheme beside it")
     parser.add_argument("--output", type=Path, help="JSON file")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -116,7 +120,7 @@ def measure_volume(predictor, name: str, options) -> Iterator[dict]:
         return run
 
     methods = {f"ours, {mode}": ours(mode) for mode in options.modes}
-    methods |= {f"published scheme, {mode}": as_published(ours(mode)) for mode in ("box", "single_point")}
+    methods |= {f"published scheme, {mode}": as_published(ours(mode)) for mode in published_modes(options)}
     for label, run in methods.items():
         begin, first, second, reached = time.process_time(), [], [], []
         for value, (z, mask) in starts.items():
@@ -135,8 +139,9 @@ def measure_volume(predictor, name: str, options) -> Iterator[dict]:
         }
         print(label, flush=True)
     if options.peer:
-        for mode in ("box", "single_point"):
-            volumes = run_peer(options, predictor, embeddings, {v: {z: m} for v, (z, m) in starts.items()}, truth, mode)
+        for mode in PEER_MODES:
+            first = {v: {z: m} for v, (z, m) in starts.items()}
+            volumes, seconds = run_peer(options, predictor, embeddings, first, truth.shape, "volume", mode)
             yield {
                 "set": name,
                 "method": f"micro-sam 1.8, {mode}",
@@ -146,7 +151,7 @@ def measure_volume(predictor, name: str, options) -> Iterator[dict]:
                 "slices reached / true": np.mean(
                     [volumes[v].any((1, 2)).sum() / (truth == v).any((1, 2)).sum() for v in starts]
                 ),
-                "CPU s per object": np.nan,
+                "CPU s per object": seconds,
             }
 
 
@@ -199,12 +204,21 @@ def measure_tracking(predictor, name: str, options) -> Iterator[dict]:
     def ours(mode: str, search: bool = True) -> Callable:
         def run(masks, last, occupied):
             taken = occupied if search else None
-            return iter_track(predictor, embeddings, masks, last=last, projection=mode, search=search, occupied=taken)
+            return iter_track(
+                predictor,
+                embeddings,
+                masks,
+                last=last,
+                iou_threshold=TRACK_THRESHOLD,
+                projection=mode,
+                search=search,
+                occupied=taken,
+            )
 
         return run
 
     methods = {f"ours, {mode}": ours(mode) for mode in options.modes}
-    methods |= {f"published scheme, {mode}": as_published(ours(mode, False)) for mode in ("box", "single_point")}
+    methods |= {f"published scheme, {mode}": as_published(ours(mode, False)) for mode in published_modes(options)}
     for label, run in methods.items():
         begin = time.process_time()
         marked, labels, rows = follow_marked(run, truth, starts)
@@ -220,6 +234,31 @@ def measure_tracking(predictor, name: str, options) -> Iterator[dict]:
             "CPU s per track": seconds / (2 * len(truth.rows)),
         }
         print(label, flush=True)
+    if options.peer:
+        first = {row.track_id: {row.start: starts[row.track_id]} for row in truth.rows}
+        for mode in PEER_TRACK_MODES:
+            found, seconds = run_peer(options, predictor, embeddings, first, truth.labels.shape, "tracking", mode)
+
+            def peer(masks, last, _occupied, found=found):
+                """The steps of the peer's track that begins with this mask, up to a division that is marked."""
+                ((begin, mask),) = masks.items()
+                track = next(i for i, start in first.items() if start.get(begin) is mask)
+                for t in range(begin, truth.labels.shape[0] if last is None else last + 1):
+                    if not found[track][t].any():
+                        return
+                    yield TrackStep(t, ObjectMask.from_array(found[track][t]), 0.0, 0.0, "propagated")
+
+            marked, labels, rows = follow_marked(peer, truth, starts)
+            yield {
+                "set": name,
+                "method": f"micro-sam 1.8, {mode}",
+                "tracks": len(truth.rows),
+                "to the end, divisions marked": marked,
+                "to the end, unmarked": follow_unmarked(peer, truth, starts),
+                **challenge_figures(labels, rows, truth),
+                "CPU s per track": seconds,
+            }
+            print(f"micro-sam 1.8, {mode}", flush=True)
 
 
 def follow_marked(run: Callable, truth, starts) -> tuple[float, np.ndarray, list[TrackRow]]:
@@ -302,6 +341,11 @@ def without_gaps(labels: np.ndarray, rows: list[TrackRow]):
 # baselines
 
 
+def published_modes(options) -> tuple[str, ...]:
+    """Projections of the published scheme that are measured beside ours."""
+    return () if options.quick else ("box", "single_point")
+
+
 def as_published(run: Callable) -> Callable:
     """The same run, but the model's answer is the one it is surest of, not the one most like the last mask."""
 
@@ -322,17 +366,20 @@ def as_published(run: Callable) -> Callable:
     return published
 
 
-def run_peer(options, predictor, embeddings, starts, truth, mode: str) -> dict[int, np.ndarray]:
-    """What micro-sam 1.8 makes of the same features, weights and first masks."""
-    images = [embeddings.load(z) for z in range(len(truth))]
+def run_peer(
+    options, predictor, embeddings, starts: dict[int, dict[int, ObjectMask]], shape, task: str, mode: str
+) -> tuple[dict[int, np.ndarray], float]:
+    """What micro-sam 1.8 makes of the same features, weights and first masks, and the CPU seconds per object."""
+    images = [embeddings.load(z) for z in range(shape[0])]
     state = predictor.model.to_segment_anything().state_dict()
     arrays = {
         "features": np.concatenate([image.features.cpu().numpy() for image in images]),
         "input_size": np.array(images[0].input_size),
         "original_size": np.array(images[0].original_size),
         "image_size": np.array(predictor.model.image_size),
-        "iou_threshold": np.array(options.iou_threshold),
+        "iou_threshold": np.array(options.iou_threshold if task == "volume" else TRACK_THRESHOLD),
         "projection": np.array(mode),
+        "task": np.array(task),
     }
     arrays |= {
         f"weights/{name}": values.cpu().numpy()
@@ -340,7 +387,7 @@ def run_peer(options, predictor, embeddings, starts, truth, mode: str) -> dict[i
         if name.startswith(("prompt_encoder.", "mask_decoder."))
     }
     for value, masks in starts.items():
-        volume = np.zeros(truth.shape, np.uint8)
+        volume = np.zeros(shape, np.uint8)
         for z, mask in masks.items():
             mask.paint(volume[z], 1)
         if volume.any():
@@ -351,7 +398,8 @@ def run_peer(options, predictor, embeddings, starts, truth, mode: str) -> dict[i
         script = Path(__file__).with_name("micro_sam_1_8.py").resolve()
         subprocess.run([options.peer, str(script), str(source), str(target)], check=True, cwd=folder)
         with np.load(target) as found:
-            return {v: found[f"{v:05d}"] if f"{v:05d}" in found else np.zeros(truth.shape, bool) for v in starts}
+            volumes = {v: found[f"{v:05d}"] if f"{v:05d}" in found else np.zeros(shape, bool) for v in starts}
+            return volumes, float(found["seconds"]) / max(len(starts), 1)
 
 
 # memory
