@@ -14,6 +14,7 @@ layers of its window, which need no window to exist.
 
 import sys
 import time
+from importlib.metadata import version
 from types import SimpleNamespace
 
 import numpy as np
@@ -110,6 +111,8 @@ def follow_in_time(predictor, embeddings, segmentation, settings):
 
 def main(source, target):
     """Propagate every object."""
+    if not version("micro_sam").startswith("1."):
+        raise SystemExit(f"This Python has micro_sam {version('micro_sam')}, not micro-sam 1.8.")
     torch.set_num_threads(1)
     arrays = dict(np.load(source))
     names = ("image_size", "iou_threshold", "projection", "task")

@@ -25,6 +25,7 @@ import resource
 import subprocess
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -310,7 +311,8 @@ def challenge_figures(labels: np.ndarray, rows: list[TrackRow], truth) -> dict[s
     """TRA, DET and SEG by py-ctcmetrics; the ground truth's tracking masks are full masks, so they serve as SEG."""
     from ctc_metrics.scripts.evaluate import evaluate_sequence
 
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of frames in which nothing is left
         result, reference = Path(folder) / "01_RES", Path(folder) / "01_GT"
         save_ctc(result, without_gaps(labels, rows))
         save_ctc(reference, truth, ground_truth=True)
@@ -396,7 +398,8 @@ def run_peer(
         source, target = Path(folder) / "in.npz", Path(folder) / "out.npz"
         np.savez(source, **arrays)
         script = Path(__file__).with_name("micro_sam_1_8.py").resolve()
-        subprocess.run([options.peer, str(script), str(source), str(target)], check=True, cwd=folder)
+        own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # its micro_sam, not ours
+        subprocess.run([options.peer, str(script), str(source), str(target)], check=True, cwd=folder, env=own)
         with np.load(target) as found:
             volumes = {v: found[f"{v:05d}"] if f"{v:05d}" in found else np.zeros(shape, bool) for v in starts}
             return volumes, float(found["seconds"]) / max(len(starts), 1)

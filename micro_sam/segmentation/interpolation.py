@@ -13,7 +13,7 @@ from scipy import ndimage
 from micro_sam.errors import InputError
 from micro_sam.segmentation.values import ObjectMask
 
-__all__ = ["centre_of", "interpolate_masks", "shifted", "union"]
+__all__ = ["centre_of", "interpolate_masks", "shifted"]
 
 
 def centre_of(mask: ObjectMask) -> np.ndarray:
@@ -41,12 +41,6 @@ def shifted(mask: ObjectMask, shift: tuple[float, float], shape: tuple[int, int]
     top, left = max(0, -(y0 + dy)), max(0, -(x0 + dx))
     inside = mask.mask[top : max(top, shape[0] - y0 - dy), left : max(left, shape[1] - x0 - dx)]
     return ObjectMask.from_array(inside, mask.score, offset=(y0 + dy + top, x0 + dx + left))
-
-
-def union(a: ObjectMask, b: ObjectMask) -> ObjectMask:
-    """All pixels of either mask; the score is the lower one."""
-    canvas, offset = _on_common_canvas([a, b])
-    return ObjectMask.from_array(canvas[0] | canvas[1], min(a.score, b.score), offset=offset)
 
 
 def interpolate_masks(a: ObjectMask, b: ObjectMask, weight: float, shape: tuple[int, int]) -> ObjectMask:

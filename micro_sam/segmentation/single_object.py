@@ -6,6 +6,7 @@ They return arrays of the size of the image; the work is done by ``objects.segme
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,8 +15,8 @@ from micro_sam.embeddings.embeddings import as_embeddings
 from micro_sam.embeddings.tiles import TileGrid
 from micro_sam.errors import InputError
 from micro_sam.models.predictor import ImageFeatures
-from micro_sam.prompt_generators import points_from_mask
 from micro_sam.segmentation.objects import ObjectPrompt, TileDecoder, home_tile, segment_object
+from micro_sam.segmentation.projection import Projection, prompt_from_mask
 from micro_sam.segmentation.prompted import check_box, check_points
 from micro_sam.segmentation.values import ObjectMask, Prompts
 
@@ -176,16 +177,16 @@ def segment_from_mask(
     if known.is_empty and box is None and points is None:
         return _empty_result(predictor, shape, 3 if multimask_output else 1, return_all, return_logits)
 
-    if points is None and use_points and not known.is_empty:
-        points, labels = points_from_mask(known.mask, single=use_single_point)
-        points = np.clip(points + known.box[:2], 0, np.array(shape) - 1)
-    clicks = _point_prompt(points, labels, shape) if points is not None else ObjectPrompt()
+    if known.is_empty:
+        prompt = ObjectPrompt()
+    else:
+        derived = Projection(use_box and box is None, use_mask, use_points and points is None, use_single_point)
+        prompt = prompt_from_mask(known, derived, shape, box_extension)
+    if points is not None:
+        clicks = _point_prompt(points, labels, shape)
+        prompt = replace(prompt, points=clicks.points, labels=clicks.labels)
     if box is not None:
-        box = check_box(box, shape)
-    elif use_box and not known.is_empty:
-        box = check_box(known.box, shape, box_extension)
-    as_prompt = known if use_mask and not known.is_empty else None
-    prompt = ObjectPrompt(clicks.points, clicks.labels, box=box, mask=as_prompt)
+        prompt = replace(prompt, box=check_box(box, shape))
     if return_logits:
         return _logits(predictor, embeddings, i, prompt, multimask_output, return_all)
     return _segment(predictor, embeddings, i, prompt, multimask_output, return_all)

@@ -12,7 +12,8 @@ from tqdm import tqdm
 
 from micro_sam.embeddings.embeddings import as_embeddings
 from micro_sam.errors import InputError
-from micro_sam.segmentation.interpolation import interpolate_masks, union
+from micro_sam.segmentation.interpolation import interpolate_masks
+from micro_sam.segmentation.objects import union
 from micro_sam.segmentation.projection import PROJECTION_MODES, Projection, project_mask, resolve_projection
 from micro_sam.segmentation.values import ObjectMask
 
@@ -24,6 +25,14 @@ Interpolation = Literal["never", "lost", "always"]
 # The innermost point with the last mask: of the modes it carries objects farthest through volumes (with nano_lm, on
 # nuclei3d_ovule from a perfect first mask, mean 3D IoU 0.23; the point alone 0.11, the box with the mask 0.12).
 DEFAULT_PROJECTION = Projection(use_mask=True, use_points=True, use_single_point=True)
+# Where the overlap is too low with the default, the slice is asked again with other prompts before the object ends: the
+# middle and the box, the box and the mask, the middle alone. With nano_lm, from one click, mean 3D IoU 0.335 for 0.325 on
+# 49 nuclei of a clean stack, 0.128 for 0.112 on 9 nuclei of a noisy one.
+SECOND_TRIES = (
+    Projection(use_box=True, use_points=True, use_single_point=True),
+    Projection(use_box=True, use_mask=True),
+    Projection(use_points=True, use_single_point=True),
+)
 _LOST = 0.5  # overlap with the neighbour below which the model has left the object, in a gap that must be filled
 
 
@@ -236,9 +245,17 @@ def _propagate(
     box_extension: float,
     interpolation: Interpolation,
 ) -> Iterator[SliceStep]:
+    tries = (mode, *SECOND_TRIES) if mode == DEFAULT_PROJECTION else (mode,)
+
     def step(z: int, mask: ObjectMask) -> SliceStep:
-        found, overlap = project_mask(predictor, embeddings, z, mask, mode, box_extension=box_extension)
-        return SliceStep(z, found, found.score, overlap, "propagated")
+        best, best_overlap = None, -1.0
+        for projection in tries:
+            found, overlap = project_mask(predictor, embeddings, z, mask, projection, box_extension=box_extension)
+            if overlap > best_overlap:
+                best, best_overlap = found, overlap
+            if best_overlap >= iou_threshold:
+                break
+        return SliceStep(z, best, best.score, best_overlap, "propagated")
 
     prompted = sorted(masks)
     for z in prompted:
@@ -287,7 +304,7 @@ def _fill_gap(
         z += direction
         is_middle = front[-1][0] - front[1][0] == 2
         if is_middle and alive:
-            mask = union(mask, front[-direction][1])
+            mask = union([mask, front[-direction][1]])
         found = step(z, mask)
         if found.mask.is_empty or found.overlap < lost_below:
             continue  # this side goes no further

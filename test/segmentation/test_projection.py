@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from micro_sam.errors import InputError
-from micro_sam.segmentation.interpolation import centre_of, interpolate_masks, shifted, union
+from micro_sam.segmentation.interpolation import centre_of, interpolate_masks, shifted
 from micro_sam.segmentation.motion import MotionModel
-from micro_sam.segmentation.projection import PROJECTION_MODES, Projection, prompt_box, resolve_projection
+from micro_sam.segmentation.objects import union
+from micro_sam.segmentation.projection import PROJECTION_MODES, Projection, prompt_from_mask, resolve_projection
 from micro_sam.segmentation.search import likeness
 from micro_sam.segmentation.values import ObjectMask
 
@@ -29,10 +30,18 @@ def test_modes_are_the_five_of_the_library_and_may_be_given_as_mapping():
 
 
 def test_boxes_grow_by_pixels_or_by_a_fraction_and_stay_in_the_image():
-    mask = block(10, 20, 30, 60)
-    assert prompt_box(mask, 0.0, (60, 100)).tolist() == [10, 20, 30, 60]
-    assert prompt_box(mask, 3, (60, 100)).tolist() == [7, 17, 33, 63]
-    assert prompt_box(mask, 0.5, (60, 100)).tolist() == [0, 0, 40, 80]
+    mask, box = block(10, 20, 30, 60), Projection(use_box=True)
+    assert prompt_from_mask(mask, box, (60, 100), 0.0).box.tolist() == [10, 20, 30, 60]
+    assert prompt_from_mask(mask, box, (60, 100), 3).box.tolist() == [7, 17, 33, 63]
+    assert prompt_from_mask(mask, box, (60, 100), 0.5).box.tolist() == [0, 0, 40, 80]
+
+
+def test_points_of_a_mask_that_lie_outside_the_image_are_left_out():
+    mask = block(0, 20, 20, 40)
+    prompt = prompt_from_mask(mask, Projection(use_points=True), (60, 100))
+    assert prompt.labels.tolist() == [1, 0, 0] and (prompt.points[1:, 0] > 20).all()
+    alone = prompt_from_mask(mask, Projection(use_points=True, use_single_point=True), (60, 100))
+    assert len(alone.points) == 1 and alone.box is None and alone.mask is None
 
 
 def test_a_shifted_mask_is_cut_at_the_border_on_either_side():
@@ -78,7 +87,7 @@ def test_interpolation_lies_between_the_outlines_even_when_these_do_not_overlap(
 
 def test_a_union_holds_the_pixels_of_both():
     a, b = block(10, 10, 30, 20), block(20, 15, 40, 30)
-    assert np.array_equal(union(a, b).full((60, 100)), a.full((60, 100)) | b.full((60, 100)))
+    assert np.array_equal(union([a, b]).full((60, 100)), a.full((60, 100)) | b.full((60, 100)))
 
 
 def test_likeness_ignores_place_and_direction_but_not_size_and_elongation():

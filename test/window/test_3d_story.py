@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
+import tifffile
+
+from micro_sam.sam_annotator import annotator_3d
 
 from . import driver
 from .driver import click, drag, key, wait_idle, wait_until
@@ -72,3 +76,33 @@ def test_from_a_click_to_a_committed_object_and_its_correction(tool_3d):
     key(viewer, "c")
     assert set(session.objects) == {committed_id}
     assert len(session.objects[committed_id].prompts) == 2
+
+
+@pytest.mark.slow
+def test_nuclei_of_a_real_stack_are_extended_and_committed(opened, shared_data, tmp_path):
+    folder = shared_data / "nuclei3d_stardist"
+    image, truth = (tifffile.imread(folder / f"stardist_{kind}.tif") for kind in ("image", "labels"))
+    tool = opened(annotator_3d, image, model_type="nano_lm")
+    assert wait_until(lambda: tool.session.embeddings is not None and not tool.engine.busy, 300), tool.status.text
+    menu(tool).iou_threshold.value = 0.6
+    sizes = np.bincount(truth.ravel())[1:]
+    chosen = (np.argsort(-sizes)[:3] + 1).tolist()
+    for value in chosen:
+        slices = np.flatnonzero((truth == value).any((1, 2)))
+        z = int(slices[len(slices) // 2])
+        go_to(tool, z)
+        y, x = (int(v) for v in np.median(np.argwhere(truth[z] == value), axis=0))
+        click(tool, (z, y, x))
+        wait_idle(tool)
+        key(tool.viewer, "v")
+        wait_idle(tool, 120)
+        key(tool.viewer, "c")
+    session = tool.session
+    assert sorted(session.objects) == [1, 2, 3], tool.status.text
+    overlaps = []
+    for number, value in enumerate(chosen, 1):
+        mask, wanted = session.committed == number, truth == value
+        overlaps.append((mask & wanted).sum() / (mask | wanted).sum())
+    driver.screenshot(tmp_path / "stack.png")
+    assert np.mean(overlaps) > 0.3, overlaps
+    tool.saving.unsaved = False
