@@ -6,6 +6,7 @@ from oracle_stack import cone, masks_of, oracle_stack, painted
 from segmentation_helpers import Oracle, iou
 
 from micro_sam.errors import InputError
+from micro_sam.segmentation import volume
 from micro_sam.segmentation.projection import PROJECTION_MODES
 from micro_sam.segmentation.values import ObjectMask
 from micro_sam.segmentation.volume import iter_propagate_volume, segment_mask_in_volume
@@ -48,6 +49,22 @@ def test_a_sudden_change_ends_the_object_at_the_threshold():
     masks = masks_of(labels, 5, [7])
     assert max(step.z for step in run(masks, labels, iou_threshold=0.8) if step.mask is not None) == 9
     assert max(step.z for step in run(masks, labels, iou_threshold=0.05) if step.mask is not None) == 14
+
+
+@pytest.mark.parametrize("projection, reached", [("default", 5), ("single_point", 2)])
+def test_before_an_object_ends_the_default_asks_again_with_other_prompts(monkeypatch, projection, reached):
+    asked = []
+
+    def project_mask(predictor, embeddings, z, mask, mode, box_extension=0.0):
+        asked.append((z, mode))
+        return mask, 0.9 if z <= 2 or (mode.use_box and mode.use_mask) else 0.3
+
+    monkeypatch.setattr(volume, "project_mask", project_mask)
+    labels = np.zeros((6, 40, 50), "uint32")
+    labels[:, 10:20, 10:30] = 1
+    steps = run(masks_of(labels, 1, [0]), labels, projection=projection, iou_threshold=0.8)
+    assert max(step.z for step in steps if step.mask is not None) == reached
+    assert [z for z, _ in asked] == ([1, 2, 3, 3, 3, 4, 4, 4, 5, 5, 5] if projection == "default" else [1, 2, 3])
 
 
 def test_a_stop_bounds_the_run_on_its_side_only():
