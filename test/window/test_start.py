@@ -220,6 +220,7 @@ def test_difficult_images_can_be_clicked(shared_tool):
         (np.moveaxis(np.stack([image] * 3), 0, 0).astype("uint8"), (55, 45)),
         (np.stack([image] * 4, -1).astype("uint8"), (55, 45)),
         (np.stack([image] * 2), (55, 45)),
+        (np.stack([image] * 7, -1), (55, 45)),
         (np.ones((1, 1), "uint8"), (0, 0)),
         (np.tile(image[:30], (40, 1)), (15, 45)),
     ):
@@ -230,6 +231,44 @@ def test_difficult_images_can_be_clicked(shared_tool):
         tool.segment()
         wait_idle(tool)
         assert tool.status.kind != "error", (raw.shape, raw.dtype, tool.status.text)
+
+
+def test_strip_of_twenty_thousand_rows_is_shown_clicked_and_committed(shared_tool):
+    """Longer than a texture of the graphics card can be."""
+    from micro_sam.sam_annotator.images import from_array
+
+    strip = np.random.default_rng(0).normal(100, 5, (20_000, 30)).astype("float32")
+    place = (17_000, 15)
+    strip[place[0] - 10 : place[0] + 10, 5:25] += 100
+    tool = shared_tool
+    tool.open(from_array(strip, "2d", "strip"))
+    ready(tool)
+    tool.viewer.camera.center, tool.viewer.camera.zoom = place, 8
+    driver.process(0.5)
+    click(tool, place)
+    assert wait_until(lambda: tool.session.has_current), tool.status.text
+    wait_idle(tool)
+    assert tool.session.current[place] == 1
+    key(tool.viewer, "c")
+    assert tool.session.committed[place] == 1 and tool.status.kind != "error", tool.status.text
+    tool.saving.unsaved = False
+
+
+def test_cache_that_cannot_be_written_is_a_sentence_and_the_work_goes_on(tool, tmp_path):
+    click(tool, COIN)
+    wait_idle(tool)
+    key(tool.viewer, "c")
+    (tmp_path / "file").write_text("")
+    tool.dock.model.embeddings.value = tmp_path / "file" / "coins.zarr"
+    tool.dock.model.apply.native.click()
+    assert wait_until(lambda: not tool.engine.busy and tool.status.kind == "error"), tool.status.text
+    assert "coins.zarr" in tool.status.text and tool.session.committed[COIN] == 1
+    tool.dock.model.embeddings.value = None
+    tool.dock.model.apply.native.click()
+    ready(tool)
+    click(tool, (115, 160))
+    wait_idle(tool)
+    assert tool.session.current[115, 160] == 1
 
 
 FRESH = """
