@@ -1,6 +1,8 @@
 """Label images of any program in, atomically out."""
 
 import errno
+import subprocess
+import sys
 
 import h5py
 import imageio.v3 as imageio
@@ -113,3 +115,21 @@ def test_places_that_cannot_be_written_are_said(labels, tmp_path):
         save_labels(tmp_path / "file" / "a.tif", labels)
     with pytest.raises(OutputError, match="must end in"):
         save_labels(tmp_path / "a.jpg", labels)
+
+
+def test_program_that_is_killed_while_it_saves_leaves_a_whole_file(tmp_path):
+    path = tmp_path / "result.tif"
+    save_labels(path, np.full((600, 600), 1))
+    code = (
+        "import sys, numpy as np\nfrom micro_sam.io.labels import save_labels\n"
+        "for k in range(2, 60000):\n"
+        "    save_labels(sys.argv[1], np.full((600, 600), k))\n"
+        "    print(k, flush=True)\n"
+    )
+    for _ in range(3):
+        process = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE)
+        for _line in range(2):
+            assert process.stdout.readline()
+        process.kill()
+        process.wait()
+        assert len(np.unique(load_labels(path))) == 1
