@@ -326,6 +326,11 @@ class Annotator(Acts):
         self.jobs.close()
         self._garbage.release()
 
+    @property
+    def closed(self) -> bool:
+        """Whether the window is closing, or closed."""
+        return self._closed
+
     def _needed(self) -> Annotator:
         if self.session is None or self.layers is None:
             raise InputError("There is no image yet. Drop a file onto the window, or open one with the menu above.")

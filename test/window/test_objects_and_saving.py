@@ -68,6 +68,30 @@ def test_objects_are_merged_deleted_and_come_back_with_undo(tool):
     assert "99" in tool.status.text and tool.status.kind == "error"
 
 
+def test_chosen_objects_have_a_frame_that_follows_the_view(tool):
+    commit(tool, COIN, OTHER_COIN)
+    assert not tool.dock.chosen.isVisible()
+    tool.dock.objects.choose.click()
+    click(tool, COIN)
+    zoom = tool.viewer.camera.zoom
+    for factor in (1, 2, 0.5):
+        tool.viewer.camera.zoom = zoom * factor
+        driver.process(0.1)
+        assert tool.dock.chosen.isVisible() and tool.dock.chosen.size() == driver.canvas(tool.viewer).size()
+        (frame,) = tool.dock.chosen.frames()
+        y0, x0, y1, x1 = tool.session.objects[1].box
+        corner = driver.canvas_point(tool.viewer, tool.layers.points.layer, (y0 - 0.5, x0 - 0.5))
+        opposite = driver.canvas_point(tool.viewer, tool.layers.points.layer, (y1 - 0.5, x1 - 0.5))
+        assert (frame.topLeft() - corner.toPointF()).manhattanLength() < 10, factor
+        assert (frame.bottomRight() - opposite.toPointF()).manhattanLength() < 10, factor
+    tool.viewer.camera.zoom = zoom
+    driver.process(0.2)
+    click(tool, OTHER_COIN)  # through the frames' widget
+    assert tool.picked == (1, 2) and len(tool.dock.chosen.frames()) == 2
+    tool.delete_picked()
+    assert not tool.dock.chosen.isVisible()
+
+
 @pytest.mark.parametrize("preserve", ["pixels", "objects", "none"])
 def test_commit_treats_committed_objects_as_the_menu_says(tool, preserve):
     commit(tool, COIN)

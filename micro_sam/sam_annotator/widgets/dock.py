@@ -8,6 +8,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QScrollArea, QVBoxLayout, QWidget
 
 from micro_sam.sam_annotator.widgets.automatic import AutomaticMenu
+from micro_sam.sam_annotator.widgets.chosen_frames import ChosenFrames
 from micro_sam.sam_annotator.widgets.commit import CommitMenu
 from micro_sam.sam_annotator.widgets.key_list import KeyList
 from micro_sam.sam_annotator.widgets.model import ModelMenu
@@ -45,6 +46,7 @@ class Dock(QWidget):
         self.training = TrainingMenu(annotator)
         self.training_section = folded("Train a model", self.training)
         self.keys = KeyList(annotator)
+        self.chosen = ChosenFrames(annotator)
         self.extra = [menu for menu in annotator.extra_menus()]
         self._image_section = folded("Image", self.image, is_open=annotator.image is None)
         menus = QWidget()
