@@ -87,7 +87,8 @@ class TrainConfig:
         less, but an encoder that is trained on them alone sees less context than it will in use. Of several, each step
         takes one at random, and as many crops as have the area of ``batch_size`` of the first.
     learning_rate, weight_decay : float
-        Of AdamW; the rate rises over ``warmup`` steps and falls to 2 % along a half cosine.
+        Of AdamW; the rate rises over ``warmup`` steps and falls to 2 % along a half cosine. A rate of 0 is chosen by
+        the architecture: 5e-4 for nano, 5e-5 for transformers, whose weights must move little.
     warmup : int
         See above.
     average : float
@@ -102,6 +103,9 @@ class TrainConfig:
         scaled to all sizes, which makes a model more general and is learned more slowly.
     augment : bool
         Vary orientation, scale, light, blur and noise.
+    vary : float
+        Share of the crops whose scale, light, blur and noise are varied; a short fine-tuning on images of one kind
+        learns more from images as they are.
     synthetic : float
         Weight of generated images among the groups of ``train``; 0 for none.
     synthetic_images : int
@@ -142,13 +146,14 @@ class TrainConfig:
     objects: int = 12
     crop: int | tuple[int, ...] = 0
     pool: int = 0
-    natural: float = 0.8
-    learning_rate: float = 2e-4
+    natural: float = 1.0
+    learning_rate: float = 0.0
     weight_decay: float = 0.02
     warmup: int = 20
     average: float = 0.99
     precision: str = "auto"
     augment: bool = True
+    vary: float = 0.5
     synthetic: float = 0.0
     synthetic_images: int = 200
     validate_every: int = 0
@@ -183,12 +188,13 @@ class TrainConfig:
         for name in ("pool", "validate_every", "patience", "warmup", "synthetic", "synthetic_images"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} must not be negative, but is {getattr(self, name)}.")
-        if not 0 < self.learning_rate < 1 or not math.isfinite(self.learning_rate):
+        if not 0 <= self.learning_rate < 1 or not math.isfinite(self.learning_rate):
             raise InputError(f"The learning rate {self.learning_rate} makes no sense; usual are 1e-5 to 1e-3.")
         if not 0 <= self.average < 1:
             raise InputError(f"The decay of the averaged weights must be from 0 to below 1, not {self.average}.")
-        if not 0 <= self.natural <= 1:
-            raise InputError(f"The share of crops at natural size must lie between 0 and 1, not {self.natural}.")
+        for name in ("natural", "vary"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} is a share and must lie between 0 and 1, not {getattr(self, name)}.")
         if not 0 < self.validation_share < 1:
             raise InputError(
                 f"The share of images kept for validation must lie between 0 and 1, not {self.validation_share}."

@@ -92,6 +92,8 @@ class CropSettings:
         In the other crops the chosen object is scaled to a diameter drawn log-uniformly from this range.
     augment : bool
         Flips, quarter turns, light, blur and noise.
+    vary : float
+        Share of the crops whose scale and light are varied; the others are only turned and flipped.
     """
 
     size: int = 256
@@ -100,6 +102,7 @@ class CropSettings:
     natural: float = 0.5
     diameters: tuple[float, float] = (12.0, 128.0)
     augment: bool = True
+    vary: float = 1.0
 
 
 def draw_crop(rng: np.random.Generator, source: TrainingImage, settings: CropSettings) -> Crop:
@@ -107,13 +110,14 @@ def draw_crop(rng: np.random.Generator, source: TrainingImage, settings: CropSet
     height, width = source.labels.shape
     natural = settings.frame / max(height, width)
     target = _draw_object(rng, source)
+    varied = settings.augment and rng.random() < settings.vary
     if target is None or rng.random() < settings.natural:
-        scale = natural * (np.exp(rng.uniform(-0.35, 0.35)) if settings.augment else 1.0)
+        scale = natural * (np.exp(rng.uniform(-0.35, 0.35)) if varied else 1.0)
     else:
         diameter = 2 * np.sqrt(source.areas[target] / np.pi)
         scale = np.exp(rng.uniform(*np.log(settings.diameters))) / diameter
         scale = float(np.clip(scale, 0.5 * natural, 8.0))
-    aspect = np.exp(rng.uniform(-0.12, 0.12)) if settings.augment else 1.0
+    aspect = np.exp(rng.uniform(-0.12, 0.12)) if varied else 1.0
     extent = np.array([settings.size / (scale * aspect), settings.size * aspect / scale])  # in source pixels
     centre = rng.uniform(0, 1, 2) * (height, width)
     if target is not None and rng.random() < 0.9:
@@ -129,6 +133,7 @@ def draw_crop(rng: np.random.Generator, source: TrainingImage, settings: CropSet
     labels = _resize_labels(source.labels[y0:y1, x0:x1], size)
     if settings.augment:
         image, labels = _turn(rng, image, labels)
+    if varied:
         image = vary_light(rng, image)
     room = settings.frame - settings.size
     origin = tuple(int(rng.integers(0, room // settings.step + 1)) * settings.step for _ in range(2))

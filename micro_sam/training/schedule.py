@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 
@@ -22,6 +23,17 @@ class Pace:
             self.first = step - 1
         done = step - self.first
         return (time.monotonic() - self.start) / done * max(self.steps - done, 0)
+
+
+RATES = {"nano": 5e-4}  # of architectures that were measured; fine-tuning of SAM's transformers uses less
+OTHER_RATE = 5e-5
+
+
+def with_rate(config: TrainConfig, architecture: str) -> TrainConfig:
+    """The settings with a learning rate; one that is not given is chosen by the architecture."""
+    if config.learning_rate:
+        return config
+    return dataclasses.replace(config, learning_rate=RATES.get(architecture, OTHER_RATE))
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:

@@ -33,7 +33,7 @@ from micro_sam.training.crops import Crop, CropSettings, TrainingImage, draw_cro
 from micro_sam.training.lora import merge_adapters
 from micro_sam.training.model import choose_parameters, make_model, set_mode
 from micro_sam.training.objective import Objective, ObjectiveSettings
-from micro_sam.training.schedule import Pace, is_out_of_memory, learning_rate
+from micro_sam.training.schedule import Pace, is_out_of_memory, learning_rate, with_rate
 from micro_sam.training.state import TrainState, load_state, save_state
 from micro_sam.training.validation import measure, score
 from micro_sam.training.windows import Encoder
@@ -96,6 +96,7 @@ class Trainer:
         self.images, self.validation_images = self._read()
         self.weights = data.sampling_weights(self.images, config)
         self.model = make_model(config, self.device)
+        self.config = config = with_rate(config, self.model.architecture)
         self.crops = self._crop_settings()
         self.parameters = choose_parameters(self.model, config)
         self.encoder = Encoder(self.model, keep=config.trainable == "decoder" and bool(config.pool))
@@ -256,8 +257,8 @@ class Trainer:
         frame, stride = self.model.image_size, self.model.image_size // self.model.grid_size
         whole = self.model.architecture != "nano"  # transformers read whole frames only
         sizes = [frame if whole else min(side or frame, frame) for side in self.config.crop_sizes]
-        natural, augment = self.config.natural, self.config.augment
-        return [CropSettings(size, frame, stride, natural, (12.0, size / 2), augment) for size in sizes]
+        natural, augment, vary = self.config.natural, self.config.augment, self.config.vary
+        return [CropSettings(size, frame, stride, natural, (12.0, size / 2), augment, vary) for size in sizes]
 
     def _objective_settings(self, share: float = 1.0) -> ObjectiveSettings:
         """What is asked of crops whose area is ``share`` of the first size's."""

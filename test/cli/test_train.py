@@ -61,6 +61,25 @@ def test_wrong_checkpoint_is_answered_in_a_sentence(tmp_path, capsys):
     assert "wrong.pt" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("image", "labels", "message"),
+    [
+        (np.zeros((64, 64), np.uint8), np.ones((64, 50), np.uint8), "do not match"),
+        (np.zeros((64, 64), np.uint8), np.zeros((64, 64), np.uint8), "has an object"),
+        (np.zeros((64, 64), np.uint8), np.ones((64, 64), np.uint8), "only one image"),
+        (np.zeros((5, 64, 64), np.uint8), np.ones((64, 64), np.uint8), "5 channels"),
+        (np.zeros((9000, 9000), np.uint8), np.ones((9000, 9000), np.uint8), "Cut pieces"),
+    ],
+)
+def test_data_that_cannot_be_learned_from_end_with_a_sentence_and_exit_code_2(tmp_path, capsys, image, labels, message):
+    tifffile.imwrite(tmp_path / "a.tif", image)
+    tifffile.imwrite(tmp_path / "a_objects.tif", labels)
+    assert train.main(["-i", str(tmp_path / "a.tif"), "-o", str(tmp_path / "mine.safetensors"), "-m", "nano_lm"]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert not (tmp_path / "mine.safetensors").exists()
+
+
 def test_command_trains_and_writes(tmp_path, capsys):
     images, labels = make_set(tmp_path)
     output = tmp_path / "mine.safetensors"

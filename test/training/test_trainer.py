@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from micro_sam.errors import InputError
 from micro_sam.models.build import get_sam_model
 from micro_sam.training import DataSource, TrainConfig, Trainer, train_sam
-from micro_sam.training.schedule import is_out_of_memory, learning_rate
+from micro_sam.training.schedule import is_out_of_memory, learning_rate, with_rate
 
 
 def tiny_config(tiny_set: tuple[Path, Path], output: Path, **changes) -> TrainConfig:
@@ -86,6 +86,10 @@ def test_killed_run_ends_with_the_same_weights(tiny_set, tmp_path):
     subprocess.run(command("parts.safetensors"), check=True, capture_output=True)
     a, b = (load_file(tmp_path / f"{name}.safetensors") for name in ("whole", "parts"))
     assert all(torch.equal(a[name], b[name]) for name in a)
+    logs = [(tmp_path / f"{name}.log.csv").read_text() for name in ("whole", "parts")]
+    assert logs[0] == logs[1] and "8,validation corrected," in logs[0]
+    cards = [(tmp_path / f"{name}.md").read_text().replace(name, "mine") for name in ("whole", "parts")]
+    assert cards[0] == cards[1] and "| click |" in cards[0]
 
 
 def test_other_settings_do_not_continue_a_run(tiny_set, tmp_path):
@@ -185,6 +189,12 @@ def test_learning_rate_rises_and_falls():
     config = TrainConfig(steps=100, warmup=10, learning_rate=1e-3)
     rates = [learning_rate(step, config) for step in range(100)]
     assert rates[0] == pytest.approx(1e-4) and max(rates) > 0.97e-3 and rates[-1] == pytest.approx(2e-5, rel=0.1)
+
+
+def test_a_rate_that_is_not_given_suits_the_architecture():
+    assert with_rate(TrainConfig(), "nano").learning_rate == 5e-4
+    assert with_rate(TrainConfig(), "vit_b").learning_rate == 5e-5
+    assert with_rate(TrainConfig(learning_rate=1e-3), "vit_b").learning_rate == 1e-3
 
 
 def test_memory_errors_are_told_from_others():
