@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -191,6 +191,10 @@ class Series:
             self.annotator.status.say("This is the first image.", "warning")
             return
         self._leave(range(self.index - 1, -1, -1))
+
+    def keep_embeddings_in_memory(self) -> None:
+        """From now on: caches on disc belong to the model they were made with, and another one is in use."""
+        self.entries = tuple(replace(entry, embedding_path=None) for entry in self.entries)
 
     def _find(self, candidates: range) -> int | None:
         """The first of the candidates that is still to do."""

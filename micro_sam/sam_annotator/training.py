@@ -17,7 +17,13 @@ from qtpy.QtCore import QTimer
 from micro_sam.errors import InputError
 from micro_sam.sam_annotator.background_training import BackgroundTraining, RunState, find_runs, free_name
 from micro_sam.sam_annotator.jobs import WORK, Progress
-from micro_sam.sam_annotator.training_set import Annotated, annotated_so_far, check_enough, write_training_set
+from micro_sam.sam_annotator.training_set import (
+    Annotated,
+    annotated_so_far,
+    check_enough,
+    file_name,
+    write_training_set,
+)
 
 if TYPE_CHECKING:
     from micro_sam.sam_annotator.annotator import Annotator
@@ -121,6 +127,8 @@ class Training:
             model_type=None, checkpoint_path=str(self.run.output), embedding_path=None
         )
         settings.check()
+        if self._annotator.series is not None:
+            self._annotator.series.keep_embeddings_in_memory()
         self._annotator.change_settings(settings)
         self.changed.emit()
 
@@ -141,7 +149,7 @@ class Training:
         """A free name beside the image."""
         suggestion = self._annotator.saving.suggested_path()
         image = self._annotator.image
-        return free_name(suggestion.parent, image.name if image is not None else "my")
+        return free_name(suggestion.parent, file_name(image.name) if image is not None else "my")
 
     def find(self) -> None:
         """Follow the latest run beside the image, unless one is followed already."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,13 +40,18 @@ def annotated_so_far(annotator: Annotator) -> list[Annotated]:
     found = []
     session, image = annotator.session, annotator.image
     if session is not None and session.objects:
-        found.append(Annotated(image.name, image.pixels, session.committed.copy()))
+        found.append(Annotated(file_name(image.name), image.pixels, session.committed.copy()))
     series = annotator.series
     if series is not None:
         for number, entry in enumerate(series.entries):
             if number != series.index and entry.output.exists():
                 found.append(Annotated(entry.name, entry.raw, entry.output))
     return found
+
+
+def file_name(name: str) -> str:
+    """A name of an image (a layer may have any) as a file can have it."""
+    return re.sub(r"[^\w.-]+", "_", name) or "image"
 
 
 def write_training_set(folder: Path, images: Sequence[Annotated], tool: str) -> Iterator[int]:

@@ -9,7 +9,7 @@ from skimage.filters import gaussian
 from skimage.measure import label, regionprops
 
 from micro_sam.sam_annotator import annotator_2d, image_series_annotator
-from micro_sam.sam_annotator.training_set import annotated_so_far
+from micro_sam.sam_annotator.training_set import Annotated, annotated_so_far, write_training_set
 
 from .driver import Heartbeat, click, press, process, wait_idle, wait_until
 
@@ -109,3 +109,16 @@ def test_all_results_of_a_series_are_learned_from(opened, coins, coin_labels, tm
     assert tool.series.index == 1
     tool.session.load_committed(coin_labels.astype(np.uint32))
     assert [one.name for one in annotated_so_far(tool)] == ["b", "a"]
+
+
+def test_only_the_annotated_slices_of_a_stack_or_movie_are_learned_from(tmp_path):
+    from micro_sam.training import DataSource
+    from micro_sam.training.data import read_source
+
+    stack = np.random.default_rng(0).integers(0, 4000, (9, 40, 50)).astype(np.uint16)
+    labels = np.zeros(stack.shape, np.uint32)
+    labels[2, 5:20, 5:20], labels[6, 8:30, 20:40] = 7, 9
+    assert list(write_training_set(tmp_path, [Annotated("movie", stack, labels)], "tracking")) == [1]
+    found = read_source(DataSource((str(tmp_path / "images"),), (str(tmp_path / "labels"),), complete=False))
+    assert [image.name for image in found] == ["movie.tif[0]", "movie.tif[1]"]
+    assert np.array_equal(found[1].labels, labels[6]) and not found[0].complete
