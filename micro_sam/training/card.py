@@ -52,11 +52,12 @@ def write_card(path: Path, known: Mapping[str, Any]) -> None:
         When the file cannot be written.
     """
     settings = known["settings"]
+    verb = "Trained" if settings["from_scratch"] else "Fine-tuned"
     lines = [
         f"# {known['name']}",
         "",
-        f"Fine-tuned from {known['started_from']} ({settings['trainable']}), with micro_sam {__version__}. Use it with "
-        f"`-c {known['name']}.safetensors` in every tool.",
+        f"{verb} from {known['started_from']} ({settings['trainable']}), with micro_sam {__version__}. Use it with "
+        f"`-c {path.with_suffix('.safetensors').name}` in every tool.",
         "",
         "## Data",
         "",
@@ -83,8 +84,8 @@ def write_card(path: Path, known: Mapping[str, Any]) -> None:
     lines += [
         "",
         "A click is one positive point at the innermost pixel; corrected: after two more clicks on the largest error. "
-        "Objects are the same before and after. Images of the same kind were learned from: on other images the figures "
-        "are lower.",
+        "Objects are the same before and after. These images were not learned from, but chose which step's weights are "
+        "kept, and images of the same kind were learned from: on other images the figures are lower.",
         "",
         "## Settings",
         "",
