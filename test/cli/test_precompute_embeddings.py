@@ -1,5 +1,6 @@
 """The command that computes embeddings on a machine without a display."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -37,7 +38,9 @@ def test_help_loads_nothing_heavy():
 def test_second_run_computes_nothing_and_says_so(image, tmp_path, capsys, monkeypatch):
     arguments = ["-i", str(image), "-o", str(tmp_path / "e"), "-m", "nano_lm", "-d", "cpu"]
     assert main(arguments) == 0
-    assert "1 slice embedded" in capsys.readouterr().out
+    shown = capsys.readouterr()
+    assert "1 slice embedded" in shown.out
+    assert re.search(r"1/1 \[00:\d\d<00:00", shown.err), "a progress bar with the time that is left"
     embeddings = as_embeddings(tmp_path / "e")
     assert embeddings.is_complete() and embeddings.model_name == "nano_lm" and embeddings.shape == (60, 80)
     monkeypatch.setattr("micro_sam.models.predictor.Predictor.encode_batch", None)
