@@ -34,7 +34,7 @@ import numpy as np
 import tifffile
 import torch
 
-from micro_sam.embeddings.compute import precompute_image_embeddings
+from micro_sam.embeddings.compute import iter_embeddings, open_embeddings, precompute_image_embeddings
 from micro_sam.evaluation.interactive import next_click
 from micro_sam.io.tracks import TrackRow, load_tracks, tracks_from_labels
 from micro_sam.io.tracks.ctc import save_ctc
@@ -102,7 +102,7 @@ def measure_volume(predictor, name: str, options) -> Iterator[dict]:
     folder = options.data / name
     image = tifffile.imread(folder / f"{VOLUMES[name]}_image.tif")
     truth = tifffile.imread(folder / f"{VOLUMES[name]}_labels.tif")
-    embeddings = precompute_image_embeddings(predictor, image, ndim=3, verbose=False)
+    embeddings = embed(predictor, image)
     starts = dict(first_clicks(predictor, embeddings, truth))
     middle = np.mean([iou2d(mask, truth, value, z) for value, (z, mask) in starts.items()])
     print(f"{name}: {len(starts)} objects, IoU of the clicked slice {middle:.3f}", flush=True)
@@ -196,7 +196,7 @@ def measure_tracking(predictor, name: str, options) -> Iterator[dict]:
     folder = options.data / name
     image = np.stack([tifffile.imread(file) for file in sorted((folder / "01").glob("t*.tif"))])
     truth = load_tracks(folder / "01_GT")
-    embeddings = precompute_image_embeddings(predictor, image, ndim=3, verbose=False)
+    embeddings = embed(predictor, image)
     starts = {}
     for row in truth.rows:
         point = innermost(truth.labels[row.start] == row.track_id)
@@ -423,6 +423,14 @@ def measure_memory(predictor, shape: tuple[int, int, int] = (60, 1024, 1024)) ->
 
 
 # small things
+
+
+def embed(predictor, image: np.ndarray):
+    """The features of a stack as the tools compute them: noisy ones are smoothed first."""
+    embeddings, store = open_embeddings(predictor, image, ndim=3, tile_shape="whole", smooth_noise=True)
+    for _ in iter_embeddings(predictor, image, store):
+        pass
+    return embeddings
 
 
 def click(predictor, embeddings, z: int, points, labels, previous: ObjectMask | None = None) -> ObjectMask:

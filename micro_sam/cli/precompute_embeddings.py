@@ -112,6 +112,7 @@ def _embed(predictor, job, image, options: argparse.Namespace) -> None:
         tile_shape=options.tile_shape,
         halo=options.halo,
         image_path=job.image_path,
+        smooth_noise=True,
     )
     total, missing = sum(1 for _ in store.items()), len(store.missing())
     unit = "tile" if store.grid.is_tiled else "slice"

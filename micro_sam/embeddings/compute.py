@@ -16,7 +16,7 @@ from micro_sam.embeddings.opening import infer_ndim, open_embeddings
 from micro_sam.embeddings.store import EmbeddingStore, Item
 from micro_sam.embeddings.tiles import TileGrid
 from micro_sam.errors import InputError, ModelError, OutputError
-from micro_sam.io.normalization import estimate_normalization, to_rgb_uint8
+from micro_sam.io.normalization import REACH, estimate_normalization, smooth, to_rgb_uint8
 
 if TYPE_CHECKING:
     from micro_sam.models.predictor import ImageFeatures, Predictor
@@ -98,7 +98,7 @@ def iter_embeddings(
         batch = [item for item in batch if not store.is_complete(*item)]  # another process may have been quicker
         if not batch:
             continue
-        tiles = [to_rgb_uint8(read_tile(image, i, tile, store.grid), store.normalization) for i, tile in batch]
+        tiles = [_network_image(image, i, tile, store) for i, tile in batch]
         encoded, size = _encode(predictor, tiles, size)
         for item, features in zip(batch, encoded, strict=True):
             store.write(*item, features)
@@ -201,6 +201,20 @@ def read_tile(image: Any, i: int | None, tile: int, grid: TileGrid) -> np.ndarra
     """The pixels of a tile with its halo, (h, w) or (h, w, C); only these are read from a lazy array."""
     outer = grid[tile].outer
     return np.asarray(image[outer] if i is None else image[(i, *outer)])
+
+
+def _network_image(image: Any, i: int | None, tile: int, store: EmbeddingStore) -> np.ndarray:
+    """What the network sees of a tile, (h, w, 3) uint8; smoothing looks beyond its border, so that neighbours agree."""
+    normalization = store.normalization
+    if not normalization.smoothing:
+        return to_rgb_uint8(read_tile(image, i, tile, store.grid), normalization)
+    margin = int(np.ceil(REACH * normalization.smoothing))
+    outer = store.grid[tile].outer
+    sides = zip(outer, store.grid.shape, strict=True)
+    wide = tuple(slice(max(0, s.start - margin), min(n, s.stop + margin)) for s, n in sides)
+    block = smooth(np.asarray(image[wide] if i is None else image[(i, *wide)]), normalization)
+    inner = tuple(slice(s.start - w.start, s.stop - w.start) for s, w in zip(outer, wide, strict=True))
+    return to_rgb_uint8(block[inner], normalization)
 
 
 def suggest_batch_size(predictor: Predictor) -> int:

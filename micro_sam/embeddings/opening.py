@@ -13,7 +13,7 @@ from micro_sam.embeddings.store import EmbeddingStore, MemoryStore
 from micro_sam.embeddings.tiles import TileGrid, suggest_tiling
 from micro_sam.embeddings.zarr_store import ZarrStore
 from micro_sam.errors import InputError
-from micro_sam.io.normalization import Normalization, estimate_normalization
+from micro_sam.io.normalization import Normalization, estimate_normalization, with_smoothing
 
 if TYPE_CHECKING:
     from micro_sam.models.predictor import Predictor
@@ -32,6 +32,7 @@ def open_embeddings(
     *,
     image_path: str | Path | None = None,
     normalization: Normalization | None = None,
+    smooth_noise: bool = False,
 ) -> tuple[Embeddings, EmbeddingStore]:
     """The embeddings of an image as far as they exist; everything is checked and nothing is computed.
 
@@ -53,6 +54,8 @@ def open_embeddings(
         The file the image comes from, if it does; makes opening the cache of a large file quick.
     normalization
         Grey values that become 0 and 255, for instance a person's contrast limits; None: robust percentiles.
+    smooth_noise
+        Whether the slices of a stack are smoothed first when its noise is high. An existing cache goes on as it began.
 
     Returns
     -------
@@ -88,13 +91,16 @@ def open_embeddings(
     if existing is not None:
         _check_cache(existing, key, image, image_path)
         return Embeddings(existing), existing
+    stretch = normalization
+    if smooth_noise and ndim == 3:
+        stretch = with_smoothing(image, normalization or estimate_normalization(image, ndim))
     if save_path is None:
         store: EmbeddingStore = MemoryStore(grid, key.n_slices, key.model_name, key.model_hash)
-        store.normalization = normalization
+        store.normalization = stretch
         return Embeddings(store), store
     model = predictor.model
     signed = dataclasses.replace(key, signature=compute_signature(image, image_path))
-    stored_stretch = normalization or estimate_normalization(image, ndim)
+    stored_stretch = stretch or estimate_normalization(image, ndim)
     feature_shape = (1, model.embed_dim, model.grid_size, model.grid_size)
     store = ZarrStore.create(save_path, signed, feature_shape, stored_stretch, model.image_size)
     return Embeddings(store), store

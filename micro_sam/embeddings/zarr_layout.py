@@ -103,7 +103,7 @@ def make_group(
                 "ndim": key.ndim,
                 "precision": key.precision,
                 "normalization": None if values is None else [list(values.lower), list(values.upper)],
-                "normalization_values": [list(normalization.lower), list(normalization.upper)],
+                "normalization_values": [list(normalization.lower), list(normalization.upper), normalization.smoothing],
                 "image_size": image_size,
             },
         }

@@ -4,30 +4,41 @@ The grey values are stretched between robust percentiles of the finite pixels: o
 one hot pixel must not destroy the contrast, and a 16-bit camera that uses 300 of its 65536 grey values must not look
 black. One stretch holds for all slices of a stack and all tiles, so that neighbours look alike; the channels of a
 colour image are stretched together, so that its colours stay.
+
+Noise hides objects from the networks. Where somebody asks for it, slices of noisy stacks are smoothed a little first.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from scipy import ndimage
 
 PERCENTILES = (1.0, 99.7)
 MAX_SAMPLED_PIXELS = 4_000_000  # enough for percentiles to 0.1 %, and read in a fraction of a second
 MAX_SAMPLED_SLICES = 16
 BLOCK = 256
+REACH = 2.0  # sigmas after which the Gaussian of the smoothing is cut
+# Share of the range of grey values from which the noise of a stack counts as high, and the sigma in pixels of the
+# smoothing that is laid over it then. IoU of one click with nano_lm on 14 nuclei of a confocal stack (noise 0.11): 0.37
+# as it is, 0.57 smoothed. All other development images but one have less than 0.08, most less than 0.02.
+HIGH_NOISE = 0.09
+SMOOTHING = 1.5
 
 
 @dataclass(frozen=True)
 class Normalization:
     """Grey values that become 0 and 255.
 
-    `lower` and `upper` have one value for all channels, or one per channel.
+    `lower` and `upper` have one value for all channels, or one per channel. `smoothing` is the sigma in pixels of a
+    Gaussian that is laid over each slice before (:func:`smooth`); 0: none.
     """
 
     lower: tuple[float, ...]
     upper: tuple[float, ...]
+    smoothing: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "lower", tuple(float(v) for v in self.lower))
@@ -72,6 +83,41 @@ def estimate_normalization(image: Any, ndim: int, percentiles: tuple[float, floa
     if upper <= lower:
         upper = lower + 1.0
     return Normalization((lower,), (upper,))
+
+
+def estimate_noise(image: Any, normalization: Normalization) -> float:
+    """Standard deviation of the noise of a stack (Z, H, W[, C]), as share of the range of grey values.
+
+    Immerkaer 1996, "Fast noise variance estimation": a second derivative leaves little of edges, so it shows the noise.
+    The median over blocks in the middle of some slices.
+    """
+    kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], "float32")
+    found = []
+    for z in np.unique(np.linspace(0, image.shape[0] - 1, 8).astype(int)).tolist():
+        middle = tuple(slice(max(0, (n - 2 * BLOCK) // 2), (n + 2 * BLOCK) // 2) for n in image.shape[1:3])
+        block = np.asarray(image[(z, *middle)]).astype("float32")
+        block = block.mean(-1) if block.ndim == 3 else block
+        if min(block.shape) < 3:
+            return 0.0
+        response = np.abs(ndimage.convolve(block, kernel))[1:-1, 1:-1]
+        response = response[np.isfinite(response)]
+        found.append(np.sqrt(np.pi / 2) / 6 * response.mean() if response.size else np.nan)
+    span = float(np.mean(normalization.upper) - np.mean(normalization.lower))
+    return float(np.nanmedian(found)) / span if np.isfinite(found).any() else 0.0
+
+
+def with_smoothing(image: Any, normalization: Normalization) -> Normalization:
+    """The normalization, with smoothing when the noise of the stack (Z, H, W[, C]) is high."""
+    is_noisy = estimate_noise(image, normalization) > HIGH_NOISE
+    return replace(normalization, smoothing=SMOOTHING) if is_noisy else normalization
+
+
+def smooth(image: np.ndarray, normalization: Normalization) -> np.ndarray:
+    """A slice or tile (h, w[, C]), smoothed as the normalization says, float32; NaN and infinity as black and white."""
+    lower, upper = float(np.min(normalization.lower)), float(np.max(normalization.upper))
+    finite = np.nan_to_num(image.astype("float32"), nan=lower, posinf=upper, neginf=lower)
+    sigma = (normalization.smoothing,) * 2 + (0.0,) * (image.ndim - 2)
+    return ndimage.gaussian_filter(finite, sigma, truncate=REACH)
 
 
 def to_rgb_uint8(image: np.ndarray, normalization: Normalization) -> np.ndarray:

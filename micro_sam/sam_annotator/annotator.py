@@ -296,7 +296,9 @@ class Annotator(Acts):
         if self.preview.waits or self.preview.busy:
             return
         embedding = "embedding from the cache" if cached else f"embedding computed in {duration(seconds)}"
-        self.status.say(f"{self._model_name()} is ready, {embedding}. Click an object to segment it.", "good")
+        is_smoothed = getattr(self.session.embeddings.store.normalization, "smoothing", 0)
+        noise = " The image is noisy, so the model sees it smoothed a little." if is_smoothed else ""
+        self.status.say(f"{self._model_name()} is ready, {embedding}.{noise} Click an object to segment it.", "good")
 
     def _model_name(self) -> str:
         predictor = self.engine.predictor

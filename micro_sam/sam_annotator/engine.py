@@ -309,6 +309,7 @@ def _open(predictor: Any, image: OpenImage, ndim: int, settings: Settings) -> tu
         tile_shape=settings.tile_shape,
         halo=settings.halo,
         image_path=image.path if image.is_whole_file else None,
+        smooth_noise=True,
     )
 
 

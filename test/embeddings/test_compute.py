@@ -161,3 +161,30 @@ def test_colour_images_are_not_stacks(predictor):
 def test_mask_of_another_shape_is_refused(predictor, stack):
     with pytest.raises(InputError, match="mask has the shape"):
         precompute_image_embeddings(predictor, stack, mask=np.ones((3, 3), bool), verbose=False)
+
+
+def test_noisy_stacks_are_smoothed_where_it_is_asked_for_and_a_cache_goes_on_as_it_began(predictor, stack, tmp_path):
+    def features(path, **options):
+        embeddings, store = open_embeddings(predictor, stack, path, 3, **options)
+        for _ in iter_embeddings(predictor, stack, store):
+            pass
+        return embeddings, store
+
+    plain, store = features(tmp_path / "plain.zarr")
+    smoothed, other = features(tmp_path / "smoothed.zarr", smooth_noise=True)
+    assert store.normalization.smoothing == 0 < other.normalization.smoothing
+    assert not np.allclose(plain.load(2).features, smoothed.load(2).features)
+    again, third = open_embeddings(predictor, stack, tmp_path / "smoothed.zarr", 3)
+    assert third.normalization == other.normalization and not third.missing()
+    old, fourth = open_embeddings(predictor, stack, tmp_path / "plain.zarr", 3, smooth_noise=True)
+    assert fourth.normalization.smoothing == 0 and not fourth.missing()
+
+
+def test_smoothed_tiles_agree_with_the_smoothed_image(predictor, stack):
+    from micro_sam.embeddings.compute import _network_image
+
+    _, whole = open_embeddings(predictor, stack, None, 3, "whole", smooth_noise=True)
+    _, tiled = open_embeddings(predictor, stack, None, 3, (32, 32), (4, 4), smooth_noise=True)
+    image = _network_image(stack, 1, 0, whole)
+    for tile in tiled.grid:
+        assert np.array_equal(_network_image(stack, 1, tile.index, tiled), image[tile.outer])

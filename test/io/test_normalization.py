@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from micro_sam.io.normalization import Normalization, estimate_normalization, to_rgb_uint8
+from micro_sam.io.normalization import (
+    SMOOTHING,
+    Normalization,
+    estimate_noise,
+    estimate_normalization,
+    smooth,
+    to_rgb_uint8,
+    with_smoothing,
+)
 
 
 def normalized(image, ndim=2):
@@ -89,3 +97,30 @@ def test_large_images_are_sampled_at_fixed_places():
     assert Counting.pixels < 6_000_000
     assert first == estimate_normalization(lazy, 3)
     assert first.lower[0] < 1500 and first.upper[0] > 5500
+
+
+def stack_with_noise(sigma: float) -> np.ndarray:
+    """Discs of 120 over 40 in ten slices of a non-square image, with Gaussian noise of `sigma`."""
+    y, x = np.mgrid[:90, :130]
+    clean = 40.0 + 80 * (((y % 30 - 15) ** 2 + (x % 30 - 15) ** 2) < 100)
+    return np.random.default_rng(0).normal(clean, sigma, (10, 90, 130)).astype("float32")
+
+
+def test_noise_is_measured_whatever_objects_there_are_and_smoothing_follows_it():
+    for sigma in (1, 5, 20):
+        stack = stack_with_noise(sigma)
+        stretch = estimate_normalization(stack, 3)
+        found = estimate_noise(stack, stretch) * (stretch.upper[0] - stretch.lower[0])
+        assert 0.8 * sigma < found < 1.2 * sigma + 3, "edges add a little"
+        assert with_smoothing(stack, stretch).smoothing == (SMOOTHING if sigma == 20 else 0)
+
+
+def test_smoothing_survives_nan_and_keeps_colours_apart():
+    stack = stack_with_noise(20)
+    stack[3, 10, 10], stack[3, 50, 60] = np.nan, np.inf
+    stretch = with_smoothing(stack, estimate_normalization(stack, 3))
+    assert stretch.smoothing == SMOOTHING
+    smoothed = smooth(stack[3], stretch)
+    assert np.isfinite(smoothed).all() and smoothed.std() < np.nanstd(stack[4])
+    colours = smooth(np.stack([stack[4], np.zeros_like(stack[4]), stack[4]], -1), stretch)
+    assert not colours[..., 1].any() and np.allclose(colours[..., 0], colours[..., 2])
