@@ -99,6 +99,18 @@ class Acts:
         )
 
     @act
+    def set_hover(self, on: bool) -> None:
+        """Show, while the mouse moves, the mask that a click there would give."""
+        if on != self.hover.on:
+            self.hover.switch(on)
+            self.hover_changed.emit(on)
+
+    @act
+    def toggle_hover(self) -> None:
+        """Mask under the mouse on / off."""
+        self.set_hover(not self.hover.on)
+
+    @act
     def segment(self) -> None:
         """Segment the prompts (of the slice in view)."""
         if self.layers is not None:

@@ -25,6 +25,7 @@ from micro_sam.sam_annotator.closing import CloseGuard
 from micro_sam.sam_annotator.embedding_view import show_embeddings
 from micro_sam.sam_annotator.engine import Engine, ModelOffer, duration, no_model
 from micro_sam.sam_annotator.garbage import garbage_timer
+from micro_sam.sam_annotator.hover import Hover
 from micro_sam.sam_annotator.jobs import WORK, Jobs
 from micro_sam.sam_annotator.keys import Key, Keys
 from micro_sam.sam_annotator.layers import LayerNames, SessionLayers
@@ -72,6 +73,8 @@ class Annotator(Acts):
         :class:`ModelOffer`, or None when there is nothing to choose.
     axes_asked
         :class:`~micro_sam.errors.AxesError`: a file was not opened because nothing says what its axes are.
+    hover_changed
+        Whether the mask under the mouse is shown.
     settings_changed, tool_changed
         What their names say.
     """
@@ -84,12 +87,15 @@ class Annotator(Acts):
     """What the button for key S says that it segments."""
     has_batches = True
     """Whether each positive point can be an object of its own."""
+    has_hover = True
+    """Whether the mask under the mouse can be shown."""
 
     session_changed = Signal(object)
     source_changed = Signal(str)
     picked_changed = Signal(tuple)
     offer_changed = Signal(object)
     axes_asked = Signal(object)
+    hover_changed = Signal(bool)
     settings_changed = Signal(Settings)
     tool_changed = Signal()
 
@@ -110,6 +116,7 @@ class Annotator(Acts):
         self.jobs = Jobs(self.status.report)
         self.engine = Engine(self.jobs)
         self.preview = Preview(self.status)
+        self.hover = Hover(self)
         self.automatic = Automatic(self)
         self.saving = self.make_saving()
         self.series: Series | None = None
@@ -162,6 +169,7 @@ class Annotator(Acts):
             Key(("c",), "commit", self.commit),
             Key(("t",), "next point positive / negative", self.toggle_polarity),
             Key(("Shift-C",), "clear prompts and object", self.clear),
+            *([Key(("h",), "mask under the mouse on / off", self.toggle_hover)] if self.has_hover else []),
             Key(("Control-Z",), "undo", self.undo),
             Key(("Control-Shift-Z", "Control-Y"), "redo", self.redo),
             *self.extra_keys(),
@@ -222,6 +230,7 @@ class Annotator(Acts):
         session.events.message.connect(self.status.say)
         session.events.labels_changed.connect(self._labels_changed)
         self.preview.follow(session)
+        self.hover.follow(session)
         self.automatic.follow(session)
         self.saving.follow(session)
         self.set_source("current")
@@ -322,6 +331,7 @@ class Annotator(Acts):
         self._closed = True
         if self.layers is not None:
             self.layers.close(remove=False)
+        self.hover.close()
         self.preview.close()
         self.automatic.close()
         self.training.close()

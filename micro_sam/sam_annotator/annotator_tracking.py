@@ -81,6 +81,7 @@ class AnnotatorTracking(LineageActs, SliceActs, CorrectionActs, Annotator):
     place = "frame"
     segments = "Frame"
     has_batches = False
+    has_hover = False
     names = LayerNames(current="current_tracks", committed="committed_tracks", tracks="tracks")
     _done_again = "only what follows"
     session: TrackingSession | None

@@ -21,6 +21,7 @@ from micro_sam.session.base import SessionEvents
 from micro_sam.session.commands import Draft
 from micro_sam.session.labels import present
 from micro_sam.session.prompting import PromptActs
+from micro_sam.session.prompts import PointPrompt, PromptSet
 from micro_sam.session.values import (
     CommitReport,
     LayerName,
@@ -70,7 +71,30 @@ class Session(PromptActs):
             When the features of the slice are not there yet.
         """
         z = self._check_slice(z)
-        drawn = self.prompts.in_slice(z)
+        return self._plan(z, self.prompts.in_slice(z), batched)
+
+    def plan_hover(self, position: Sequence[float], z: int | None = None) -> SliceRequest:
+        """Take down the question that a click would ask, together with the prompts that are there; it is not placed.
+
+        The answer is only to be looked at: :meth:`apply` refuses it.
+
+        Parameters
+        ----------
+        position
+            (y, x) or (z, y, x), in the image.
+        z
+            Slice; may be left out in 2D.
+
+        Raises
+        ------
+        InputError, NotComputedYet
+            As :meth:`plan_slice`.
+        """
+        z = self._check_slice(z)
+        click = PointPrompt(None, tuple(position), self.next_positive)
+        return self._plan(z, self.prompts.in_slice(z).add(click), batched=False)
+
+    def _plan(self, z: int, drawn: PromptSet, batched: bool) -> SliceRequest:
         current.check_prompts(drawn, self._where(z))
         self._check_ready(z)
         return SliceRequest(

@@ -226,6 +226,12 @@ class SessionLayers:
         layer = overlays.embedding_layer(picture, scale, full_scale(self.image.scale, self.session.ndim))
         self._replace_overlay(overlays.EMBEDDINGS, layer, self.viewer.layers.index(self.raw) + 1)
 
+    def show_hover(self, on: bool) -> LabelLayer | None:
+        """Add the layer for the mask under the mouse, below the prompts, or take it away; returns it."""
+        layer = overlays.hover_layer(self.session.shape[-2:], self.image.scale) if on else None
+        self._replace_overlay(overlays.HOVER, layer, self.viewer.layers.index(self.shapes.layer))
+        return None if layer is None else LabelLayer(layer, lambda *_: None)
+
     def _replace_overlay(self, name: str, layer: Layer | None, position: int) -> None:
         active, layers = self.viewer.layers.selection.active, self.viewer.layers
         if name in layers:

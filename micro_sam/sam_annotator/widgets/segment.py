@@ -28,11 +28,22 @@ class SegmentMenu(QWidget):
             tooltip="Off: all positive points show one object. On: each positive point is an object of its own.",
         )
         self.batched.changed.connect(self._set_batched)
+        self.hover = CheckBox(
+            text="under the mouse",
+            value=False,
+            tooltip="Shows, while the mouse moves, the mask that a click there would give. Key H.",
+        )
+        self.hover.changed.connect(annotator.set_hover)
+        annotator.hover_changed.connect(self._show_hover)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
         layout.addWidget(self.run.native)
-        layout.addWidget(row(self.live, *([self.batched] if annotator.has_batches else [])).native)
+        switches = [self.live, *([self.batched] if annotator.has_batches else [])]
+        layout.addWidget(row(*switches, *([self.hover] if annotator.has_hover else [])).native)
+
+    def _show_hover(self, on: bool) -> None:
+        self.hover.value = on
 
     def _set_live(self, live: bool) -> None:
         self._annotator.preview.live = live

@@ -1,0 +1,151 @@
+"""The mask under the mouse: quick, off until wanted, and never in the way of a click or a run."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from micro_sam.sam_annotator.jobs import WORK, Progress
+from micro_sam.sam_annotator.layers.overlays import HOVER
+
+from . import driver
+from .driver import canvas, canvas_point, click, key, process, wait_idle, wait_until
+
+COIN, OTHER_COIN = (60, 100), (115, 160)
+PER_SECOND, CORES = 10, 2
+
+
+@pytest.fixture
+def hovering(tool):
+    """The tool with the mask under the mouse on."""
+    driver.press(tool.dock.segment.hover.native)
+    assert tool.hover.on
+    yield tool
+    tool.set_hover(False)
+
+
+def move(tool, position) -> None:
+    """Move the mouse to a position (y, x) in the image, without a button."""
+    if driver.REAL:
+        driver._xdo("mousemove", *canvas_place(tool, position))
+    else:
+        point = canvas_point(tool.viewer, tool.layers.points.layer, position)
+        driver.QTest.mouseMove(canvas(tool.viewer), point)
+
+
+def canvas_place(tool, position) -> tuple[int, int]:
+    """Where a position in the image is on the screen, in pixels (x, y)."""
+    widget = canvas(tool.viewer)
+    place = widget.mapToGlobal(canvas_point(tool.viewer, tool.layers.points.layer, position))
+    ratio = widget.devicePixelRatioF()
+    return int(place.x() * ratio), int(place.y() * ratio)
+
+
+def move_and_wait(tool, position) -> bool:
+    """Until the mask of that place is shown."""
+    before = tool.hover.shown
+    move(tool, position)
+    return wait_until(lambda: tool.hover.shown > before, 30)
+
+
+def test_it_is_off_until_wanted(tool):
+    move(tool, COIN)
+    process(0.3)
+    assert not tool.hover.on and HOVER not in tool.viewer.layers and tool.hover.shown == 0
+
+
+def test_ten_masks_a_second_follow_the_mouse(hovering):
+    tool = hovering
+    assert move_and_wait(tool, COIN)
+    turns = np.linspace(0, 2 * np.pi, 80)
+    path = [(COIN[0] + 14 * np.sin(turn), COIN[1] + 14 * np.cos(turn)) for turn in turns]
+    first, clock, work = tool.hover.shown, time.monotonic(), time.process_time()
+    if driver.REAL:  # one process for all movements: starting one for each costs as much as a mask
+        places = [canvas_place(tool, position) for position in path]
+        moves = [word for x, y in places for word in ("mousemove", str(x), str(y), "sleep", "0.06")]
+        hand = subprocess.Popen(["xdotool", *moves])
+        assert wait_until(lambda: hand.poll() is not None, 120)
+    else:
+        for position in path:
+            move(tool, position)
+            process(0.06)
+    wait_until(lambda: not tool.hover.busy, 10)
+    shown, clock, work = tool.hover.shown - first, time.monotonic() - clock, time.process_time() - work
+    print(f"{shown} masks in {clock:.1f} s, {work:.1f} s of processor time")
+    # A machine with other work gives this program only a part of its two cores: then that part counts.
+    assert shown / min(clock, work / CORES) >= PER_SECOND
+    assert tool.viewer.layers[HOVER].data[COIN] == 1
+
+
+def test_it_shows_what_a_click_gives_and_changes_nothing(hovering):
+    tool = hovering
+    assert move_and_wait(tool, COIN)
+    shown = np.array(tool.viewer.layers[HOVER].data) > 0
+    assert not len(tool.session.prompts) and not tool.session.has_current
+    click(tool, COIN)
+    wait_idle(tool)
+    clicked = tool.session.current > 0
+    assert (shown & clicked).sum() / (shown | clicked).sum() > 0.95  # the mouse and the click may differ by a pixel
+
+
+def test_with_prompts_it_shows_the_object_with_one_more_point(hovering):
+    tool = hovering
+    click(tool, COIN)
+    wait_idle(tool)
+    before = tool.session.current.copy()
+    assert move_and_wait(tool, OTHER_COIN)
+    assert tool.viewer.layers[HOVER].data[OTHER_COIN] == 1
+    assert np.array_equal(tool.session.current, before)
+
+
+def test_a_click_hides_it_and_is_answered_first(hovering):
+    tool = hovering
+    for step in range(8):
+        move(tool, (COIN[0] + step, COIN[1]))
+        process(0.01)
+    click(tool, COIN)
+    assert wait_until(lambda: tool.session.has_current, 30)
+    assert not tool.viewer.layers[HOVER].data.any() or tool.hover.may_ask
+    assert tool.session.current[COIN] == 1
+
+
+def test_it_is_silent_while_a_run_is_going_and_comes_back(hovering):
+    tool = hovering
+    assert move_and_wait(tool, COIN)
+    ended = threading.Event()
+
+    def steps(job):
+        while not ended.is_set():
+            yield Progress("At work")
+            time.sleep(0.02)
+
+    tool.jobs.start("A run", steps, lane=WORK)
+    try:
+        assert wait_until(lambda: not tool.viewer.layers[HOVER].data.any(), 10)
+        before = tool.hover.shown
+        move(tool, OTHER_COIN)
+        process(0.5)
+        assert tool.hover.shown == before
+    finally:
+        ended.set()
+    wait_idle(tool)
+    assert move_and_wait(tool, COIN)
+
+
+def test_outside_the_image_there_is_nothing(hovering):
+    tool = hovering
+    assert move_and_wait(tool, COIN)
+    move(tool, (-20, -20))
+    assert wait_until(lambda: not tool.viewer.layers[HOVER].data.any(), 10)
+
+
+def test_the_key_switches_it_and_the_box_follows(tool):
+    key(tool.viewer, "h")
+    assert tool.hover.on and tool.dock.segment.hover.value and HOVER in tool.viewer.layers
+    assert tool.viewer.layers.selection.active is tool.layers.points.layer
+    key(tool.viewer, "h")
+    assert not tool.hover.on and not tool.dock.segment.hover.value and HOVER not in tool.viewer.layers
