@@ -56,6 +56,9 @@ setup(
         "zarr>=3",
     ],
     extras_require={
+        # image encoders in other runtimes, see micro_sam/models/backends.py
+        "onnx": ["onnx", "onnxruntime"],
+        "openvino": ["onnx", "openvino"],
         # bioimageio.spec 0.5.12 fails with pydantic 2.14
         "export": ["onnx", "onnxruntime", "bioimageio.core", "pydantic<2.14"],
         # readers of the exported tracks that are not ours, and a writer of mrc

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from micro_sam.errors import ModelError
+from micro_sam.models.backends import check_backend
 from micro_sam.models.checkpoints import Checkpoint, load_checkpoint, load_decoder_state
 from micro_sam.models.device import get_device, resolve_precision
 from micro_sam.models.download import Progress, fetch
@@ -70,6 +71,7 @@ def get_sam_model(
     return_state: bool = False,
     decoder_path: str | os.PathLike | None = None,
     precision: str = "auto",
+    backend: str = "torch",
     progress_bar_factory: Callable[[str], Any] | None = None,
 ) -> Any:
     """A predictor for a model of the registry, or for weights of one's own.
@@ -90,6 +92,9 @@ def get_sam_model(
         A decoder for automatic segmentation in a file of its own. Models of the registry bring theirs.
     precision : str
         "auto", "fp32", "bf16" or "fp16", see `resolve_precision`.
+    backend : str
+        What encodes images: "torch", or on a CPU "openvino" or "onnx" (ONNX Runtime), which come with the extras of
+        these names. The encoder is exported at the first use, which takes some seconds, and kept.
     progress_bar_factory : Callable[[str], Any] | None
         Makes the progress bar of a download from the model's name: an object with ``total`` and ``update(bytes)``, as
         tqdm's, which is the default.
@@ -107,8 +112,12 @@ def get_sam_model(
         When weights cannot be had, or a file is not what it should be.
     """
     # all that can be wrong in the arguments is said before gigabytes are fetched
+    device_was_left_open = device is None or str(device) == "auto"
     device = get_device(device)
+    if backend != "torch" and device_was_left_open:
+        device = torch.device("cpu")
     precision = resolve_precision(precision, device)
+    check_backend(backend, device, precision)
     for path in (checkpoint_path, decoder_path):
         if path is not None and not Path(path).exists():
             raise ModelError(f"There is no file {path}.")
@@ -129,7 +138,8 @@ def get_sam_model(
             "nano_lm), half precision, or the CPU."
         ) from error
     predictor = Predictor(sam, model_name=name, model_hash=checkpoint.hash, precision=precision)
-    logger.info("Model %s (%s) on %s, %s", name, checkpoint.architecture, device, precision)
+    predictor.use_backend(backend)
+    logger.info("Model %s (%s) on %s, %s, %s", name, checkpoint.architecture, device, precision, backend)
     result = [predictor]
     if return_sam:
         result.append(sam)

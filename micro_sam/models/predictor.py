@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -22,6 +23,9 @@ from micro_sam.models.frames import Box, Size
 from micro_sam.models.image_sides import ImageSideCache
 from micro_sam.models.modules import decoding
 from micro_sam.models.sam import Sam
+
+if TYPE_CHECKING:
+    from micro_sam.models.backends import Encoder
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -96,6 +100,8 @@ class Predictor:
         self.model_name = model_name or model.architecture
         self.model_hash = model_hash
         self.precision = precision
+        self.backend = "torch"
+        self._encoder: Encoder | None = None
         self._sides = ImageSideCache(self.model, PRECISIONS[precision])
         self._current: ImageFeatures | None = None
 
@@ -104,6 +110,19 @@ class Predictor:
         return self.model.device
 
     # ---- images -> features
+
+    def use_backend(self, backend: str) -> None:
+        """Encode images in another runtime from now on: "torch", "openvino" or "onnx", see ``backends``.
+
+        Raises
+        ------
+        InputError, ModelError, OutputError
+            When the runtime cannot be had for this model, see :func:`backends.open_encoder`.
+        """
+        from micro_sam.models.backends import open_encoder
+
+        self._encoder = None if backend == "torch" else open_encoder(self, backend)
+        self.backend = backend
 
     def encode(self, image: np.ndarray) -> ImageFeatures:
         """Features of one image (H, W, 3), uint8, RGB."""
@@ -115,6 +134,8 @@ class Predictor:
         images = list(images)
         if not images:
             return []
+        if self._encoder is not None:
+            return [self._encode_elsewhere(image) for image in images]
         inputs, sizes = [], []
         for image in images:
             _check_image(image)
@@ -129,6 +150,16 @@ class Predictor:
             ImageFeatures(features[i : i + 1], *size, None if dense is None else dense[i].float().contiguous())
             for i, size in enumerate(sizes)
         ]
+
+    def _encode_elsewhere(self, image: np.ndarray) -> ImageFeatures:
+        """Features of one image by the encoder of another runtime."""
+        from micro_sam.models.export.graphs import pad_image
+
+        _check_image(image)
+        features, dense = self._encoder(pad_image(image, self.model.image_size))
+        size = frames.resized_size(image.shape[:2], self.model.image_size)
+        dense = None if dense is None else torch.from_numpy(dense)[0]
+        return ImageFeatures(torch.from_numpy(features), size, image.shape[:2], dense)
 
     # ---- features and prompts -> masks
 
