@@ -1,113 +1,56 @@
-"""How fast the models are beside segment_anything, on this machine.
+"""How fast the models are beside segment_anything (and MobileSAM), on this machine.
 
-    python benchmarks/speed.py [--quick] [--threads N] [--device cpu] [--output speed.json]
+    python benchmarks/speed.py [--quick] [--precision fp32 bf16] [--threads N] [--device cpu] [--output speed.json]
+    python benchmarks/speed.py --profile "vit_b decoder"     # which operations take the time of these tasks
+    python benchmarks/speed.py --compare old.json new.json   # what has become slower; exit code 1 if anything has
 
 Both sides run in one process with the same random weights, in turns, so that whatever else the machine does hits both.
 Reported are medians of CPU seconds and wall seconds (on a GPU: wall), the ratio stock / ours with the range of the
 ratios of single turns, and the memory that a call needs at its peak beyond what the process held before (Linux).
 
 A random model's masks are noise all over the image, which no real mask is. Where a measurement goes on to the mask at
-full resolution, the decoder's work is real and the mask is a disc of a sixth of the image.
+full resolution, the decoder's work is real and the mask is a disc of a sixth of the image. Automatic masks are those of
+the shipped model on a sample image, for both sides.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
-import os
-import platform
-import statistics
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from datetime import datetime
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from segment_anything import SamPredictor
+from measuring import HEADER, OpProfile, Result, compare, format_row, regressions, write_report
+from segment_anything import SamAutomaticMaskGenerator, SamPredictor
 
+from micro_sam.io.normalization import estimate_normalization, to_rgb_uint8
+from micro_sam.models.build import get_sam_model
 from micro_sam.models.malloc import keep_memory
 from micro_sam.models.predictor import ImageFeatures, Predictor
 from micro_sam.models.sam import Sam
+from micro_sam.sample_data import open_sample
+from micro_sam.segmentation.automatic_masks import AutomaticMaskGenerator
 
-MB = 2**20
+GRID_SIDE = 8  # clicks along each side in the measurement of automatic masks
+# of predicted IoU and stability in that measurement: the small model passes few of the usual ones
+THRESHOLDS = {"pred_iou_thresh": 0.3, "stability_score_thresh": 0.5}
 
 
-@dataclass
-class Result:
-    """One task; times in seconds per unit of work, memory in MB."""
+@dataclass(frozen=True)
+class Task:
+    """Something that both sides can do."""
 
-    task: str
+    name: str
+    stock: Callable[[], object]
+    ours: Callable[[], object]
     turns: int
-    stock_cpu: float
-    ours_cpu: float
-    stock_wall: float
-    ours_wall: float
-    ratio: float  # stock / ours, of CPU time on a CPU and of wall time on a GPU
-    ratio_min: float
-    ratio_max: float
-    stock_memory: float | None
-    ours_memory: float | None
-
-
-class PeakMemory:
-    """Peak resident memory of the process while a block runs, beyond what it held before; None where unknown."""
-
-    def __enter__(self) -> PeakMemory:
-        self.extra: float | None = None
-        self._before = None
-        try:
-            Path("/proc/self/clear_refs").write_text("5")  # resets the peak
-            self._before = _status("VmRSS")
-        except OSError:
-            pass
-        return self
-
-    def __exit__(self, *_) -> None:
-        if self._before is not None:
-            self.extra = (_status("VmHWM") - self._before) / 1024
-
-
-def _status(key: str) -> float:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return float(next(line for line in lines if line.startswith(key)).split()[1])
-
-
-def compare(
-    task: str, stock: Callable, ours: Callable, turns: int, units: int = 1, device: str = "cpu", warm_up: bool = True
-) -> Result:
-    """Runs both in turns, once more before to warm up, and summarises; ``units`` divides the times."""
-    times: dict[str, list[tuple[float, float]]] = {"stock": [], "ours": []}
-    memory: dict[str, float | None] = {}
-    for turn in range(-1 if warm_up else 0, turns):
-        for name, function in (("stock", stock), ("ours", ours)):
-            with PeakMemory() as peak:
-                cpu, wall = time.process_time(), time.perf_counter()
-                function()
-                if device != "cpu":
-                    torch.cuda.synchronize()
-                cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-            memory.setdefault(name, peak.extra)
-            if turn >= 0:
-                times[name].append((cpu / units, wall / units))
-    clock = 0 if device == "cpu" else 1
-    ratios = [s[clock] / o[clock] for s, o in zip(times["stock"], times["ours"], strict=True)]
-    cpu = {name: statistics.median(t[0] for t in values) for name, values in times.items()}
-    wall = {name: statistics.median(t[1] for t in values) for name, values in times.items()}
-    return Result(
-        task,
-        turns,
-        cpu["stock"],
-        cpu["ours"],
-        wall["stock"],
-        wall["ours"],
-        statistics.median(ratios),
-        min(ratios),
-        max(ratios),
-        memory["stock"],
-        memory["ours"],
-    )
+    units: int = 1
+    warm_up: bool = True
 
 
 def random_pair(architecture: str, device: str, precision: str) -> tuple[Predictor, SamPredictor]:
@@ -117,32 +60,9 @@ def random_pair(architecture: str, device: str, precision: str) -> tuple[Predict
     with torch.no_grad():
         for parameter in sam.parameters():
             parameter += 0.02 * torch.randn_like(parameter)
+    sam.decode_window = None  # the stock decoder looks at the whole image
     predictor = Predictor(sam, device=device, precision=precision)
     return predictor, SamPredictor(sam.to_segment_anything())
-
-
-def disc(shape: tuple[int, int, int]) -> torch.Tensor:
-    """Logits (M, l, l) of a disc with a diameter of a sixth of the side."""
-    y, x = torch.meshgrid(torch.arange(shape[1]), torch.arange(shape[2]), indexing="ij")
-    radius = ((y - shape[1] / 2) ** 2 + (x - shape[2] / 2) ** 2).sqrt()
-    return (shape[1] / 12 - radius).expand(shape).contiguous()
-
-
-def measure_encoder(predictor: Predictor, stock: SamPredictor, turns: int, warm_up: bool) -> Result:
-    """The image encoder on one image of the model's size."""
-    model = predictor.model
-    image = torch.randn(1, 3, model.image_size, model.image_size, device=predictor.device)
-
-    def ours() -> None:
-        with torch.no_grad(), predictor._autocast():
-            model.image_encoder(image)
-
-    def reference() -> None:
-        with torch.no_grad():
-            stock.model.image_encoder(image)
-
-    name = f"{model.architecture} encoder, {model.image_size}²"
-    return compare(name, reference, ours, turns, device=predictor.device.type, warm_up=warm_up)
 
 
 def random_features(predictor: Predictor, size: int) -> ImageFeatures:
@@ -152,7 +72,49 @@ def random_features(predictor: Predictor, size: int) -> ImageFeatures:
     return ImageFeatures(features, (model.image_size,) * 2, (size, size))
 
 
-def measure_decoder(predictor: Predictor, stock: SamPredictor, turns: int, prompts: int, fresh: bool) -> Result:
+def disc(shape: tuple[int, int, int]) -> torch.Tensor:
+    """Logits (M, l, l) of a disc with a diameter of a sixth of the side."""
+    y, x = torch.meshgrid(torch.arange(shape[1]), torch.arange(shape[2]), indexing="ij")
+    radius = ((y - shape[1] / 2) ** 2 + (x - shape[2] / 2) ** 2).sqrt()
+    return (shape[1] / 12 - radius).expand(shape).contiguous()
+
+
+def encoder_task(predictor: Predictor, stock_encoder: torch.nn.Module | None, turns: int) -> Task:
+    """The image encoder on one image of the model's size; without a stock one beside its plain (training) form."""
+    model = predictor.model
+    image = torch.randn(1, 3, model.image_size, model.image_size, device=predictor.device)
+
+    def ours() -> None:
+        with torch.no_grad(), predictor._autocast():
+            model.image_encoder(image)
+
+    def reference() -> None:
+        with torch.no_grad():
+            stock_encoder(image)
+
+    def plain() -> None:
+        with torch.enable_grad():
+            model.image_encoder.requires_grad_(False)(image)
+
+    name = f"{model.architecture} encoder, {model.image_size}²"
+    if stock_encoder is None:
+        return Task(f"{name} (stock: its plain form)", plain, ours, turns)
+    return Task(name, reference, ours, turns, warm_up=turns > 1)
+
+
+def mobile_encoder(predictor: Predictor) -> torch.nn.Module | None:
+    """MobileSAM's own encoder with the weights of ours; None where the package is not installed."""
+    try:
+        mobile = importlib.import_module("mobile_sam")
+    except ImportError as error:
+        print(f"vit_t is not compared: {error}", file=sys.stderr)
+        return None
+    reference = mobile.sam_model_registry["vit_t"]()
+    reference.load_state_dict(predictor.model.state_dict())
+    return reference.train().eval().image_encoder  # its attention copies the biases when it is told to evaluate
+
+
+def decoder_task(predictor: Predictor, stock: SamPredictor, turns: int, prompts: int, fresh: bool) -> Task:
     """Masks of point prompts at low resolution, per prompt; ``fresh``: on features never seen before."""
     size = predictor.model.image_size
     points = np.random.default_rng(0).random((prompts, 1, 2)) * size
@@ -172,16 +134,14 @@ def measure_decoder(predictor: Predictor, stock: SamPredictor, turns: int, promp
         model.mask_decoder(image.features, model.prompt_encoder.get_dense_pe(), sparse, dense, True)
 
     name = f"{predictor.model_type} decoder, {prompts} prompt(s){', new image' if fresh else ''}, per prompt"
-    return compare(name, reference, ours, turns, prompts, device=predictor.device.type)
+    return Task(name, reference, ours, turns, prompts)
 
 
-def measure_click(predictor: Predictor, stock: SamPredictor, turns: int, size: int) -> Result:
+def click_task(predictor: Predictor, stock: SamPredictor, turns: int, size: int) -> Task:
     """One click on a known image to the best of three masks at full resolution."""
     image = random_features(predictor, size)
     logits = disc((3, 4 * predictor.model.grid_size, 4 * predictor.model.grid_size)).to(predictor.device)
     point, label = np.array([[size * 0.4, size * 0.6]]), np.array([1])
-    stock.features, stock.original_size, stock.input_size = image.features, image.original_size, image.input_size
-    stock.is_image_set = True
 
     def ours() -> None:
         decoded = predictor.decode(image, points=point[None, :, ::-1], labels=label[None], multimask_output=True)
@@ -202,91 +162,122 @@ def measure_click(predictor: Predictor, stock: SamPredictor, turns: int, size: i
         masks = model.postprocess_masks(logits[None], image.input_size, image.original_size) > 0
         masks[0, int(scores[0].argmax())].cpu().numpy()
 
-    return compare(
-        f"{predictor.model_type} click to mask, {size}²", reference, ours, turns, device=predictor.device.type
-    )
+    return Task(f"{predictor.model_type} click to mask, {size}²", reference, ours, turns)
 
 
-def run(architectures: list[str], quick: bool, device: str, precision: str, encoders: bool) -> list[Result]:
-    """All measurements, printed as they come."""
-    results: list[Result] = []
+def automatic_task(device: str, precision: str, turns: int, windowed: bool) -> Task:
+    """Automatic masks of the shipped model on a sample of 512 x 512 pixels, all thresholds included, per grid point.
+
+    The features are given to both sides, as the encoder is measured on its own.
+    """
+    predictor = get_sam_model("nano_lm", device, precision=precision)
+    if not windowed:
+        predictor.model.decode_window = None
+    image = open_sample("immunohistochemistry").image
+    image = to_rgb_uint8(image, estimate_normalization(image, 2))
+    features = predictor.encode(image)
+    stock = SamAutomaticMaskGenerator(predictor.model.to_segment_anything(), GRID_SIDE, 64, **THRESHOLDS)
+
+    def set_features(*_) -> None:
+        own = stock.predictor
+        own.features, own.input_size, own.original_size = features.features, features.input_size, features.original_size
+        own.is_image_set = True
+
+    stock.predictor.set_image = set_features
+    ours = AutomaticMaskGenerator(predictor, GRID_SIDE)
+    given = {
+        "features": features.features.numpy(force=True),
+        "input_size": features.input_size,
+        "original_size": features.original_size,
+    }
+
+    def run() -> None:
+        ours.initialize(None, given)
+        ours.generate(output_mode="binary_mask", **THRESHOLDS)
+
+    name = f"automatic masks, nano_lm{' in windows' if windowed else ''}, 512², per grid point"
+    return Task(name, lambda: stock.generate(image), run, turns, GRID_SIDE**2)
+
+
+def tasks(architectures: list[str], precision: str, device: str, quick: bool, encoders: bool) -> Iterator[Task]:
+    """All measurements."""
     turns = 5 if quick else 15
-
-    def keep(result: Result) -> None:
-        results.append(result)
-        print(format_row(result), flush=True)
-
-    print(HEADER)
     for architecture in architectures:
         predictor, stock = random_pair(architecture, device, precision)
-        large = architecture.startswith("vit_") and architecture != "vit_t"
-        # encoders that stock does not know are used by it as they are: nothing to compare
-        if encoders and large:
-            keep(measure_encoder(predictor, stock, 1 if quick else 3, warm_up=not quick))
-        keep(measure_decoder(predictor, stock, turns, 1, fresh=True))
-        keep(measure_decoder(predictor, stock, turns, 1, fresh=False))
-        keep(measure_decoder(predictor, stock, max(3, turns // 3), 16, fresh=False))
+        if architecture == "vit_t":  # its decoder is that of the others
+            reference = mobile_encoder(predictor) if encoders else None
+            if reference is not None:
+                yield encoder_task(predictor, reference, max(3, turns // 3))
+            continue
+        if encoders:
+            if architecture == "nano":  # unknown to stock, which uses ours
+                yield encoder_task(predictor, None, turns)
+            else:
+                yield encoder_task(predictor, stock.model.image_encoder, 1 if quick else 3)
+        yield decoder_task(predictor, stock, turns, 1, fresh=True)
+        yield decoder_task(predictor, stock, turns, 1, fresh=False)
+        yield decoder_task(predictor, stock, max(3, turns // 3), 16, fresh=False)
         for size in (1024, 2048):
-            keep(measure_click(predictor, stock, turns, size))
-    return results
+            yield click_task(predictor, stock, turns, size)
+    if "nano" in architectures:
+        for windowed in (False, True):
+            yield automatic_task(device, precision, max(3, turns // 5), windowed)
 
 
-HEADER = f"{'task':50s} {'stock':>9s} {'ours':>9s} {'ratio':>6s} {'(range)':>13s} {'peak MB':>15s}"
+def profile(options: argparse.Namespace) -> None:
+    """Prints what the chosen tasks spend their processor time on."""
+    for precision in options.precision:
+        for task in tasks(options.models, precision, options.device, True, not options.no_encoders):
+            if options.profile in task.name:
+                task.ours()
+                with OpProfile() as operations:
+                    task.ours()
+                print(f"\n{task.name}, {precision}, {task.units} unit(s): {operations.table()}", flush=True)
 
 
-def format_row(r: Result) -> str:
-    on_cpu = r.ratio and abs(r.stock_cpu / r.ours_cpu - r.ratio) <= abs(r.stock_wall / r.ours_wall - r.ratio)
-    stock, ours = (r.stock_cpu, r.ours_cpu) if on_cpu else (r.stock_wall, r.ours_wall)
-    memory = "" if r.ours_memory is None else f"{r.stock_memory:7.0f}{r.ours_memory:8.0f}"
-    spread = f"({r.ratio_min:.2f}-{r.ratio_max:.2f})"
-    return f"{r.task:50s} {stock * 1e3:7.0f}ms {ours * 1e3:7.0f}ms {r.ratio:6.2f} {spread:>13s} {memory:>15s}"
+def compare_reports(old: Path, new: Path) -> int:
+    """Prints what has become slower; 1 if anything has."""
+    fallen = regressions(json.loads(old.read_text()), json.loads(new.read_text()))
+    for task, before, now in fallen:
+        print(f"slower: {task}: {before:.2f} times stock before, {now:.2f} now")
+    print("Nothing is slower." if not fallen else f"{len(fallen)} task(s) are slower.")
+    return int(bool(fallen))
 
 
-def describe_machine(device: str) -> dict:
-    """What a reader must know to compare figures."""
-    cpu = platform.processor()
-    try:
-        info = Path("/proc/cpuinfo").read_text().splitlines()
-        cpu = next(line.split(":")[1].strip() for line in info if line.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
-    return {
-        "date": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "cpu": cpu,
-        "cores": os.cpu_count(),
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name() if device.startswith("cuda") else device,
-        "load_average": os.getloadavg() if hasattr(os, "getloadavg") else None,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-    }
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="fewer turns: about three minutes on two cores")
-    parser.add_argument("--models", nargs="+", default=["vit_b", "nano"], help="architectures")
+def main() -> int:
+    """Parse arguments, measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="fewer turns: some minutes on two cores")
+    parser.add_argument("--models", nargs="+", default=["vit_b", "vit_t", "nano"], help="architectures")
     parser.add_argument("--threads", type=int, default=None, help="threads of torch")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--precision", default="fp32", help="of ours; stock is always fp32")
+    parser.add_argument("--precision", nargs="+", default=["fp32"], help="of ours; stock is always fp32")
     parser.add_argument("--no-encoders", action="store_true", help="leave the image encoders out")
-    parser.add_argument("--keep-memory", action="store_true", help="malloc as in our programs, for both sides")
-    parser.add_argument("--output", default="speed.json", help="JSON with all figures")
-    arguments = parser.parse_args()
-    kept = arguments.keep_memory and keep_memory()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    results = run(arguments.models, arguments.quick, arguments.device, arguments.precision, not arguments.no_encoders)
-    report = {
-        **describe_machine(arguments.device),
-        "precision": arguments.precision,
-        "keep_memory": kept,
-        "results": [asdict(result) for result in results],
-    }
-    Path(arguments.output).write_text(json.dumps(report, indent=1))
-    print(f"Written to {arguments.output}")
+    parser.add_argument("--no-keep-memory", action="store_true", help="malloc as it comes; else as in our programs")
+    parser.add_argument("--output", type=Path, default=Path("speed.json"), help="JSON with all figures")
+    parser.add_argument("--profile", metavar="TASK", help="profile the tasks with this in their name instead")
+    parser.add_argument("--compare", nargs=2, type=Path, metavar=("OLD", "NEW"), help="compare two JSON files instead")
+    options = parser.parse_args()
+    if options.compare:
+        return compare_reports(*options.compare)
+    kept = not options.no_keep_memory and keep_memory()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    if options.profile:
+        profile(options)
+        return 0
+    results: list[Result] = []
+    print(HEADER)
+    for precision in options.precision:
+        for task in tasks(options.models, precision, options.device, options.quick, not options.no_encoders):
+            settings = {"precision": precision, "units": task.units, "warm_up": task.warm_up}
+            device = torch.device(options.device).type
+            results.append(compare(task.name, task.stock, task.ours, task.turns, device=device, **settings))
+            print(format_row(results[-1]), flush=True)
+            write_report(options.output, options.device, results, keep_memory=kept)
+    print(f"Written to {options.output}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,0 +1,20 @@
+"""What bf16 costs in accuracy on real images, with the shipped model."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from micro_sam.models.build import get_sam_model
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+import agreement
+
+
+def test_masks_in_bf16_agree_with_those_in_fp32():
+    pair = [get_sam_model("nano_lm", "cpu", precision=name) for name in ("fp32", "bf16")]
+    found = agreement.agreement(*pair, agreement.images())
+    values = [value for values in found.values() for value in values]
+    assert len(values) >= 40
+    assert np.mean(values) >= 0.99
+    assert min(values) >= 0.9
