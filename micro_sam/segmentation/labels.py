@@ -79,14 +79,23 @@ def paint_objects(
         area = labels[mask.slices]
         area[mask.mask & (area == 0) if merge_exclusively else mask.mask] = value
     if with_background:
-        sizes = np.bincount(labels.ravel(), minlength=1)
+        sizes = label_sizes(labels)
         labels[labels == sizes.argmax()] = 0
     if label_masks:
         labels = label(labels, connectivity=1).astype("uint32")
-    sizes = np.bincount(labels.ravel(), minlength=1)
+    sizes = label_sizes(labels)
     keep = sizes >= max(min_object_size, 1)
     keep[0] = False
     return (np.cumsum(keep) * keep).astype("uint32")[labels]
+
+
+def label_sizes(labels: np.ndarray) -> np.ndarray:
+    """Pixels of each label 0, 1, ... of an image; numpy counts 64-bit copies, so it gets some rows at a time."""
+    sizes = np.zeros(int(labels.max(initial=0)) + 1, "int64")
+    step = max(1, 2**22 // max(labels[:1].size, 1))
+    for begin in range(0, len(labels), step):
+        sizes += np.bincount(labels[begin : begin + step].ravel(), minlength=len(sizes))
+    return sizes
 
 
 def mask_data_to_segmentation(
