@@ -139,6 +139,8 @@ def _train(options: argparse.Namespace, file: RunFile | None) -> int:
     )
     if not _drive(trainer, file):
         return INTERRUPTED
+    card = trainer.output.with_suffix(".md")
+    print(f"Use it with -c {trainer.output} in every tool; {card} tells what is known of it.", file=sys.stderr)
     print(trainer.output)
     return 0
 
@@ -204,7 +206,8 @@ def _drive(trainer, file: RunFile | None) -> bool:
         try:
             for progress in steps:
                 bar.update(progress.step - bar.n)
-                bar.set_postfix(loss=f"{progress.loss:.3f}")
+                if math.isfinite(progress.loss):  # there is none before the first step
+                    bar.set_postfix(loss=f"{progress.loss:.3f}")
                 if progress.validation is not None:
                     validations.append(progress.validation)
                     figures = ("click", "box", "corrected")

@@ -67,6 +67,7 @@ def write_card(path: Path, known: Mapping[str, Any]) -> None:
     train, held_back = known["training_data"], known["validation_data"]
     for group in {**train, **held_back}:
         lines.append(f"| {group} | {_cell(train.get(group))} | {_cell(held_back.get(group))} |")
+    lines += ["", *_sources("Learned from", settings["train"]), *_sources("Measured on", settings["validation"])]
     lines += ["", *settings["licences"]] if settings["licences"] else []
     lines += [
         "",
@@ -97,6 +98,16 @@ def write_card(path: Path, known: Mapping[str, Any]) -> None:
         path.write_text("\n".join(lines) + "\n")
     except OSError as error:
         raise OutputError(f"The model card cannot be written to {path}: {error.strerror or error}.") from error
+
+
+def _sources(what: str, sources: Sequence[Mapping[str, Any]]) -> list[str]:
+    """One line per source of images: where they lay."""
+    lines = []
+    for source in sources:
+        labels = ", ".join(source["labels"]) or "what was saved beside them"
+        incomplete = "" if source["complete"] else " (not all objects labelled)"
+        lines.append(f"- {what} {', '.join(source['images'])}, labels: {labels}{incomplete}")
+    return lines
 
 
 def _count(images: Sequence[TrainingImage]) -> dict[str, list[int]]:

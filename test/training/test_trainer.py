@@ -45,6 +45,7 @@ def test_result_opens_in_every_tool_and_has_a_card(tiny_set, tmp_path):
     assert features.dense is not None
     card = (tmp_path / "mine.md").read_text()
     assert "# mine" in card and "| click |" in card and "seed: 0" in card
+    assert f"- Learned from {tiny_set[0]}, labels: {tiny_set[1]}" in card and "-c mine.safetensors" in card
     assert "validation click" in (tmp_path / "mine.log.csv").read_text()
     assert not (tmp_path / "mine.state.pt").exists()
 
@@ -142,6 +143,15 @@ def test_adapters_move_linear_layers_of_the_encoder_and_are_merged(tiny_set, tmp
     moved = {name for name in after if name.startswith("image_encoder.") and not torch.equal(after[name], before[name])}
     assert "image_encoder.s3.1.qkv.weight" in moved
     assert not any(".stem." in name for name in moved)
+
+
+def test_transformers_train_on_whole_frames(tiny_set, tmp_path):
+    output = tmp_path / "mine.safetensors"
+    changes = {"model": "vit_t", "from_scratch": True, "trainable": "lora", "steps": 1, "batch_size": 1, "objects": 2}
+    steps = list(Trainer(tiny_config(tiny_set, output, validation_objects=1, **changes)).run())
+    assert np.isfinite(steps[-1].loss)
+    assert get_sam_model(checkpoint_path=output, model_type=None, device="cpu").model_type == "vit_t"
+    assert "Trained from random weights" in output.with_suffix(".md").read_text()
 
 
 def test_memory_shortage_halves_the_pass_and_keeps_the_crops(tiny_set, tmp_path, monkeypatch):
