@@ -13,7 +13,13 @@ import numpy as np
 
 from micro_sam.errors import InputError
 from micro_sam.io.images import find_images, load_image_data, natural_order
-from micro_sam.io.normalization import Normalization, estimate_normalization, to_rgb_uint8
+from micro_sam.io.normalization import (
+    Normalization,
+    estimate_normalization,
+    smooth,
+    to_rgb_uint8,
+    with_smoothing,
+)
 from micro_sam.io.tracks.ctc import is_ctc
 from micro_sam.training.config import DataSource, TrainConfig
 from micro_sam.training.crops import TrainingImage
@@ -284,6 +290,7 @@ def read_pair(image_path: Path, label_path: Path | list[Path], source: DataSourc
     normalization = estimate_normalization(image, ndim)
     if ndim == 2:
         return _one(image, labels, normalization, image_path.name, source)
+    normalization = with_smoothing(image, normalization)  # as the tools do it
     depth = len(labels)
     first, last = (int(round(part * depth)) for part in source.part)
     found = []
@@ -381,7 +388,7 @@ def _one(
     if not labels.any():
         logger.info("%s has no objects and is left out", name)
         return []
-    rgb = to_rgb_uint8(image, normalization)
+    rgb = to_rgb_uint8(smooth(image, normalization) if normalization.smoothing else image, normalization)
     return [TrainingImage(rgb, np.ascontiguousarray(labels), name, source.group, source.complete)]
 
 

@@ -99,6 +99,16 @@ def test_stack_gives_its_slices(tmp_path):
     assert [i.name for i in found] == ["a.tif[0]", "a.tif[2]", "a.tif[6]"]
 
 
+def test_noisy_stacks_are_smoothed_as_the_tools_do_it(tmp_path):
+    labels = np.stack([square()] * 4)
+    noise = np.random.default_rng(0).normal(0, 40, labels.shape)
+    save(tmp_path, "images", "a.tif", np.clip((labels > 0) * 80 + 90 + noise, 0, 255).astype(np.uint8))
+    save(tmp_path, "labels", "a.tif", labels)
+    image = data.read_source(source(tmp_path))[0]
+    inside = image.image[..., 0][square() > 0].astype(float)
+    assert inside.std() < 25
+
+
 def test_one_image_is_cut_in_two(tiny_set, tmp_path):
     images = data.read_source(source(tmp_path / "set"))
     (learn,), (keep,) = data.split(images[:1], 0.2, 0)
