@@ -10,7 +10,7 @@ from scipy import ndimage as ndi
 from micro_sam.io.images import find_images
 from micro_sam.models.build import get_sam_model
 from micro_sam.training import DataSource, TrainConfig, data, train_sam
-from micro_sam.training.validation import measure
+from micro_sam.training.validation import measure, score
 
 
 def draw_cells(seed: int, size: int = 256, count: int = 12) -> tuple[np.ndarray, np.ndarray]:
@@ -40,6 +40,7 @@ def write_cells(folder: Path, seeds: range) -> DataSource:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # minutes on a free machine
 def test_from_random_weights_to_usable_on_a_tiny_set(tmp_path):
     learned, held_out = write_cells(tmp_path / "learn", range(10)), write_cells(tmp_path / "hold", range(100, 103))
     figures = []
@@ -66,6 +67,7 @@ def test_from_random_weights_to_usable_on_a_tiny_set(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # minutes on a free machine
 def test_fine_tuning_on_five_images_beats_the_shipped_model_on_five_others(shared_data, tmp_path):
     folder = shared_data / "phase_c2c12" / "train"
     files = [find_images(folder / kind) for kind in ("images", "masks")]
@@ -89,4 +91,5 @@ def test_fine_tuning_on_five_images_beats_the_shipped_model_on_five_others(share
     before = measure(get_sam_model("nano_lm", device="cpu"), images, 100)
     after = measure(get_sam_model(None, device="cpu", checkpoint_path=weights), images, 100)
     print("held-out frames, before:", before, "after:", after)
-    assert all(after[name] > before[name] for name in ("click", "box", "corrected")), (before, after)
+    assert after["click"] > before["click"] and after["box"] > before["box"], (before, after)
+    assert score(after) > score(before) + 0.01, (before, after)
