@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from micro_sam.models.predictor import Predictor
     from micro_sam.models.sam import Sam
 
+STACKS_WHOLE_UP_TO = 2.0  # times the network's input; see ``embeddings.tiles.suggest_tiling``
 TileShape = tuple[int, int] | Literal["whole"] | None
 
 
@@ -75,7 +76,7 @@ def open_embeddings(
     existing = None
     if save_path is not None and _holds_something(Path(save_path)):
         existing = ZarrStore.open(save_path)
-    grid = _choose_grid(plane, tile_shape, halo, existing, predictor.model)
+    grid = _choose_grid(plane, ndim, tile_shape, halo, existing, predictor.model)
     key = CacheKey(
         None,
         shape,
@@ -128,6 +129,7 @@ def infer_ndim(image: Any, ndim: int | None = None) -> int:
 
 def _choose_grid(
     plane: tuple[int, int],
+    ndim: int,
     tile_shape: TileShape,
     halo: tuple[int, int] | None,
     existing: ZarrStore | None,
@@ -139,7 +141,9 @@ def _choose_grid(
     if tile_shape is None and existing is not None:
         tile_shape, halo = existing.key.tile_shape, existing.key.halo if halo is None else halo
     elif tile_shape is None:
-        tile_shape, suggested_halo = suggest_tiling(plane, model.image_size, model.whole_up_to)
+        # the slices of a stack multiply the time and the memory of tiles
+        whole_up_to = model.whole_up_to if ndim == 2 else STACKS_WHOLE_UP_TO
+        tile_shape, suggested_halo = suggest_tiling(plane, model.image_size, whole_up_to)
         halo = halo if halo is not None else suggested_halo
     elif halo is None and existing is not None and existing.key.tile_shape == tuple(tile_shape):
         halo = existing.key.halo

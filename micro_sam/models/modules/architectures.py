@@ -34,8 +34,8 @@ class Architecture:
     decode_window : int | None
         Side of the window around a prompt that its mask is decoded in, in feature positions; None is the whole grid.
     whole_up_to : float
-        Images whose longest side is at most so many times ``image_size`` are encoded whole, larger ones in tiles. Tiles
-        cost more the dearer the encoder.
+        2D images whose longest side is at most so many times ``image_size`` are encoded whole, larger ones in tiles.
+        Tiles cost more the dearer the encoder.
     vit : tuple[int, int, int, tuple[int, ...]] | None
         Width, depth, heads and global attention blocks of a plain vision transformer.
     """
