@@ -174,6 +174,7 @@ class Predictor:
         mask_input: np.ndarray | Tensor | None = None,
         multimask_output: bool = False,
         score_threshold: float | None = None,
+        windowed: bool = True,
     ) -> Decoded:
         """Masks of B prompts on one image. Prompts are in pixels of the original image.
 
@@ -193,6 +194,9 @@ class Predictor:
         score_threshold : float | None
             Masks with a lower score are not computed, which saves half of their cost; they come back empty, with the
             logit -100 everywhere.
+        windowed : bool
+            Let a model that was trained so look at a window around each prompt (``Sam.decode_window``). Not worth it
+            where most masks reach out of it, as those of clicks on a regular grid.
 
         Raises
         ------
@@ -202,7 +206,7 @@ class Predictor:
         points, boxes, masks = self._prepare_prompts(image, points, labels, boxes, mask_input)
         window, grid = self.model.decode_window, self.model.grid_size
         run = partial(self._run_decoder, image.features, several=multimask_output, threshold=score_threshold)
-        if window is None or window >= grid:
+        if window is None or window >= grid or not windowed:
             return Decoded(*run(points, boxes, masks))
         # padding of short prompts says nothing about where the object lies
         places = None if points is None else torch.where(points[1][..., None] >= 0, points[0], -1.0)

@@ -119,6 +119,7 @@ class AutomaticMaskGenerator(Segmenter):
                     points=(batch - frame.outer[:2])[:, None],
                     labels=np.ones((len(batch), 1), int),
                     multimask_output=True,
+                    windowed=False,
                 )
                 raw.add(batch, decoded.low_res_logits, decoded.scores, self.predictor.model.image_size, floors)
                 done += len(batch)

@@ -18,37 +18,39 @@ from micro_sam.segmentation.dense import get_segmenter
 
 @pytest.fixture(scope="module")
 def images(shared_data):
-    """Three validation images of fluorescent nuclei and three of stained tissue, embedded."""
-    predictor, found = get_sam_model("nano_lm", device="cpu"), {}
+    """Every third validation image of fluorescent nuclei and of stained tissue, embedded."""
+    predictor, found, seen = get_sam_model("nano_lm", device="cpu"), [], {}
     for row in csv.DictReader((shared_data / "manifest.csv").open()):
-        mine = found.setdefault(row["modality"], [])
-        if row["split"] == "val" and row["modality"] in ("fluorescence", "histology-rgb") and len(mine) < 3:
+        if row["split"] != "val" or row["modality"] not in ("fluorescence", "histology-rgb"):
+            continue
+        seen[row["modality"]] = seen.get(row["modality"], -1) + 1
+        if seen[row["modality"]] % 3 == 0:
             image, truth = tifffile.imread(shared_data / row["image"]), tifffile.imread(shared_data / row["mask"])
             embeddings, store = open_embeddings(predictor, image, ndim=2)
             for _ in iter_embeddings(predictor, image, store):
                 pass
-            mine.append((predictor, embeddings, truth))
-    return [item for mine in found.values() for item in mine]
+            found.append((predictor, embeddings, truth))
+    return found
 
 
 @pytest.mark.slow
 def test_clicks_boxes_and_corrections(images):
     def mean(start):
-        trials = [t for item in images for t in evaluate_image(*item, start, 2, max_objects=4)]
+        trials = [t for item in images for t in evaluate_image(*item, start, 2, max_objects=5)]
         return np.mean([t.ious for t in trials], 0)
 
     click, box = mean("point"), mean("box")
     print("click, +1, +2:", click.round(3), "box, +1, +2:", box.round(3))
-    assert click[0] > 0.68 and click[2] > 0.72 and click[2] > click[0]
-    assert box[0] > 0.55 and box[2] > box[0]
+    assert click[0] > 0.75 and click[2] > 0.81 and click[2] > click[0]
+    assert box[0] > 0.75 and box[2] > 0.80 and box[2] > box[0]
 
 
 def test_automatic_segmentation(images):
     figures = []
     for predictor, embeddings, truth in images:
-        segmenter = get_segmenter(predictor)
+        segmenter = get_segmenter(predictor, embeddings.grid.is_tiled)
         segmenter.initialize(None, embeddings)
         figures.append(compare_labels(segmenter.generate(), truth))
     means = {key: np.mean([one[key] for one in figures]) for key in figures[0]}
     print(means)
-    assert means["SA50"] > 0.62 and means["mSA"] > 0.39 and means["dice"] > 0.87
+    assert means["SA50"] > 0.76 and means["mSA"] > 0.51 and means["dice"] > 0.90

@@ -43,7 +43,9 @@ class Oracle:
         self.features = None
         self.calls = []
 
-    def decode(self, image, *, points=None, labels=None, boxes=None, mask_input=None, multimask_output=False):
+    def decode(
+        self, image, *, points=None, labels=None, boxes=None, mask_input=None, multimask_output=False, windowed=True
+    ):
         self.calls.append(
             dict(points=points, labels=labels, boxes=boxes, mask_input=mask_input, multimask=multimask_output)
         )
