@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from skimage.measure import label, regionprops
+from scipy import ndimage
+from skimage.measure import regionprops
 
 from micro_sam.errors import InputError
 from micro_sam.prompt_generators import innermost
@@ -82,20 +83,41 @@ def paint_objects(
         sizes = label_sizes(labels)
         labels[labels == sizes.argmax()] = 0
     if label_masks:
-        labels = label(labels, connectivity=1).astype("uint32")
+        _number_parts(labels)
     sizes = label_sizes(labels)
     keep = sizes >= max(min_object_size, 1)
     keep[0] = False
-    return (np.cumsum(keep) * keep).astype("uint32")[labels]
+    new = (np.cumsum(keep) * keep).astype("uint32")
+    for rows in _some_rows(labels):
+        rows[:] = new[rows]
+    return labels
 
 
 def label_sizes(labels: np.ndarray) -> np.ndarray:
-    """Pixels of each label 0, 1, ... of an image; numpy counts 64-bit copies, so it gets some rows at a time."""
+    """Pixels of each label 0, 1, ... of an image."""
     sizes = np.zeros(int(labels.max(initial=0)) + 1, "int64")
-    step = max(1, 2**22 // max(labels[:1].size, 1))
-    for begin in range(0, len(labels), step):
-        sizes += np.bincount(labels[begin : begin + step].ravel(), minlength=len(sizes))
+    for rows in _some_rows(labels):
+        sizes += np.bincount(rows.ravel(), minlength=len(sizes))
     return sizes
+
+
+def _some_rows(labels: np.ndarray) -> Iterator[np.ndarray]:
+    """Views of an image, some rows at a time: numpy counts and indexes with 64-bit copies."""
+    step = max(1, 2**22 // max(labels[:1].size, 1))
+    return (labels[begin : begin + step] for begin in range(0, len(labels), step))
+
+
+def _number_parts(labels: np.ndarray) -> None:
+    """Gives all connected parts of every object but one a number of their own, in place; box by box, for the memory."""
+    free = int(labels.max(initial=0)) + 1
+    for value, box in enumerate(ndimage.find_objects(labels.view("int32")), 1):
+        if box is None:
+            continue
+        area = labels[box]
+        parts, count = ndimage.label(area == value)
+        for part in range(2, count + 1):
+            area[parts == part] = free
+            free += 1
 
 
 def mask_data_to_segmentation(

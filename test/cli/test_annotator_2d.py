@@ -94,9 +94,11 @@ def test_all_options_reach_the_tool(image, tmp_path, monkeypatch):
     monkeypatch.setattr(micro_sam.sam_annotator, "annotator_2d", lambda raw, **options: seen.update(raw=raw, **options))
     arguments = ["-i", image, "-e", tmp_path / "e.zarr", "-s", "l.tif", "-sk", "labels", "-k", "raw", "-m", "vit_b"]
     arguments += ["-d", "cpu", "--tile_shape", "64", "32", "--halo", "8", "4", "--show_embeddings"]
+    arguments += ["--axes", "YX"]
     assert main([str(a) for a in (*arguments, "--precompute_amg_state")]) == 0
     assert seen == {
         "raw": str(image),
+        "axes": "YX",
         "embedding_path": str(tmp_path / "e.zarr"),
         "show_embeddings": True,
         "segmentation_result": "l.tif",
