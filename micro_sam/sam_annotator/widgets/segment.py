@@ -23,13 +23,13 @@ class SegmentMenu(QWidget):
         self.live = CheckBox(text="live", value=True, tooltip="Every click is segmented at once, without a key.")
         self.live.changed.connect(self._set_live)
         self.batched = CheckBox(
-            text="one object per point",
+            text="one per point",
             value=False,
             tooltip="Off: all positive points show one object. On: each positive point is an object of its own.",
         )
         self.batched.changed.connect(self._set_batched)
         self.hover = CheckBox(
-            text="under the mouse",
+            text="hover [H]",
             value=False,
             tooltip="Shows, while the mouse moves, the mask that a click there would give. Key H.",
         )
