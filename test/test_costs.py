@@ -111,7 +111,7 @@ def test_automatic_masks_of_10000_x_10000_pixels_need_little_more_than_their_lab
     side, objects, extra, labels = (float(v) for v in line.split()[1:])
     print(f"{objects:.0f} objects, {extra:.0f} MB beyond the start, of which {labels:.0f} MB are the labels")
     assert side == 10000 and objects > 1000
-    # Besides the labels: the candidates, and the masks of one tile. One float mask of the whole image would be as large.
+    # Besides the labels: the candidates, and the masks of one tile. One float mask of the image would be as large.
     assert extra < 3 * labels
 
 
