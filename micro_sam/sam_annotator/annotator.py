@@ -239,6 +239,7 @@ class Annotator(Acts):
             self.viewer.title = f"{image.name} - {self.title}"
         self.session_changed.emit(session)
         self.use_tool("point")
+        self._garbage.settle()
         self.prepare()
 
     def welcome(self) -> None:

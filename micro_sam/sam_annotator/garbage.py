@@ -4,6 +4,9 @@ Python's collector runs in whichever thread happens to allocate. In a thread of 
 OpenGL objects of a window (of one that was closed, or leftovers of a layer), which only the window's thread may do:
 the process crashes, or another window loses its buffers. So while a tool is open, automatic collection is off, and a
 timer in the window's thread collects by the usual thresholds.
+
+A full collection looks at every object of the process, several 100,000 of napari, Qt and torch, which holds up the window
+for a fifth of a second and more. What stands when an image is open is therefore set aside (``gc.freeze``) until the next one.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ class GarbageTimer(QObject):
         super().__init__(application)
         self.setObjectName(NAME)
         self._holders = 0
+        self._has_settled = False
         self._timer = QTimer(self)
         self._timer.setInterval(INTERVAL_MS)
         self._timer.timeout.connect(collect_what_is_due)
@@ -34,11 +38,23 @@ class GarbageTimer(QObject):
         gc.disable()
         self._timer.start()
 
+    def settle(self) -> None:
+        """An image is open: later collections look only at what is made from now on.
+
+        Whatever an earlier image left is collected first. In a new process there is nothing to collect.
+        """
+        if self._has_settled:
+            gc.unfreeze()
+            gc.collect()
+        gc.freeze()
+        self._has_settled = True
+
     def release(self) -> None:
         """A window has closed."""
         self._holders -= 1
         if self._holders == 0:
             self._timer.stop()
+            gc.unfreeze()
             gc.enable()
 
 
