@@ -42,7 +42,7 @@ from micro_sam.models.build import get_sam_model
 from micro_sam.prompt_generators import innermost
 from micro_sam.sample_data.synthetic import nuclei_volume
 from micro_sam.segmentation import projection as projections
-from micro_sam.segmentation.objects import segment_object
+from micro_sam.segmentation.close_ups import segment_object
 from micro_sam.segmentation.prompted import segment_objects
 from micro_sam.segmentation.tracking import TrackStep, iter_track
 from micro_sam.segmentation.values import ObjectMask, Prompts

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "infer_ndim",
     "iter_embeddings",
+    "network_image",
     "open_embeddings",
     "precompute_image_embeddings",
     "read_tile",
@@ -98,7 +99,7 @@ def iter_embeddings(
         batch = [item for item in batch if not store.is_complete(*item)]  # another process may have been quicker
         if not batch:
             continue
-        tiles = [_network_image(image, i, tile, store) for i, tile in batch]
+        tiles = [network_image(image, i, store.grid[tile].outer, store) for i, tile in batch]
         encoded, size = _encode(predictor, tiles, size)
         for item, features in zip(batch, encoded, strict=True):
             store.write(*item, features)
@@ -199,22 +200,27 @@ def set_precomputed(
 
 def read_tile(image: Any, i: int | None, tile: int, grid: TileGrid) -> np.ndarray:
     """The pixels of a tile with its halo, (h, w) or (h, w, C); only these are read from a lazy array."""
-    outer = grid[tile].outer
-    return np.asarray(image[outer] if i is None else image[(i, *outer)])
+    return _read(image, i, grid[tile].outer)
 
 
-def _network_image(image: Any, i: int | None, tile: int, store: EmbeddingStore) -> np.ndarray:
-    """What the network sees of a tile, (h, w, 3) uint8; smoothing looks beyond its border, so that neighbours agree."""
+def network_image(image: Any, i: int | None, area: tuple[slice, slice], store: EmbeddingStore) -> np.ndarray:
+    """What the network sees of an area of a slice, (h, w, 3) uint8.
+
+    Smoothing looks beyond the border of the area, so that neighbours agree.
+    """
     normalization = store.normalization
     if not normalization.smoothing:
-        return to_rgb_uint8(read_tile(image, i, tile, store.grid), normalization)
+        return to_rgb_uint8(_read(image, i, area), normalization)
     margin = int(np.ceil(REACH * normalization.smoothing))
-    outer = store.grid[tile].outer
-    sides = zip(outer, store.grid.shape, strict=True)
+    sides = zip(area, store.grid.shape, strict=True)
     wide = tuple(slice(max(0, s.start - margin), min(n, s.stop + margin)) for s, n in sides)
-    block = smooth(np.asarray(image[wide] if i is None else image[(i, *wide)]), normalization)
-    inner = tuple(slice(s.start - w.start, s.stop - w.start) for s, w in zip(outer, wide, strict=True))
+    block = smooth(_read(image, i, wide), normalization)
+    inner = tuple(slice(s.start - w.start, s.stop - w.start) for s, w in zip(area, wide, strict=True))
     return to_rgb_uint8(block[inner], normalization)
+
+
+def _read(image: Any, i: int | None, area: tuple[slice, slice]) -> np.ndarray:
+    return np.asarray(image[area] if i is None else image[(i, *area)])
 
 
 def suggest_batch_size(predictor: Predictor) -> int:

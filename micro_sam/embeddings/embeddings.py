@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from micro_sam.models.predictor import ImageFeatures
 
-KEPT_ITEMS = 16  # loaded slices / tiles that stay in memory: 4 MB each for SAM's 256 channels
+KEPT_ITEMS = 16  # slices, tiles and close-ups that stay in memory: 4 MB each for SAM's 256 channels
 
 
 class Embeddings(Mapping):
@@ -31,13 +31,17 @@ class Embeddings(Mapping):
     ----------
     store
         Holds the features; others may go on writing to it, and new items appear here at once.
+    image
+        The image that the features are of, (H, W[, C]) or (Z, H, W[, C]), where it is at hand: models that can take
+        close-ups of it (see ``close_ups``). Only the parts that are looked at are read.
     """
 
     KEYS = ("features", "input_size", "original_size")
 
-    def __init__(self, store: EmbeddingStore) -> None:
+    def __init__(self, store: EmbeddingStore, image: Any = None) -> None:
         self.store = store
-        self._recent: OrderedDict[tuple[Item, str | None], ImageFeatures] = OrderedDict()
+        self.image = image
+        self._recent: OrderedDict[tuple, ImageFeatures] = OrderedDict()
         self._lock = threading.Lock()
 
     @property
@@ -89,13 +93,22 @@ class Embeddings(Mapping):
         """
         self.store.check_item(i, tile)
         key = ((i, tile), None if device is None else str(device))
+        found = self.recent(key)
+        return found if found is not None else self.remember(key, to_device(self.store.load(i, tile), device))
+
+    def recent(self, key: tuple) -> ImageFeatures | None:
+        """Features that were used lately and are kept in memory."""
         with self._lock:
             if key in self._recent:
                 self._recent.move_to_end(key)
-                return self._recent[key]
-        features = to_device(self.store.load(i, tile), device)
+            return self._recent.get(key)
+
+    def remember(self, key: tuple, features: ImageFeatures) -> ImageFeatures:
+        """Keep features in memory for a while, and return them.
+
+        Two threads may have made the same: the first one wins, so that there is one object.
+        """
         with self._lock:
-            # two threads may have read the same item: the first one wins, so that there is one object
             features = self._recent.setdefault(key, features)
             while len(self._recent) > KEPT_ITEMS:
                 self._recent.popitem(last=False)

@@ -91,20 +91,20 @@ def open_embeddings(
     )
     if existing is not None:
         _check_cache(existing, key, image, image_path)
-        return Embeddings(existing), existing
+        return Embeddings(existing, image), existing
     stretch = normalization
     if smooth_noise and ndim == 3:
         stretch = with_smoothing(image, normalization or estimate_normalization(image, ndim))
     if save_path is None:
         store: EmbeddingStore = MemoryStore(grid, key.n_slices, key.model_name, key.model_hash)
         store.normalization = stretch
-        return Embeddings(store), store
+        return Embeddings(store, image), store
     model = predictor.model
     signed = dataclasses.replace(key, signature=compute_signature(image, image_path))
     stored_stretch = stretch or estimate_normalization(image, ndim)
     feature_shape = (1, model.embed_dim, model.grid_size, model.grid_size)
     store = ZarrStore.create(save_path, signed, feature_shape, stored_stretch, model.image_size)
-    return Embeddings(store), store
+    return Embeddings(store, image), store
 
 
 def infer_ndim(image: Any, ndim: int | None = None) -> int:

@@ -7,6 +7,8 @@ knows. An object that does not fit is decoded on the whole grid.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -18,14 +20,21 @@ CELL = 4  # mask positions per feature position
 
 
 def place_windows(
-    grid: int, window: int, stride: int, points: Tensor | None, boxes: Tensor | None, masks: Tensor | None
+    grid: tuple[int, int],
+    window: int,
+    stride: int,
+    points: Tensor | None,
+    boxes: Tensor | None,
+    masks: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """Where the window of each prompt lies.
 
     Parameters
     ----------
-    grid, window : int
-        Sides of the feature grid and of the window, in feature positions.
+    grid : tuple[int, int]
+        Rows and columns of the feature grid that the image covers, see :func:`covered`.
+    window : int
+        Side of the window, in feature positions.
     stride : int
         Pixels of the model's input frame per feature position.
     points : Tensor | None
@@ -55,11 +64,18 @@ def place_windows(
         lows.append(low * stride / CELL)
         highs.append(high * stride / CELL)
     low, high = (torch.stack(ends).float() / stride for ends in (lows, highs))
-    low, high = low.amin(0).clamp(0, grid), high.amax(0).clamp(0, grid)
-    fits = (high - low + 2 * MARGIN <= window).all(1) & (low <= high).all(1)
-    middle = torch.where(fits[:, None], (low + high) / 2, grid / 2)
-    corner = (middle - window / 2).round().clamp(0, grid - window).long().flip(1)
+    ends = torch.tensor(grid[::-1], device=low.device)  # (x, y)
+    low, high = low.amin(0).clamp(min=0).minimum(ends), high.amax(0).clamp(min=0).minimum(ends)
+    # a window as large as the image shows everything, whatever the margin
+    fits = ((high - low + 2 * MARGIN <= window) | (ends <= window)).all(1) & (low <= high).all(1)
+    middle = torch.where(fits[:, None], (low + high) / 2, ends / 2)
+    corner = (middle - window / 2).round().clamp(min=0).minimum((ends - window).clamp(min=0)).long().flip(1)
     return corner, fits
+
+
+def covered(input_size: tuple[int, int], stride: int) -> tuple[int, int]:
+    """Rows and columns of the feature grid that an image of ``input_size`` (h, w) pixels covers; the rest is padding."""
+    return math.ceil(input_size[0] / stride), math.ceil(input_size[1] / stride)
 
 
 def cut_side(side: ImageSide, corner: Tensor, window: int, grid: int) -> ImageSide:
@@ -85,15 +101,15 @@ def paste(logits: Tensor, corner: Tensor, side: int) -> Tensor:
     return torch.where((logits[..., :1, :1] == EMPTY_LOGIT), EMPTY_LOGIT, whole)
 
 
-def cut_off(logits: Tensor, corner: Tensor, grid: int) -> Tensor:
-    """(B,) bool: whether a mask (B, M, 4 w, 4 w) goes on beyond its window, where the window ends inside the frame."""
+def cut_off(logits: Tensor, corner: Tensor, grid: tuple[int, int]) -> Tensor:
+    """(B,) bool: whether a mask (B, M, 4 w, 4 w) goes on beyond its window, where the window ends inside the image."""
     mask = logits > 0
     window = logits.shape[-1] // CELL
     ends = [
         (mask[..., 0, :], corner[:, 0] > 0),
-        (mask[..., -1, :], corner[:, 0] < grid - window),
+        (mask[..., -1, :], corner[:, 0] < grid[0] - window),
         (mask[..., :, 0], corner[:, 1] > 0),
-        (mask[..., :, -1], corner[:, 1] < grid - window),
+        (mask[..., :, -1], corner[:, 1] < grid[1] - window),
     ]
     return torch.stack([edge.any(-1).any(-1) & inside for edge, inside in ends]).any(0)
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from micro_sam.errors import InputError
+from micro_sam.errors import InputError, ModelError
 from micro_sam.models import frames
-from micro_sam.models.decode_windows import CELL, cut_off, cut_side, paste, place_windows
+from micro_sam.models.decode_windows import CELL, covered, cut_off, cut_side, paste, place_windows
 from micro_sam.models.frames import Box, Size
 from micro_sam.models.image_sides import ImageSideCache
 from micro_sam.models.modules import decoding
@@ -151,6 +151,37 @@ class Predictor:
             for i, size in enumerate(sizes)
         ]
 
+    @torch.no_grad()
+    def encode_close_up(self, image: np.ndarray) -> ImageFeatures:
+        """Features of a cut-out of an image, enlarged to ``Sam.close_up`` pixels, at the cost of that many pixels.
+
+        Parameters
+        ----------
+        image : np.ndarray
+            (H, W, 3), uint8, RGB.
+
+        Returns
+        -------
+        ImageFeatures
+            In the upper left of the feature grid, the rest is zero; without dense maps.
+
+        Raises
+        ------
+        ModelError
+            When this model takes no close-ups.
+        """
+        side = self.model.close_up
+        if side is None:
+            raise ModelError(f"The model ({self.model_type}) takes no close-ups: its encoder reads whole images only.")
+        _check_image(image)
+        size = frames.resized_size(image.shape[:2], side)
+        pixels = torch.tensor(frames.resize_image(image, size), device=self.device)
+        with self._autocast():
+            features = self.model.image_encoder(self.model.preprocess(pixels.permute(2, 0, 1), side)[None])
+        rest = self.model.grid_size - features.shape[-1]
+        features = nn.functional.pad(features.float(), (0, rest, 0, rest)).contiguous()
+        return ImageFeatures(features, size, image.shape[:2])
+
     def _encode_elsewhere(self, image: np.ndarray) -> ImageFeatures:
         """Features of one image by the encoder of another runtime."""
         from micro_sam.models.export.graphs import pad_image
@@ -210,7 +241,9 @@ class Predictor:
             return Decoded(*run(points, boxes, masks))
         # padding of short prompts says nothing about where the object lies
         places = None if points is None else torch.where(points[1][..., None] >= 0, points[0], -1.0)
-        corner, fits = place_windows(grid, window, self.model.image_size // grid, places, boxes, masks)
+        stride = self.model.image_size // grid
+        seen = covered(image.input_size, stride)
+        corner, fits = place_windows(seen, window, stride, places, boxes, masks)
         count = len(fits)
         if count == 0:
             return Decoded(*run(points, boxes, masks))
@@ -221,7 +254,7 @@ class Predictor:
             own = corner[chosen] if fits[chosen[0]] else None
             found, quality = run(*_take(chosen, points, boxes, masks), corner=own)
             if own is not None:
-                again = cut_off(found, own, grid)
+                again = cut_off(found, own, seen)
                 found = paste(found, own, CELL * grid)
                 if again.any():  # larger than the window
                     found[again], quality[again] = run(*_take(chosen[again], points, boxes, masks))

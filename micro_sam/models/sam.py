@@ -39,6 +39,8 @@ class Sam(nn.Module):
     ----------
     decode_window : int | None
         See ``Architecture``; set it to None to decode on the whole grid.
+    close_up : int | None
+        See ``Architecture``; set it to None to never look closer.
     """
 
     mask_threshold: float = 0.0
@@ -59,6 +61,7 @@ class Sam(nn.Module):
         self.dense_head = dense_head
         self.architecture = architecture
         self.decode_window = architectures.get_architecture(architecture).decode_window
+        self.close_up = architectures.get_architecture(architecture).close_up
         self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(PIXEL_STD).view(-1, 1, 1), persistent=False)
 
@@ -110,11 +113,13 @@ class Sam(nn.Module):
     def device(self) -> torch.device:
         return self.pixel_mean.device
 
-    def preprocess(self, x: Tensor) -> Tensor:
-        """Normalises the colours of (..., 3, h, w) in 0..255; pads to the input size, bottom and right, with zeros."""
+    def preprocess(self, x: Tensor, side: int | None = None) -> Tensor:
+        """Normalises the colours of (..., 3, h, w) in 0..255; pads to ``side`` (that of the input), bottom and right,
+        with zeros."""
         x = (x - self.pixel_mean) / self.pixel_std
         h, w = x.shape[-2:]
-        return F.pad(x, (0, self.image_size - w, 0, self.image_size - h))
+        side = side or self.image_size
+        return F.pad(x, (0, side - w, 0, side - h))
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Preprocessed images (B, 3, S, S) -> features (B, C, g, g) and dense maps (B, K, h, w) or None.

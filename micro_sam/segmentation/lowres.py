@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from micro_sam.segmentation.values import ObjectMask
+from micro_sam.segmentation.values import Box, ObjectMask
 
 CERTAIN = 8.0  # logit of a pixel that is surely inside a mask prompt: the order of what the models answer themselves
 _SAMPLES = 4  # samples per low-resolution pixel and axis when a mask is drawn on the low-resolution grid
@@ -43,7 +43,7 @@ def mask_from_logits(
     image,
     score: float = 0.0,
     origin: tuple[int, int] = (0, 0),
-    tile: int = 0,
+    tile: int | Box = 0,
     keep_logits: bool = True,
 ) -> ObjectMask:
     """An answer of the decoder (4g, 4g) as mask at the resolution of the image, computed only where the object is.
@@ -52,8 +52,8 @@ def mask_from_logits(
     ----------
     origin : (y, x)
         Where the frame of ``image`` begins in the slice (a tile's outer area).
-    tile : int
-        Number of that tile, noted in the result.
+    tile : int or Box
+        Number of that tile, or box of that close-up, noted in the result.
     keep_logits : bool
         Keep the logits in the result, for corrections.
     """

@@ -1,4 +1,4 @@
-"""One object from its prompts, complete across tiles.
+"""One object from its prompts, in the features of the image, complete across tiles.
 
 The untiled image is one tile. An object is first segmented in the tile that sees its prompts best. When the mask
 touches the border of what that tile sees, the neighbours there are asked to go on, each with a click in the part of
@@ -16,7 +16,7 @@ import numpy as np
 from micro_sam.errors import InputError, NotComputedYet
 from micro_sam.prompt_generators import innermost
 from micro_sam.segmentation.lowres import logits_from_mask, mask_from_logits, stability_score, valid_part
-from micro_sam.segmentation.values import ObjectMask
+from micro_sam.segmentation.values import Box, ObjectMask
 
 logger = logging.getLogger(__name__)
 
@@ -64,13 +64,23 @@ class TileDecoder:
     predictor : Predictor
     image : ImageFeatures
         Features of the tile.
-    tile : Tile
+    rows, columns : slice
+        What the tile shows, in pixels of the slice.
+    tile : int or Box
+        Its number; or, for a close-up, its box.
     """
 
-    def __init__(self, predictor, image, tile) -> None:
+    def __init__(self, predictor, image, rows: slice, columns: slice, tile: int | Box) -> None:
         self.predictor, self.image, self.tile = predictor, image, tile
-        self.origin = (tile.outer[0].start, tile.outer[1].start)
-        self.end = (tile.outer[0].stop, tile.outer[1].stop)
+        self.rows, self.columns = rows, columns
+        self.origin = (rows.start, columns.start)
+        self.end = (rows.stop, columns.stop)
+
+    @classmethod
+    def of_tile(cls, predictor, embeddings, i: int | None, index: int) -> TileDecoder:
+        """For a tile of the embeddings; NotComputedYet when it has no features yet."""
+        image = embeddings.load(i, index, device=predictor.device)
+        return cls(predictor, image, *embeddings.grid[index].outer, index)
 
     def decode(self, prompt: ObjectPrompt, multimask: bool):
         """Logits (M, 4g, 4g) and scores (M,) for what of the prompt lies in the tile."""
@@ -100,7 +110,7 @@ class TileDecoder:
     def to_mask(self, logits, score: float, keep_logits: bool = True) -> ObjectMask:
         """One answer (4g, 4g) as mask in the frame of the slice."""
         return mask_from_logits(
-            self.predictor, logits, self.image, score, self.origin, self.tile.index, keep_logits=keep_logits
+            self.predictor, logits, self.image, score, self.origin, self.tile, keep_logits=keep_logits
         )
 
     def contains(self, points: np.ndarray) -> np.ndarray:
@@ -111,7 +121,7 @@ class TileDecoder:
     def _mask_input(self, prompt: ObjectPrompt) -> np.ndarray | None:
         side = 4 * self.predictor.model.grid_size
         previous = prompt.previous
-        if previous is not None and previous.logits is not None and previous.tile == self.tile.index:
+        if previous is not None and previous.logits is not None and previous.tile == self.tile:
             if np.shape(previous.logits) == (side, side):
                 return np.asarray(previous.logits, "float32")
         mask = prompt.mask if prompt.mask is not None else previous
@@ -131,7 +141,7 @@ def best_answer(logits, scores, image, image_size: int) -> int:
     return int((scores * stability).argmax())
 
 
-def segment_object(
+def segment_in_tiles(
     predictor,
     embeddings,
     i: int | None,
@@ -169,17 +179,16 @@ def segment_object(
         if index in parts:
             continue
         try:
-            image = embeddings.load(i, index, device=predictor.device)
+            decoder = TileDecoder.of_tile(predictor, embeddings, i, index)
         except NotComputedYet:
             if first is None:
                 raise
             logger.warning("The object reaches into tile %d, which is not embedded yet: it is cut there.", index)
             continue
-        decoder = TileDecoder(predictor, image, grid[index])
         if goes_on:
             part = _next_part(decoder, prompt, parts.values())
         else:
-            part = _first_part(decoder, prompt, multimask, choose)
+            part = ask(decoder, prompt, multimask, choose)
         if part is None:
             continue
         parts[index] = part
@@ -251,12 +260,13 @@ def _shared_area(tile, box: np.ndarray) -> float:
     return float(np.prod(np.maximum(high - low, 0)))
 
 
-def _first_part(
+def ask(
     decoder: TileDecoder,
     prompt: ObjectPrompt,
-    multimask: bool | None,
-    choose: Callable[[list[ObjectMask]], ObjectMask] | None,
+    multimask: bool | None = None,
+    choose: Callable[[list[ObjectMask]], ObjectMask] | None = None,
 ) -> ObjectMask:
+    """The object as one tile or close-up shows it; parameters as of :func:`segment_in_tiles`."""
     single = int(decoder.contains(prompt.points).sum()) == 1 and prompt.box is None and prompt.mask is None
     if multimask is None:
         multimask = single and prompt.is_single_click
@@ -271,7 +281,7 @@ def _first_part(
 
 def _next_part(decoder: TileDecoder, prompt: ObjectPrompt, known: Iterable[ObjectMask]) -> ObjectMask | None:
     """Go on in a neighbouring tile from the parts of the object that are known; None when the tile disagrees."""
-    rows, columns = decoder.tile.outer
+    rows, columns = decoder.rows, decoder.columns
     shared = np.logical_or.reduce([crop(part, rows, columns) for part in known])
     if not shared.any():
         return None

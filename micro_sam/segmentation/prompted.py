@@ -13,7 +13,8 @@ from scipy import ndimage
 
 from micro_sam.embeddings.embeddings import as_embeddings
 from micro_sam.errors import InputError
-from micro_sam.segmentation.objects import ObjectPrompt, segment_object
+from micro_sam.segmentation.close_ups import segment_object
+from micro_sam.segmentation.objects import ObjectPrompt
 from micro_sam.segmentation.values import ObjectMask, Prompts
 
 __all__ = ["segment_objects"]

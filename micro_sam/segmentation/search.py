@@ -124,10 +124,11 @@ def _answers(predictor, embeddings, i: int, clicks: np.ndarray) -> list[ObjectMa
         tiles.setdefault(embeddings.grid.tile_at(*click).index, []).append(click)
     result = []
     for index, points in tiles.items():
-        image = embeddings.load(i, index, device=predictor.device)
-        decoder = TileDecoder(predictor, image, embeddings.grid[index])
+        decoder = TileDecoder.of_tile(predictor, embeddings, i, index)
         local = (np.array(points) - decoder.origin)[:, None]
-        decoded = predictor.decode(image, points=local, labels=np.ones(local.shape[:2], int), multimask_output=True)
+        decoded = predictor.decode(
+            decoder.image, points=local, labels=np.ones(local.shape[:2], int), multimask_output=True
+        )
         for logits, scores in zip(decoded.low_res_logits, decoded.scores, strict=True):
             result += [decoder.to_mask(one, float(score)) for one, score in zip(logits, scores, strict=True)]
     return result

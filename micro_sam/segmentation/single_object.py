@@ -1,6 +1,7 @@
 """One object from points, a box or a mask: the functions that scripts call.
 
-They return arrays of the size of the image; the work is done by ``objects.segment_object``.
+They return arrays of the size of the image, and what the model says of the embeddings they are given; the work is done by
+``objects.segment_in_tiles``. The annotators use ``close_ups.segment_object``, which may look closer.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from micro_sam.embeddings.embeddings import as_embeddings
 from micro_sam.embeddings.tiles import TileGrid
 from micro_sam.errors import InputError
 from micro_sam.models.predictor import ImageFeatures
-from micro_sam.segmentation.objects import ObjectPrompt, TileDecoder, home_tile, segment_object
+from micro_sam.segmentation.objects import ObjectPrompt, TileDecoder, home_tile, segment_in_tiles
 from micro_sam.segmentation.projection import Projection, prompt_from_mask
 from micro_sam.segmentation.prompted import check_box, check_points
 from micro_sam.segmentation.values import ObjectMask, Prompts
@@ -211,10 +212,10 @@ def _point_prompt(points, labels, shape: tuple[int, int]) -> ObjectPrompt:
 def _segment(predictor, embeddings, i, prompt, multimask_output, return_all, best_of_three=None) -> Result:
     shape = embeddings.grid.shape
     if multimask_output and not best_of_three:
-        tile = embeddings.grid[home_tile(embeddings.grid, prompt)]
-        found = _decoder(predictor, embeddings, i, tile).masks(prompt, multimask=True)
+        index = home_tile(embeddings.grid, prompt)
+        found = TileDecoder.of_tile(predictor, embeddings, i, index).masks(prompt, multimask=True)
     else:
-        found = [segment_object(predictor, embeddings, i, prompt, multimask=best_of_three)]
+        found = [segment_in_tiles(predictor, embeddings, i, prompt, multimask=best_of_three)]
     masks = np.stack([one.full(shape) for one in found])
     if not return_all:
         return masks
@@ -222,16 +223,11 @@ def _segment(predictor, embeddings, i, prompt, multimask_output, return_all, bes
 
 
 def _logits(predictor, embeddings, i, prompt, multimask_output, return_all) -> Result:
-    tile = embeddings.grid[home_tile(embeddings.grid, prompt)]
-    decoder = _decoder(predictor, embeddings, i, tile)
+    decoder = TileDecoder.of_tile(predictor, embeddings, i, home_tile(embeddings.grid, prompt))
     logits, scores = decoder.decode(prompt, multimask_output)
     full = np.full((len(logits), *embeddings.grid.shape), -32, "float32")
-    full[(slice(None), *tile.outer)] = predictor.upscale(logits, decoder.image).cpu().numpy()
+    full[:, decoder.rows, decoder.columns] = predictor.upscale(logits, decoder.image).cpu().numpy()
     return (full, scores.cpu().numpy(), logits.cpu().numpy()) if return_all else full
-
-
-def _decoder(predictor, embeddings, i, tile) -> TileDecoder:
-    return TileDecoder(predictor, embeddings.load(i, tile.index, device=predictor.device), tile)
 
 
 def _empty_result(predictor, shape, n: int, return_all: bool, return_logits: bool) -> Result:

@@ -100,15 +100,15 @@ class ObjectMask:
         The IoU that the model predicts for its mask.
     logits : array of shape (4g, 4g), float32, optional
         The model's low-resolution answer (256 x 256 for SAM), which serves as mask prompt for corrections.
-    tile : int
-        The tile whose frame ``logits`` is in (0 for an untiled image).
+    tile : int or Box
+        What the frame of ``logits`` shows: the tile of that number (0 for an untiled image), or a close-up of that box.
     """
 
     box: Box
     mask: np.ndarray
     score: float = 0.0
     logits: np.ndarray | None = None
-    tile: int = 0
+    tile: int | Box = 0
 
     def __post_init__(self):
         y0, x0, y1, x1 = (int(v) for v in self.box)
@@ -124,7 +124,7 @@ class ObjectMask:
         mask: np.ndarray,
         score: float = 0.0,
         logits: np.ndarray | None = None,
-        tile: int = 0,
+        tile: int | Box = 0,
         offset: tuple[int, int] = (0, 0),
     ) -> ObjectMask:
         """Crop an array (any non-zero value is object) to its content; ``offset`` is its origin (y, x) in the slice."""

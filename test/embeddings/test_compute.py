@@ -181,10 +181,10 @@ def test_noisy_stacks_are_smoothed_where_it_is_asked_for_and_a_cache_goes_on_as_
 
 
 def test_smoothed_tiles_agree_with_the_smoothed_image(predictor, stack):
-    from micro_sam.embeddings.compute import _network_image
+    from micro_sam.embeddings.compute import network_image
 
     _, whole = open_embeddings(predictor, stack, None, 3, "whole", smooth_noise=True)
     _, tiled = open_embeddings(predictor, stack, None, 3, (32, 32), (4, 4), smooth_noise=True)
-    image = _network_image(stack, 1, 0, whole)
+    image = network_image(stack, 1, whole.grid[0].outer, whole)
     for tile in tiled.grid:
-        assert np.array_equal(_network_image(stack, 1, tile.index, tiled), image[tile.outer])
+        assert np.array_equal(network_image(stack, 1, tile.outer, tiled), image[tile.outer])

@@ -40,7 +40,7 @@ def whole(predictor):
 
 def test_window_holds_all_prompts_and_lies_in_the_frame():
     points = torch.tensor([[[0.0, 0.0], [40.0, 100.0]], [[500.0, 300.0], [-1.0, -1.0]]])
-    corner, fits = place_windows(GRID, WINDOW, STRIDE, points, None, None)
+    corner, fits = place_windows((GRID, GRID), WINDOW, STRIDE, points, None, None)
     assert fits.all() and (corner >= 0).all() and (corner <= GRID - WINDOW).all()
     assert corner.tolist() == [[0, 0], [22, 32]]  # (y, x); the padding point says nothing
 
@@ -48,14 +48,22 @@ def test_window_holds_all_prompts_and_lies_in_the_frame():
 def test_prompts_that_are_far_apart_do_not_fit():
     points = torch.tensor([[[10.0, 10.0], [500.0, 500.0]]])
     boxes = torch.tensor([[10.0, 10.0, 20.0, 300.0]])
-    assert not place_windows(GRID, WINDOW, STRIDE, points, None, None)[1].any()
-    assert not place_windows(GRID, WINDOW, STRIDE, None, boxes, None)[1].any()
+    assert not place_windows((GRID, GRID), WINDOW, STRIDE, points, None, None)[1].any()
+    assert not place_windows((GRID, GRID), WINDOW, STRIDE, None, boxes, None)[1].any()
+
+
+def test_window_does_not_look_at_padding():
+    points = torch.tensor([[[300.0, 200.0]]])
+    corner, fits = place_windows((40, GRID), WINDOW, STRIDE, points, None, None)
+    assert fits.all() and corner.tolist() == [[8, 22]]  # of 40 rows the last 32
+    corner, fits = place_windows((WINDOW, 20), WINDOW, STRIDE, None, torch.tensor([[0.0, 0.0, 160.0, 256.0]]), None)
+    assert fits.all() and corner.tolist() == [[0, 0]]  # all there is
 
 
 def test_mask_prompt_places_the_window():
     mask = torch.full((2, 1, 4 * GRID, 4 * GRID), -5.0)
     mask[0, 0, 200:220, 100:140] = 5  # mask positions: a quarter of a feature position
-    corner, fits = place_windows(GRID, WINDOW, STRIDE, None, None, mask)
+    corner, fits = place_windows((GRID, GRID), WINDOW, STRIDE, None, None, mask)
     assert fits.tolist() == [True, False]  # an empty mask says nothing about where
     assert corner[0].tolist() == [32, 14]
 
@@ -63,7 +71,7 @@ def test_mask_prompt_places_the_window():
 def test_mask_that_ends_at_the_window_is_noticed_unless_the_image_ends_there():
     logits = torch.full((2, 1, 4 * WINDOW, 4 * WINDOW), -1.0)
     logits[:, :, 0, 5] = 1
-    assert cut_off(logits, torch.tensor([[0, 7], [3, 7]]), GRID).tolist() == [False, True]
+    assert cut_off(logits, torch.tensor([[0, 7], [3, 7]]), (GRID, GRID)).tolist() == [False, True]
 
 
 def test_outside_of_the_window_is_background():

@@ -89,12 +89,12 @@ def test_memory_does_not_grow_with_the_image():
                 labels[200:260, 300:380] = 1
             return oracle_embeddings(labels).load()
 
-    from micro_sam.segmentation.objects import ObjectPrompt, segment_object
+    from micro_sam.segmentation.objects import ObjectPrompt, segment_in_tiles
 
     embeddings = Sparse()
     y, x = np.array(embeddings.grid[55].origin) + (230, 340)
     tracemalloc.start()
-    found = segment_object(Oracle(), embeddings, None, ObjectPrompt(np.array([[y, x]], float), np.array([1])))
+    found = segment_in_tiles(Oracle(), embeddings, None, ObjectPrompt(np.array([[y, x]], float), np.array([1])))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert abs(found.area - 60 * 80) < 200

@@ -33,6 +33,9 @@ class Architecture:
         Hidden width of the head that predicts the masks' quality.
     decode_window : int | None
         Side of the window around a prompt that its mask is decoded in, in feature positions; None is the whole grid.
+    close_up : int | None
+        Side of a close-up in pixels of the input: a second look at the surroundings of an object that is small in the
+        image, enlarged. It costs an encoder pass of that size per object; None where the encoder is too dear.
     whole_up_to : float
         2D images whose longest side is at most so many times ``image_size`` are encoded whole, larger ones in tiles.
         Tiles cost more the dearer the encoder.
@@ -46,6 +49,7 @@ class Architecture:
     decoder_mlp_dim: int = 2048
     iou_hidden_dim: int = 256
     decode_window: int | None = None
+    close_up: int | None = None
     whole_up_to: float = 2.0
     vit: tuple[int, int, int, tuple[int, ...]] | None = None
 
@@ -56,7 +60,13 @@ ARCHITECTURES: dict[str, Architecture] = {
     "vit_b": Architecture(vit=(768, 12, 12, (2, 5, 8, 11))),
     "vit_t": Architecture(),
     "nano": Architecture(
-        image_size=512, embed_dim=128, decoder_mlp_dim=512, iou_hidden_dim=128, decode_window=32, whole_up_to=1.5
+        image_size=512,
+        embed_dim=128,
+        decoder_mlp_dim=512,
+        iou_hidden_dim=128,
+        decode_window=32,
+        close_up=256,
+        whole_up_to=1.5,
     ),
 }
 
