@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from micro_sam.embeddings.store import EmbeddingStore, Item, to_device
+from micro_sam.embeddings.store import EmbeddingStore, to_device
 from micro_sam.embeddings.tiles import TileGrid
 from micro_sam.errors import InputError, NotComputedYet
 

@@ -5,8 +5,9 @@ OpenGL objects of a window (of one that was closed, or leftovers of a layer), wh
 the process crashes, or another window loses its buffers. So while a tool is open, automatic collection is off, and a
 timer in the window's thread collects by the usual thresholds.
 
-A full collection looks at every object of the process, several 100,000 of napari, Qt and torch, which holds up the window
-for a fifth of a second and more. What stands when an image is open is therefore set aside (``gc.freeze``) until the next one.
+A full collection looks at every object of the process, several 100,000 of napari, Qt and torch, which holds up the
+window for a fifth of a second and more. What stands when an image is open is therefore set aside (``gc.freeze``) until
+the next one.
 """
 
 from __future__ import annotations
