@@ -74,7 +74,7 @@ def place_windows(
 
 
 def covered(input_size: tuple[int, int], stride: int) -> tuple[int, int]:
-    """Rows and columns of the feature grid that an input of ``input_size`` (h, w) pixels covers; the rest is padding."""
+    """Rows and columns of the feature grid that an input of ``input_size`` (h, w) pixels covers; the rest is padded."""
     return math.ceil(input_size[0] / stride), math.ceil(input_size[1] / stride)
 
 

@@ -1,7 +1,7 @@
 """One object from points, a box or a mask: the functions that scripts call.
 
-They return arrays of the size of the image, and what the model says of the embeddings they are given; the work is done by
-``objects.segment_in_tiles``. The annotators use ``close_ups.segment_object``, which may look closer.
+They return arrays of the size of the image, and what the model says of the embeddings they are given; the work is done
+by ``objects.segment_in_tiles``. The annotators use ``close_ups.segment_object``, which may look closer.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ def gigabytes() -> float:
 
 
 def acts(tool) -> dict[str, tuple[float, float]]:
-    """How long each act held up the window: what its thread computed in one go, and how long nothing moved, in seconds."""
+    """How long each act held up the window, in seconds: what its thread computed in one go, and the longest pause."""
     assert wait_until(lambda: tool.engine.predictor is not None and not tool.engine.busy, 300), tool.status.text
     menu(tool).iou_threshold.value = 0.2
     session, viewer, z = tool.session, tool.viewer, SHAPE[0] // 2
