@@ -14,7 +14,8 @@ from skimage.segmentation import watershed
 
 from micro_sam.errors import InputError
 from micro_sam.segmentation.automatic_masks import get_amg
-from micro_sam.segmentation.dense_maps import DenseMaps, iter_stitched
+from micro_sam.segmentation.dense_close_ups import finer_grid, iter_finer
+from micro_sam.segmentation.dense_maps import DenseMaps, iter_stitched, tile_maps
 from micro_sam.segmentation.segmenter import Segmenter
 
 __all__ = ["DenseInstanceSegmenter", "get_segmenter"]
@@ -65,6 +66,9 @@ class DenseInstanceSegmenter(Segmenter):
     ) -> Iterator[tuple[int, int]]:
         """Stitch the maps of an image or slice; yields (done, total) tiles. Closing the generator cancels.
 
+        Where the encoder is cheap and the objects of a 2D image are small, it is looked at again, enlarged (see
+        ``dense_close_ups``).
+
         Parameters
         ----------
         source : Embeddings or mapping, or an image
@@ -80,11 +84,27 @@ class DenseInstanceSegmenter(Segmenter):
         """
         self.clear_state()
         embeddings, _ = self._open(source, i, image)
+        grid, predictor = embeddings.grid, self.predictor
+        tiles = [tile for tile in grid if not embeddings.store.is_skipped(i, tile.index)]
+        finer = finer_grid(predictor, embeddings, i) if len(tiles) == len(grid) else None
+        total = len(tiles) + (len(finer) if finer else 0)
+
+        def stored(tile):
+            return tile_maps(predictor, embeddings.load(i, tile.index, device=predictor.device))
+
         maps = None
-        for done, total, maps in iter_stitched(self.predictor, embeddings, i):
-            if maps is not None:  # before the last yield: the caller may stop there
-                self._maps, self._shape, self._is_initialized = maps, maps.shape, True
-            yield done, total
+        for done, found in iter_stitched(tiles, grid.shape, predictor.model.dense_kind, stored):
+            maps = found
+            if done < total:
+                yield done, total
+        if finer:
+            for done, found in iter_finer(predictor, embeddings, finer, maps, self._diameter):
+                maps = found or maps
+                if found is None:
+                    yield len(tiles) + done, total
+        # before the last yield: the caller may stop there
+        self._maps, self._shape, self._is_initialized = maps, maps.shape, True
+        yield total, total
 
     def generate(
         self,
@@ -124,17 +144,10 @@ class DenseInstanceSegmenter(Segmenter):
         self._require_initialized()
         if output_mode not in ("instance_segmentation", "binary_mask"):
             raise InputError(f'The output mode is "instance_segmentation" or "binary_mask", not {output_mode!r}.')
-        offsets = self._maps.kind == "offsets"
-        distance_threshold = (0.4 if offsets else 0.5) if distance_threshold is None else distance_threshold
-        prominence = (0.1 if offsets else 0.0) if prominence is None else prominence
-        foreground = self._maps.values[0].astype("float32")
-        depth, near_centre = _depth(self._maps, smoothing)
+        if distance_threshold is None:
+            distance_threshold = 0.4 if self._maps.kind == "offsets" else 0.5
+        coarse, foreground, depth = _grow(self._maps, foreground_threshold, distance_threshold, prominence, smoothing)
         inside = foreground > foreground_threshold
-        middle = (depth > distance_threshold) & near_centre & inside
-        if prominence > 0:
-            middle &= h_maxima(depth, prominence) > 0
-        seeds = label(middle, connectivity=1)
-        coarse = watershed(-depth, seeds, mask=inside)
         labels = _to_image(coarse, foreground, foreground_threshold, self._shape)
         labels, n_found = _without_small_objects(labels, min_size)
         self._say(
@@ -143,6 +156,13 @@ class DenseInstanceSegmenter(Segmenter):
         if output_mode == "binary_mask":
             return _records(labels)
         return labels
+
+    def _diameter(self, maps: DenseMaps) -> float:
+        """Median diameter of the objects that maps show, in pixels of the image; NaN when they show none."""
+        coarse, _, _ = _grow(maps, 0.5, 0.4, None, 1.0)
+        areas = np.bincount(coarse.ravel())[1:]
+        pixel = max(maps.shape) / max(coarse.shape)
+        return float(np.median(2 * np.sqrt(areas[areas > 0] / np.pi))) * pixel if areas.any() else float("nan")
 
     def _say(self, foreground, depth, inside, found, shown, foreground_threshold, distance_threshold, min_size) -> None:
         self.hint = None
@@ -192,6 +212,22 @@ def get_segmenter(predictor, is_tiled: bool = False, **kwargs):
     if predictor.model.dense_kind is not None and not kwargs:
         return DenseInstanceSegmenter(predictor)
     return get_amg(predictor, is_tiled, **kwargs)
+
+
+def _grow(
+    maps: DenseMaps, foreground_threshold: float, distance_threshold: float, prominence: float | None, smoothing: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Objects at the resolution of the maps (h, w), their foreground and their depth; see ``generate``."""
+    if prominence is None:
+        prominence = 0.1 if maps.kind == "offsets" else 0.0
+    foreground = maps.values[0].astype("float32")
+    depth, near_centre = _depth(maps, smoothing)
+    inside = foreground > foreground_threshold
+    middle = (depth > distance_threshold) & near_centre & inside
+    if prominence > 0:
+        middle &= h_maxima(depth, prominence) > 0
+    seeds = label(middle, connectivity=1)
+    return watershed(-depth, seeds, mask=inside), foreground, depth
 
 
 def _depth(maps: DenseMaps, smoothing: float) -> tuple[np.ndarray, np.ndarray]:

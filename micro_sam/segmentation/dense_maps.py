@@ -7,13 +7,14 @@ the border of what each tile sees. The working grid of an untiled image is that 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from micro_sam.embeddings.tiles import Tile
 from micro_sam.errors import InputError
 
 LARGEST_SIDE = 512  # of a tile in the working grid: finer maps add time and memory, not objects
@@ -55,34 +56,51 @@ def tile_maps(predictor, image) -> torch.Tensor:
     return maps
 
 
-def iter_stitched(predictor, embeddings, i: int | None) -> Iterator[tuple[int, int, DenseMaps | None]]:
-    """Stitch the maps of a slice; yields (done, total, None), and the maps with the last."""
-    grid, kind = embeddings.grid, predictor.model.dense_kind
-    tiles = [tile for tile in grid if not embeddings.store.is_skipped(i, tile.index)]
-    if len(grid) == 1:
-        maps = tile_maps(predictor, embeddings.load(i, 0, device=predictor.device))
-        yield 1, 1, DenseMaps(maps.cpu().numpy().astype("float16"), kind, grid.shape)
-        return
-    side = max(max(s.stop - s.start for s in tile.outer) for tile in grid)
+def iter_stitched(
+    tiles: Sequence[Tile], shape: tuple[int, int], kind: str, maps_of: Callable[[Tile], torch.Tensor]
+) -> Iterator[tuple[int, DenseMaps | None]]:
+    """Stitch the maps of the tiles of an image.
+
+    Parameters
+    ----------
+    tiles : sequence of Tile
+        Of one grid; not necessarily all.
+    shape : (H, W)
+        Of the image.
+    kind : "offsets" or "distances"
+    maps_of : callable
+        The maps (K, h, w) of a tile, see :func:`tile_maps`.
+
+    Yields
+    ------
+    done : int
+        Tiles.
+    maps : DenseMaps or None
+        With the last tile, the maps of the image.
+    """
+    if not tiles:
+        raise InputError("No tile of this image was embedded, so there is nothing to segment.")
+    side = max(max(tile.shape) for tile in tiles)
     total = weight = None
     for done, tile in enumerate(tiles, 1):
-        maps = tile_maps(predictor, embeddings.load(i, tile.index, device=predictor.device))
+        maps = maps_of(tile)
+        if tile.shape == shape:
+            yield 1, DenseMaps(maps.cpu().numpy().astype("float16"), kind, shape)
+            return
         if total is None:
             pixel = max(maps.shape[1:]) / max(tile.shape)  # map pixels per pixel of the image
             scale = min(1.0, pixel, LARGEST_SIDE / side)
-            work = tuple(max(1, int(np.ceil(size * scale))) for size in grid.shape)
+            work = tuple(max(1, int(np.ceil(size * scale))) for size in shape)
             total, weight = np.zeros((len(maps), *work), "float32"), np.zeros(work, "float32")
-        area, blend = _placement(tile, grid.shape, total.shape[1:])
+        area, blend = _placement(tile, shape, total.shape[1:])
         size = tuple(s.stop - s.start for s in area)
         resized = F.interpolate(maps[None], size, mode="bilinear", align_corners=False, antialias=True)
         total[(slice(None), *area)] += resized[0].cpu().numpy() * blend
         weight[area] += blend
         if done < len(tiles):
-            yield done, len(tiles), None
-    if total is None:
-        raise InputError("No tile of this image was embedded, so there is nothing to segment.")
+            yield done, None
     total /= np.maximum(weight, 1e-6)
-    yield len(tiles), len(tiles), DenseMaps(total.astype("float16"), kind, grid.shape)
+    yield len(tiles), DenseMaps(total.astype("float16"), kind, shape)
 
 
 def _placement(tile, shape, work) -> tuple[tuple[slice, slice], np.ndarray]:

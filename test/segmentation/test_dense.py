@@ -8,10 +8,12 @@ import torch
 from segmentation_helpers import Oracle, embed, iou
 
 from micro_sam.automatic_segmentation import automatic_instance_segmentation
+from micro_sam.embeddings.compute import precompute_image_embeddings
 from micro_sam.embeddings.embeddings import Embeddings
 from micro_sam.embeddings.store import MemoryStore
 from micro_sam.embeddings.tiles import TileGrid
 from micro_sam.errors import CacheError, InputError
+from micro_sam.evaluation.metrics import compare_labels
 from micro_sam.instance_segmentation import AutomaticMaskGenerator, DenseInstanceSegmenter, get_segmenter
 from micro_sam.models.predictor import ImageFeatures
 
@@ -37,7 +39,7 @@ def test_all_objects_are_found_with_their_outlines(segmenter, blobs):
 def test_tiles_leave_no_seam(predictor, blobs, tiled_blob_embeddings):
     segmenter = get_segmenter(predictor, is_tiled=True)
     steps = list(segmenter.iter_initialize(tiled_blob_embeddings))
-    assert steps == [(k, 4) for k in (1, 2, 3, 4)]
+    assert [done for done, _ in steps[:4]] == [1, 2, 3, 4] and steps[-1][0] == steps[-1][1]
     labels = segmenter.generate()
     assert labels.max() == 8 and min(matched(labels, blobs[1])) > 0.9
 
@@ -129,3 +131,38 @@ def test_from_a_file_to_a_file(predictor, blobs, tmp_path):
     )
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "labels.tif"), labels)
     assert min(matched(labels, blobs[1])) > 0.9
+
+
+def test_small_objects_are_found_in_the_image_enlarged(predictor):
+    y, x = np.ogrid[:400, :500]
+    image = np.random.default_rng(0).normal(40, 5, (400, 500))
+    truth = np.zeros((400, 500), "uint32")
+    for k, (cy, cx) in enumerate(np.mgrid[20:390:16, 20:490:17].reshape(2, -1).T, 1):
+        truth[((y - cy) / 6) ** 2 + ((x - cx) / 6.5) ** 2 <= 1] = k
+    image = (image + 120 * (truth > 0)).clip(0, 255).astype("uint8")
+    embeddings = precompute_image_embeddings(predictor, image, verbose=False)
+    found = {}
+    for name, picture in (("enlarged", image), ("as it is", None)):
+        embeddings.image = picture
+        segmenter = get_segmenter(predictor)
+        steps = list(segmenter.iter_initialize(embeddings))
+        assert steps[-1][0] == steps[-1][1] and [a for a, _ in steps] == sorted({a for a, _ in steps})
+        found[name] = compare_labels(segmenter.generate(), truth)["SA50"]
+    assert found["enlarged"] > max(0.8, found["as it is"])
+
+
+def test_large_objects_are_not_looked_at_again(predictor, monkeypatch):
+    y, x = np.ogrid[:300, :300]
+    image = np.where((y - 150) ** 2 + (x - 140) ** 2 < 60**2, 180, 40).astype("uint8")
+    embeddings = precompute_image_embeddings(predictor, image, verbose=False)
+    monkeypatch.setattr(predictor, "encode", None)
+    segmenter = get_segmenter(predictor)
+    segmenter.initialize(image, embeddings)
+    assert segmenter.generate().max() == 1
+
+
+def test_slices_of_stacks_are_not_looked_at_again(predictor, monkeypatch):
+    stack = np.random.default_rng(0).integers(0, 255, (2, 64, 64)).astype("uint8")
+    embeddings = precompute_image_embeddings(predictor, stack, verbose=False)
+    monkeypatch.setattr(predictor, "encode", None)
+    assert list(get_segmenter(predictor).iter_initialize(embeddings, 1)) == [(1, 1)]
