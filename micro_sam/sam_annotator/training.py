@@ -225,10 +225,12 @@ class Training:
 
 def figures(state: RunState) -> str:
     """How good the model is on what it did not learn from, before and now; empty without measurements."""
+    from micro_sam.training.validation import score
+
     rows = [row for row in state.validations if row.get("click") is not None]
     if not rows:
         return ""
-    best = max(rows[1:] or rows, key=lambda row: row["click"] + row["box"] + row["corrected"])
+    best = max(rows[1:] or rows, key=score)
     parts = (f"{text} {rows[0][name]:.2f} → {best[name]:.2f}" for name, text in NAMES.items())
     return "IoU of " + ", ".join(parts)
 

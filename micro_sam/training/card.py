@@ -15,6 +15,7 @@ from micro_sam import __version__
 from micro_sam.errors import OutputError
 from micro_sam.training.config import TrainConfig
 from micro_sam.training.crops import TrainingImage
+from micro_sam.training.validation import score
 
 
 def describe(
@@ -25,7 +26,7 @@ def describe(
 ) -> dict[str, Any]:
     """Settings, data, figures and versions, as values that JSON knows."""
     trained = [row for row in history if row["step"] > 0]
-    best = max(trained, key=lambda row: row["click"] + row["box"] + row["corrected"]) if trained else {}
+    best = max(trained, key=score) if trained else {}
     return {
         "name": config.name or Path(config.output).stem,
         "started_from": "random weights" if config.from_scratch else config.checkpoint or config.model,
@@ -73,7 +74,7 @@ def write_card(path: Path, known: Mapping[str, Any]) -> None:
         "",
         "## Figures on the validation images",
         "",
-        "Mean IoU.",
+        "Mean IoU; automatic: mean SA50 of the automatic segmentation.",
         "",
         "| prompt | before | after |",
         "|---|---|---|",

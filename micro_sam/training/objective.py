@@ -43,7 +43,7 @@ class ObjectiveSettings:
 
     objects: int = 6
     rounds: tuple[int, int] = (2, 3)
-    windows: tuple[int, ...] = (16, 16, 32)
+    windows: tuple[int, ...] = (16, 32)
     previous_mask: float = 0.75
     dense: float = 1.0
     quality: float = 2.0

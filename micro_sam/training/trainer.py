@@ -258,12 +258,14 @@ class Trainer:
         whole = self.model.architecture != "nano"  # transformers read whole frames only
         sizes = [frame if whole else min(side or frame, frame) for side in self.config.crop_sizes]
         natural, augment, vary = self.config.natural, self.config.augment, self.config.vary
-        return [CropSettings(size, frame, stride, natural, (12.0, size / 2), augment, vary) for size in sizes]
+        # objects that are smaller in the frame are looked at closer in use (``segmentation.close_ups``)
+        smallest = 20.0 if self.model.close_up else 12.0
+        return [CropSettings(size, frame, stride, natural, (smallest, size / 2), augment, vary) for size in sizes]
 
     def _objective_settings(self, share: float = 1.0) -> ObjectiveSettings:
         """What is asked of crops whose area is ``share`` of the first size's."""
         grid = self.model.grid_size
-        windows = (16, 16, 32) if self.model.architecture == "nano" else (grid,)
+        windows = (16, 32) if self.model.architecture == "nano" else (grid,)
         dense = 0.0 if self.config.dense_head == "off" else 1.0
         balance = 1.0 if self.config.from_scratch else 0.1
         objects = max(1, round(self.state.objects * share))
