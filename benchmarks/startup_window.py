@@ -1,0 +1,91 @@
+"""One start of the 2D annotator in a real window, until the first mask: ours or micro-sam 1.8, whichever is installed.
+
+Called by ``startup.py``, in a new process for every start, with the Python of the program that is measured:
+
+    PYTHON startup_window.py JSON
+
+The argument holds the image (.npy), the model (null: napari's window with the image, nothing more), a checkpoint or
+null, the key that segments after a click or null, and the time at which the process was started. The last line on
+stdout is JSON: seconds from there to the first paint of the window, to the click and to the first mask, with the
+processor time and the memory until then. Only the function ``annotator_2d`` and the names of two layers are used, which
+both programs have.
+"""
+
+import json
+import os
+import resource
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "test" / "window"))  # clicks as in the tests of the window
+
+TIMEOUT = 600.0
+
+
+def main(order: dict) -> dict:
+    """Open the window, click, wait for the mask."""
+    image = np.load(order["image"])
+    import napari
+
+    if order["model"] is not None:
+        from micro_sam.sam_annotator import annotator_2d
+    from driver import canvas, canvas_point, wait_until
+    from napari.qt import get_qapp
+    from qtpy.QtCore import QEvent, QObject, Qt
+    from qtpy.QtTest import QTest
+    from qtpy.QtWidgets import QMainWindow
+
+    def now() -> dict:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        return {"seconds": time.time() - order["began"], "cpu": time.process_time(), "GB": peak}
+
+    class FirstPaint(QObject):
+        """Notes when the main window is painted for the first time, wherever in the program that happens."""
+
+        seen = None
+
+        def eventFilter(self, watched, event):
+            if self.seen is None and event.type() == QEvent.Type.Paint and isinstance(watched, QMainWindow):
+                self.seen = now()
+            return False
+
+    application, paint = get_qapp(), FirstPaint()
+    application.installEventFilter(paint)
+    if order["model"] is None:
+        viewer = napari.Viewer()
+        viewer.add_image(image)
+    else:
+        settings = {} if order["checkpoint"] is None else {"checkpoint_path": order["checkpoint"]}
+        viewer = annotator_2d(image, model_type=order["model"], device="cpu", return_viewer=True, **settings)
+    if not wait_until(lambda: paint.seen is not None, TIMEOUT):
+        raise SystemExit("The window was never painted.")
+    application.removeEventFilter(paint)
+    if order["model"] is None:
+        return {"window": paint.seen}
+
+    points = next(layer for layer in viewer.layers if isinstance(layer, napari.layers.Points))
+    in_hand = viewer.layers.selection.active is points and str(points.mode) == "add"
+    if not in_hand:  # a person would choose the layer and its mode
+        viewer.layers.selection.active = points
+        points.mode = "add"
+    place = canvas_point(viewer, points, [n // 2 for n in image.shape[:2]])
+    QTest.mouseMove(canvas(viewer), place)
+    QTest.mouseClick(canvas(viewer), Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, place)
+    clicked = now()
+    if len(points.data) != 1:
+        raise SystemExit(f"The click made {len(points.data)} points.")
+    if order["key"] is not None:  # where a click alone segments nothing
+        QTest.keyClick(canvas(viewer), order["key"])
+    if not wait_until(lambda: np.any(viewer.layers["current_object"].data), TIMEOUT):
+        raise SystemExit("No mask came.")
+    return {"window": paint.seen, "click": clicked, "mask": now(), "point tool in hand": in_hand}
+
+
+if __name__ == "__main__":
+    measured = main(json.loads(sys.argv[1]))
+    print(json.dumps({"version": version("micro_sam"), "napari": version("napari"), **measured}), flush=True)
+    os._exit(0)  # closing the window is not measured, and may ask something
