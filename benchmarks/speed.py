@@ -2,6 +2,7 @@
 
     python benchmarks/speed.py [--quick] [--precision fp32 bf16] [--threads N] [--device cpu] [--output speed.json]
     python benchmarks/speed.py --profile "vit_b decoder"     # which operations take the time of these tasks
+    python benchmarks/speed.py --backends onnx openvino      # image encoders in other runtimes, beside PyTorch
     python benchmarks/speed.py --compare old.json new.json   # what has become slower; exit code 1 if anything has
 
 Both sides run in one process with the same random weights, in turns, so that whatever else the machine does hits both.
@@ -17,10 +18,14 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import itertools
 import json
+import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +33,9 @@ import torch
 from measuring import HEADER, OpProfile, Result, compare, format_row, regressions, write_report
 from segment_anything import SamAutomaticMaskGenerator, SamPredictor
 
+from micro_sam.errors import InputError, ModelError
 from micro_sam.io.normalization import estimate_normalization, to_rgb_uint8
+from micro_sam.models.backends import BACKENDS, check_backend
 from micro_sam.models.build import get_sam_model
 from micro_sam.models.malloc import keep_memory
 from micro_sam.models.predictor import ImageFeatures, Predictor
@@ -224,15 +231,82 @@ def tasks(architectures: list[str], precision: str, device: str, quick: bool, en
             yield automatic_task(device, precision, max(3, turns // 5), windowed)
 
 
-def profile(options: argparse.Namespace) -> None:
-    """Prints what the chosen tasks spend their processor time on."""
+def write_checkpoint(folder: Path, architecture: str) -> Path:
+    """Random weights in a file, with Segment Anything's names; the masks they give are noise, but not empty."""
+    predictor, _ = random_pair(architecture, "cpu", "fp32")
+    path = folder / f"{architecture}.pt"
+    torch.save(predictor.model.state_dict(), path)
+    return path
+
+
+def measure_backends(options: argparse.Namespace) -> Iterator[tuple[Result, float, float]]:
+    """The encoder in each runtime beside PyTorch of that precision, from an image of 512 x 512 pixels to its features.
+
+    Yields
+    ------
+    tuple
+        The times, in which stock is PyTorch, and how far the features of the runtime and of PyTorch are from those of
+        PyTorch at fp32, at most: a part of the largest feature.
+    """
+    image = open_sample("immunohistochemistry").image
+    image = to_rgb_uint8(image, estimate_normalization(image, 2))
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["MICROSAM_CACHEDIR"] = folder  # exports of random weights are of no use to anybody
+        for architecture in options.models:
+            name = "nano_lm" if architecture == "nano" else architecture
+            own = {} if name == "nano_lm" else {"checkpoint_path": write_checkpoint(Path(folder), architecture)}
+            exact = get_sam_model(name, "cpu", precision="fp32", **own).encode(image).features.numpy()
+            for backend, precision in itertools.product(options.backends, options.precision):
+                try:
+                    check_backend(backend, "cpu", precision)
+                except (InputError, ModelError) as error:
+                    print(f"{name}, {backend}, {precision}: {error}", file=sys.stderr)
+                    continue
+                stock = get_sam_model(name, "cpu", precision=precision, **own)
+                other = get_sam_model(name, "cpu", precision=precision, backend=backend, **own)
+                differences = [
+                    float(np.abs(encoder.encode(image).features.float().numpy() - exact).max() / np.abs(exact).max())
+                    for encoder in (other, stock)
+                ]
+                task, turns = f"{name} encoder, {backend} (stock: PyTorch)", 5 if options.quick else 15
+                result = compare(
+                    task,
+                    partial(stock.encode, image),
+                    partial(other.encode, image),
+                    turns,
+                    precision=precision,
+                    warm_up=False,  # both have just run
+                )
+                yield result, *differences
+
+
+def backends(options: argparse.Namespace) -> None:
+    """Prints and writes what other runtimes make of the encoders."""
+    results, largest = [], {}
+    names, rule = HEADER.splitlines()
+    print(f"{names} largest difference (PyTorch's own) |\n{rule}---|")
+    for result, difference, own in measure_backends(options):
+        results.append(result)
+        largest[f"{result.task}, {result.precision}"] = {"difference": difference, "PyTorch": own}
+        print(f"{format_row(result)} {difference:.1e} ({own:.1e}) |", flush=True)
+        write_report(options.output, "cpu", results, largest_difference=largest)
+
+
+def profile(options: argparse.Namespace) -> int:
+    """Prints what the chosen tasks spend their processor time on; 1 if there is none of that name."""
+    known: list[str] = []
     for precision in options.precision:
         for task in tasks(options.models, precision, options.device, True, not options.no_encoders):
+            known.append(task.name)
             if options.profile in task.name:
                 task.ours()
                 with OpProfile() as operations:
                     task.ours()
                 print(f"\n{task.name}, {precision}, {task.units} unit(s): {operations.table()}", flush=True)
+    if any(options.profile in name for name in known):
+        return 0
+    print(f"No task has {options.profile!r} in its name; there are: {'; '.join(known)}", file=sys.stderr)
+    return 1
 
 
 def compare_reports(old: Path, new: Path) -> int:
@@ -256,6 +330,8 @@ def main() -> int:
     parser.add_argument("--no-keep-memory", action="store_true", help="malloc as it comes; else as in our programs")
     parser.add_argument("--output", type=Path, default=Path("speed.json"), help="JSON with all figures")
     parser.add_argument("--profile", metavar="TASK", help="profile the tasks with this in their name instead")
+    others = [name for name in BACKENDS if name != "torch"]
+    parser.add_argument("--backends", nargs="+", choices=others, help="measure encoders in these runtimes instead")
     parser.add_argument("--compare", nargs=2, type=Path, metavar=("OLD", "NEW"), help="compare two JSON files instead")
     options = parser.parse_args()
     if options.compare:
@@ -264,7 +340,9 @@ def main() -> int:
     if options.threads:
         torch.set_num_threads(options.threads)
     if options.profile:
-        profile(options)
+        return profile(options)
+    if options.backends:
+        backends(options)
         return 0
     results: list[Result] = []
     print(HEADER)

@@ -30,7 +30,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from measuring import describe_machine
 
 from micro_sam.sample_data import open_sample
@@ -112,6 +111,8 @@ def environment(peer: bool, threads: int, cache: str | Path | None = None) -> di
 
 def measure_starts(options: argparse.Namespace, folder: Path, report: dict) -> list[dict]:
     """Rows of the table, with the figures of all single starts."""
+    from speed import write_checkpoint  # needs segment-anything, which the other measurements do not
+
     image = folder / "image.npy"
     np.save(image, open_sample(options.image).image)
     checkpoints = {model: write_checkpoint(folder, model) for model in options.models if model != SHIPPED}
@@ -131,15 +132,6 @@ def measure_starts(options: argparse.Namespace, folder: Path, report: dict) -> l
                 row["starts"].append(measured)
         write(options.output, report | {"starts": rows})
     return rows
-
-
-def write_checkpoint(folder: Path, model: str) -> Path:
-    """Random weights with Segment Anything's names; the masks they give are noise, but not empty."""
-    from speed import random_pair
-
-    predictor, _ = random_pair(model, "cpu", "fp32")
-    torch.save(predictor.model.state_dict(), folder / f"{model}.pt")
-    return folder / f"{model}.pt"
 
 
 def start_once(case: Case, image: Path, checkpoint: Path | None, threads: int) -> dict:
