@@ -188,7 +188,8 @@ def starts_table(rows: list[dict]) -> str:
         cells.append(spread([s["mask"]["seconds"] for s in starts]) if last == "mask" else "")
         cells.append(spread([s["window"]["cpu"] for s in starts]))
         cells.append(spread([s["mask"]["cpu"] for s in starts]) if last == "mask" else "")
-        cells.append(f"{max(s[last]['GB'] for s in starts):.2f}")
+        memory = [s[last]["GB"] for s in starts]
+        cells.append("" if None in memory else f"{max(memory):.2f}")
         lines.append(f"{name} {' | '.join(cells)} |")
     return "\n".join(lines)
 
