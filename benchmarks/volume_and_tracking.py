@@ -43,6 +43,7 @@ from micro_sam.prompt_generators import innermost
 from micro_sam.sample_data.synthetic import nuclei_volume
 from micro_sam.segmentation import projection as projections
 from micro_sam.segmentation.close_ups import segment_object
+from micro_sam.segmentation.objects import segment_in_tiles
 from micro_sam.segmentation.prompted import segment_objects
 from micro_sam.segmentation.tracking import TrackStep, iter_track
 from micro_sam.segmentation.values import ObjectMask, Prompts
@@ -353,7 +354,7 @@ def as_published(run: Callable) -> Callable:
 
     def by_score(predictor, embeddings, i, prompt, multimask=None, choose=None):
         del choose
-        return segment_object(
+        return segment_in_tiles(
             predictor, embeddings, i, prompt, multimask, lambda answers: max(answers, key=lambda answer: answer.score)
         )
 

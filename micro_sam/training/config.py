@@ -101,6 +101,8 @@ class TrainConfig:
     natural : float
         Share of crops in which the image has about the size at which the model meets it; in the others, objects are
         scaled to all sizes, which makes a model more general and is learned more slowly.
+    enlarged : float
+        Share of these in which small objects are enlarged as in the close-ups of models that take them (nano).
     augment : bool
         Vary orientation, scale, light, blur and noise.
     vary : float
@@ -147,6 +149,7 @@ class TrainConfig:
     crop: int | tuple[int, ...] = 0
     pool: int = 0
     natural: float = 1.0
+    enlarged: float = 0.5
     learning_rate: float = 0.0
     weight_decay: float = 0.02
     warmup: int = 20
@@ -192,7 +195,7 @@ class TrainConfig:
             raise InputError(f"The learning rate {self.learning_rate} makes no sense; usual are 1e-5 to 1e-3.")
         if not 0 <= self.average < 1:
             raise InputError(f"The decay of the averaged weights must be from 0 to below 1, not {self.average}.")
-        for name in ("natural", "vary"):
+        for name in ("natural", "enlarged", "vary"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} is a share and must lie between 0 and 1, not {getattr(self, name)}.")
         if not 0 < self.validation_share < 1:

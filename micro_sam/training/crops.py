@@ -48,6 +48,10 @@ class TrainingImage:
         """Median equivalent diameter of the objects in pixels; 0 without objects."""
         return float(2 * np.sqrt(np.median(self.areas) / np.pi)) if len(self.areas) else 0.0
 
+    def diameter(self, index: int) -> float:
+        """Of the object's disc of the same area, in pixels."""
+        return float(2 * np.sqrt(self.areas[index] / np.pi))
+
 
 @dataclass(frozen=True)
 class Crop:
@@ -88,6 +92,10 @@ class CropSettings:
         Grid on which windows may start, the stride of the features.
     natural : float
         Share of crops in which the image has the size at which the model meets it (longest side = frame), +- 40 %.
+    close_up : float
+        Diameter of an object in a close-up, in which the model meets small objects; 0 when it takes none.
+    enlarged : float
+        Share of the natural crops that are such close-ups, where the chosen object is small.
     diameters : tuple[float, float]
         In the other crops the chosen object is scaled to a diameter drawn log-uniformly from this range.
     augment : bool
@@ -100,6 +108,8 @@ class CropSettings:
     frame: int = 512
     step: int = 8
     natural: float = 0.5
+    close_up: float = 0.0
+    enlarged: float = 0.5
     diameters: tuple[float, float] = (12.0, 128.0)
     augment: bool = True
     vary: float = 1.0
@@ -113,8 +123,11 @@ def draw_crop(rng: np.random.Generator, source: TrainingImage, settings: CropSet
     varied = settings.augment and rng.random() < settings.vary
     if target is None or rng.random() < settings.natural:
         scale = natural * (np.exp(rng.uniform(-0.35, 0.35)) if varied else 1.0)
+        is_small = target is not None and source.diameter(target) * natural < 0.8 * settings.close_up
+        if is_small and rng.random() < settings.enlarged:
+            scale = float(min(scale / natural * settings.close_up / source.diameter(target), 8.0))
     else:
-        diameter = 2 * np.sqrt(source.areas[target] / np.pi)
+        diameter = source.diameter(target)
         scale = np.exp(rng.uniform(*np.log(settings.diameters))) / diameter
         scale = float(np.clip(scale, 0.5 * natural, 8.0))
     aspect = np.exp(rng.uniform(-0.12, 0.12)) if varied else 1.0

@@ -26,6 +26,7 @@ from micro_sam.models.device import get_device, resolve_precision
 from micro_sam.models.modules.unetr_decoder import UNETRDecoder
 from micro_sam.models.predictor import Predictor
 from micro_sam.models.sam import Sam
+from micro_sam.segmentation.close_ups import SHARE
 from micro_sam.training import data
 from micro_sam.training.card import describe, write_card
 from micro_sam.training.config import TrainConfig
@@ -257,10 +258,24 @@ class Trainer:
         frame, stride = self.model.image_size, self.model.image_size // self.model.grid_size
         whole = self.model.architecture != "nano"  # transformers read whole frames only
         sizes = [frame if whole else min(side or frame, frame) for side in self.config.crop_sizes]
-        natural, augment, vary = self.config.natural, self.config.augment, self.config.vary
+        config = self.config
         # objects that are smaller in the frame are looked at closer in use (``segmentation.close_ups``)
         smallest = 20.0 if self.model.close_up else 12.0
-        return [CropSettings(size, frame, stride, natural, (smallest, size / 2), augment, vary) for size in sizes]
+        close_up = 0.8 * SHARE * (self.model.close_up or 0)  # SHARE counts the longer side
+        return [
+            CropSettings(
+                size=size,
+                frame=frame,
+                step=stride,
+                natural=config.natural,
+                close_up=close_up,
+                enlarged=config.enlarged,
+                diameters=(smallest, size / 2),
+                augment=config.augment,
+                vary=config.vary,
+            )
+            for size in sizes
+        ]
 
     def _objective_settings(self, share: float = 1.0) -> ObjectiveSettings:
         """What is asked of crops whose area is ``share`` of the first size's."""

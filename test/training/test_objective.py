@@ -50,6 +50,21 @@ def test_small_and_large_objects_both_count():
     assert 5 < sum(i == 1 for i in ids) < 50
 
 
+def test_small_objects_are_also_learned_as_they_look_in_close_ups():
+    labels = np.zeros((512, 512), np.int32)
+    labels[100:110, 200:210] = 1
+    picture = TrainingImage(np.zeros((512, 512, 3), np.uint8), labels)
+
+    def areas(**settings):
+        chosen = CropSettings(256, natural=1.0, augment=False, **settings)
+        return [int((draw_crop(np.random.default_rng(s), picture, chosen).labels > 0).sum()) for s in range(40)]
+
+    assert max(areas()) <= 100
+    mixed = areas(close_up=50.0)
+    assert 5 < sum(area > 1500 for area in mixed) < 35 and any(0 < area <= 100 for area in mixed)
+    assert max(areas(close_up=10.0)) <= 100  # large enough as it is
+
+
 def test_dense_targets_of_a_square():
     labels = np.zeros((32, 32), np.int32)
     labels[8:24, 8:24] = 1
