@@ -51,12 +51,12 @@ MIN_SIZE_TIP = "Objects with fewer pixels are left out."
 PARAMETERS: dict[str, tuple[Parameter, ...]] = {
     "dense": (
         Parameter("foreground_threshold", "foreground", "Lower it to find fainter objects.", 0.5, 0.05, 0.95, 0.01),
-        Parameter("distance_threshold", "middle", "Lower it when objects are missed.", 0.4, 0.02, 0.95, 0.01),
+        Parameter("distance_threshold", "middle", "Lower it when objects are missed.", 0.55, 0.02, 0.95, 0.01),
         Parameter(
             "prominence",
             "split",
             "Raise it when objects are cut, lower it when they are merged.",
-            0.1,
+            0.15,
             0.0,
             0.9,
             0.01,

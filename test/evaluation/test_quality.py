@@ -53,4 +53,4 @@ def test_automatic_segmentation(images):
         figures.append(compare_labels(segmenter.generate(), truth))
     means = {key: np.mean([one[key] for one in figures]) for key in figures[0]}
     print(means)
-    assert means["SA50"] > 0.79 and means["mSA"] > 0.54 and means["dice"] > 0.91
+    assert means["SA50"] > 0.78 and means["mSA"] > 0.54 and means["dice"] > 0.91

@@ -166,3 +166,11 @@ def test_slices_of_stacks_are_not_looked_at_again(predictor, monkeypatch):
     embeddings = precompute_image_embeddings(predictor, stack, verbose=False)
     monkeypatch.setattr(predictor, "encode", None)
     assert list(get_segmenter(predictor).iter_initialize(embeddings, 1)) == [(1, 1)]
+
+
+def test_the_windows_sliders_begin_where_the_library_does():
+    from micro_sam.sam_annotator.automatic import PARAMETERS
+    from micro_sam.segmentation.dense import DISTANCE, PROMINENCE
+
+    sliders = {parameter.name: parameter.default for parameter in PARAMETERS["dense"]}
+    assert sliders["distance_threshold"] == DISTANCE["offsets"] and sliders["prominence"] == PROMINENCE["offsets"]
