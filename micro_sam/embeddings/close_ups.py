@@ -14,8 +14,9 @@ Box = tuple[int, int, int, int]
 
 
 def can_look_closer(predictor: Predictor, embeddings: Embeddings) -> bool:
-    """Whether the model takes close-ups, and the image is at hand."""
-    return embeddings.image is not None and predictor.model.close_up is not None
+    """Whether the model takes close-ups, and the image is at hand and it is known how the network saw it."""
+    has_image = embeddings.image is not None and embeddings.store.normalization is not None
+    return has_image and predictor.model.close_up is not None
 
 
 def close_up(predictor: Predictor, embeddings: Embeddings, i: int | None, box: Box) -> ImageFeatures:

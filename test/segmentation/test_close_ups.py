@@ -181,3 +181,9 @@ def test_models_with_a_dear_encoder_take_none():
     assert sam.model.close_up is None
     with pytest.raises(ModelError, match="close-ups"):
         sam.encode_close_up(np.zeros((32, 32, 3), "uint8"))
+
+
+def test_no_close_up_where_it_is_not_known_how_the_network_saw_the_image(predictor):
+    embeddings = precompute_image_embeddings(predictor, draw(), verbose=False)
+    embeddings.store.normalization = None  # as in caches that do not tell
+    assert segment_object(predictor, embeddings, None, click(*SMALL[0])).tile == 0
