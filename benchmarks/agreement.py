@@ -9,7 +9,7 @@ IoU of the masks of the two precisions. Without a folder the sample images of th
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -49,26 +49,41 @@ def prompts(image: np.ndarray) -> list[dict]:
 
 
 @torch.no_grad()
-def masks(predictor: Predictor, features: ImageFeatures, prompt: dict) -> list[np.ndarray]:
-    """The best mask (H, W) of each prompt."""
-    decoded = predictor.decode(features, **prompt)
-    best = decoded.scores.argmax(1)
-    return [
+def masks(
+    predictor: Predictor,
+    features: ImageFeatures,
+    prompt: dict,
+    chosen: Sequence[int] | None = None,
+    windowed: bool = True,
+) -> tuple[list[np.ndarray], list[int]]:
+    """One mask (H, W) of each prompt, and which of the model's answers it is: the chosen one, else the best."""
+    decoded = predictor.decode(features, **prompt, windowed=windowed)
+    chosen = decoded.scores.argmax(1).tolist() if chosen is None else list(chosen)
+    found = [
         (predictor.upscale(logits[k][None], features)[0] > 0).cpu().numpy()
-        for logits, k in zip(decoded.low_res_logits, best, strict=True)
+        for logits, k in zip(decoded.low_res_logits, chosen, strict=True)
     ]
+    return found, chosen
 
 
-def agreement(one: Predictor, other: Predictor, named: Iterable[tuple[str, np.ndarray]]) -> dict[str, list[float]]:
-    """IoU of every mask of one predictor with that of the other, per image; 1 where both are empty."""
+def agreement(
+    one: Predictor, other: Predictor, named: Iterable[tuple[str, np.ndarray]], choices: bool = True
+) -> dict[str, list[float]]:
+    """IoU of every mask of one predictor with that of the other, per image; 1 where both are empty.
+
+    A hair may tip two choices: which of the answers to a click is the best, and whether a mask that comes near the
+    border of its window is decoded again on the whole grid. Without ``choices`` the first predictor chooses the answers
+    for both, and both decode on the whole grid: what differs is the arithmetic.
+    """
     found: dict[str, list[float]] = {}
     for name, image in named:
         features = [predictor.encode(image) for predictor in (one, other)]
-        found[name] = [
-            float((a & b).sum() / (a | b).sum()) if (a | b).any() else 1.0
-            for prompt in prompts(image)
-            for a, b in zip(masks(one, features[0], prompt), masks(other, features[1], prompt), strict=True)
-        ]
+        found[name] = []
+        for prompt in prompts(image):
+            mine, chosen = masks(one, features[0], prompt, windowed=choices)
+            theirs, _ = masks(other, features[1], prompt, None if choices else chosen, windowed=choices)
+            for a, b in zip(mine, theirs, strict=True):
+                found[name].append(float((a & b).sum() / (a | b).sum()) if (a | b).any() else 1.0)
     return found
 
 

@@ -159,7 +159,7 @@ def test_progress_is_reported_to_the_end(predictor, blob_embeddings):
 
 
 def test_crops_find_small_objects_and_need_the_image(predictor, blobs, blob_embeddings):
-    generator = AutomaticMaskGenerator(predictor, points_per_side=2, crop_n_layers=1)
+    generator = AutomaticMaskGenerator(predictor, points_per_side=6, crop_n_layers=1)
     with pytest.raises(InputError, match="need the image"):
         generator.initialize(None, blob_embeddings)
     generator.initialize(blobs[0], blob_embeddings)
