@@ -69,7 +69,9 @@ def test_start_passes_over_results_but_not_over_empty_images(opened, folder, tmp
     tool = opened(image_folder_annotator, folder, results, model_type="nano_lm")
     assert tool.image.name == "b"
     key(tool.viewer, "n")
-    assert wait_until(lambda: tool.image.name == "c")
+    # that the model is ready is said, too, and must not come in between
+    assert wait_until(lambda: tool.image.name == "c" and not tool.engine.busy)
+    wait_idle(tool)
     key(tool.viewer, "n")
     assert "last image" in tool.status.text
     driver.close(tool.viewer)
