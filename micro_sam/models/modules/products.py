@@ -38,7 +38,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, gelu: bool = F
     Tensor
         (..., m).
     """
-    if _plain(x) and _ONEDNN is not None and x.dtype == weight.dtype == torch.float32:
+    if _plain(x) and _ONEDNN is not None and x.dtype == weight.dtype and (gelu or x.dtype == torch.float32):
         return _ONEDNN(x, weight, bias, "gelu" if gelu else "none", [], "none")
     x = F.linear(x, weight, bias)
     return F.gelu(x) if gelu else x
