@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +62,8 @@ def iter_embeddings(
     store
         Where the features go.
     focus
-        Tells the slice in view; the missing slice nearest to it comes next. It is asked before every batch.
+        Tells the slice in view; the missing slice nearest to it comes next. It is asked before every batch (on a GPU,
+        where reading, computing and writing overlap, one batch ahead and in another thread).
     batch_size
         Images per network pass; None: 1 on a CPU, on a GPU as many as its free memory holds.
     mask
@@ -93,18 +96,64 @@ def iter_embeddings(
     if store.normalization is None:
         store.normalization = estimate_normalization(image, 2 if store.n_slices is None else 3)
     size = batch_size or suggest_batch_size(predictor)
-    while waiting:
-        batch = _next_items(waiting, focus, size)
-        waiting.difference_update(batch)
-        batch = [item for item in batch if not store.is_complete(*item)]  # another process may have been quicker
-        if not batch:
-            continue
-        tiles = [network_image(image, i, store.grid[tile].outer, store) for i, tile in batch]
+
+    def read() -> tuple[list[Item], list[np.ndarray]]:
+        while waiting:
+            batch = _next_items(waiting, focus, size)
+            waiting.difference_update(batch)
+            # another process may have been quicker
+            if batch := [item for item in batch if not store.is_complete(*item)]:
+                return batch, [network_image(image, i, store.grid[tile].outer, store) for i, tile in batch]
+        return [], []
+
+    def encode(tiles: list[np.ndarray]) -> list[ImageFeatures]:
+        nonlocal size
         encoded, size = _encode(predictor, tiles, size)
+        return encoded
+
+    def write(batch: list[Item], encoded: list[ImageFeatures]) -> Iterator[Item]:
         for item, features in zip(batch, encoded, strict=True):
             store.write(*item, features)
             yield item
+
+    if torch.device(predictor.device).type == "cpu":
+        # Reading and writing would compete with the network for the same cores, and the slice in view would wait.
+        while (work := read())[0]:
+            batch, tiles = work
+            yield from write(batch, encode(tiles))
+    else:
+        yield from _overlapped(read, encode, write)
     store.finish()
+
+
+def _overlapped(
+    read: Callable[[], tuple[list[Item], list[np.ndarray]]],
+    encode: Callable[[list[np.ndarray]], list[ImageFeatures]],
+    write: Callable[[list[Item], list[ImageFeatures]], Iterator[Item]],
+) -> Iterator[Item]:
+    """Read the next batch and write the last one while the GPU computes; three batches are held at most.
+
+    Every item is yielded when it is stored. Closing the generator stores what is computed already. An error in reading
+    or writing is raised here, one batch later at most.
+    """
+    with ThreadPoolExecutor(2, "micro_sam embeddings") as pool:
+        reading, writing = pool.submit(read), None
+        while True:
+            batch, tiles = reading.result()
+            if not batch:
+                break
+            reading = pool.submit(read)
+            # copied here: in the writer's thread the copy would wait for the network's next pass
+            encoded = [_on_host(features) for features in encode(tiles)]
+            stored = writing.result() if writing is not None else []
+            writing = pool.submit(lambda *work: list(write(*work)), batch, encoded)
+            yield from stored
+        if writing is not None:
+            yield from writing.result()
+
+
+def _on_host(image: ImageFeatures) -> ImageFeatures:
+    return replace(image, features=image.features.cpu(), dense=None if image.dense is None else image.dense.cpu())
 
 
 def precompute_image_embeddings(

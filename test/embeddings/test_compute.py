@@ -1,5 +1,8 @@
 """Computing embeddings: order, resuming, tiles, masks and the functions that scripts call."""
 
+import threading
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +14,8 @@ from micro_sam.embeddings.compute import (
     set_precomputed,
 )
 from micro_sam.embeddings.embeddings import as_embeddings
-from micro_sam.errors import InputError, ModelError, NotComputedYet
+from micro_sam.errors import InputError, ModelError, NotComputedYet, OutputError
+from micro_sam.io.normalization import estimate_normalization
 
 
 @pytest.mark.parametrize("on_disc", [False, True])
@@ -77,6 +81,79 @@ def test_batches_are_halved_when_the_memory_is_full(predictor, stack):
     _, store = open_embeddings(predictor, stack)
     with pytest.raises(ModelError, match="smaller model"):
         list(iter_embeddings(predictor, stack, store, batch_size=4))
+
+
+class SlowStack:
+    """A stack that takes a while to read."""
+
+    def __init__(self, stack, seconds):
+        self.stack, self.seconds = stack, seconds
+        self.shape, self.dtype, self.ndim = stack.shape, stack.dtype, stack.ndim
+
+    def __getitem__(self, index):
+        time.sleep(self.seconds)
+        return self.stack[index]
+
+
+def on_a_gpu(predictor, store, monkeypatch, seconds=0.0):
+    """Lets the stand-in look like one on a GPU; its passes and the store's writes take `seconds` each."""
+    predictor.device = torch.device("cuda")
+    encode, write = predictor.encode_batch, store.write
+
+    def slow_encode(images):
+        time.sleep(seconds)
+        return encode(images)
+
+    def slow_write(*arguments):
+        time.sleep(seconds)
+        write(*arguments)
+
+    monkeypatch.setattr(predictor, "encode_batch", slow_encode)
+    monkeypatch.setattr(store, "write", slow_write)
+
+
+def test_on_a_gpu_reading_computing_and_writing_overlap(predictor, stack, tmp_path, monkeypatch):
+    embeddings, store = open_embeddings(predictor, stack, tmp_path / "e")
+    store.normalization = estimate_normalization(stack, 3)
+    on_a_gpu(predictor, store, monkeypatch, seconds=0.2)
+    start = time.monotonic()
+    order = []
+    for item in iter_embeddings(predictor, SlowStack(stack, 0.2), store, batch_size=1):
+        assert store.is_complete(*item), "what is reported is stored"
+        order.append(item[0])
+    assert time.monotonic() - start < 0.7 * 5 * 3 * 0.2
+    assert order == [0, 1, 2, 3, 4] and embeddings.is_complete()
+
+
+def test_on_a_gpu_a_run_that_is_closed_keeps_what_it_computed_and_goes_on(predictor, stack, tmp_path, monkeypatch):
+    _, store = open_embeddings(predictor, stack, tmp_path / "e")
+    on_a_gpu(predictor, store, monkeypatch)
+    threads = threading.active_count()
+    run = iter_embeddings(predictor, stack, store, batch_size=1)
+    done = [next(run), next(run)]
+    run.close()
+    assert threading.active_count() == threads
+    assert len(store.missing()) == 5 - predictor.calls <= 5 - len(done)
+    rest = list(iter_embeddings(predictor, stack, store, batch_size=2))
+    assert not set(rest) & set(done) and predictor.calls == 5 and not store.missing()
+
+
+def test_on_a_gpu_a_full_disc_is_reported(predictor, stack, tmp_path, monkeypatch):
+    embeddings, store = open_embeddings(predictor, stack, tmp_path / "e")
+    write = store.write
+
+    def full(i, tile, features):
+        if i == 2:
+            raise OutputError("The disc is full.")
+        write(i, tile, features)
+
+    monkeypatch.setattr(store, "write", full)
+    on_a_gpu(predictor, store, monkeypatch)
+    threads, done = threading.active_count(), []
+    with pytest.raises(OutputError, match="full"):
+        for item in iter_embeddings(predictor, stack, store, batch_size=1):
+            done.append(item[0])
+    assert done == [0, 1] and not embeddings.is_complete() and threading.active_count() == threads
 
 
 def test_mask_leaves_out_empty_tiles_and_slices(predictor, stack, tmp_path):
