@@ -117,7 +117,7 @@ class Hover:
             self.hide()
             return
         self._number += 1
-        self._latest.ask((session, self._number), lambda: session.run(request))
+        self._latest.ask((session, self._number), lambda: _answer(session, request))
 
     def _pressed(self, _viewer: Any, _event: Any) -> None:
         self.hide()
@@ -159,3 +159,10 @@ class Hover:
         if regions:
             both = zip(*regions, strict=True)  # the rows of all regions, then their columns
             layer.repaint(tuple(slice(min(p.start for p in axis), max(p.stop for p in axis)) for axis in both))
+
+
+def _answer(session: Session, request: Any) -> Any:
+    from micro_sam.models.threads import leave_a_core  # torch is not there before the window
+
+    leave_a_core()
+    return session.run(request)
