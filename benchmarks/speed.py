@@ -6,6 +6,7 @@
     python benchmarks/speed.py --compare old.json new.json   # what has become slower; exit code 1 if anything has
 
 Both sides run in one process with the same random weights, in turns, so that whatever else the machine does hits both.
+Stock runs with malloc as it comes, ours with the settings of our programs (``--same-malloc``: both with ours).
 Reported are medians of CPU seconds and wall seconds (on a GPU: wall), the ratio stock / ours with the range of the
 ratios of single turns, and the memory that a call needs at its peak beyond what the process held before (Linux).
 
@@ -30,7 +31,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from measuring import HEADER, OpProfile, Result, compare, format_row, regressions, write_report
+from measuring import (
+    HEADER,
+    OpProfile,
+    Result,
+    compare,
+    format_row,
+    malloc_as_it_comes,
+    regressions,
+    write_report,
+)
 from segment_anything import SamAutomaticMaskGenerator, SamPredictor
 
 from micro_sam.errors import InputError, ModelError
@@ -172,8 +182,10 @@ def click_task(predictor: Predictor, stock: SamPredictor, turns: int, size: int)
     return Task(f"{predictor.model_type} click to mask, {size}²", reference, ours, turns)
 
 
-def automatic_task(device: str, precision: str, turns: int, windowed: bool) -> Task:
+def automatic_task(device: str, precision: str, turns: int, windowed: bool, scale: int = 1) -> Task:
     """Automatic masks of the shipped model on a sample of 512 x 512 pixels, all thresholds included, per grid point.
+
+    With ``scale``, the image has so many times 512 pixels a side: the network sees the same, the masks are larger.
 
     The features are given to both sides, as the encoder is measured on its own.
     """
@@ -181,7 +193,7 @@ def automatic_task(device: str, precision: str, turns: int, windowed: bool) -> T
     if not windowed:
         predictor.model.decode_window = None
     image = open_sample("immunohistochemistry").image
-    image = to_rgb_uint8(image, estimate_normalization(image, 2))
+    image = to_rgb_uint8(image, estimate_normalization(image, 2)).repeat(scale, 0).repeat(scale, 1)
     features = predictor.encode(image)
     stock = SamAutomaticMaskGenerator(predictor.model.to_segment_anything(), GRID_SIDE, 64, **THRESHOLDS)
 
@@ -202,7 +214,7 @@ def automatic_task(device: str, precision: str, turns: int, windowed: bool) -> T
         ours.initialize(None, given)
         ours.generate(output_mode="binary_mask", **THRESHOLDS)
 
-    name = f"automatic masks, nano_lm{' in windows' if windowed else ''}, 512², per grid point"
+    name = f"automatic masks, nano_lm{' in windows' if windowed else ''}, {512 * scale}², per grid point"
     return Task(name, lambda: stock.generate(image), run, turns, GRID_SIDE**2)
 
 
@@ -227,8 +239,15 @@ def tasks(architectures: list[str], precision: str, device: str, quick: bool, en
         for size in (1024, 2048):
             yield click_task(predictor, stock, turns, size)
     if "nano" in architectures:
-        for windowed in (False, True):
-            yield automatic_task(device, precision, max(3, turns // 5), windowed)
+        for windowed, scale in ((False, 1), (True, 1), (True, 2)):
+            yield automatic_task(device, precision, max(3, turns // 5), windowed, scale)
+
+
+def with_own_malloc(stock: Callable[[], object]) -> None:
+    """Runs stock with malloc as its users have it, and sets ours again."""
+    malloc_as_it_comes()
+    stock()
+    keep_memory()
 
 
 def write_checkpoint(folder: Path, architecture: str) -> Path:
@@ -328,6 +347,7 @@ def main() -> int:
     parser.add_argument("--precision", nargs="+", default=["fp32"], help="of ours; stock is always fp32")
     parser.add_argument("--no-encoders", action="store_true", help="leave the image encoders out")
     parser.add_argument("--no-keep-memory", action="store_true", help="malloc as it comes; else as in our programs")
+    parser.add_argument("--same-malloc", action="store_true", help="stock gets our settings of malloc, too")
     parser.add_argument("--output", type=Path, default=Path("speed.json"), help="JSON with all figures")
     parser.add_argument("--profile", metavar="TASK", help="profile the tasks with this in their name instead")
     others = [name for name in BACKENDS if name != "torch"]
@@ -350,9 +370,10 @@ def main() -> int:
         for task in tasks(options.models, precision, options.device, options.quick, not options.no_encoders):
             settings = {"precision": precision, "units": task.units, "warm_up": task.warm_up}
             device = torch.device(options.device).type
-            results.append(compare(task.name, task.stock, task.ours, task.turns, device=device, **settings))
+            stock = partial(with_own_malloc, task.stock) if kept and not options.same_malloc else task.stock
+            results.append(compare(task.name, stock, task.ours, task.turns, device=device, **settings))
             print(format_row(results[-1]), flush=True)
-            write_report(options.output, options.device, results, keep_memory=kept)
+            write_report(options.output, options.device, results, keep_memory=kept, same_malloc=options.same_malloc)
     print(f"Written to {options.output}")
     return 0
 
