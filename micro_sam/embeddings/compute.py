@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from micro_sam.embeddings.embeddings import Embeddings, as_embeddings
 from micro_sam.embeddings.opening import infer_ndim, open_embeddings
-from micro_sam.embeddings.store import EmbeddingStore, Item
+from micro_sam.embeddings.store import EmbeddingStore, Item, MemoryStore
 from micro_sam.embeddings.tiles import TileGrid
 from micro_sam.errors import InputError, ModelError, OutputError
 from micro_sam.io.normalization import REACH, estimate_normalization, smooth, to_rgb_uint8
@@ -62,8 +62,8 @@ def iter_embeddings(
     store
         Where the features go.
     focus
-        Tells the slice in view; the missing slice nearest to it comes next. It is asked before every batch (on a GPU,
-        where reading, computing and writing overlap, one batch ahead and in another thread).
+        Tells the slice in view; the missing slice nearest to it comes next. It is asked before every batch (on a GPU
+        with a store on disc, where reading, computing and writing overlap, one batch ahead and in another thread).
     batch_size
         Images per network pass; None: 1 on a CPU, on a GPU as many as its free memory holds.
     mask
@@ -116,8 +116,9 @@ def iter_embeddings(
             store.write(*item, features)
             yield item
 
-    if torch.device(predictor.device).type == "cpu":
-        # Reading and writing would compete with the network for the same cores, and the slice in view would wait.
+    if torch.device(predictor.device).type == "cpu" or isinstance(store, MemoryStore):
+        # On a CPU, reading and writing would compete with the network for the same cores, and the slice in view would
+        # wait. A store in memory takes no time, and may keep features on the GPU.
         while (work := read())[0]:
             batch, tiles = work
             yield from write(batch, encode(tiles))
@@ -133,18 +134,23 @@ def _overlapped(
 ) -> Iterator[Item]:
     """Read the next batch and write the last one while the GPU computes; three batches are held at most.
 
-    Every item is yielded when it is stored. Closing the generator stores what is computed already. An error in reading
-    or writing is raised here, one batch later at most.
+    Every item is yielded when it is stored. Closing the generator stores what is computed already. An error in reading,
+    computing or writing is raised here, after what was stored before it; one in writing, one batch later at most.
     """
     with ThreadPoolExecutor(2, "micro_sam embeddings") as pool:
         reading, writing = pool.submit(read), None
         while True:
-            batch, tiles = reading.result()
-            if not batch:
-                break
-            reading = pool.submit(read)
-            # copied here: in the writer's thread the copy would wait for the network's next pass
-            encoded = [_on_host(features) for features in encode(tiles)]
+            try:
+                batch, tiles = reading.result()
+                if not batch:
+                    break
+                reading = pool.submit(read)
+                # copied here: in the writer's thread the copy would wait for the network's next pass
+                encoded = [_on_host(features) for features in encode(tiles)]
+            except Exception:
+                if writing is not None:  # the batch before this one: if it cannot be written, that error came first
+                    yield from writing.result()
+                raise
             stored = writing.result() if writing is not None else []
             writing = pool.submit(lambda *work: list(write(*work)), batch, encoded)
             yield from stored

@@ -184,5 +184,7 @@ def to_device(features: ImageFeatures, device: str | torch.device | None) -> Ima
     """The features with their tensors on a device; the same object when they are there already."""
     if device is None or str(features.features.device) == str(device):
         return features
-    dense = None if features.dense is None else features.dense.to(device, non_blocking=True)
-    return dataclasses.replace(features, features=features.features.to(device, non_blocking=True), dense=dense)
+    # a copy to the CPU that is not waited for may be read before it is there
+    on_the_way = not str(device).startswith("cpu")
+    dense = None if features.dense is None else features.dense.to(device, non_blocking=on_the_way)
+    return dataclasses.replace(features, features=features.features.to(device, non_blocking=on_the_way), dense=dense)

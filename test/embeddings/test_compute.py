@@ -2,6 +2,7 @@
 
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,8 +15,10 @@ from micro_sam.embeddings.compute import (
     set_precomputed,
 )
 from micro_sam.embeddings.embeddings import as_embeddings
+from micro_sam.embeddings.store import to_device
 from micro_sam.errors import InputError, ModelError, NotComputedYet, OutputError
 from micro_sam.io.normalization import estimate_normalization
+from micro_sam.models.predictor import ImageFeatures
 
 
 @pytest.mark.parametrize("on_disc", [False, True])
@@ -154,6 +157,87 @@ def test_on_a_gpu_a_full_disc_is_reported(predictor, stack, tmp_path, monkeypatc
         for item in iter_embeddings(predictor, stack, store, batch_size=1):
             done.append(item[0])
     assert done == [0, 1] and not embeddings.is_complete() and threading.active_count() == threads
+
+
+def test_on_a_gpu_items_are_written_one_after_the_other_in_the_order_of_the_reports(
+    predictor, stack, tmp_path, monkeypatch
+):
+    predictor.largest_batch = 1
+    embeddings, store = open_embeddings(predictor, stack, tmp_path / "e")
+    on_a_gpu(predictor, store, monkeypatch)
+    write, busy, written, threads = store.write, threading.Lock(), [], set()
+
+    def watched(i, tile, features):
+        assert busy.acquire(blocking=False), "two writes at a time"
+        time.sleep(0.01)
+        write(i, tile, features)
+        written.append((i, tile))
+        threads.add(threading.current_thread())
+        busy.release()
+
+    monkeypatch.setattr(store, "write", watched)
+    done = list(iter_embeddings(predictor, stack, store, batch_size=4, focus=lambda: 2))
+    assert done == written and sorted(done) == list(store.items()) and embeddings.is_complete()
+    assert predictor.calls == 5, "a batch that is too large is halved here too"
+    assert threading.current_thread() not in threads
+
+
+@pytest.mark.parametrize("part", ["read", "encode"])
+def test_on_a_gpu_an_error_comes_after_the_reports_of_what_is_stored(predictor, stack, tmp_path, monkeypatch, part):
+    _, store = open_embeddings(predictor, stack, tmp_path / "e")
+    store.normalization = estimate_normalization(stack, 3)
+    on_a_gpu(predictor, store, monkeypatch)
+    encode, threads, done = predictor.encode_batch, threading.active_count(), []
+    image = SlowStack(stack, 0)
+
+    def fail_at_third(images):
+        if predictor.calls == 2:
+            raise OSError("no more")
+        return encode(images)
+
+    if part == "encode":
+        monkeypatch.setattr(predictor, "encode_batch", fail_at_third)
+    else:
+        image.stack = stack[:2]
+    with pytest.raises(IndexError if part == "read" else OSError):
+        for item in iter_embeddings(predictor, image, store, batch_size=1):
+            done.append(item)
+    assert done == [(0, 0), (1, 0)] and len(store.missing()) == 3 and threading.active_count() == threads
+
+
+def test_on_a_gpu_a_full_disc_is_reported_also_when_the_network_fails_next(predictor, stack, tmp_path, monkeypatch):
+    _, store = open_embeddings(predictor, stack, tmp_path / "e")
+    on_a_gpu(predictor, store, monkeypatch)
+
+    def full(*arguments):
+        raise OutputError("The disc is full.")
+
+    monkeypatch.setattr(store, "write", full)
+    encode = predictor.encode_batch
+    monkeypatch.setattr(predictor, "encode_batch", lambda images: encode(images if predictor.calls == 0 else None))
+    with pytest.raises(OutputError, match="full"):
+        list(iter_embeddings(predictor, stack, store, batch_size=1))
+
+
+def test_on_a_gpu_features_in_memory_stay_where_they_are_and_are_reported_at_once(predictor, stack, monkeypatch):
+    _, store = open_embeddings(predictor, stack)
+    on_a_gpu(predictor, store, monkeypatch)
+    encode, made = predictor.encode_batch, []
+
+    def kept(images):
+        made.extend(encode(images))
+        return made[-len(images) :]
+
+    monkeypatch.setattr(predictor, "encode_batch", kept)
+    for item in iter_embeddings(predictor, stack, store, batch_size=1):
+        assert store.load(*item) is made[-1]
+
+
+def test_features_that_leave_the_gpu_are_waited_for():
+    waited = []
+    tensor = SimpleNamespace(device="cuda:0", to=lambda device, non_blocking: waited.append(not non_blocking))
+    to_device(ImageFeatures(tensor, (64, 64), (64, 64), tensor), "cpu")
+    assert waited == [True, True]
 
 
 def test_mask_leaves_out_empty_tiles_and_slices(predictor, stack, tmp_path):
