@@ -109,7 +109,9 @@ def malloc_as_it_comes() -> None:
     """Sets glibc's thresholds to what they reach by themselves, to measure a program that leaves them alone.
 
     They start at 128 KB and rise with the blocks that are freed, to 32 MB for mapping and twice that for trimming (man
-    mallopt); these are the values of a process that has run for a while. Nothing happens elsewhere than on Linux.
+    mallopt); these are the values of a process that has run for a while. That comes near to a malloc that was never
+    touched, but is not the same: measure with ``--no-keep-memory``, too, before quoting a ratio. Nothing happens
+    elsewhere than on Linux.
     """
     if sys.platform.startswith("linux"):
         mallopt = ctypes.CDLL(None).mallopt
@@ -156,6 +158,16 @@ def describe_machine(device: str) -> dict:
         "python": platform.python_version(),
         "torch": torch.__version__,
     }
+
+
+# Of a report; reports that differ in one of these compare two ways of measuring. A default: what older reports did.
+CONDITIONS = {"threads": None, "device": None, "keep_memory": True, "same_malloc": True}
+
+
+def other_conditions(old: dict, new: dict) -> list[str]:
+    """In what two reports were not measured alike, so that their ratios cannot be compared."""
+    values = [(name, old.get(name, default), new.get(name, default)) for name, default in CONDITIONS.items()]
+    return [f"{name}: {before} before, {now} now" for name, before, now in values if before != now]
 
 
 def regressions(old: dict, new: dict, tolerance: float = 0.1) -> list[tuple[str, float, float]]:

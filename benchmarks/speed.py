@@ -38,6 +38,7 @@ from measuring import (
     compare,
     format_row,
     malloc_as_it_comes,
+    other_conditions,
     regressions,
     write_report,
 )
@@ -329,8 +330,12 @@ def profile(options: argparse.Namespace) -> int:
 
 
 def compare_reports(old: Path, new: Path) -> int:
-    """Prints what has become slower; 1 if anything has."""
-    fallen = regressions(json.loads(old.read_text()), json.loads(new.read_text()))
+    """Prints what has become slower; 1 if anything has, 2 if the two were not measured alike."""
+    before, after = (json.loads(path.read_text()) for path in (old, new))
+    if differences := other_conditions(before, after):
+        print(f"These were not measured alike ({'; '.join(differences)}): measure one of them again.", file=sys.stderr)
+        return 2
+    fallen = regressions(before, after)
     for task, before, now in fallen:
         print(f"slower: {task}: {before:.2f} times stock before, {now:.2f} now")
     print("Nothing is slower." if not fallen else f"{len(fallen)} task(s) are slower.")

@@ -1,6 +1,7 @@
 """The benchmark of speed tells what has become slower, and what takes the time."""
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -19,6 +20,16 @@ def report(**ratios) -> dict:
 def test_only_ratios_that_fell_are_regressions():
     old, new = report(encoder=1.9, decoder=4.0, click=3.0), report(encoder=1.85, decoder=3.0, click=3.5, automatic=2.0)
     assert measuring.regressions(old, new) == [("decoder, fp32", 4.0, 3.0)]
+
+
+def test_reports_that_were_not_measured_alike_are_not_compared(tmp_path, capsys):
+    old, new = tmp_path / "old.json", tmp_path / "new.json"
+    old.write_text(json.dumps({"threads": 1, "keep_memory": True, **report(decoder=3.0)}))  # before --same-malloc
+    new.write_text(json.dumps({"threads": 1, "keep_memory": True, "same_malloc": False, **report(decoder=4.0)}))
+    assert speed.compare_reports(old, new) == 2
+    assert "same_malloc: True before, False now" in capsys.readouterr().err
+    new.write_text(json.dumps({"threads": 1, "keep_memory": True, "same_malloc": True, **report(decoder=2.0)}))
+    assert speed.compare_reports(old, new) == 1 and speed.compare_reports(old, old) == 0
 
 
 def test_both_sides_are_measured_and_units_divide_the_times():

@@ -18,6 +18,14 @@ def test_a_linear_layer_without_gradients_gives_the_numbers_of_torch(shape, gelu
             torch.testing.assert_close(linear(x, weight, offset, gelu), expected, atol=1e-5, rtol=0)
 
 
+def test_a_linear_layer_with_gelu_in_bfloat16_agrees_with_float32_to_its_rounding():
+    x, weight, bias = torch.randn(9, 24), torch.randn(16, 24), torch.randn(16)
+    with torch.no_grad():
+        actual = linear(*(t.bfloat16() for t in (x, weight, bias)), gelu=True)
+        assert actual.dtype == torch.bfloat16
+        torch.testing.assert_close(actual.float(), F.gelu(F.linear(x, weight, bias)), atol=0.1, rtol=0.02)
+
+
 def test_a_linear_layer_takes_weights_that_are_views():
     x, stored = torch.randn(9, 24), torch.randn(24, 16)
     with torch.no_grad():

@@ -38,6 +38,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, gelu: bool = F
     Tensor
         (..., m).
     """
+    # torch's own bfloat16 products are oneDNN's already; only the GELU gains there
     if _plain(x) and _ONEDNN is not None and x.dtype == weight.dtype and (gelu or x.dtype == torch.float32):
         return _ONEDNN(x, weight, bias, "gelu" if gelu else "none", [], "none")
     x = F.linear(x, weight, bias)
