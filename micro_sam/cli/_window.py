@@ -8,6 +8,12 @@ import sys
 from micro_sam.errors import InputError
 
 
+def has_screen() -> bool:
+    """Whether a window can be opened: everywhere but on Linux without X or Wayland."""
+    named = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or os.environ.get("QT_QPA_PLATFORM")
+    return bool(named) or not sys.platform.startswith("linux")
+
+
 def check_screen() -> None:
     """Whether there is a screen to open a window on; Qt itself would end the process without a word of help.
 
@@ -16,8 +22,7 @@ def check_screen() -> None:
     InputError
         On Linux without X or Wayland.
     """
-    has_screen = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or os.environ.get("QT_QPA_PLATFORM")
-    if sys.platform.startswith("linux") and not has_screen:
+    if not has_screen():
         raise InputError(
             "There is no screen to open a window on (DISPLAY is not set). On a machine without one use "
             "micro_sam.precompute_embeddings or micro_sam.automatic_segmentation; over ssh, connect with 'ssh -X'."

@@ -1,6 +1,7 @@
 """From a fresh machine to a running tool with one command; needs nothing but Python itself.
 
-``python3 -m micro_sam try`` opens the 2D annotator on a sample image, ``python3 -m micro_sam test`` runs the tests.
+``python3 -m micro_sam try`` opens the 2D annotator on a sample image (on a machine without a screen it segments the
+sample and writes the result instead), ``python3 -m micro_sam test`` runs the tests.
 Both first make what is missing: the system libraries that Qt and OpenGL want (Debian and Ubuntu; Mac and Windows bring
 their own), a virtual environment in ``.venv`` beside the checkout, and the package in it. What is there already is
 left alone, so that the second call starts at once.
@@ -13,10 +14,13 @@ import hashlib
 import importlib.util
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from micro_sam.cli._window import has_screen
 
 ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / ".venv"
@@ -29,6 +33,7 @@ WINDOW_LIBRARIES = (
 ).split()
 # A virtual screen, a window manager that gives windows the focus, and a program that moves the mouse.
 TEST_PROGRAMS = "xvfb xauth xdotool openbox".split()
+ABORTED = (-signal.SIGABRT, 128 + signal.SIGABRT)  # how Qt ends a process when it cannot reach the screen
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -41,28 +46,58 @@ def main(arguments: list[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(prog="python -m micro_sam", description=__doc__.split("\n\n")[0])
     actions = parser.add_subparsers(dest="action", required=True, metavar="try | test")
-    actions.add_parser("try", help="open the 2D annotator on a sample image with the model that ships in the package")
+    actions.add_parser(
+        "try", help="open the 2D annotator on a sample image; without a screen, segment the sample and write the result"
+    )
     actions.add_parser("test", help="run the tests; further arguments go to pytest")
     options, rest = parser.parse_known_args(arguments)
     if rest and options.action == "try":
         parser.error(f"'try' takes no further arguments, but got: {' '.join(rest)}")
+    has_window = options.action == "test" or has_screen()
     try:
-        python = prepare(with_tests=options.action == "test")
+        python = prepare(with_tests=options.action == "test", with_window=has_window)
     except (OSError, subprocess.CalledProcessError, RuntimeError) as error:
         print(f"The set-up did not finish: {error}", file=sys.stderr)
         return 2
     if options.action == "try":
-        return subprocess.call([python, "-m", "micro_sam.cli.annotator_2d", "-i", "sample:cell", "-m", "nano_lm"])
+        return try_it([python], has_window)
     return run_tests([python, "-m", "pytest"], rest)
 
 
-def prepare(with_tests: bool) -> str:
+def try_it(python: list[str], has_window: bool) -> int:
+    """Open the annotator on a sample; where that cannot be, segment the sample without a window.
+
+    Parameters
+    ----------
+    python
+        The command that starts Python.
+    has_window
+        Whether there is a screen.
+
+    Returns
+    -------
+    int
+        Exit code: 0 when the window was closed or the results are written.
+    """
+    if has_window:
+        code = subprocess.call([*python, "-m", "micro_sam.cli.annotator_2d", "-i", "sample:cell", "-m", "nano_lm"])
+        if code not in ABORTED:
+            return code
+        print("The window could not be opened.", flush=True)
+    else:
+        print("There is no screen: the sample is segmented without a window.", flush=True)
+    return subprocess.call([*python, "-m", "micro_sam.cli.demo"])
+
+
+def prepare(with_tests: bool, with_window: bool = True) -> str:
     """Make the system libraries, the virtual environment and the installed package, where they are missing.
 
     Parameters
     ----------
     with_tests
         Also what only the tests need (pytest, a virtual screen).
+    with_window
+        Also the system libraries that a window needs.
 
     Returns
     -------
@@ -79,7 +114,8 @@ def prepare(with_tests: bool) -> str:
             f"Python {'.'.join(map(str, OLDEST_PYTHON))} or newer is needed, this is {sys.version.split()[0]}. "
             "Install a newer one and start this command with it."
         )
-    _install_system_packages(WINDOW_LIBRARIES + (TEST_PROGRAMS if with_tests else []) + _venv_package())
+    libraries = (WINDOW_LIBRARIES if with_window else []) + (TEST_PROGRAMS if with_tests else [])
+    _install_system_packages(libraries + _venv_package())
     if not (ROOT / "setup.py").exists():  # installed from a wheel: the environment is the one we run in
         return sys.executable
     python = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")

@@ -1,5 +1,6 @@
-"""How the tests are started: in two processes, of which either can fail."""
+"""How the program is tried, with and without a screen, and how the tests are started: in two processes."""
 
+import signal
 import sys
 
 import pytest
@@ -26,3 +27,38 @@ def test_with_arguments_there_is_one_process(capfd, monkeypatch):
     monkeypatch.setattr(bootstrap, "_virtual_screen", lambda: [])
     assert bootstrap.run_tests([sys.executable, "-c", FAKE.format(windows=0, others=4)], ["-k", "name"]) == 4
     assert capfd.readouterr().out.startswith("others ['-k', 'name']")
+
+
+RECORD = """
+import os, signal, sys
+print("started", sys.argv[2], flush=True)
+if sys.argv[2].endswith("annotator_2d"):
+    {annotator}
+"""
+
+
+@pytest.mark.parametrize(
+    ("has_window", "annotator", "code", "demo"),
+    [
+        (True, "sys.exit(0)", 0, False),
+        (True, "sys.exit(2)", 2, False),
+        (True, f"os.kill(os.getpid(), {signal.SIGABRT.value})", 0, True),
+        (False, "sys.exit(9)", 0, True),
+    ],
+)
+def test_try_does_the_job_without_a_window_where_none_can_be_opened(capfd, has_window, annotator, code, demo):
+    python = [sys.executable, "-c", RECORD.format(annotator=annotator)]
+    assert bootstrap.try_it(python, has_window) == code
+    shown = capfd.readouterr().out
+    assert ("micro_sam.cli.demo" in shown) == demo and ("annotator_2d" in shown) == has_window
+
+
+def test_try_without_a_screen_installs_nothing_for_windows(monkeypatch):
+    asked = []
+    monkeypatch.setattr(bootstrap, "_install_system_packages", asked.extend)
+    monkeypatch.setattr(bootstrap, "_install_package", lambda *_: None)
+    monkeypatch.setattr(bootstrap, "VENV", bootstrap.Path(sys.prefix))
+    bootstrap.prepare(with_tests=False, with_window=False)
+    assert not set(asked) & set(bootstrap.WINDOW_LIBRARIES)
+    bootstrap.prepare(with_tests=False)
+    assert set(bootstrap.WINDOW_LIBRARIES) <= set(asked)
