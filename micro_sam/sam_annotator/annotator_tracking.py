@@ -20,7 +20,7 @@ from micro_sam.sam_annotator.follow import FollowRun
 from micro_sam.sam_annotator.images import OpenImage, open_any
 from micro_sam.sam_annotator.jobs import WORK
 from micro_sam.sam_annotator.keys import Key
-from micro_sam.sam_annotator.layers.session_layers import LayerNames
+from micro_sam.sam_annotator.layers import LayerNames
 from micro_sam.sam_annotator.layers.track_layers import TrackLayers
 from micro_sam.sam_annotator.linking import Linking
 from micro_sam.sam_annotator.memory import take_memory

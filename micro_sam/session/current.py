@@ -210,8 +210,10 @@ def clear_all(draft: Draft) -> None:
 def paint(draft: Draft, name: str, blocks: Sequence[Block]) -> None:
     """Take brush strokes over into `current` or `auto`."""
     for z, box, after, before in blocks:
-        if not draft.paint(name, z, box, after, before) or name != "current":
+        runs = draft.paint(name, z, box, after, before)
+        if runs is None or name != "current":
             continue
+        box = shift(runs.box(runs.values[0] != runs.values[1]), *box[:2])
         draft.put("regions", z, union(draft.state.regions.get(z), box))
         draft.put("painted", z, draft.state.painted.get(z, 0) + 1)
         known = draft.state.confidence.get(z, {})

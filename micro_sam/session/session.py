@@ -293,9 +293,36 @@ class Session(PromptActs):
         before
             Its content before; needed when the brush drew into the session's own array, as a labels layer does.
         """
+        self._paint("Paint", name, region, values, before)
+
+    def replace_labels(self, name: LayerName, labels: np.ndarray) -> None:
+        """Give a layer other content: what a person, a script or another program put in its place.
+
+        Objects that keep their id keep what is known of them; an id that is new becomes a new object.
+
+        Parameters
+        ----------
+        name
+            Layer.
+        labels
+            Any integer labels of the session's shape; copied.
+
+        Raises
+        ------
+        InputError
+            For another shape, negative values or values that are not integers.
+        """
+        labels = committed.check_labels(labels, self.shape)
+        if np.may_share_memory(labels, self.layer(name)):
+            labels = labels.copy()
+        self._paint("Replace", name, tuple(slice(0, size) for size in self.shape), labels, None)
+        number = int((present(labels) > 0).sum())
+        self._say(f"The layer has other content now: {count(number, 'object')}. Undo brings back what was there.")
+
+    def _paint(self, verb: str, name: LayerName, region: tuple[slice, ...], values: Any, before: Any) -> None:
         self.layer(name)
         blocks = current.split_region(region, values, before, self.shape)
-        with self._act(f"Paint {name} {'object' if name == 'current' else 'objects'}", layer=name) as draft:
+        with self._act(f"{verb} {name} {'object' if name == 'current' else 'objects'}", layer=name) as draft:
             if name == "committed":
                 objects.paint(draft, blocks)
             else:

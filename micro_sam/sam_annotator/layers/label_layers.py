@@ -1,14 +1,20 @@
-"""Label layers that show the arrays of the session themselves: no copy, and only what changed is drawn again."""
+"""Label layers that show the arrays of the session themselves: no copy, and only what changed is drawn again.
+
+What is on such a layer is in the session, however it came there: by a tool of napari, by ``layer.paint`` of a script,
+by a write into ``layer.data``, or by another array in its place.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from napari.layers import Labels
 from qtpy.QtCore import QTimer
 
-Region = tuple[slice, ...]
+from micro_sam.sam_annotator.layers.shared_labels import Region, SharedLabels, share
+
 ReadBack = Callable[[Region, np.ndarray, np.ndarray], None]
 THUMBNAIL_MS = 600
 
@@ -19,15 +25,28 @@ class LabelLayer:
     Parameters
     ----------
     layer
-        Its data are the session's array.
+        Made by :meth:`make`.
     on_paint
-        Called after a brush stroke with (region, values now, values before).
+        Called with (region, values now, values before) when somebody changed pixels: with a tool of napari, its
+        functions, or by writing into the layer's data. The layer may, but need not, show the values already. None: the
+        layer only shows something.
+    on_replace
+        Called with the array that somebody put into ``layer.data``; the layer shows the session's again.
     """
 
-    def __init__(self, layer: Labels, on_paint: ReadBack) -> None:
+    def __init__(
+        self, layer: Labels, on_paint: ReadBack | None = None, on_replace: Callable[[Any], None] | None = None
+    ) -> None:
         self.layer = layer
         self._on_paint = on_paint
-        layer.events.paint.connect(self._painted)
+        self._on_replace = on_replace
+        if on_paint is not None:
+            self._watch(layer.data)
+            layer.events.paint.connect(self._painted)
+            layer.events.data.connect(self._data_changed)
+            layer.events.scale.connect(self._moved)
+            layer.events.translate.connect(self._moved)
+            self._moved()
         self._thumbnail = QTimer()
         self._thumbnail.setSingleShot(True)
         self._thumbnail.setInterval(THUMBNAIL_MS)
@@ -36,15 +55,30 @@ class LabelLayer:
     @staticmethod
     def make(name: str, data: np.ndarray, scale: tuple[float, ...] | None, opacity: float = 0.6) -> Labels:
         """A layer on an array of the session. The array is shared, not copied."""
-        layer = Labels(data, name=name, scale=scale, opacity=opacity)
+        layer = Labels(share(data), name=name, scale=scale, opacity=opacity)
         layer.brush_size = max(3, min(10, round(min(data.shape[-2:]) / 50)))
         return layer
 
     def replace(self, data: np.ndarray, scale: tuple[float, ...] | None) -> None:
         """Show another array of the session."""
-        self.layer.data = data
+        self._watch(share(data))
+        self.layer.data = self._shown
         self.layer.scale = tuple(scale) if scale is not None else (1.0,) * data.ndim
         self.forget_strokes()
+
+    def forget(self) -> None:
+        """Follow the layer no more; somebody deleted it."""
+        self._thumbnail.stop()
+        self._shown.listener.written = None
+        self.layer.events.paint.disconnect(self._painted)
+        self.layer.events.data.disconnect(self._data_changed)
+        self.layer.events.scale.disconnect(self._moved)
+        self.layer.events.translate.disconnect(self._moved)
+
+    def _watch(self, data: SharedLabels) -> None:
+        self._shown = data
+        data.listener.written = self._on_paint
+        data.listener.is_deaf = lambda: bool(self.layer._staged_history)  # a stroke is told when it is complete
 
     def repaint(self, region: Region | None = None) -> None:
         """Draw a region again (None: everything in view)."""
@@ -92,43 +126,70 @@ class LabelLayer:
             if hasattr(self.layer, name):
                 getattr(self.layer, name).clear()
 
-    def _painted(self, event) -> None:
-        """Turn the atoms of a stroke (or fill) into one region with its content before and after."""
-        atoms = list(event.value)
-        self.forget_strokes()
-        if not atoms:
+    def _moved(self, _event: Any = None) -> None:
+        self._place = (np.array(self.layer.scale), np.array(self.layer.translate))
+
+    def _data_changed(self, _event: Any) -> None:
+        """Somebody put another array into the layer: it goes into the session, and the layer stays on the session's."""
+        taken = self.layer.data
+        if taken is self._shown:
             return
-        boxes = [_atom_region(atom) for atom in atoms]
-        region = tuple(
-            slice(min(box[axis].start for box in boxes), max(box[axis].stop for box in boxes))
-            for axis in range(self.layer.ndim)
-        )
-        after = np.array(self.layer.data[region])
-        before = after.copy()
-        for atom, box in zip(reversed(atoms), reversed(boxes), strict=True):
-            _take_back(atom, box, before, tuple(axis.start for axis in region))
-        self._on_paint(region, after, before)
+        scale, translate = self._place
+        self.layer.data = self._shown
+        self.layer.scale, self.layer.translate = scale, translate  # an array with other axes changes them
+        self.forget_strokes()  # they were drawn on what is no longer there
+        self._on_replace(taken)
+
+    def _painted(self, event: Any) -> None:
+        """Take over one action of napari: a stroke, a polygon, a fill, or what a script painted."""
+        steps = list(event.value)
+        self.forget_strokes()
+        if steps:
+            self._on_paint(*read_steps(steps, self.layer.data))
 
 
-def _atom_region(atom) -> Region:
-    """Bounding box of one step of napari's label history.
+def read_steps(steps: Sequence[Any], data: np.ndarray) -> tuple[Region, np.ndarray, np.ndarray]:
+    """What the steps of napari's label history change: region, its values after them, and before them.
 
-    Releases up to 0.6 write (indices, values before, values after); later ones also a masked box with the fields
-    ``slice_key``, ``mask`` and ``old_values``.
+    Made from the steps, not from the pixels: the event of a mouse stroke comes after its pixels, that of a polygon or
+    of ``layer.paint`` before them.
+
+    Parameters
+    ----------
+    steps
+        In the order they were done. Of newer napari: boxes with ``slice_key``, ``mask`` (None: all of the box),
+        ``old_values`` and ``new_value``. Of older ones, and of ``layer.data_setitem``: (indices, values before, values
+        after).
+    data
+        Of the layer, with all of the steps, or all but the last, done.
     """
-    if hasattr(atom, "slice_key"):
-        return tuple(slice(int(axis.start), int(axis.stop)) for axis in atom.slice_key)
-    return tuple(slice(int(np.min(axis)), int(np.max(axis)) + 1) for axis in atom[0])
+    boxes = [_box(step) for step in steps]
+    region = tuple(
+        slice(min(box[axis].start for box in boxes), max(box[axis].stop for box in boxes)) for axis in range(data.ndim)
+    )
+    origin = tuple(axis.start for axis in region)
+    before = np.array(data[region])
+    for step, box in zip(reversed(steps), reversed(boxes), strict=True):
+        _write(step, box, before, origin, is_undo=True)
+    after = before.copy()
+    for step, box in zip(steps, boxes, strict=True):
+        _write(step, box, after, origin, is_undo=False)
+    return region, after, before
 
 
-def _take_back(atom, box: Region, values: np.ndarray, origin: tuple[int, ...]) -> None:
-    """Write what was there before one step into `values`, an array whose first element lies at `origin`."""
-    if hasattr(atom, "slice_key"):
-        window = values[tuple(slice(a.start - o, a.stop - o) for a, o in zip(box, origin, strict=True))]
-        if atom.mask is None:
-            window[...] = atom.old_values
-        else:
-            window[np.broadcast_to(atom.mask, window.shape)] = atom.old_values
+def _box(step: Any) -> Region:
+    """Bounding box of one step."""
+    if hasattr(step, "slice_key"):
+        return tuple(slice(int(axis.start), int(axis.stop)) for axis in step.slice_key)
+    return tuple(slice(int(np.min(axis)), int(np.max(axis)) + 1) for axis in step[0])
+
+
+def _write(step: Any, box: Region, values: np.ndarray, origin: tuple[int, ...], is_undo: bool) -> None:
+    """Do one step, or take it back, in `values`, an array whose first element lies at `origin`."""
+    if hasattr(step, "slice_key"):
+        window = values[tuple(slice(axis.start - o, axis.stop - o) for axis, o in zip(box, origin, strict=True))]
+        where = ... if step.mask is None else np.broadcast_to(step.mask, window.shape)
+        window[where] = step.old_values if is_undo else step.new_value
         return
-    indices, before, _ = atom
-    values[tuple(np.asarray(axis) - o for axis, o in zip(indices, origin, strict=True))] = before
+    indices, before, after = step
+    values[tuple(np.asarray(axis) - o for axis, o in zip(indices, origin, strict=True))] = before if is_undo else after

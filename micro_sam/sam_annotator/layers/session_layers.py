@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import Any
 
 import numpy as np
 from napari import Viewer
@@ -18,26 +18,13 @@ from micro_sam.sam_annotator.images import OpenImage
 from micro_sam.sam_annotator.layers import overlays
 from micro_sam.sam_annotator.layers.label_layers import LabelLayer
 from micro_sam.sam_annotator.layers.prompt_layers import PointLayer, ShapeLayer
+from micro_sam.sam_annotator.layers.shared_labels import Region
+from micro_sam.sam_annotator.layers.values import SHAPE_MODES, LayerNames, Tool, full_scale
 from micro_sam.session.session import Session
 
 log = logging.getLogger(__name__)
 
-Tool = Literal["point", "box", "polygon", "ellipse", "paint", "erase", "pick", "move"]
 VIEW_MS = 250
-SHAPE_MODES = {"box": "add_rectangle", "polygon": "add_polygon", "ellipse": "add_ellipse"}
-
-
-@dataclass(frozen=True)
-class LayerNames:
-    """What the layers of a tool are called; people and scripts rely on these names."""
-
-    raw: str = "raw"
-    prompts: str = "prompts"
-    box_prompts: str = "box_prompts"
-    current: str = "current_object"
-    committed: str = "committed_objects"
-    auto: str = "auto_segmentation"
-    tracks: str = ""
 
 
 class SessionLayers:
@@ -203,8 +190,7 @@ class SessionLayers:
         elif tool in SHAPE_MODES:
             self._activate(self.shapes.layer, SHAPE_MODES[tool])
         elif tool in ("paint", "erase"):
-            layer = self.labels["current"].layer
-            self._activate(layer, tool)
+            self._activate(self.labels["current"].layer, tool)
         elif tool == "pick":
             self._activate(self.labels["committed"].layer, "pan_zoom")
         else:
@@ -230,7 +216,7 @@ class SessionLayers:
         """Add the layer for the mask under the mouse, below the prompts, or take it away; returns it."""
         layer = overlays.hover_layer(self.session.shape[-2:], self.image.scale) if on else None
         self._replace_overlay(overlays.HOVER, layer, self.viewer.layers.index(self.shapes.layer))
-        return None if layer is None else LabelLayer(layer, lambda *_: None)
+        return None if layer is None else LabelLayer(layer)
 
     def _replace_overlay(self, name: str, layer: Layer | None, position: int) -> None:
         active, layers = self.viewer.layers.selection.active, self.viewer.layers
@@ -262,12 +248,25 @@ class SessionLayers:
         if changed:
             self.edited.emit()
 
-    def _read_paint(self, name: str, region, after: np.ndarray, before: np.ndarray) -> None:
+    def _read_paint(self, key: str, region: Region, after: np.ndarray, before: np.ndarray) -> None:
         try:
-            self.session.paint(name, region, after, before=before)
+            self.session.paint(key, region, after, before=before)
         except Exception as error:
-            self.session.layer(name)[region] = before
-            self.labels[name].repaint(region)
+            self._on_error(error)
+            labels = self.session.layer(key)
+
+            def restore() -> None:
+                labels[region] = before
+                self.labels[key].repaint()
+
+            restore()
+            QTimer.singleShot(0, restore)  # napari may be about to draw it
+
+    def _read_labels(self, key: str, labels: Any) -> None:
+        """Take over an array that somebody put into the data of a layer."""
+        try:
+            self.session.replace_labels(key, np.asarray(labels))
+        except Exception as error:
             self._on_error(error)
 
     # ------------------------------------------------------------------ session -> layers
@@ -308,9 +307,11 @@ class SessionLayers:
             made.append(self.raw.name)
         for key, name in (("auto", names.auto), ("committed", names.committed), ("current", names.current)):
             if name and (key not in self.labels or self.labels[key].layer not in present):
+                if key in self.labels:
+                    self.labels[key].forget()
                 layer = LabelLayer.make(name, self.session.layer(key), scale)
                 self._add(layer, made)
-                self.labels[key] = LabelLayer(layer, lambda *args, key=key: self._read_paint(key, *args))
+                self.labels[key] = LabelLayer(layer, partial(self._read_paint, key), partial(self._read_labels, key))
                 if key == "committed":
                     layer.mouse_drag_callbacks.append(self._pick)
         if not hasattr(self, "shapes") or self.shapes.layer not in present:
@@ -396,8 +397,3 @@ class SessionLayers:
             for layer in self.all:
                 if layer in self.viewer.layers and layer is not self.image.layer:
                     self.viewer.layers.remove(layer)
-
-
-def full_scale(scale: tuple[float, ...] | None, ndim: int) -> tuple[float, ...]:
-    """One factor per axis; 1 where nothing is known."""
-    return tuple(scale) if scale is not None else (1.0,) * ndim

@@ -12,7 +12,8 @@ from napari.utils.colormaps import label_colormap
 from qtpy.QtCore import QTimer
 
 from micro_sam.sam_annotator.layers.prompt_layers import BOX_COLOUR, PointLayer, ShapeLayer
-from micro_sam.sam_annotator.layers.session_layers import SessionLayers, full_scale
+from micro_sam.sam_annotator.layers.session_layers import SessionLayers
+from micro_sam.sam_annotator.layers.values import full_scale
 from micro_sam.session.prompts import PointPrompt, PromptSet, PromptState, ShapePrompt
 
 COLOURS = label_colormap(49, background_value=0)
