@@ -116,6 +116,8 @@ class Acts:
         if self.layers is not None:
             self.layers.read_prompts()
         self.preview.segment(self.z)
+        if self.preview.waits:
+            self.preparation.needed()
 
     # ------------------------------------------------------------------ acts: objects
 
@@ -209,9 +211,18 @@ class Acts:
     def cancel(self) -> None:
         """Stop the run that the progress bar shows; an embedding that goes on below it is not stopped."""
         running = self.jobs.running()
-        if running is not None:
-            self.jobs.cancel(running.lane)
-            self.status.say("Cancelled. What was finished before stays.")
+        if running is None:
+            return
+        if running.lane != WORK:
+            self.preparation.cancel()
+            return
+        self.jobs.cancel(WORK)
+        self.status.say("Cancelled. What was finished before stays.")
+
+    @act
+    def start_again(self) -> None:
+        """Prepare model and embeddings again after that was cancelled or has failed."""
+        self._needed().preparation.start_again()
 
     @act
     def save(self, path: str | Path | None = None) -> None:

@@ -23,12 +23,14 @@ from micro_sam.sam_annotator.acts import Acts, act
 from micro_sam.sam_annotator.automatic import Automatic
 from micro_sam.sam_annotator.closing import CloseGuard
 from micro_sam.sam_annotator.embedding_view import show_embeddings
-from micro_sam.sam_annotator.engine import Engine, ModelOffer, duration, no_model
+from micro_sam.sam_annotator.engine import Engine, duration
 from micro_sam.sam_annotator.garbage import garbage_timer
 from micro_sam.sam_annotator.hover import Hover
 from micro_sam.sam_annotator.jobs import WORK, Jobs
 from micro_sam.sam_annotator.keys import Key, Keys
 from micro_sam.sam_annotator.layers import LayerNames, SessionLayers
+from micro_sam.sam_annotator.offers import ModelOffer, no_model
+from micro_sam.sam_annotator.preparation import Preparation
 from micro_sam.sam_annotator.preview import Preview
 from micro_sam.sam_annotator.saving import Saving
 from micro_sam.sam_annotator.settings import Settings
@@ -125,6 +127,7 @@ class Annotator(Acts):
         self.engine.progressed.connect(self.preview.retry)
         self.engine.ready.connect(self._ready)
         self.engine.offered.connect(self._offer)
+        self.preparation = Preparation(self)
         self.engine.failed.connect(self._preparation_failed)
         self.keys = Keys(viewer, self.key_list())
         self.dock = self._make_dock()
@@ -233,6 +236,7 @@ class Annotator(Acts):
         self.hover.follow(session)
         self.automatic.follow(session)
         self.saving.follow(session)
+        self.preparation.follow(session)
         self.set_source("current")
         self._set_picked(())
         if self.takes_dropped_images:
@@ -273,6 +277,7 @@ class Annotator(Acts):
         if self.image is None:
             return
         self.offer_changed.emit(None)
+        self.preparation.begin(download)
         focus = self.wanted_slice if self.ndim == 3 else None
         self.engine.prepare(self.image, self.ndim, self.settings, focus=focus, download=download)
         note = f"{self.image.note} " if self.image.note else ""
@@ -319,7 +324,6 @@ class Annotator(Acts):
         self.offer_changed.emit(offer)
 
     def _preparation_failed(self, error: Exception) -> None:
-        self.status.report(error)
         if isinstance(error, ModelError):
             self.offer_changed.emit(no_model(self.settings))
 

@@ -98,6 +98,7 @@ class Automatic:
         self.values = {parameter.name: parameter.default for group in PARAMETERS.values() for parameter in group}
         self._segmenters: dict[tuple[str, int], Any] = {}
         self._shown = False
+        self._waits_for: tuple[int, bool] | None = None
         self._session: Session | None = None
         self._latest = LatestWins("thresholds")
         self._latest.done.connect(self._show)
@@ -106,6 +107,7 @@ class Automatic:
         self._timer.setSingleShot(True)
         self._timer.setInterval(DEBOUNCE_MS)
         self._timer.timeout.connect(self._generate)
+        annotator.engine.progressed.connect(self._retry)
 
     @property
     def busy(self) -> bool:
@@ -116,6 +118,7 @@ class Automatic:
         """Work for this session from now on."""
         self._session = session
         self._shown = False
+        self._waits_for = None
         self._segmenters.clear()
         self._latest.forget()
         self._timer.stop()
@@ -151,7 +154,9 @@ class Automatic:
             z = annotator.z
             index = z if session.ndim == 3 else None
             if session.embeddings is None or not session.embeddings.is_complete(index):
-                raise InputError("The embedding is not ready yet. Segment All Objects works when it is computed.")
+                self._wait(z, show)
+                return
+            self._waits_for = None
             key = (self.method, z)
             if key in self._segmenters:
                 self._generate()
@@ -166,6 +171,22 @@ class Automatic:
                 annotator.status.say("Looking for all objects. You can go on annotating meanwhile.")
         except Exception as error:
             annotator.status.report(error)
+
+    def _wait(self, z: int, show: bool) -> None:
+        """Begin when the features of a slice are there."""
+        self._waits_for = (z, show)
+        self._annotator.status.say("Segment All Objects begins as soon as the embedding is ready.")
+        self._annotator.preparation.needed()
+
+    def _retry(self, *_) -> None:
+        """More features are there: begin, if the person still looks at the slice that was meant."""
+        if self._waits_for is None or self._session.embeddings is None:
+            return
+        (z, show), annotator = self._waits_for, self._annotator
+        if z != annotator.z:
+            self._waits_for = None
+        elif self._session.embeddings.is_complete(z if self._session.ndim == 3 else None):
+            self.run(show)
 
     def close(self) -> None:
         """End the thread."""

@@ -39,6 +39,7 @@ class SliceWork:
             raise InputError("There is no image yet. Drop a file onto the window, or open one with the menu above.")
         embeddings, automatic = session.embeddings, annotator.automatic
         if embeddings is None or not embeddings.is_complete():
+            annotator.preparation.needed()
             raise InputError(f"Not all {place}s are embedded yet. Wait for them, or segment the {place} in view alone.")
         values = {parameter.name: automatic.values[parameter.name] for parameter in PARAMETERS[automatic.method]}
         return cls(session.predictor, embeddings, automatic.method, values)

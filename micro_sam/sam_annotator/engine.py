@@ -16,37 +16,10 @@ from psygnal import Signal
 
 from micro_sam.sam_annotator.images import OpenImage
 from micro_sam.sam_annotator.jobs import AHEAD, PREPARE, Job, Jobs, Progress
+from micro_sam.sam_annotator.offers import ModelOffer, missing_weights
 from micro_sam.sam_annotator.settings import Settings
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class ModelOffer:
-    """The weights of the wanted model are not on this machine: what can be done about it.
-
-    Attributes
-    ----------
-    wanted
-        Name of the model.
-    gigabytes
-        What there is to download; None when it cannot be downloaded.
-    seconds
-        Time that one image takes with it on this machine, estimated.
-    memory
-        Gigabytes of memory it needs.
-    instead
-        Name of the model that comes with the program.
-    instead_seconds
-        Time that one image takes with that.
-    """
-
-    wanted: str
-    gigabytes: float | None
-    seconds: float
-    memory: float
-    instead: str
-    instead_seconds: float
 
 
 @dataclass(frozen=True)
@@ -83,6 +56,8 @@ class Engine:
         :class:`ModelOffer`: the person must choose a model.
     failed
         The exception; the person must change something.
+    stopped
+        The preparation was cancelled: nothing goes on until the next one.
     """
 
     attached = Signal(object, object)
@@ -90,6 +65,7 @@ class Engine:
     ready = Signal(float, bool)
     offered = Signal(ModelOffer)
     failed = Signal(Exception)
+    stopped = Signal()
 
     def __init__(self, jobs: Jobs) -> None:
         self.predictor: Any = None
@@ -105,6 +81,21 @@ class Engine:
     def busy(self) -> bool:
         """Whether a model is being loaded or features are being computed."""
         return self._jobs.running(PREPARE) is not None
+
+    @property
+    def at_work(self) -> bool:
+        """Whether a preparation goes on, or begins when what is still at work has ended."""
+        job = self._jobs.running(PREPARE)
+        return self._waiting is not None or (job is not None and not job.cancelled)
+
+    def cancel(self) -> None:
+        """Stop what is being prepared, and what was to come after it."""
+        waiting, self._waiting = self._waiting, None
+        if self.busy:
+            self._jobs.cancel(PREPARE)
+        elif waiting is not None:
+            self._jobs.cancel(AHEAD)
+            self.stopped.emit()
 
     def prepare(
         self,
@@ -150,8 +141,9 @@ class Engine:
         if self.busy:
             self._waiting = start
             self._jobs.cancel(PREPARE)
-        elif self._jobs.running(AHEAD) is not None:
+        elif (ahead := self._jobs.running(AHEAD)) is not None:
             self._waiting = start  # what is computed ahead may be this very image
+            ahead.is_awaited = True
         else:
             start()
 
@@ -254,7 +246,8 @@ class Engine:
             self.failed.emit(error)
 
     def _cancelled(self) -> None:
-        self._start_waiting()
+        if not self._start_waiting():
+            self.stopped.emit()
 
     def _keep_ahead(self, ahead: _Ahead) -> None:
         self._ahead = ahead
@@ -311,36 +304,6 @@ def _open(predictor: Any, image: OpenImage, ndim: int, settings: Settings) -> tu
         image_path=image.path if image.is_whole_file else None,
         smooth_noise=True,
     )
-
-
-def missing_weights(settings: Settings) -> ModelOffer | None:
-    """What to offer when the weights of the wanted model are not here; None when they are."""
-    from micro_sam.models.build import estimate_cost
-    from micro_sam.models.device import get_device
-    from micro_sam.models.download import find_local
-    from micro_sam.models.registry import SHIPPED_MODEL, get_spec
-
-    spec = get_spec(settings.model_type)
-    if find_local(spec) is not None:
-        return None
-    shipped = get_spec(SHIPPED_MODEL)
-    device = get_device(settings.device)
-    seconds, memory = estimate_cost(spec, device)
-    return ModelOffer(
-        wanted=spec.name,
-        gigabytes=spec.weights.size / 1e9 if spec.weights.size and spec.weights.url else None,
-        seconds=seconds,
-        memory=memory,
-        instead=shipped.name,
-        instead_seconds=estimate_cost(shipped, device)[0],
-    )
-
-
-def no_model(settings: Settings) -> ModelOffer:
-    """What to offer when the wanted model could not be loaded or downloaded."""
-    from micro_sam.models.registry import SHIPPED_MODEL
-
-    return ModelOffer(str(settings.model_type or "the model"), None, 0, 0, SHIPPED_MODEL, 0)
 
 
 def _download(job: Job, settings: Settings) -> None:

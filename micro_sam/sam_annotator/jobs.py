@@ -56,6 +56,8 @@ class Job:
         self.lane = lane
         self.progress = Progress(name)
         self.started = time.monotonic()
+        self.is_awaited = False
+        """Whether somebody waits for a run of the lane that shows no progress: then it does."""
         self._cancel = threading.Event()
         self._on_report = on_report
 
@@ -155,7 +157,9 @@ class Jobs(QObject):
         job = Job(name, lane, lambda job, progress: self._emit(self._item, job, progress))
         self._running[lane] = job
         self._callbacks[job] = _Callbacks(on_item, on_done, on_error or self._report, on_cancel)
-        thread = threading.Thread(target=self._run, args=(job, steps), name=f"micro_sam {name}")
+        # A daemon: a model that is being loaded must not keep the program alive after its window. What a run writes is
+        # whole or not there.
+        thread = threading.Thread(target=self._run, args=(job, steps), name=f"micro_sam {name}", daemon=True)
         self._threads[job] = thread
         thread.start()
         self.changed.emit()
@@ -165,7 +169,9 @@ class Jobs(QObject):
         """The run that is at work in a lane; without a lane, the first that is at work anywhere."""
         if lane is not None:
             return self._running.get(lane)
-        return next((self._running[name] for name in (WORK, PREPARE) if name in self._running), None)
+        found = next((self._running[name] for name in (WORK, PREPARE) if name in self._running), None)
+        ahead = self._running.get(AHEAD)
+        return found if found is not None or ahead is None or not ahead.is_awaited else ahead
 
     def cancel(self, lane: str | None = None) -> None:
         """Ask the run of a lane (of all lanes) to end after the step it is in."""
@@ -174,7 +180,7 @@ class Jobs(QObject):
                 job.cancel()
         self.changed.emit()
 
-    def close(self, timeout: float = 5.0) -> None:
+    def close(self, timeout: float = 2.0) -> None:
         """Cancel everything, hear no more of it, and wait at most `timeout` seconds for the threads."""
         self._closed = True
         for job in list(self._threads):

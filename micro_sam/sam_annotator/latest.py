@@ -49,7 +49,7 @@ class LatestWins(QObject):
         with self._condition:
             return self._working or self._waiting is not None
 
-    def close(self, timeout: float = 5.0) -> None:
+    def close(self, timeout: float = 1.0) -> None:
         """End the thread after the call it is in."""
         with self._condition:
             self._closed = True

@@ -133,6 +133,7 @@ class SessionRun:
         embeddings = session.embeddings
         self.waits_for = next((z for z in prompted if embeddings is None or not embeddings.is_complete(z)), None)
         self._annotator.status.say(f"{self.name} begins as soon as the prompted slices are embedded.")
+        self._annotator.preparation.needed()
 
     def _retry(self) -> None:
         """More features are there: start what was kept, if anything."""
@@ -190,8 +191,8 @@ class SessionRun:
             raise Cancelled(f"'{self.name}' was cancelled.")
         if not self._annotator.engine.busy:
             raise NotComputedYet(
-                f"Slice {z} is not embedded, and nothing computes it. What was found before stays. Press Apply in the "
-                "menu of the model to go on with the embedding."
+                f"Slice {z} is not embedded, and nothing computes it. What was found before stays. Press 'Start again' "
+                "to go on with the embedding."
             )
         if self.waits_for != z:
             self.waits_for = z

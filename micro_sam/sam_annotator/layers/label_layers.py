@@ -67,13 +67,14 @@ class LabelLayer:
         self.forget_strokes()
 
     def forget(self) -> None:
-        """Follow the layer no more; somebody deleted it."""
+        """Follow the layer no more; somebody deleted it, and what is done to it from now on is not the session's."""
         self._thumbnail.stop()
-        self._shown.listener.written = None
         self.layer.events.paint.disconnect(self._painted)
         self.layer.events.data.disconnect(self._data_changed)
         self.layer.events.scale.disconnect(self._moved)
         self.layer.events.translate.disconnect(self._moved)
+        self._shown.listener.written = None
+        self.layer.data = np.array(self._shown)
 
     def _watch(self, data: SharedLabels) -> None:
         self._shown = data

@@ -16,7 +16,7 @@ from micro_sam.sam_annotator.widgets.parts import folded, give_keys_back, sectio
 from micro_sam.sam_annotator.widgets.prompts import PromptMenu
 from micro_sam.sam_annotator.widgets.save import SaveMenu
 from micro_sam.sam_annotator.widgets.segment import SegmentMenu
-from micro_sam.sam_annotator.widgets.start import ImageMenu, OfferMenu
+from micro_sam.sam_annotator.widgets.start import ImageMenu, OfferMenu, StartAgainMenu
 from micro_sam.sam_annotator.widgets.status_bar import StatusBar
 from micro_sam.sam_annotator.widgets.training import TrainingMenu
 
@@ -36,6 +36,7 @@ class Dock(QWidget):
         self.status = StatusBar(annotator)
         self.image = ImageMenu(annotator)
         self.offer = OfferMenu(annotator)
+        self.start_again = StartAgainMenu(annotator)
         self.prompts = PromptMenu(annotator)
         self.segment = SegmentMenu(annotator)
         self.commit = CommitMenu(annotator)
@@ -54,6 +55,7 @@ class Dock(QWidget):
         layout.setContentsMargins(4, 0, 8, 4)
         layout.setSpacing(4)
         for widget in (
+            self.start_again,
             self.offer,
             self._image_section,
             section("Prompts", self.prompts),

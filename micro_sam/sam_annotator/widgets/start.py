@@ -9,7 +9,8 @@ from napari.layers import Image
 from qtpy.QtWidgets import QFileDialog, QLabel, QVBoxLayout, QWidget
 
 from micro_sam.errors import AxesError
-from micro_sam.sam_annotator.engine import ModelOffer, duration
+from micro_sam.sam_annotator.engine import duration
+from micro_sam.sam_annotator.offers import ModelOffer
 from micro_sam.sam_annotator.widgets.parts import button, column, row
 
 if TYPE_CHECKING:
@@ -144,3 +145,25 @@ class OfferMenu(QWidget):
 
     def _download(self) -> None:
         self._annotator.prepare(download=True)
+
+
+class StartAgainMenu(QWidget):
+    """Shown when the preparation was cancelled or has failed."""
+
+    def __init__(self, annotator: Annotator) -> None:
+        super().__init__()
+        self.text = QLabel()
+        self.text.setWordWrap(True)
+        self.run = button(
+            "Start again", "Load the model and compute the embeddings.", annotator.start_again, primary=True
+        )
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(6, 6, 6, 6)
+        for widget in (self.text, self.run.native):
+            layout.addWidget(widget)
+        annotator.preparation.changed.connect(self._show)
+        self._show(annotator.preparation.stopped)
+
+    def _show(self, stopped: str) -> None:
+        self.setVisible(bool(stopped))
+        self.text.setText(stopped)

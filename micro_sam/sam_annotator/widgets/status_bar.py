@@ -87,4 +87,4 @@ class StatusBar(QWidget):
         self.progress.setValue(progress.done)
         self.progress.setFormat(text)
         self.progress.setToolTip(f"{text} (since {time.monotonic() - job.started:.0f} s)")
-        self.cancel.setEnabled(not job.cancelled)
+        self.cancel.setEnabled(not job.cancelled or self._annotator.engine.at_work)

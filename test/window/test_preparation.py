@@ -1,0 +1,274 @@
+"""A preparation that is cancelled or fails says so, and goes on with one press or click; prompts are kept."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+import threading
+from pathlib import Path
+
+import pytest
+
+from micro_sam.errors import ModelError
+from micro_sam.models import build
+from micro_sam.models.predictor import Predictor
+from micro_sam.sam_annotator import annotator_2d
+from micro_sam.sam_annotator.images import from_array
+from micro_sam.sam_annotator.jobs import AHEAD, PREPARE
+
+from . import driver
+from .driver import click, key, wait_idle, wait_until
+
+COIN, OTHER_COIN = (60, 100), (115, 160)
+
+
+@pytest.fixture
+def held_encoder(monkeypatch):
+    """The encoder waits until the test sets this event."""
+    encode, go_on = Predictor.encode_batch, threading.Event()
+
+    def slow(self, images):
+        go_on.wait(120)
+        return encode(self, images)
+
+    monkeypatch.setattr(Predictor, "encode_batch", slow)
+    yield go_on
+    go_on.set()
+
+
+@pytest.fixture
+def held_model(monkeypatch):
+    """The model waits until the test sets this event."""
+    load, go_on = build.get_sam_model, threading.Event()
+
+    def slow(*args, **kwargs):
+        go_on.wait(120)
+        return load(*args, **kwargs)
+
+    monkeypatch.setattr(build, "get_sam_model", slow)
+    yield go_on
+    go_on.set()
+
+
+def open_slowly(tool, coins):
+    tool.open(from_array(coins.copy(), "2d", "slow"))
+    assert wait_until(lambda: tool.jobs.running(PREPARE) is not None)
+    driver.process(0.3)
+
+
+def cancel(tool, go_on):
+    """Press Cancel and let the step end."""
+    driver.press(tool.dock.status.cancel)
+    go_on.set()
+    assert wait_until(lambda: not tool.engine.busy)
+    driver.process(0.1)
+
+
+def says_that_it_stopped(tool) -> bool:
+    menu = tool.dock.start_again
+    return menu.isVisible() and "Cancelled" in menu.text.text() and "Start again" in tool.status.text
+
+
+def is_segmented(tool) -> bool:
+    return tool.session.current[COIN] == 1
+
+
+def test_cancelled_embedding_says_so_and_start_again_answers_the_prompt_from_before(tool, coins, held_encoder):
+    open_slowly(tool, coins)
+    click(tool, COIN)
+    assert "kept" in tool.status.text
+    cancel(tool, held_encoder)
+    assert says_that_it_stopped(tool) and not tool.session.has_current
+    driver.press(tool.dock.start_again.run.native)
+    assert not tool.dock.start_again.isVisible()
+    assert wait_until(lambda: is_segmented(tool)), tool.status.text
+    wait_idle(tool)
+    assert len(tool.session.prompts) == 1
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_prompt_starts_a_cancelled_embedding_again(tool, coins, held_encoder, live):
+    open_slowly(tool, coins)
+    cancel(tool, held_encoder)
+    assert says_that_it_stopped(tool)
+    tool.preview.live = live
+    click(tool, COIN)
+    if not live:
+        driver.process(0.2)
+        assert not tool.engine.busy
+        key(tool.viewer, "s")
+    assert wait_until(lambda: is_segmented(tool)), tool.status.text
+    wait_idle(tool)
+    assert not tool.dock.start_again.isVisible()
+
+
+def test_cancel_while_the_model_loads_leaves_a_window_that_a_click_wakes(opened, coins, held_model):
+    tool = opened(annotator_2d, coins, model_type="nano_lm")
+    driver.process(0.3)
+    driver.press(tool.dock.status.cancel)
+    assert "Stopping" in tool.status.text and not tool.dock.status.cancel.isEnabled()
+    tool.cancel()  # twice
+    held_model.set()
+    assert wait_until(lambda: not tool.engine.busy)
+    driver.process(0.1)
+    assert says_that_it_stopped(tool) and "nothing can be segmented" in tool.status.text
+    click(tool, COIN)
+    assert wait_until(lambda: is_segmented(tool)), tool.status.text
+    wait_idle(tool)
+    assert not tool.dock.start_again.isVisible()
+
+
+def test_click_while_the_cancelled_step_still_runs_is_answered(opened, coins, held_model):
+    tool = opened(annotator_2d, coins, model_type="nano_lm")
+    driver.process(0.3)
+    driver.press(tool.dock.status.cancel)
+    click(tool, COIN)
+    held_model.set()
+    assert wait_until(lambda: is_segmented(tool)), tool.status.text
+
+
+@pytest.mark.parametrize("error", [MemoryError(), ModelError("The file is broken."), RuntimeError("a bug")])
+def test_failed_preparation_offers_to_start_again_and_a_click_does(opened, coins, monkeypatch, error):
+    load, calls = build.get_sam_model, []
+
+    def broken_once(*args, **kwargs):
+        calls.append(args)
+        if len(calls) == 1:
+            raise error
+        return load(*args, **kwargs)
+
+    monkeypatch.setattr(build, "get_sam_model", broken_once)
+    tool = opened(annotator_2d, coins, model_type="nano_lm")
+    assert wait_until(lambda: calls and not tool.engine.busy)
+    driver.process(0.2)
+    assert tool.status.kind == "error" and tool.dock.start_again.isVisible()
+    assert "failed" in tool.dock.start_again.text.text()
+    if isinstance(error, MemoryError):
+        assert "memory" in tool.status.text and "smaller model" in tool.status.text
+    click(tool, COIN)
+    assert wait_until(lambda: is_segmented(tool)), tool.status.text
+    assert len(calls) == 2 and not tool.dock.start_again.isVisible()
+
+
+def test_click_while_a_model_is_to_be_chosen_says_so(opened, coins):
+    tool = opened(annotator_2d, coins)  # vit_h, which is not here
+    assert wait_until(lambda: tool.dock.offer.isVisible()), tool.status.text
+    click(tool, COIN)
+    assert "Choose below" in tool.status.text and not tool.dock.start_again.isVisible()
+
+
+def test_other_image_in_the_middle_is_prepared_without_a_question(tool, coins, held_encoder):
+    open_slowly(tool, coins)
+    tool.open(from_array(coins[::-1].copy(), "2d", "other"))
+    held_encoder.set()
+    assert wait_until(lambda: not tool.engine.busy and tool.session.embeddings is not None), tool.status.text
+    assert not tool.dock.start_again.isVisible() and "Cancelled" not in tool.status.text
+
+
+def test_other_settings_in_the_middle_are_prepared_and_a_second_cancel_stops_them_too(
+    tool, coins, held_encoder, tmp_path
+):
+    open_slowly(tool, coins)
+    tool.change_settings(tool.settings.changed(embedding_path=tmp_path / "a.zarr"))
+    driver.process(0.2)
+    assert tool.dock.status.cancel.isEnabled(), "what comes next can be cancelled"
+    cancel(tool, held_encoder)
+    assert says_that_it_stopped(tool) and not (tmp_path / "a.zarr").exists()
+    driver.press(tool.dock.start_again.run.native)
+    assert wait_until(lambda: not tool.engine.busy and tool.session.embeddings is not None)
+    assert (tmp_path / "a.zarr").is_dir()
+    tool.use_settings(tool.settings.changed(embedding_path=None))
+
+
+def test_cancelled_other_model_leaves_the_one_in_use(tool, held_model):
+    old = tool.session.predictor
+    tool.change_settings(tool.settings.changed(device="cpu"))
+    if not tool.engine.busy:
+        pytest.fail("the device is part of what a model is")
+    driver.process(0.3)
+    cancel(tool, held_model)
+    assert says_that_it_stopped(tool) and "stays in use" in tool.status.text
+    click(tool, COIN)
+    assert wait_until(lambda: is_segmented(tool)), tool.status.text
+    assert tool.session.predictor is old
+    tool.use_settings(tool.settings.changed(device=None))
+
+
+def test_segment_all_waits_for_the_embedding_and_begins_after_a_new_start(tool, coins, held_encoder):
+    open_slowly(tool, coins)
+    driver.press(tool.dock.automatic.run.native)
+    assert "begins as soon as" in tool.status.text
+    cancel(tool, held_encoder)
+    assert says_that_it_stopped(tool)
+    driver.press(tool.dock.start_again.run.native)
+    assert wait_until(lambda: tool.session.auto.any()), tool.status.text
+    wait_idle(tool)
+
+
+def test_segment_all_starts_a_cancelled_embedding_again(tool, coins, held_encoder):
+    open_slowly(tool, coins)
+    cancel(tool, held_encoder)
+    driver.press(tool.dock.automatic.run.native)
+    assert wait_until(lambda: tool.session.auto.any()), tool.status.text
+    wait_idle(tool)
+
+
+def test_volume_that_waits_for_its_slices_is_kept_when_the_embedding_is_cancelled(tool_3d, held_encoder):
+    from .volumes import FIRST, middle_of, small_volume
+
+    tool = tool_3d
+    tool.open(from_array(small_volume()[0].copy(), "3d", "slow"))
+    driver.process(0.3)
+    place = middle_of(FIRST)
+    tool.go_to_slice(place[0])
+    click(tool, place)
+    key(tool.viewer, "v")
+    assert "begins as soon as" in tool.status.text
+    cancel(tool, held_encoder)
+    assert says_that_it_stopped(tool)
+    driver.press(tool.dock.start_again.run.native)
+    assert wait_until(lambda: len(tool.session.current_slices) > 2), tool.status.text
+    wait_idle(tool)
+
+
+def test_wait_for_the_image_that_is_embedded_ahead_can_be_cancelled(tool, coins, held_encoder):
+    other = from_array(coins[::-1].copy(), "2d", "next")
+    tool.engine.prepare_ahead(lambda: other, 2, tool.settings)
+    assert wait_until(lambda: tool.jobs.running(AHEAD) is not None)
+    assert tool.jobs.running() is None, "nobody waits for it yet"
+    tool.open(other)
+    driver.process(0.2)
+    assert tool.jobs.running() is tool.jobs.running(AHEAD) and tool.dock.status.cancel.isVisible()
+    driver.press(tool.dock.status.cancel)
+    assert says_that_it_stopped(tool)
+    held_encoder.set()
+    click(tool, COIN)
+    assert wait_until(lambda: tool.session.embeddings is not None and not tool.engine.busy), tool.status.text
+    wait_idle(tool)
+    assert not tool.dock.start_again.isVisible()
+
+
+SLEEPER = """
+    import sys, threading
+    sys.path.insert(0, {folder!r})
+    import driver
+    from micro_sam.models import build
+    from micro_sam.sam_annotator import annotator_2d
+
+    begun = threading.Event()
+    def forever(*args, **kwargs):
+        begun.set()
+        threading.Event().wait()
+    build.get_sam_model = forever
+    viewer = annotator_2d("sample:coins", model_type="nano_lm", return_viewer=True)
+    assert driver.wait_until(begun.is_set)
+    viewer.close()
+    print("CLOSED")
+"""
+
+
+def test_program_ends_although_a_model_is_still_being_loaded():
+    script = textwrap.dedent(SLEEPER.format(folder=str(Path(driver.__file__).parent)))
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0 and "CLOSED" in result.stdout, result.stderr[-3000:]
