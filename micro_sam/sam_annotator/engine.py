@@ -73,6 +73,7 @@ class Engine:
         self.computed = 0
         """How many slices or tiles were computed (not read from the cache) for the present image."""
         self._jobs = jobs
+        self._began = 0.0
         self._key: tuple | None = None
         self._waiting: Callable[[], None] | None = None
         self._ahead: _Ahead | None = None
@@ -127,6 +128,7 @@ class Engine:
         def start() -> None:
             self.embeddings = None
             self.computed = 0
+            self._began = time.monotonic()
             self._jobs.start(
                 f"Preparing {settings.model_type or 'the model'}",
                 lambda job: self._steps(job, image, ndim, settings, focus, download),
@@ -246,7 +248,12 @@ class Engine:
             self.failed.emit(error)
 
     def _cancelled(self) -> None:
-        if not self._start_waiting():
+        if self._start_waiting():
+            return
+        if self.embeddings is not None and self.embeddings.is_complete():  # the step at work was the last one
+            self.progressed.emit()
+            self.ready.emit(time.monotonic() - self._began, False)
+        else:
             self.stopped.emit()
 
     def _keep_ahead(self, ahead: _Ahead) -> None:

@@ -103,7 +103,8 @@ class Preparation:
     def _cancelled(self) -> None:
         session = self._annotator.session
         if session is None or session.predictor is None or session.embeddings is None:
-            text = "Cancelled: no model is ready, so nothing can be segmented."
+            what = "no model is loaded" if self._annotator.engine.predictor is None else "the image is not embedded"
+            text = f"Cancelled: {what}, so nothing can be segmented."
         elif session.embeddings is self._annotator.engine.embeddings:
             text = "Cancelled: what is embedded already can be segmented, the rest is not computed."
         else:

@@ -13,7 +13,7 @@ import pytest
 from micro_sam.errors import ModelError
 from micro_sam.models import build
 from micro_sam.models.predictor import Predictor
-from micro_sam.sam_annotator import annotator_2d
+from micro_sam.sam_annotator import annotator_2d, engine
 from micro_sam.sam_annotator.images import from_array
 from micro_sam.sam_annotator.jobs import AHEAD, PREPARE
 
@@ -51,6 +51,20 @@ def held_model(monkeypatch):
     go_on.set()
 
 
+@pytest.fixture
+def held_image(monkeypatch):
+    """Between the model and the first tile, preparations wait until the test sets this event."""
+    prepare, go_on = engine._open, threading.Event()
+
+    def slow(*args, **kwargs):
+        go_on.wait(120)
+        return prepare(*args, **kwargs)
+
+    monkeypatch.setattr(engine, "_open", slow)
+    yield go_on
+    go_on.set()
+
+
 def open_slowly(tool, coins):
     tool.open(from_array(coins.copy(), "2d", "slow"))
     assert wait_until(lambda: tool.jobs.running(PREPARE) is not None)
@@ -74,11 +88,11 @@ def is_segmented(tool) -> bool:
     return tool.session.current[COIN] == 1
 
 
-def test_cancelled_embedding_says_so_and_start_again_answers_the_prompt_from_before(tool, coins, held_encoder):
+def test_cancelled_embedding_says_so_and_start_again_answers_the_prompt_from_before(tool, coins, held_image):
     open_slowly(tool, coins)
     click(tool, COIN)
     assert "kept" in tool.status.text
-    cancel(tool, held_encoder)
+    cancel(tool, held_image)
     assert says_that_it_stopped(tool) and not tool.session.has_current
     driver.press(tool.dock.start_again.run.native)
     assert not tool.dock.start_again.isVisible()
@@ -87,10 +101,36 @@ def test_cancelled_embedding_says_so_and_start_again_answers_the_prompt_from_bef
     assert len(tool.session.prompts) == 1
 
 
-@pytest.mark.parametrize("live", [True, False])
-def test_prompt_starts_a_cancelled_embedding_again(tool, coins, held_encoder, live):
+def test_tiles_that_were_ready_at_the_cancel_are_used_and_a_click_elsewhere_starts_again(tool, coins, held_encoder):
+    tool.use_settings(tool.settings.changed(tile_shape=(160, 200), halo=(16, 16)))
     open_slowly(tool, coins)
+    assert wait_until(lambda: tool.session.embeddings is not None)
+    driver.process(0.2)
     cancel(tool, held_encoder)
+    store = tool.session.embeddings.store
+    assert 0 < len(store.missing()) and says_that_it_stopped(tool)
+    assert "what is embedded already" in tool.status.text
+    click(tool, COIN)
+    click(tool, (250, 320))
+    assert wait_until(lambda: not store.missing() and tool.session.has_current), tool.status.text
+    wait_idle(tool)
+    assert not tool.dock.start_again.isVisible()
+    tool.use_settings(tool.settings.changed(tile_shape=None, halo=None))
+
+
+def test_cancel_in_the_last_step_is_a_preparation_that_is_complete(tool, coins, held_encoder):
+    open_slowly(tool, coins)
+    assert wait_until(lambda: tool.session.embeddings is not None)
+    click(tool, COIN)
+    cancel(tool, held_encoder)
+    assert wait_until(lambda: is_segmented(tool)), tool.status.text
+    assert not tool.dock.start_again.isVisible() and "Cancelled" not in tool.status.text
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_prompt_starts_a_cancelled_embedding_again(tool, coins, held_image, live):
+    open_slowly(tool, coins)
+    cancel(tool, held_image)
     assert says_that_it_stopped(tool)
     tool.preview.live = live
     click(tool, COIN)
@@ -158,22 +198,22 @@ def test_click_while_a_model_is_to_be_chosen_says_so(opened, coins):
     assert "Choose below" in tool.status.text and not tool.dock.start_again.isVisible()
 
 
-def test_other_image_in_the_middle_is_prepared_without_a_question(tool, coins, held_encoder):
+def test_other_image_in_the_middle_is_prepared_without_a_question(tool, coins, held_image):
     open_slowly(tool, coins)
     tool.open(from_array(coins[::-1].copy(), "2d", "other"))
-    held_encoder.set()
+    held_image.set()
     assert wait_until(lambda: not tool.engine.busy and tool.session.embeddings is not None), tool.status.text
     assert not tool.dock.start_again.isVisible() and "Cancelled" not in tool.status.text
 
 
 def test_other_settings_in_the_middle_are_prepared_and_a_second_cancel_stops_them_too(
-    tool, coins, held_encoder, tmp_path
+    tool, coins, held_image, tmp_path
 ):
     open_slowly(tool, coins)
     tool.change_settings(tool.settings.changed(embedding_path=tmp_path / "a.zarr"))
     driver.process(0.2)
     assert tool.dock.status.cancel.isEnabled(), "what comes next can be cancelled"
-    cancel(tool, held_encoder)
+    cancel(tool, held_image)
     assert says_that_it_stopped(tool) and not (tmp_path / "a.zarr").exists()
     driver.press(tool.dock.start_again.run.native)
     assert wait_until(lambda: not tool.engine.busy and tool.session.embeddings is not None)
@@ -195,26 +235,26 @@ def test_cancelled_other_model_leaves_the_one_in_use(tool, held_model):
     tool.use_settings(tool.settings.changed(device=None))
 
 
-def test_segment_all_waits_for_the_embedding_and_begins_after_a_new_start(tool, coins, held_encoder):
+def test_segment_all_waits_for_the_embedding_and_begins_after_a_new_start(tool, coins, held_image):
     open_slowly(tool, coins)
     driver.press(tool.dock.automatic.run.native)
     assert "begins as soon as" in tool.status.text
-    cancel(tool, held_encoder)
+    cancel(tool, held_image)
     assert says_that_it_stopped(tool)
     driver.press(tool.dock.start_again.run.native)
     assert wait_until(lambda: tool.session.auto.any()), tool.status.text
     wait_idle(tool)
 
 
-def test_segment_all_starts_a_cancelled_embedding_again(tool, coins, held_encoder):
+def test_segment_all_starts_a_cancelled_embedding_again(tool, coins, held_image):
     open_slowly(tool, coins)
-    cancel(tool, held_encoder)
+    cancel(tool, held_image)
     driver.press(tool.dock.automatic.run.native)
     assert wait_until(lambda: tool.session.auto.any()), tool.status.text
     wait_idle(tool)
 
 
-def test_volume_that_waits_for_its_slices_is_kept_when_the_embedding_is_cancelled(tool_3d, held_encoder):
+def test_volume_that_waits_for_its_slices_is_kept_when_the_embedding_is_cancelled(tool_3d, held_image):
     from .volumes import FIRST, middle_of, small_volume
 
     tool = tool_3d
@@ -225,14 +265,14 @@ def test_volume_that_waits_for_its_slices_is_kept_when_the_embedding_is_cancelle
     click(tool, place)
     key(tool.viewer, "v")
     assert "begins as soon as" in tool.status.text
-    cancel(tool, held_encoder)
+    cancel(tool, held_image)
     assert says_that_it_stopped(tool)
     driver.press(tool.dock.start_again.run.native)
     assert wait_until(lambda: len(tool.session.current_slices) > 2), tool.status.text
     wait_idle(tool)
 
 
-def test_wait_for_the_image_that_is_embedded_ahead_can_be_cancelled(tool, coins, held_encoder):
+def test_wait_for_the_image_that_is_embedded_ahead_can_be_cancelled(tool, coins, held_image):
     other = from_array(coins[::-1].copy(), "2d", "next")
     tool.engine.prepare_ahead(lambda: other, 2, tool.settings)
     assert wait_until(lambda: tool.jobs.running(AHEAD) is not None)
@@ -242,7 +282,7 @@ def test_wait_for_the_image_that_is_embedded_ahead_can_be_cancelled(tool, coins,
     assert tool.jobs.running() is tool.jobs.running(AHEAD) and tool.dock.status.cancel.isVisible()
     driver.press(tool.dock.status.cancel)
     assert says_that_it_stopped(tool)
-    held_encoder.set()
+    held_image.set()
     click(tool, COIN)
     assert wait_until(lambda: tool.session.embeddings is not None and not tool.engine.busy), tool.status.text
     wait_idle(tool)
@@ -254,7 +294,7 @@ SLEEPER = """
     sys.path.insert(0, {folder!r})
     import driver
     from micro_sam.models import build
-    from micro_sam.sam_annotator import annotator_2d
+    from micro_sam.sam_annotator import annotator_2d, engine
 
     begun = threading.Event()
     def forever(*args, **kwargs):
