@@ -26,8 +26,7 @@ log = logging.getLogger(__name__)
 class _Attached:
     """The model is loaded and the cache is open; features follow."""
 
-    predictor: Any
-    embeddings: Any
+    opened: _Opened
     key: tuple
 
 
@@ -76,7 +75,7 @@ class Engine:
         self._began = 0.0
         self._key: tuple | None = None
         self._waiting: Callable[[], None] | None = None
-        self._ahead: _Ahead | None = None
+        self._opened: _Opened | None = None
 
     @property
     def busy(self) -> bool:
@@ -175,7 +174,7 @@ class Engine:
 
     def take_ahead(self, name: str) -> OpenImage | None:
         """The image of this name, if it was loaded ahead."""
-        return self._ahead.image if self._ahead is not None and self._ahead.image.name == name else None
+        return self._opened.image if self._opened is not None and self._opened.image.name == name else None
 
     # In the thread of the run.
 
@@ -197,12 +196,11 @@ class Engine:
             yield Progress(f"Loading the model {settings.model_type or settings.checkpoint_path}")
             predictor = _load(settings)
         yield Progress("Looking for embeddings in the cache" if settings.embedding_path else "Preparing the image")
-        ahead = self._ahead
-        if ahead is not None and ahead.fits(image, settings, predictor):
-            embeddings, store = ahead.embeddings, ahead.store
-        else:
-            embeddings, store = _open(predictor, image, ndim, settings)
-        yield _Attached(predictor, embeddings, settings.model_key)
+        opened = self._opened
+        if opened is None or not opened.fits(image, settings, predictor):
+            opened = _Opened(image, settings, predictor, *_open(predictor, image, ndim, settings))
+        store = opened.store
+        yield _Attached(opened, settings.model_key)
         missing = len(store.missing())
         if missing == 0:
             return time.monotonic() - started, True
@@ -223,7 +221,7 @@ class Engine:
         embeddings, store = _open(predictor, image, ndim, settings)
         for _ in iter_embeddings(predictor, image.pixels, store):
             yield Progress("Embedding the next image")
-        return _Ahead(image, settings, predictor, embeddings, store)
+        return _Opened(image, settings, predictor, embeddings, store)
 
     # In the window's thread.
 
@@ -231,8 +229,9 @@ class Engine:
         if isinstance(item, ModelOffer):
             self.offered.emit(item)
         elif isinstance(item, _Attached):
-            self.predictor, self.embeddings, self._key = item.predictor, item.embeddings, item.key
-            self.attached.emit(item.predictor, item.embeddings)
+            self._opened, self._key = item.opened, item.key
+            self.predictor, self.embeddings = item.opened.predictor, item.opened.embeddings
+            self.attached.emit(self.predictor, self.embeddings)
         elif isinstance(item, _Computed):
             self.computed += 1
             self.progressed.emit()
@@ -256,8 +255,8 @@ class Engine:
         else:
             self.stopped.emit()
 
-    def _keep_ahead(self, ahead: _Ahead) -> None:
-        self._ahead = ahead
+    def _keep_ahead(self, ahead: _Opened) -> None:
+        self._opened = ahead
         self._start_waiting()
 
     def _ahead_failed(self, error: Exception) -> None:
@@ -274,8 +273,8 @@ class Engine:
 
 
 @dataclass(frozen=True)
-class _Ahead:
-    """An image that was loaded and embedded before anybody asked for it."""
+class _Opened:
+    """An image whose features are there, or partly: the one of the last preparation, or one that was embedded ahead."""
 
     image: OpenImage
     settings: Settings
