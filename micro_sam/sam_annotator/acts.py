@@ -190,8 +190,8 @@ class Acts:
     @act
     def merge_picked(self) -> None:
         """Make one object of the chosen ones."""
-        kept = self._needed().session.merge(self._chosen())
-        self._set_picked((kept,))
+        self._needed().session.merge(self._chosen())
+        self._set_picked(())  # the next Delete must not take it
 
     @act
     def reopen_picked(self) -> None:

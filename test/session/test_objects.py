@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from micro_sam.errors import InputError
+from micro_sam.session.session import Session
 from micro_sam.session.volume import VolumeSession
 
 from .conftest import SHAPE, attach_fake, check_invariants, commit_disc, disc, snapshot
@@ -229,3 +230,22 @@ def test_painting_committed_labels_keeps_the_records_true(session):
     assert session.objects[12].source == "painted" and session.objects[12].area == 16
     session.paint("committed", (slice(0, 50), slice(0, 70)), np.zeros(SHAPE, int))
     assert not session.objects
+
+
+def test_other_content_of_a_layer_is_one_step_and_what_stays_keeps_its_record():
+    session = Session((20, 30))
+    session.load_committed(np.pad(np.full((4, 5), 3), ((0, 16), (0, 25))))
+    record, before = session.objects[3], session.committed.copy()
+    array = session.committed
+    labels = before.astype("int64")
+    labels[10:12, 10:15] = 8
+    session.replace_labels("committed", labels)
+    assert session.committed is array and np.array_equal(array, labels)
+    assert session.objects[3] == record and session.objects[8].area == 10
+    session.undo()
+    assert np.array_equal(array, before) and set(session.objects) == {3}
+    session.replace_labels("committed", array[::-1])  # a view of the session's own array
+    assert np.array_equal(array, before[::-1])
+    with pytest.raises(InputError, match="shape"):
+        session.replace_labels("committed", np.zeros((5, 5), int))
+    assert np.array_equal(array, before[::-1])

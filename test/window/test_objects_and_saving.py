@@ -54,6 +54,7 @@ def test_objects_are_merged_deleted_and_come_back_with_undo(tool):
     assert set(tool.picked) == {1, 2}
     tool.dock.objects.merge.native.click()
     assert set(tool.session.objects) == {1} and tool.session.committed[OTHER_COIN] == 1
+    assert tool.picked == () and not tool.dock.objects.delete.enabled
     key(tool.viewer, "ctrl+z")
     assert set(tool.session.objects) == {1, 2}
     tool.dock.objects.ids.value = "2"
