@@ -1,4 +1,4 @@
-"""Images to features: what is missing in a store is computed, the item in view first."""
+"""Images to features: what is missing in a store is computed, what the user waits for first."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from micro_sam.embeddings.embeddings import Embeddings, as_embeddings
 from micro_sam.embeddings.opening import infer_ndim, open_embeddings
+from micro_sam.embeddings.order import Focus, Queue
 from micro_sam.embeddings.store import EmbeddingStore, Item, MemoryStore
 from micro_sam.embeddings.tiles import TileGrid
 from micro_sam.errors import InputError, ModelError, OutputError
@@ -45,7 +46,7 @@ def iter_embeddings(
     image: Any,
     store: EmbeddingStore,
     *,
-    focus: Callable[[], int | None] | None = None,
+    focus: Callable[[], Focus | int | None] | None = None,
     batch_size: int | None = None,
     mask: np.ndarray | None = None,
 ) -> Iterator[Item]:
@@ -62,8 +63,9 @@ def iter_embeddings(
     store
         Where the features go.
     focus
-        Tells the slice in view; the missing slice nearest to it comes next. It is asked before every batch (on a GPU
-        with a store on disc, where reading, computing and writing overlap, one batch ahead and in another thread).
+        Tells where the user is at work, or only the slice in view; what is missing there comes next (see
+        `micro_sam.embeddings.order`). It is asked before every batch (on a GPU with a store on disc, where reading,
+        computing and writing overlap, one batch ahead and in another thread). None: in the order of the image.
     batch_size
         Images per network pass; None: 1 on a CPU, on a GPU as many as its free memory holds.
     mask
@@ -84,8 +86,8 @@ def iter_embeddings(
         When not even one image fits into the memory of the GPU.
     """
     _check_shape("image", image, store)
-    waiting = set(_wanted(store, mask))
-    if not waiting:
+    waiting = Queue(_wanted(store, mask), store.grid)
+    if not len(waiting):
         store.finish()
         return
     if not store.writable:
@@ -98,9 +100,7 @@ def iter_embeddings(
     size = batch_size or suggest_batch_size(predictor)
 
     def read() -> tuple[list[Item], list[np.ndarray]]:
-        while waiting:
-            batch = _next_items(waiting, focus, size)
-            waiting.difference_update(batch)
+        while batch := waiting.take(None if focus is None else focus(), size):
             # another process may have been quicker
             if batch := [item for item in batch if not store.is_complete(*item)]:
                 return batch, [network_image(image, i, store.grid[tile].outer, store) for i, tile in batch]
@@ -321,16 +321,6 @@ def _wanted(store: EmbeddingStore, mask: np.ndarray | None) -> list[Item]:
         elif not store.is_skipped(i, tile) and store.writable:
             store.skip(i, tile)
     return wanted
-
-
-def _next_items(waiting: set[Item], focus: Callable[[], int | None] | None, count: int) -> list[Item]:
-    centre = (focus() if focus is not None else None) or 0
-
-    def distance(item: Item) -> tuple[int, int, int]:
-        i, tile = item
-        return abs((i or 0) - centre), i or 0, tile
-
-    return sorted(waiting, key=distance)[:count] if count > 1 else [min(waiting, key=distance)]
 
 
 def _check_shape(what: str, image: Any, store: EmbeddingStore) -> None:

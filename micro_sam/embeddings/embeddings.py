@@ -124,6 +124,10 @@ class Embeddings(Mapping):
         store = self.store
         return all(store.is_complete(k, t) or (tile is None and store.is_skipped(k, t)) for k in slices for t in tiles)
 
+    def is_skipped(self, i: int | None, tile: int) -> bool:
+        """Whether a tile was left out because it lies outside the mask: it will not be there later either."""
+        return self.store.is_skipped(i, tile)
+
     def forget(self) -> None:
         """Release the slices kept in memory; those in the store stay."""
         with self._lock:
