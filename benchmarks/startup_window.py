@@ -5,7 +5,8 @@ Called by ``startup.py``, in a new process for every start, with the Python of t
     PYTHON startup_window.py JSON
 
 The argument holds the image (.npy), the model (null: napari's window with the image, nothing more), a checkpoint or
-null, the key that segments after a click or null, and the time at which the process was started. The last line on
+null, the key that segments after a click or null, the time at which the process was started, and where to click
+(y, x; without it in the middle). The last line on
 stdout is JSON: seconds from there to the first paint of the window, to the click and to the first mask, with the
 processor time and the memory until then. Only the function ``annotator_2d`` and the names of two layers are used, which
 both programs have.
@@ -79,7 +80,7 @@ def main(order: dict) -> dict:
     if not in_hand:  # a person would choose the layer and its mode
         viewer.layers.selection.active = points
         points.mode = "add"
-    place = canvas_point(viewer, points, [n // 2 for n in image.shape[:2]])
+    place = canvas_point(viewer, points, order.get("position") or [n // 2 for n in image.shape[:2]])
     QTest.mouseMove(canvas(viewer), place)
     QTest.mouseClick(canvas(viewer), Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, place)
     clicked = now()

@@ -19,6 +19,7 @@ from micro_sam.embeddings.order import Focus, Queue
 from micro_sam.embeddings.store import EmbeddingStore, Item, MemoryStore
 from micro_sam.embeddings.tiles import TileGrid
 from micro_sam.errors import InputError, ModelError, OutputError
+from micro_sam.io.inputs import as_array, image_and_path
 from micro_sam.io.normalization import REACH, estimate_normalization, smooth, to_rgb_uint8
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ def iter_embeddings(
     ModelError
         When not even one image fits into the memory of the GPU.
     """
+    image = as_array(image)
     _check_shape("image", image, store)
     waiting = Queue(_wanted(store, mask), store.grid)
     if not len(waiting):
@@ -164,7 +166,7 @@ def _on_host(image: ImageFeatures) -> ImageFeatures:
 
 def precompute_image_embeddings(
     predictor: Predictor,
-    input_: np.ndarray,
+    input_: Any,
     save_path: str | Path | None = None,
     lazy_loading: bool = False,
     ndim: int | None = None,
@@ -183,7 +185,7 @@ def precompute_image_embeddings(
     predictor
         From `get_sam_model`.
     input_
-        (H, W[, C]) or (Z, H, W[, C]).
+        (H, W[, C]) or (Z, H, W[, C]): any array (numpy, zarr, hdf5, dask, ...), or a path.
     save_path
         Folder of the cache; None: the features are kept in memory.
     lazy_loading
@@ -209,14 +211,15 @@ def precompute_image_embeddings(
     CacheError, InputError, OutputError, ModelError
         See `open_embeddings` and `iter_embeddings`.
     """
-    embeddings, store = open_embeddings(predictor, input_, save_path, ndim, tile_shape or "whole", halo)
+    image, path = image_and_path(input_)
+    embeddings, store = open_embeddings(predictor, image, save_path, ndim, tile_shape or "whole", halo, image_path=path)
     total = len(_wanted(store, mask))
     description = "Compute image embeddings"
     if pbar_init is not None:
         pbar_init(total, description)
     quiet = not verbose or pbar_update is not None or total == 0
     with tqdm(total=total, desc=description, unit="tile" if store.grid.is_tiled else "slice", disable=quiet) as bar:
-        for _ in iter_embeddings(predictor, input_, store, batch_size=batch_size, mask=mask):
+        for _ in iter_embeddings(predictor, image, store, batch_size=batch_size, mask=mask):
             bar.update(1)
             if pbar_update is not None:
                 pbar_update(1)
@@ -310,13 +313,14 @@ def _wanted(store: EmbeddingStore, mask: np.ndarray | None) -> list[Item]:
     """The items to compute. A mask decides anew; without one, what an earlier mask left out stays left out."""
     if mask is None:
         return store.missing()
+    mask = as_array(mask, "A mask")
     _check_shape("mask", mask, store)
     wanted = []
     for i, tile in store.items():
         if store.is_complete(i, tile):
             continue
-        plane = mask if i is None or mask.ndim == 2 else mask[i]
-        if np.any(plane[store.grid[tile].inner]):
+        plane = mask if i is None or len(mask.shape) == 2 else mask[i]
+        if np.any(np.asarray(plane[store.grid[tile].inner])):
             wanted.append((i, tile))
         elif not store.is_skipped(i, tile) and store.writable:
             store.skip(i, tile)

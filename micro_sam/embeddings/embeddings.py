@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from micro_sam.embeddings.store import EmbeddingStore, to_device
 from micro_sam.embeddings.tiles import TileGrid
 from micro_sam.errors import InputError, NotComputedYet
+from micro_sam.io.inputs import is_path
 
 if TYPE_CHECKING:
     import torch
@@ -177,7 +178,7 @@ def as_embeddings(mapping: Embeddings | Mapping | EmbeddingStore | str | Path) -
         return mapping
     if isinstance(mapping, EmbeddingStore):
         return Embeddings(mapping)
-    if isinstance(mapping, (str, Path)):
+    if is_path(mapping):
         from micro_sam.embeddings.zarr_store import ZarrStore
 
         return Embeddings(ZarrStore.open(mapping))
