@@ -63,10 +63,9 @@ class ZarrStore(EmbeddingStore):
         # a cache of micro_sam 1.x says with these attributes that its run came to the end
         finished = key.tile_shape is not None or bool(attrs.get("input_size"))
         self._foreign_complete = not self._is_ours and "state/checksum" not in group and finished
-        # noted by caches whose arrays are made when they are written; opening thousands of arrays takes seconds
-        noted = attrs.get("cache", {}).get("feature_shape")
-        self._feature_shape: tuple[int, ...] | None = None if noted is None else tuple(noted)
-        self._made: set[int] = set()  # tiles whose array is known to be there
+        # noted by caches whose arrays are made when they are written: thousands are not opened
+        self._feature_shape = tuple(attrs.get("cache", {}).get("feature_shape", ()))
+        self._made: set[int] = set()  # tiles whose array is there
         stored = attrs.get("cache", {}).get("normalization_values")
         self.normalization = None if stored is None else Normalization(*stored)
         self._refresh()
@@ -261,9 +260,9 @@ class ZarrStore(EmbeddingStore):
             }
 
     def _check_arrays(self) -> None:
-        """Raise unless the arrays are there; which tiles an older version left out is not known."""
+        """Raise unless the arrays are there that were made at the start."""
         if self._is_ours:
-            for tile in range(len(self.grid) if self._feature_shape is None or not self.grid.is_tiled else 0):
+            for tile in range(0 if self._feature_shape and self.grid.is_tiled else len(self.grid)):
                 self._features(tile)
             if "features" not in self._group or "state/checksum" not in self._group:
                 raise CacheError(
@@ -324,10 +323,9 @@ class ZarrStore(EmbeddingStore):
 
     def _chunk_is_whole(self, i: int | None, tile: int) -> bool:
         try:
-            if self._feature_shape is not None and self.grid.is_tiled:
+            if self._feature_shape and self.grid.is_tiled:
                 folder = self.path / "features" / str(tile)
-                if tile not in self._made:
-                    (folder / ".zarray").stat()
+                if tile not in self._made and (folder / ".zarray").stat():
                     self._made.add(tile)
                 chunk = ".".join(([] if i is None else [str(i)]) + ["0"] * 4)
                 return (folder / chunk).stat().st_size == 4 * math.prod(self._feature_shape)
