@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Any
@@ -45,10 +46,10 @@ def as_array(image: Any, what: str = "An image") -> Any:
         except TypeError:  # a tensor: its dtype is its own
             return np.asarray(image)
         return image
-    try:
-        array = np.asarray(image)
-    except ValueError:  # rows of different lengths
-        array = np.empty(0, object)
+    array = np.empty(0, object)
+    if isinstance(image, (list, tuple)) or hasattr(image, "__array__"):
+        with contextlib.suppress(ValueError):  # rows of different lengths
+            array = np.asarray(image)
     if array.dtype.kind not in "biuf":
         raise InputError(
             f"{what} must be a path or an array of numbers (numpy, zarr, hdf5, dask, ...), not {type(image).__name__}."
