@@ -93,8 +93,12 @@ def main(order: dict) -> dict:
     if order["key"] is not None:  # where a click alone segments nothing
         QTest.keyClick(canvas(viewer), order["key"])
     around = tuple(slice(max(p - NEAR, 0), p + NEAR) for p in position)  # all of a large image would take its time
-    if not wait_until(lambda: np.any(viewer.layers["current_object"].data[around]), TIMEOUT):
-        raise SystemExit("No mask came.")
+    end = time.monotonic() + TIMEOUT
+    while not np.any(viewer.layers["current_object"].data[around]):
+        if time.monotonic() > end:
+            raise SystemExit("No mask came.")
+        application.processEvents()
+        time.sleep(0.02)  # looking all the time would cost more than the click
     return {"window": paint.seen, "click": clicked, "mask": now(), "point tool in hand": in_hand}
 
 

@@ -6,7 +6,9 @@ before them.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import threading
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
@@ -104,6 +106,7 @@ class Engine:
         self._key: tuple | None = None
         self._waiting: Callable[[], None] | None = None
         self._ahead: _Ahead | None = None
+        threading.Thread(target=_import_torch, name="micro_sam imports").start()  # while the layers are made
 
     @property
     def busy(self) -> bool:
@@ -292,6 +295,11 @@ class _Ahead:
 
 class _Computed:
     """One more slice or tile is stored."""
+
+
+def _import_torch() -> None:
+    with contextlib.suppress(Exception):  # the preparation will say what is wrong
+        import torch  # noqa: F401
 
 
 def _load(settings: Settings) -> Any:
