@@ -5,7 +5,8 @@ Called by ``startup.py``, in a new process for every start, with the Python of t
     PYTHON startup_window.py JSON
 
 The argument holds the image (.npy), the model (null: napari's window with the image, nothing more), a checkpoint or
-null, the key that segments after a click or null, and the time at which the process was started. The last line on
+null, the key that segments after a click or null, the time at which the process was started, and where to click
+(y, x; without it in the middle). The last line on
 stdout is JSON: seconds from there to the first paint of the window, to the click and to the first mask, with the
 processor time and the memory until then. Only the function ``annotator_2d`` and the names of two layers are used, which
 both programs have.
@@ -22,7 +23,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "test" / "window"))  # clicks as in the tests of the window
 
-TIMEOUT = 600.0
+TIMEOUT = 3600.0
+NEAR = 20  # pixels between the click and where it was meant, at most; a mask is looked for so far around it
 
 
 def peak_memory() -> float | None:
@@ -41,7 +43,7 @@ def main(order: dict) -> dict:
 
     if order["model"] is not None:
         from micro_sam.sam_annotator import annotator_2d
-    from driver import canvas, canvas_point, wait_until
+    from driver import canvas, canvas_point, process, wait_until
     from napari.qt import get_qapp
     from qtpy.QtCore import QEvent, QObject, Qt
     from qtpy.QtTest import QTest
@@ -79,16 +81,24 @@ def main(order: dict) -> dict:
     if not in_hand:  # a person would choose the layer and its mode
         viewer.layers.selection.active = points
         points.mode = "add"
-    place = canvas_point(viewer, points, [n // 2 for n in image.shape[:2]])
+    position = order.get("position") or [n // 2 for n in image.shape[:2]]
+    if order.get("position") is not None:
+        process(1.0)  # until the canvas has its size: beside the middle, a place on it depends on that
+    place = canvas_point(viewer, points, position)
     QTest.mouseMove(canvas(viewer), place)
     QTest.mouseClick(canvas(viewer), Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, place)
     clicked = now()
-    if len(points.data) != 1:
-        raise SystemExit(f"The click made {len(points.data)} points.")
+    if len(points.data) != 1 or np.abs(points.data[0] - position).max() > NEAR:
+        raise SystemExit(f"The click made {len(points.data)} points, {points.data.tolist()} instead of {position}.")
     if order["key"] is not None:  # where a click alone segments nothing
         QTest.keyClick(canvas(viewer), order["key"])
-    if not wait_until(lambda: np.any(viewer.layers["current_object"].data), TIMEOUT):
-        raise SystemExit("No mask came.")
+    around = tuple(slice(max(p - NEAR, 0), p + NEAR) for p in position)  # all of a large image would take its time
+    end = time.monotonic() + TIMEOUT
+    while not np.any(viewer.layers["current_object"].data[around]):
+        if time.monotonic() > end:
+            raise SystemExit("No mask came.")
+        application.processEvents()
+        time.sleep(0.02)  # looking all the time would cost more than the click
     return {"window": paint.seen, "click": clicked, "mask": now(), "point tool in hand": in_hand}
 
 

@@ -35,7 +35,17 @@ class CacheError(MicroSamError, ValueError):
 
 
 class NotComputedYet(MicroSamError, LookupError):
-    """The features of a slice or tile are asked for before they are complete."""
+    """The features of a slice or tile are asked for before they are complete.
+
+    Attributes
+    ----------
+    items
+        What is missing, as (slice or None, tile) pairs; empty when that is not known.
+    """
+
+    def __init__(self, message: str, items: tuple[tuple[int | None, int], ...] = ()) -> None:
+        super().__init__(message)
+        self.items = items
 
 
 class ModelError(MicroSamError, RuntimeError):

@@ -49,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     jobs = plan(options)
 
     from micro_sam.segmentation.automatic import automatic_instance_segmentation, get_predictor_and_segmenter
+    from micro_sam.segmentation.labels import count_labels
 
     predictor, segmenter = get_predictor_and_segmenter(
         options.model_type, options.checkpoint, options.device, is_tiled=options.tile_shape is not None
@@ -77,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             failed.append(output)
             print(f"{job.image_path}: {error}", file=sys.stderr)
         else:
-            print(f"{len(set(labels.ravel().tolist()) - {0})} objects: {output}")
+            print(f"{count_labels(labels)} objects: {output}")
     if failed:
         raise InputError(f"{len(failed)} of {len(jobs)} images could not be segmented; the others are written.")
     return 0

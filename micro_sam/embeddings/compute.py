@@ -1,4 +1,4 @@
-"""Images to features: what is missing in a store is computed, the item in view first."""
+"""Images to features: what is missing in a store is computed, what the user waits for first."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from tqdm import tqdm
 
 from micro_sam.embeddings.embeddings import Embeddings, as_embeddings
 from micro_sam.embeddings.opening import infer_ndim, open_embeddings
+from micro_sam.embeddings.order import Focus, Queue
 from micro_sam.embeddings.store import EmbeddingStore, Item, MemoryStore
 from micro_sam.embeddings.tiles import TileGrid
 from micro_sam.errors import InputError, ModelError, OutputError
+from micro_sam.io.inputs import as_array, image_and_path
 from micro_sam.io.normalization import REACH, estimate_normalization, smooth, to_rgb_uint8
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ def iter_embeddings(
     image: Any,
     store: EmbeddingStore,
     *,
-    focus: Callable[[], int | None] | None = None,
+    focus: Callable[[], Focus | int | None] | None = None,
     batch_size: int | None = None,
     mask: np.ndarray | None = None,
 ) -> Iterator[Item]:
@@ -62,8 +64,9 @@ def iter_embeddings(
     store
         Where the features go.
     focus
-        Tells the slice in view; the missing slice nearest to it comes next. It is asked before every batch (on a GPU
-        with a store on disc, where reading, computing and writing overlap, one batch ahead and in another thread).
+        Tells where the user is at work, or only the slice in view; what is missing there comes next (see
+        `micro_sam.embeddings.order`). It is asked before every batch (on a GPU with a store on disc, where reading,
+        computing and writing overlap, one batch ahead and in another thread). None: in the order of the image.
     batch_size
         Images per network pass; None: 1 on a CPU, on a GPU as many as its free memory holds.
     mask
@@ -83,9 +86,10 @@ def iter_embeddings(
     ModelError
         When not even one image fits into the memory of the GPU.
     """
+    image = as_array(image)
     _check_shape("image", image, store)
-    waiting = set(_wanted(store, mask))
-    if not waiting:
+    waiting = Queue(_wanted(store, mask), store.grid)
+    if not len(waiting):
         store.finish()
         return
     if not store.writable:
@@ -98,9 +102,7 @@ def iter_embeddings(
     size = batch_size or suggest_batch_size(predictor)
 
     def read() -> tuple[list[Item], list[np.ndarray]]:
-        while waiting:
-            batch = _next_items(waiting, focus, size)
-            waiting.difference_update(batch)
+        while batch := waiting.take(None if focus is None else focus(), size):
             # another process may have been quicker
             if batch := [item for item in batch if not store.is_complete(*item)]:
                 return batch, [network_image(image, i, store.grid[tile].outer, store) for i, tile in batch]
@@ -164,7 +166,7 @@ def _on_host(image: ImageFeatures) -> ImageFeatures:
 
 def precompute_image_embeddings(
     predictor: Predictor,
-    input_: np.ndarray,
+    input_: Any,
     save_path: str | Path | None = None,
     lazy_loading: bool = False,
     ndim: int | None = None,
@@ -183,7 +185,7 @@ def precompute_image_embeddings(
     predictor
         From `get_sam_model`.
     input_
-        (H, W[, C]) or (Z, H, W[, C]).
+        (H, W[, C]) or (Z, H, W[, C]): any array (numpy, zarr, hdf5, dask, ...), or a path.
     save_path
         Folder of the cache; None: the features are kept in memory.
     lazy_loading
@@ -209,14 +211,15 @@ def precompute_image_embeddings(
     CacheError, InputError, OutputError, ModelError
         See `open_embeddings` and `iter_embeddings`.
     """
-    embeddings, store = open_embeddings(predictor, input_, save_path, ndim, tile_shape or "whole", halo)
+    image, path = image_and_path(input_)
+    embeddings, store = open_embeddings(predictor, image, save_path, ndim, tile_shape or "whole", halo, image_path=path)
     total = len(_wanted(store, mask))
     description = "Compute image embeddings"
     if pbar_init is not None:
         pbar_init(total, description)
     quiet = not verbose or pbar_update is not None or total == 0
     with tqdm(total=total, desc=description, unit="tile" if store.grid.is_tiled else "slice", disable=quiet) as bar:
-        for _ in iter_embeddings(predictor, input_, store, batch_size=batch_size, mask=mask):
+        for _ in iter_embeddings(predictor, image, store, batch_size=batch_size, mask=mask):
             bar.update(1)
             if pbar_update is not None:
                 pbar_update(1)
@@ -310,27 +313,18 @@ def _wanted(store: EmbeddingStore, mask: np.ndarray | None) -> list[Item]:
     """The items to compute. A mask decides anew; without one, what an earlier mask left out stays left out."""
     if mask is None:
         return store.missing()
+    mask = as_array(mask, "A mask")
     _check_shape("mask", mask, store)
     wanted = []
     for i, tile in store.items():
         if store.is_complete(i, tile):
             continue
-        plane = mask if i is None or mask.ndim == 2 else mask[i]
-        if np.any(plane[store.grid[tile].inner]):
+        plane = mask if i is None or len(mask.shape) == 2 else mask[i]
+        if np.any(np.asarray(plane[store.grid[tile].inner])):
             wanted.append((i, tile))
         elif not store.is_skipped(i, tile) and store.writable:
             store.skip(i, tile)
     return wanted
-
-
-def _next_items(waiting: set[Item], focus: Callable[[], int | None] | None, count: int) -> list[Item]:
-    centre = (focus() if focus is not None else None) or 0
-
-    def distance(item: Item) -> tuple[int, int, int]:
-        i, tile = item
-        return abs((i or 0) - centre), i or 0, tile
-
-    return sorted(waiting, key=distance)[:count] if count > 1 else [min(waiting, key=distance)]
 
 
 def _check_shape(what: str, image: Any, store: EmbeddingStore) -> None:

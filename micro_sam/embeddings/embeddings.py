@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from micro_sam.embeddings.store import EmbeddingStore, to_device
 from micro_sam.embeddings.tiles import TileGrid
 from micro_sam.errors import InputError, NotComputedYet
+from micro_sam.io.inputs import is_path
 
 if TYPE_CHECKING:
     import torch
@@ -124,6 +125,10 @@ class Embeddings(Mapping):
         store = self.store
         return all(store.is_complete(k, t) or (tile is None and store.is_skipped(k, t)) for k in slices for t in tiles)
 
+    def is_skipped(self, i: int | None, tile: int) -> bool:
+        """Whether a tile was left out because it lies outside the mask: it will not be there later either."""
+        return self.store.is_skipped(i, tile)
+
     def forget(self) -> None:
         """Release the slices kept in memory; those in the store stay."""
         with self._lock:
@@ -173,7 +178,7 @@ def as_embeddings(mapping: Embeddings | Mapping | EmbeddingStore | str | Path) -
         return mapping
     if isinstance(mapping, EmbeddingStore):
         return Embeddings(mapping)
-    if isinstance(mapping, (str, Path)):
+    if is_path(mapping):
         from micro_sam.embeddings.zarr_store import ZarrStore
 
         return Embeddings(ZarrStore.open(mapping))

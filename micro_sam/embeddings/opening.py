@@ -11,11 +11,12 @@ from micro_sam.embeddings.embeddings import Embeddings
 from micro_sam.embeddings.signature import compute_signature, file_state, hash_content, is_same_image
 from micro_sam.embeddings.store import EmbeddingStore, MemoryStore
 from micro_sam.embeddings.tiles import TileGrid, suggest_tiling
-from micro_sam.embeddings.zarr_store import ZarrStore
 from micro_sam.errors import InputError
+from micro_sam.io.inputs import as_array
 from micro_sam.io.normalization import Normalization, estimate_normalization, with_smoothing
 
 if TYPE_CHECKING:
+    from micro_sam.embeddings.zarr_store import ZarrStore
     from micro_sam.models.predictor import Predictor
     from micro_sam.models.sam import Sam
 
@@ -42,7 +43,7 @@ def open_embeddings(
     predictor
         The model that the features must come from.
     image
-        (H, W[, C]) or (Z, H, W[, C]) array.
+        (H, W[, C]) or (Z, H, W[, C]); any array (numpy, zarr, hdf5, dask, ...).
     save_path
         Folder of the cache; it is made if it does not exist. None: the features are kept in memory.
     ndim
@@ -70,11 +71,14 @@ def open_embeddings(
     InputError, OutputError
         When the arguments do not fit the image, or the cache cannot be made.
     """
+    image = as_array(image)
     ndim = infer_ndim(image, ndim)
     shape = tuple(int(s) for s in image.shape)
     plane = shape[ndim - 2 : ndim]
     existing = None
     if save_path is not None and _holds_something(Path(save_path)):
+        from micro_sam.embeddings.zarr_store import ZarrStore  # zarr is not needed without a cache
+
         existing = ZarrStore.open(save_path)
     grid = _choose_grid(plane, ndim, tile_shape, halo, existing, predictor.model)
     key = CacheKey(
@@ -99,6 +103,8 @@ def open_embeddings(
         store: EmbeddingStore = MemoryStore(grid, key.n_slices, key.model_name, key.model_hash)
         store.normalization = stretch
         return Embeddings(store, image), store
+    from micro_sam.embeddings.zarr_store import ZarrStore
+
     model = predictor.model
     signed = dataclasses.replace(key, signature=compute_signature(image, image_path))
     stored_stretch = stretch or estimate_normalization(image, ndim)

@@ -22,6 +22,8 @@ from typing import Any
 import numpy as np
 import xxhash
 
+from micro_sam.io.inputs import as_array, image_and_path, is_path
+
 LARGEST_FULL_HASH = 4 * 2**30  # bytes; larger arrays on disc are known by their samples alone
 SAMPLED_SLICES = 16
 SAMPLED_BLOCKS = 8  # per axis
@@ -66,10 +68,9 @@ def compute_signature(image: Any, path: str | Path | None = None) -> ImageSignat
     path
         The file the array comes from, if it does.
     """
-    if isinstance(image, (str, Path)):
-        from micro_sam.io.images import open_image
-
-        path, image = image, open_image(image).data
+    if is_path(image):
+        image, path = image_and_path(image)
+    image = as_array(image)
     content, sha1 = hash_content(image) if _affordable(image) else (None, None)
     return ImageSignature(
         _shape(image), dtype_name(image), hash_samples(image), content, sha1, file_state(path or _path_of(image))

@@ -113,7 +113,7 @@ class EmbeddingStore(ABC):
         if self.is_skipped(i, tile):
             raise NotComputedYet(f"{describe(i, tile, self).capitalize()} lies outside the mask and was not embedded.")
         if not self.is_complete(i, tile):
-            raise NotComputedYet(f"The embedding of {describe(i, tile, self)} is not computed yet.")
+            raise NotComputedYet(f"The embedding of {describe(i, tile, self)} is not computed yet.", ((i, tile),))
         return self._read(i, tile)
 
     def check_item(self, i: int | None, tile: int) -> None:

@@ -102,7 +102,7 @@ class MappingStore(EmbeddingStore):
             if missing:
                 raise InputError(f"The tiled features have no attribute {missing[0]!r}; they cannot be used.")
             grid = TileGrid(tile_attrs["shape"], tile_attrs["tile_shape"], tile_attrs["halo"])
-            array = self._features["0"]
+            array = self._features[next(iter(self._features))]  # tiles outside the mask are not there
         else:
             self._input_size = _size(mapping, attrs, "input_size")
             grid = TileGrid(_size(mapping, attrs, "original_size"))

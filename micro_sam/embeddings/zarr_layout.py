@@ -5,7 +5,8 @@ Layout (zarr, format 2 so that micro_sam 1.x opens it too)::
     attributes   input_size, original_size, data_signature, tile_shape, halo, model_type, model_name, model_hash,
                  micro_sam_version, and `cache`: what is needed to be safe (image, precision, normalisation)
     features     untiled: array float32 (1, C, g, g) or (Z, 1, C, g, g), one chunk per slice
-                 tiled: group of such arrays "0", "1", ..., with attributes input_size, original_size
+                 tiled: group of such arrays "0", "1", ..., with attributes input_size, original_size; each is made
+                 when its first item is written, so one outside the mask is not there
     state/checksum       uint64 (slices, tiles), one chunk per item: 0 missing, 1 outside the mask, otherwise the
                          hash of the item's bytes, written after them
     state/dense/<tile>   float16 dense maps of models that have them, one chunk per slice
@@ -74,16 +75,12 @@ def make_group(
     path: Path, key: CacheKey, feature_shape: tuple[int, ...], normalization: Normalization, image_size: int
 ) -> None:
     group = zarr.open_group(str(path), mode="w", zarr_format=ZARR_FORMAT)
-    stack = () if key.n_slices is None else (key.n_slices,)
-    shape, chunks = (*stack, *feature_shape), (*((1,) * len(stack)), *feature_shape)
     grid = key.grid
     if grid.is_tiled:
         features = group.create_group("features")
         features.attrs.update({"shape": list(grid.shape), "tile_shape": list(grid.tile_shape), "halo": list(grid.halo)})
-        for tile in range(len(grid)):
-            make_array(group, f"features/{tile}", shape, chunks, "float32")
     else:
-        make_array(group, "features", shape, chunks, "float32")
+        make_stack(group, "features", key.n_slices, feature_shape, "float32")
     make_marks(group, key.n_slices or 1, len(grid))
     values = key.normalization
     group.attrs.update(
@@ -105,6 +102,7 @@ def make_group(
                 "normalization": None if values is None else [list(values.lower), list(values.upper)],
                 "normalization_values": [list(normalization.lower), list(normalization.upper), normalization.smoothing],
                 "image_size": image_size,
+                "feature_shape": list(feature_shape),
             },
         }
     )
@@ -112,6 +110,12 @@ def make_group(
 
 def make_marks(group: zarr.Group, n_slices: int, n_tiles: int) -> zarr.Array:
     return make_array(group, "state/checksum", (n_slices, n_tiles), (1, 1), "uint64")
+
+
+def make_stack(group: zarr.Group, name: str, n_slices: int | None, shape: tuple[int, ...], dtype: str) -> zarr.Array:
+    """An array of one item of `shape`, or of one per slice; one chunk per item."""
+    stack = () if n_slices is None else (n_slices,)
+    return make_array(group, name, (*stack, *shape), (*((1,) * len(stack)), *shape), dtype)
 
 
 def make_array(group: zarr.Group, name: str, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: str) -> zarr.Array:

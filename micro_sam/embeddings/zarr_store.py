@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import shutil
 import uuid
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xxhash
 import zarr
+from zarr.errors import ContainsArrayError
 
 from micro_sam.embeddings.cache_key import CacheKey
 from micro_sam.embeddings.store import EmbeddingStore, Item, describe
@@ -26,9 +28,9 @@ from micro_sam.embeddings.zarr_layout import (
     is_raw,
     is_writable,
     key_of,
-    make_array,
     make_group,
     make_marks,
+    make_stack,
     read_mark,
     remove_partial_files,
 )
@@ -61,6 +63,9 @@ class ZarrStore(EmbeddingStore):
         # a cache of micro_sam 1.x says with these attributes that its run came to the end
         finished = key.tile_shape is not None or bool(attrs.get("input_size"))
         self._foreign_complete = not self._is_ours and "state/checksum" not in group and finished
+        # noted by caches whose arrays are made when they are written: thousands are not opened
+        self._feature_shape = tuple(attrs.get("cache", {}).get("feature_shape", ()))
+        self._made: set[int] = set()  # tiles whose array is there
         stored = attrs.get("cache", {}).get("normalization_values")
         self.normalization = None if stored is None else Normalization(*stored)
         self._refresh()
@@ -165,12 +170,12 @@ class ZarrStore(EmbeddingStore):
         from micro_sam.embeddings.views import as_numpy
 
         self.check_item(i, tile)
-        array = self._features(tile)
         data = np.ascontiguousarray(as_numpy(features.features))
-        expected = tuple(array.shape[-4:])
+        expected = self._feature_shape or tuple(self._features(tile).shape[-4:])
         if data.shape != expected:
             raise CacheError(f"The model gives features {data.shape}, but the cache {self.path} holds {expected}.")
         with self._writing():
+            array = self._features(tile, make=data.shape)
             dense = None if features.dense is None else features.dense.detach().to("cpu").numpy().astype("float16")
             if dense is not None:
                 self._put(self._dense(tile, dense.shape), i, dense)
@@ -225,8 +230,8 @@ class ZarrStore(EmbeddingStore):
 
         from micro_sam.models.predictor import ImageFeatures
 
-        array = self._features(tile)
         try:
+            array = self._features(tile)
             data = np.asarray(array[:] if i is None else array[i], dtype="float32")
             dense = self._read_dense(i, tile)
         except Exception as error:  # a damaged chunk: the codecs and file systems raise many kinds
@@ -255,19 +260,23 @@ class ZarrStore(EmbeddingStore):
             }
 
     def _check_arrays(self) -> None:
-        """Raise unless the arrays are there; which tiles an older version left out is not known."""
+        """Raise unless the arrays are there that were made at the start."""
         if self._is_ours:
-            for tile in range(len(self.grid)):
+            for tile in range(0 if self._feature_shape and self.grid.is_tiled else len(self.grid)):
                 self._features(tile)
-            if "state/checksum" not in self._group:
+            if "features" not in self._group or "state/checksum" not in self._group:
                 raise CacheError(
                     f"The embeddings in {self.path} lack the note of what is complete (an interrupted copy?). Copy the "
                     "folder again, or delete it and compute them anew."
                 )
 
-    def _features(self, tile: int) -> zarr.Array:
+    def _features(self, tile: int, make: tuple[int, ...] | None = None) -> zarr.Array:
+        """The array of a tile; `make`: shape of its items if it is not there yet, otherwise that is a KeyError."""
         name = f"features/{tile}" if self.grid.is_tiled else "features"
         if name not in self._arrays:
+            if make is not None and name not in self._group:
+                with contextlib.suppress(ContainsArrayError):  # another process was quicker
+                    make_stack(self._group, name, self.n_slices, make, "float32")
             self._arrays[name] = self._group[name]
         return self._arrays[name]
 
@@ -314,6 +323,12 @@ class ZarrStore(EmbeddingStore):
 
     def _chunk_is_whole(self, i: int | None, tile: int) -> bool:
         try:
+            if self._feature_shape and self.grid.is_tiled:
+                folder = self.path / "features" / str(tile)
+                if tile not in self._made and (folder / ".zarray").stat():
+                    self._made.add(tile)
+                chunk = ".".join(([] if i is None else [str(i)]) + ["0"] * 4)
+                return (folder / chunk).stat().st_size == 4 * math.prod(self._feature_shape)
             array = self._features(tile)
             chunk = array.metadata.encode_chunk_key((0,) * array.ndim if i is None else (i,) + (0,) * (array.ndim - 1))
             size = (self.path / array.path / chunk).stat().st_size
@@ -324,12 +339,11 @@ class ZarrStore(EmbeddingStore):
     def _dense(self, tile: int, shape: tuple[int, ...]) -> zarr.Array:
         name = f"state/dense/{tile}"
         if name not in self._arrays:
-            stack = () if self.n_slices is None else (self.n_slices,)
             try:
                 self._group[name]
             except Exception:  # not there yet, or its description was copied half: then all its slices are made again
                 shutil.rmtree(self.path / name, ignore_errors=True)
-                make_array(self._group, name, (*stack, *shape), (*((1,) * len(stack)), *shape), "float16")
+                make_stack(self._group, name, self.n_slices, shape, "float16")
             self._arrays[name] = self._group[name]
         return self._arrays[name]
 

@@ -16,6 +16,7 @@ from elf.evaluation import mean_segmentation_accuracy
 from tqdm import tqdm
 
 from micro_sam.errors import InputError
+from micro_sam.io.inputs import as_array, is_path
 from micro_sam.io.labels import load_labels
 
 __all__ = ["compare_labels", "run_evaluation"]
@@ -43,7 +44,7 @@ def compare_labels(prediction: np.ndarray, truth: np.ndarray) -> dict[str, float
     InputError
         When the shapes differ.
     """
-    prediction, truth = np.asarray(prediction), np.asarray(truth)
+    prediction, truth = (np.asarray(as_array(labels, "A label image")) for labels in (prediction, truth))
     if prediction.shape != truth.shape:
         raise InputError(
             f"The segmentation has the shape {prediction.shape}, the truth {truth.shape}: they are not of one image."
@@ -116,8 +117,8 @@ def run_evaluation(
 
 
 def _load(labels: Labels) -> np.ndarray:
-    return labels if isinstance(labels, np.ndarray) else load_labels(Path(labels))
+    return load_labels(Path(labels)) if is_path(labels) else labels
 
 
 def _name(labels: Labels) -> str:
-    return "an array" if isinstance(labels, np.ndarray) else str(labels)
+    return str(labels) if is_path(labels) else "an array"

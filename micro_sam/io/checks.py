@@ -9,6 +9,7 @@ import numpy as np
 
 from micro_sam.errors import AxesError, InputError
 from micro_sam.io.axes import check_axes, guess_axes, readings, what_it_could_be
+from micro_sam.io.inputs import as_array
 from micro_sam.io.normalization import estimate_normalization
 from micro_sam.io.source import ImageSource
 
@@ -89,7 +90,7 @@ def check_image(
     path = None
     if isinstance(image, ImageSource):
         path, axes, scale, image = image.path, axes or image.axes, scale or image.scale, image.data
-    data = image if hasattr(image, "shape") and hasattr(image, "dtype") else np.asarray(image)
+    data = as_array(image)
     shape = tuple(int(s) for s in data.shape)
     _check_values(data, shape)
     axes = None if axes is None else check_axes(axes, shape)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from micro_sam.errors import InputError, OutputError
+from micro_sam.io.inputs import as_array, is_path
 
 SUFFIXES = (".tif", ".tiff", ".zarr", ".h5", ".hdf5", ".npy", ".png")
 LARGEST_ID = np.iinfo(np.uint32).max
@@ -41,12 +42,12 @@ def load_labels(source: Any, key: str | None = None, shape: tuple[int, ...] | No
         When it is no label image, or of another shape than the image.
     """
     name = "The label image"
-    if isinstance(source, (str, Path)):
+    if is_path(source):
         from micro_sam.io.images import open_image
 
         name = str(source)
         source = open_image(source, key).data
-    labels = _one_channel(np.asarray(source), name)
+    labels = _one_channel(np.asarray(as_array(source, name)), name)
     if labels.dtype.kind not in "biuf":
         raise InputError(f"{name} holds {labels.dtype} values; labels are whole numbers.")
     if shape is not None:

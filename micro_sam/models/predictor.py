@@ -131,7 +131,7 @@ class Predictor:
     @torch.no_grad()
     def encode_batch(self, images: Iterable[np.ndarray]) -> list[ImageFeatures]:
         """Features of several images, in one pass of the network; each (H, W, 3), uint8, RGB, of any size."""
-        images = list(images)
+        images = [np.asarray(image) for image in images]
         if not images:
             return []
         if self._encoder is not None:
@@ -323,6 +323,7 @@ class Predictor:
         """Encodes an image (H, W, 3), uint8, for calls of :meth:`predict`."""
         if image_format not in ("RGB", "BGR"):
             raise InputError(f"The image format is 'RGB' or 'BGR', not {image_format!r}.")
+        image = np.asarray(image)
         self.set_features(self.encode(image if image_format == "RGB" else image[..., ::-1]))
 
     def set_features(self, image: ImageFeatures) -> None:

@@ -29,6 +29,7 @@ from micro_sam.sam_annotator.hover import Hover
 from micro_sam.sam_annotator.jobs import WORK, Jobs
 from micro_sam.sam_annotator.keys import Key, Keys
 from micro_sam.sam_annotator.layers import LayerNames, SessionLayers
+from micro_sam.sam_annotator.looking import Looking
 from micro_sam.sam_annotator.offers import ModelOffer, no_model
 from micro_sam.sam_annotator.preparation import Preparation
 from micro_sam.sam_annotator.preview import Preview
@@ -39,6 +40,7 @@ from micro_sam.sam_annotator.training import Training
 from micro_sam.session.session import Session
 
 if TYPE_CHECKING:
+    from micro_sam.embeddings.store import Item
     from micro_sam.sam_annotator.series import Series
 
 log = logging.getLogger(__name__)
@@ -58,7 +60,7 @@ class Annotator(Acts):
     ----------
     session, layers
         None until an image is open.
-    status, jobs, engine, preview, automatic, saving, training
+    status, jobs, engine, preview, looking, automatic, saving, training
         The parts; each does one thing.
     series
         The series that the image is from, if any.
@@ -118,6 +120,7 @@ class Annotator(Acts):
         self.jobs = Jobs(self.status.report)
         self.engine = Engine(self.jobs)
         self.preview = Preview(self.status)
+        self.looking = Looking(self)
         self.hover = Hover(self)
         self.automatic = Automatic(self)
         self.saving = self.make_saving()
@@ -195,9 +198,9 @@ class Annotator(Acts):
         position = self.layers.raw.world_to_data(self.viewer.dims.point)
         return int(np.clip(round(float(position[0])), 0, self.session.shape[0] - 1))
 
-    def wanted_slice(self) -> int | None:
-        """The slice of a stack to embed next; asked by the thread that embeds."""
-        return self.z
+    def wanted(self) -> tuple[Item, ...]:
+        """The tiles that something waits for, the most urgent first."""
+        return self.preview.wanted
 
     def open(self, image: images.OpenImage, committed: Any = None) -> None:
         """Show an image, ready for clicks, and start to prepare it.
@@ -233,6 +236,7 @@ class Annotator(Acts):
         session.events.message.connect(self.status.say)
         session.events.labels_changed.connect(self._labels_changed)
         self.preview.follow(session)
+        self.looking.follow(session)
         self.hover.follow(session)
         self.automatic.follow(session)
         self.saving.follow(session)
@@ -278,8 +282,8 @@ class Annotator(Acts):
             return
         self.offer_changed.emit(None)
         self.preparation.begin(download)
-        focus = self.wanted_slice if self.ndim == 3 else None
-        self.engine.prepare(self.image, self.ndim, self.settings, focus=focus, download=download)
+        self.looking.tell()
+        self.engine.prepare(self.image, self.ndim, self.settings, download=download)
         note = f"{self.image.note} " if self.image.note else ""
         self.status.say(f"{note}Getting ready. You can click objects already: they are segmented as soon as possible.")
 
@@ -301,7 +305,7 @@ class Annotator(Acts):
         if self.session is not None:
             self.session.attach(predictor, embeddings)
             self.automatic.reset()
-            self.preview.retry()
+            self.preview.attached()
 
     def _ready(self, seconds: float, cached: bool) -> None:
         if self.settings.show_embeddings:
@@ -336,6 +340,7 @@ class Annotator(Acts):
         self._closed = True
         if self.layers is not None:
             self.layers.close(remove=False)
+        self.looking.close()
         self.hover.close()
         self.preview.close()
         self.automatic.close()

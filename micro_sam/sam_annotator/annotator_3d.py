@@ -6,7 +6,7 @@ import functools
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import napari
 import numpy as np
@@ -25,6 +25,9 @@ from micro_sam.sam_annotator.settings import Settings
 from micro_sam.sam_annotator.slices import SliceActs
 from micro_sam.sam_annotator.starting import check_result, start_tool
 from micro_sam.session.volume import VolumeSession
+
+if TYPE_CHECKING:
+    from micro_sam.embeddings.store import Item
 
 
 @dataclass(frozen=True)
@@ -114,10 +117,9 @@ class Annotator3D(SliceActs, CorrectionActs, Annotator):
 
         return [VolumeMenu(self)]
 
-    def wanted_slice(self) -> int | None:
-        """The slice that a run waits for, else the one in view."""
-        waits_for = self.volume.waits_for
-        return self.z if waits_for is None else waits_for
+    def wanted(self) -> tuple[Item, ...]:
+        """What a run waits for comes before what a preview waits for."""
+        return (*self.volume.wanted, *super().wanted())
 
     # ------------------------------------------------------------------ acts
 

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import napari
 import numpy as np
@@ -32,6 +32,9 @@ from micro_sam.sam_annotator.starting import start_tool
 from micro_sam.sam_annotator.track_acts import LineageActs
 from micro_sam.session.prompts import PromptState
 from micro_sam.session.tracking import TrackingSession
+
+if TYPE_CHECKING:
+    from micro_sam.embeddings.store import Item
 
 
 @dataclass(frozen=True)
@@ -167,10 +170,9 @@ class AnnotatorTracking(LineageActs, SliceActs, CorrectionActs, Annotator):
 
         return "Committed tracks and lineage", LineageMenu(self)
 
-    def wanted_slice(self) -> int | None:
-        """The frame that a run waits for, else the one in view."""
-        waits_for = self.tracking.waits_for
-        return self.z if waits_for is None else waits_for
+    def wanted(self) -> tuple[Item, ...]:
+        """What a run waits for comes before what a preview waits for."""
+        return (*self.tracking.wanted, *super().wanted())
 
     # ------------------------------------------------------------------ acts
 

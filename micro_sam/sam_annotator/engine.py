@@ -6,7 +6,9 @@ before them.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import threading
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from typing import Any
 
 from psygnal import Signal
 
+from micro_sam.embeddings.order import Focus
 from micro_sam.sam_annotator.images import OpenImage
 from micro_sam.sam_annotator.jobs import AHEAD, PREPARE, Job, Jobs, Progress
 from micro_sam.sam_annotator.offers import ModelOffer, missing_weights
@@ -42,6 +45,8 @@ class Engine:
     ----------
     predictor, embeddings
         None until they are there.
+    focus
+        Where the user is at work: what is missing there is computed next. A value that the window replaces.
 
     Signals
     -------
@@ -69,6 +74,7 @@ class Engine:
     def __init__(self, jobs: Jobs) -> None:
         self.predictor: Any = None
         self.embeddings: Any = None
+        self.focus = Focus()
         self.computed = 0
         """How many slices or tiles were computed (not read from the cache) for the present image."""
         self._jobs = jobs
@@ -76,6 +82,7 @@ class Engine:
         self._key: tuple | None = None
         self._waiting: Callable[[], None] | None = None
         self._opened: _Opened | None = None
+        threading.Thread(target=_import_torch, name="micro_sam imports").start()  # while the layers are made
 
     @property
     def busy(self) -> bool:
@@ -103,7 +110,6 @@ class Engine:
         ndim: int,
         settings: Settings,
         *,
-        focus: Callable[[], int | None] | None = None,
         download: bool = False,
     ) -> None:
         """Load the model (unless it is loaded) and compute the features of an image (unless they are in the cache).
@@ -114,8 +120,6 @@ class Engine:
             Its pixels are embedded.
         ndim
             2, or 3 for a stack.
-        focus
-            Gives the slice in view, which is computed first. Called in the thread of the run.
         download
             Whether missing weights may be fetched; otherwise :attr:`offered` is emitted.
 
@@ -130,7 +134,7 @@ class Engine:
             self._began = time.monotonic()
             self._jobs.start(
                 f"Preparing {settings.model_type or 'the model'}",
-                lambda job: self._steps(job, image, ndim, settings, focus, download),
+                lambda job: self._steps(job, image, ndim, settings, download),
                 lane=PREPARE,
                 on_item=self._receive,
                 on_done=self._done,
@@ -179,7 +183,7 @@ class Engine:
     # In the thread of the run.
 
     def _steps(
-        self, job: Job, image: OpenImage, ndim: int, settings: Settings, focus, download: bool
+        self, job: Job, image: OpenImage, ndim: int, settings: Settings, download: bool
     ) -> Generator[Any, None, tuple[float, bool] | None]:
         started = time.monotonic()
         yield Progress("Starting")
@@ -206,7 +210,8 @@ class Engine:
             return time.monotonic() - started, True
         yield Progress(_embedding_text(settings, predictor, missing), 0, missing)
         embedding_started = time.monotonic()
-        for done, _ in enumerate(iter_embeddings(predictor, image.pixels, store, focus=focus), start=1):
+        run = iter_embeddings(predictor, image.pixels, store, focus=lambda: self.focus)
+        for done, _ in enumerate(run, start=1):
             left = (time.monotonic() - embedding_started) / done * (missing - done)
             yield _Computed()
             yield Progress(f"Embedding: {done} of {missing}, {duration(left)} left", done, missing)
@@ -291,6 +296,11 @@ class _Computed:
     """One more slice or tile is stored."""
 
 
+def _import_torch() -> None:
+    with contextlib.suppress(Exception):  # the preparation will say what is wrong
+        import torch  # noqa: F401
+
+
 def _load(settings: Settings) -> Any:
     from micro_sam.models.build import get_sam_model
 
@@ -334,10 +344,10 @@ def _download(job: Job, settings: Settings) -> None:
 
 def _embedding_text(settings: Settings, predictor: Any, number: int) -> str:
     from micro_sam.models.build import estimate_cost
-    from micro_sam.models.registry import MODELS
+    from micro_sam.models.registry import MODELS, SHIPPED_MODEL
 
     spec = MODELS.get(settings.model_type)
-    if spec is None:
+    if spec is None or spec.name == SHIPPED_MODEL:  # its first tile is there before the estimate would be
         return "Embedding"
     return f"Embedding: {duration(estimate_cost(spec, predictor.device)[0] * number)}"
 

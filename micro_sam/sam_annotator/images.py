@@ -12,6 +12,7 @@ from napari.layers import Image
 from micro_sam.io.axes import check_axes
 from micro_sam.io.checks import CheckedImage, Tool, check_image
 from micro_sam.io.images import open_image
+from micro_sam.io.inputs import as_array, is_path
 from micro_sam.io.source import ImageSource
 
 
@@ -86,7 +87,7 @@ def from_array(
     InputError
         When the shape does not fit; the message proposes what it could be.
     """
-    source = ImageSource(raw if hasattr(raw, "dtype") else np.asarray(raw), axes)
+    source = ImageSource(as_array(raw), axes)
     return replace(_opened(check_image(source, tool, channel=channel), name), source=source)
 
 
@@ -137,7 +138,7 @@ def from_layer(layer: Image, tool: Tool) -> OpenImage:
 
 def open_any(raw: Any, tool: Tool, key: str | None = None, axes: str | None = None) -> OpenImage:
     """An image from whatever a script has: an array, a path, or a napari layer."""
-    if isinstance(raw, (str, Path)):
+    if is_path(raw):
         return from_path(raw, tool, key, axes=axes)
     if isinstance(raw, Image):
         return from_layer(raw, tool)

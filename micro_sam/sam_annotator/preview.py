@@ -2,17 +2,54 @@
 
 Every edit of the prompts asks for a preview; key and button ask explicitly. Both go the same way: the session takes
 the question down, a thread answers it, the session shows the answer unless it has become stale. A question that comes
-before the features are there is kept and asked when they are.
+before its tiles are there waits for them; so does the rest of an object that reaches into tiles that are not there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from psygnal import Signal
 
 from micro_sam.errors import InputError, NotComputedYet
 from micro_sam.sam_annotator.latest import LatestWins
 from micro_sam.sam_annotator.status import Status
 from micro_sam.session.session import Session
+
+if TYPE_CHECKING:
+    from micro_sam.embeddings.store import Item
+    from micro_sam.session.prompts import PromptSet
+    from micro_sam.session.track_runs import FrameRequest
+    from micro_sam.session.values import SliceRequest, SliceResult
+
+WAITS = "This place is not embedded yet: it is next, and its mask appears by itself."
+WAITS_FOR_MODEL = "Your prompt is kept: it will be segmented as soon as the model is ready."
+IS_CUT = "The object reaches beyond what is embedded: the rest appears by itself."
+
+
+@dataclass(frozen=True)
+class _Question:
+    """What the prompts of a slice ask.
+
+    Attributes
+    ----------
+    drawn
+        The prompts; while the slice has others, the question does not count.
+    explicit
+        Whether the user asked by key or button.
+    items
+        Tiles that it waits for; empty before it is known which.
+    request
+        Taken down already, when a part of the answer is shown and the rest is waited for.
+    """
+
+    z: int
+    drawn: PromptSet
+    explicit: bool
+    items: tuple[Item, ...] = ()
+    request: SliceRequest | FrameRequest | None = None
 
 
 class Preview:
@@ -29,14 +66,21 @@ class Preview:
         Whether edits of prompts are answered without a key.
     batched
         Whether each positive point is an object of its own.
+
+    Signals
+    -------
+    waiting_changed
+        Other tiles are waited for.
     """
+
+    waiting_changed = Signal()
 
     def __init__(self, status: Status) -> None:
         self.live = True
         self.batched = False
         self._status = status
         self._session: Session | None = None
-        self._kept: tuple[int, bool] | None = None
+        self._waiting: dict[int, _Question] = {}  # slice -> question, the newest last
         self._asked = 0
         self._answered = 0
         self._then: Callable[[], object] | None = None
@@ -52,8 +96,19 @@ class Preview:
 
     @property
     def waits(self) -> bool:
-        """Whether a question is kept until the features are there."""
-        return self._kept is not None
+        """Whether a question waits for its tiles."""
+        return any(self._counts(question) for question in self._waiting.values())
+
+    @property
+    def completes(self) -> bool:
+        """Whether a part of an object is shown, and the rest waits for its tiles."""
+        return any(question.request and self._counts(question) for question in self._waiting.values())
+
+    @property
+    def wanted(self) -> tuple[Item, ...]:
+        """The tiles that are waited for, those of the newest question first."""
+        questions = [question for question in self._waiting.values() if self._counts(question)]
+        return tuple(dict.fromkeys(item for question in reversed(questions) for item in question.items))
 
     def follow(self, session: Session | None) -> None:
         """Work for this session from now on."""
@@ -61,12 +116,12 @@ class Preview:
         self.drop()
 
     def edited(self, z: int) -> None:
-        """The prompts of slice `z` were edited by the person."""
+        """The prompts of slice `z` were edited by the user."""
         if self.live and self._session is not None:
             self._ask(z, explicit=False)
 
     def segment(self, z: int) -> None:
-        """Segment the prompts of slice `z` because the person says so.
+        """Segment the prompts of slice `z` because the user says so.
 
         Raises
         ------
@@ -78,18 +133,26 @@ class Preview:
         self._ask(z, explicit=True)
 
     def retry(self) -> None:
-        """More features are there: ask what was kept, if anything."""
-        if self._kept is not None:
-            z, explicit = self._kept
-            self._kept = None
-            self._ask(z, explicit)
+        """More features are there: ask the newest question that waited for them, if any."""
+        session = self._session
+        if session is None or session.embeddings is None or self.busy:
+            return
+        for question in reversed(list(self._waiting.values())):
+            if self._counts(question) and all(session.embeddings.is_complete(*item) for item in question.items):
+                self._ask_again(question)
+                return
+
+    def attached(self) -> None:
+        """There is another model, or other features: ask what waits anew."""
+        for z, question in self._waiting.items():
+            self._waiting[z] = replace(question, items=(), request=None)
+        self.retry()
 
     def drop(self) -> None:
         """Forget all questions, also the one that is being answered: something else answers them."""
-        self._kept = None
-        self._then = None
-        self._dropped = self._answered = self._asked
-        self._latest.forget()
+        self._waiting.clear()
+        self._forget_asked()
+        self.waiting_changed.emit()
 
     def then(self, act: Callable[[], object]) -> None:
         """Do something as soon as the answer that is on its way is shown; forgotten when the answer is not wanted."""
@@ -100,57 +163,92 @@ class Preview:
         self._session = None
         self._latest.close()
 
+    def _counts(self, question: _Question) -> bool:
+        """Whether the prompts of the slice still ask this; undo may have taken them back, and redo brings them."""
+        return self._session is not None and self._session.prompts.in_slice(question.z) == question.drawn
+
+    def _forget_asked(self) -> None:
+        self._then = None
+        self._dropped = self._answered = self._asked
+        self._latest.forget()
+
     def _ask(self, z: int, explicit: bool) -> None:
         session = self._session
-        if session.predictor is None or session.embeddings is None:
-            self._keep(z, explicit)
-            return
+        question = _Question(z, session.prompts.in_slice(z), explicit)
+        self._waiting.pop(z, None)
         try:
-            request = session.plan_slice(z, batched=self.batched)
-        except NotComputedYet:
-            self._keep(z, explicit)
-            return
-        except InputError:
+            if session.predictor is None or session.embeddings is None:
+                self._keep(question, WAITS_FOR_MODEL)
+            else:
+                self._send(question, session.plan_slice(z, batched=self.batched))
+        except NotComputedYet as error:
+            self._keep(replace(question, items=error.items), WAITS)
+        except InputError as error:
             # Prompts that ask nothing yet (only negative points) are no mistake while somebody is still clicking.
-            self.drop()
+            self._forget_asked()
             if explicit:
                 raise
-            return
-        self._kept = None
+            if question.drawn.has_positive:
+                self._status.report(error)
+        self.waiting_changed.emit()
+
+    def _ask_again(self, question: _Question) -> None:
+        """Ask what has waited; the other questions go on waiting."""
+        session, z = self._session, question.z
+        del self._waiting[z]
+        try:
+            request = question.request
+            if request is None:
+                request = session.plan_slice(z, batched=self.batched)
+            self._send(question, request)
+        except NotComputedYet as error:
+            self._waiting[z] = replace(question, items=error.items)
+        except InputError as error:
+            self._status.report(error)
+        self.waiting_changed.emit()
+
+    def _send(self, question: _Question, request: SliceRequest | FrameRequest) -> None:
+        session = self._session
         self._asked += 1
-        self._latest.ask((session, z, explicit, self._asked), lambda: session.run(request))
+        self._latest.ask((session, question, self._asked), lambda: session.run(request))
 
-    def _keep(self, z: int, explicit: bool) -> None:
-        has_something = self._session.prompts.in_slice(z).has_positive
-        if not has_something and explicit:
+    def _keep(self, question: _Question, text: str) -> None:
+        """Wait for the tiles of a question."""
+        if question.drawn.has_positive:
+            self._waiting[question.z] = question
+            self._status.say(text)
+        elif question.explicit:
             raise InputError("There is nothing to segment yet. Click an object, or draw a box around one.")
-        self._kept = (z, explicit) if has_something else None
-        if has_something:
-            self._status.say("Your prompt is kept: it will be segmented as soon as the embedding is ready.")
 
-    def _show(self, tag: tuple, result) -> None:
-        session, z, explicit, number = tag
+    def _show(self, tag: tuple, result: SliceResult) -> None:
+        session, question, number = tag
         if session is not self._session or number <= self._dropped:
             return
         try:
-            session.apply(result, preview=not explicit)
+            shown = session.apply(result, preview=not question.explicit, completes=question.request is not None)
+            if shown and result.cut_at:
+                index = question.z if session.ndim == 3 else None
+                items = tuple((index, tile) for tile in result.cut_at)
+                self._keep(replace(question, items=items, request=result.request), IS_CUT)
         except Exception as error:
             self._status.report(error)
         self._after(number)
 
     def _failed(self, tag: tuple, error: Exception) -> None:
-        session, z, explicit, number = tag
+        session, question, number = tag
         if session is not self._session or number <= self._dropped:
             return
         self._then = None
-        self._after(number)
-        if isinstance(error, NotComputedYet):  # a tile that the object reaches into
-            self._keep(z, explicit)
+        if isinstance(error, NotComputedYet):  # a tile that the prompts did not tell
+            self._keep(replace(question, items=error.items, request=None), WAITS)
         else:
             self._status.report(error)
+        self._after(number)
 
     def _after(self, number: int) -> None:
         self._answered = number
+        self.retry()
+        self.waiting_changed.emit()
         if not self.busy and self._then is not None:
             act, self._then = self._then, None
             act()

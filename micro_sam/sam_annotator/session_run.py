@@ -21,6 +21,7 @@ from micro_sam.session.runs import RunStep
 from micro_sam.session.session import Session
 
 if TYPE_CHECKING:
+    from micro_sam.embeddings.store import Item
     from micro_sam.sam_annotator.annotator import Annotator
 
 
@@ -42,8 +43,8 @@ class SessionRun:
 
     Attributes
     ----------
-    waits_for
-        Slice whose features the run needs next; None when it has what it needs.
+    wanted
+        Tiles whose features the run needs next; none when it has what it needs.
 
     Signals
     -------
@@ -66,7 +67,7 @@ class SessionRun:
         finish: Callable[[Any, Any, bool], str],
     ) -> None:
         self.name = name
-        self.waits_for: int | None = None
+        self.wanted: tuple[Item, ...] = ()
         self._annotator = annotator
         self._plan = plan
         self._steps = run
@@ -109,8 +110,8 @@ class SessionRun:
             return
         try:
             request = self._plan(session, **options)
-        except NotComputedYet:
-            self._keep(session, options)
+        except NotComputedYet as error:
+            self._keep(session, options, error.items)
             return
         self._kept = None
         # The run answers all prompts itself; a preview that came later would be a step between its own.
@@ -121,17 +122,16 @@ class SessionRun:
         """Do not start what waits for its features."""
         self._kept = None
         if self._job is None:
-            self.waits_for = None
+            self.wanted = ()
 
     # ------------------------------------------------------------------ before the features are there
 
-    def _keep(self, session: Session, options: dict[str, Any]) -> None:
-        prompted = [z for z in session.prompts.slices if session.prompts.in_slice(z).has_positive]
-        if not prompted:
+    def _keep(self, session: Session, options: dict[str, Any], items: tuple[Item, ...] = ()) -> None:
+        if not any(session.prompts.in_slice(z).has_positive for z in session.prompts.slices):
             raise InputError("There is nothing to segment yet. Click an object, or draw a box around one.")
         self._kept = session, options
-        embeddings = session.embeddings
-        self.waits_for = next((z for z in prompted if embeddings is None or not embeddings.is_complete(z)), None)
+        self.wanted = items
+        self._annotator.looking.tell()
         self._annotator.status.say(f"{self.name} begins as soon as the prompted slices are embedded.")
         self._annotator.preparation.needed()
 
@@ -139,7 +139,7 @@ class SessionRun:
         """More features are there: start what was kept, if anything."""
         if self._kept is None or self._job is not None:
             return
-        (session, options), self._kept, self.waits_for = self._kept, None, None
+        (session, options), self._kept, self.wanted = self._kept, None, ()
         if session is not self._annotator.session or not len(session.prompts):
             return
         try:
@@ -167,7 +167,7 @@ class SessionRun:
             self.stepped.emit(step)
 
     def _end(self, session: Session, request: Any, cancelled: bool = False, error: Exception | None = None) -> None:
-        self._job, self._request, self.waits_for = None, None, None
+        self._job, self._request, self.wanted = None, None, ()
         if session is self._annotator.session:
             self._finish(session, request, cancelled or error is not None)
         if error is not None:
@@ -181,12 +181,13 @@ class SessionRun:
         embeddings = WaitingEmbeddings(request.embeddings, partial(self._wait, job))
         yield Progress(self.name, 0, request.total)
         for done, step in enumerate(self._steps(replace(request, embeddings=embeddings)), start=1):
-            self.waits_for = None
+            self.wanted = ()
             yield replace(step, request=request)  # the session knows its own request only
             yield Progress(self.name, min(done, request.total), request.total)
 
-    def _wait(self, job: Job, z: int | None) -> None:
-        """The run needs a slice that is not there; raises when there is no use in waiting for it."""
+    def _wait(self, job: Job, item: Item) -> None:
+        """The run needs a tile that is not there; raises when there is no use in waiting for it."""
+        z = item[0]
         if job.cancelled:
             raise Cancelled(f"'{self.name}' was cancelled.")
         if not self._annotator.engine.busy:
@@ -194,6 +195,6 @@ class SessionRun:
                 f"Slice {z} is not embedded, and nothing computes it. What was found before stays. Press 'Start again' "
                 "to go on with the embedding."
             )
-        if self.waits_for != z:
-            self.waits_for = z
+        if self.wanted != (item,):
+            self.wanted = (item,)
             job.report(Progress(f"Waiting for the embedding of slice {z}", job.progress.done, job.progress.total))

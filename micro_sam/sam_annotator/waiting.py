@@ -1,4 +1,4 @@
-"""Embeddings that a run may ask for before they are there: it waits for the slice instead of failing."""
+"""Embeddings that a run may ask for before they are there: it waits for the tile instead of failing."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from micro_sam.errors import NotComputedYet
 if TYPE_CHECKING:
     import torch
 
+    from micro_sam.embeddings.store import Item
     from micro_sam.models.predictor import ImageFeatures
 
 PAUSE = 0.03  # seconds between two looks into the store
@@ -25,11 +26,11 @@ class WaitingEmbeddings(Embeddings):
     embeddings
         Where the features are, or will be.
     wait
-        Called with the slice again and again while it is missing. It raises what ends the waiting: cancelled, or
+        Called with the tile again and again while it is missing. It raises what ends the waiting: cancelled, or
         nobody computes it.
     """
 
-    def __init__(self, embeddings: Embeddings, wait: Callable[[int | None], None]) -> None:
+    def __init__(self, embeddings: Embeddings, wait: Callable[[Item], None]) -> None:
         super().__init__(embeddings.store)
         self._embeddings = embeddings
         self._wait = wait
@@ -40,5 +41,5 @@ class WaitingEmbeddings(Embeddings):
             try:
                 return self._embeddings.load(i, tile, device)
             except NotComputedYet:
-                self._wait(i)
+                self._wait((i, tile))
                 time.sleep(PAUSE)

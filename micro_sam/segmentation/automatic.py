@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from tqdm import tqdm
 
 from micro_sam.embeddings.compute import iter_embeddings, open_embeddings
 from micro_sam.errors import InputError
-from micro_sam.io.images import load_image_data
+from micro_sam.io.inputs import image_and_path
 from micro_sam.io.labels import save_labels
 from micro_sam.models.build import get_sam_model
 from micro_sam.segmentation.dense import get_segmenter
@@ -68,7 +67,7 @@ def get_predictor_and_segmenter(
 def automatic_instance_segmentation(
     predictor,
     segmenter: Segmenter,
-    input_path: str | os.PathLike | np.ndarray,
+    input_path: str | os.PathLike | Any,
     output_path: str | os.PathLike | None = None,
     embedding_path: str | os.PathLike | None = None,
     key: str | None = None,
@@ -85,7 +84,8 @@ def automatic_instance_segmentation(
     predictor, segmenter
         From :func:`get_predictor_and_segmenter`.
     input_path : path or array
-        (H, W[, C]), or a stack (Z, H, W[, C]) with ``ndim=3``.
+        (H, W[, C]), or a stack (Z, H, W[, C]) with ``ndim=3``. Any array will do (numpy, zarr, hdf5, dask, ...); a
+        lazy one is read in parts.
     output_path : path, optional
         Where the labels are written; the suffix chooses the format.
     embedding_path : path, optional
@@ -106,8 +106,7 @@ def automatic_instance_segmentation(
     labels : (H, W) or (Z, H, W), uint32
         Objects of a stack are linked over its slices.
     """
-    image = input_path if isinstance(input_path, np.ndarray) else load_image_data(input_path, key)
-    path = None if isinstance(input_path, np.ndarray) else Path(input_path)
+    image, path = image_and_path(input_path, key)
     embeddings, store = open_embeddings(predictor, image, embedding_path, ndim, tile_shape, halo, image_path=path)
     missing = len(store.missing())
     for _ in tqdm(

@@ -12,6 +12,7 @@ import numpy as np
 
 from micro_sam.embeddings.compute import precompute_image_embeddings
 from micro_sam.errors import InputError
+from micro_sam.io.inputs import as_array, image_and_path
 from micro_sam.io.tracks import TrackRow, save_tracks
 from micro_sam.segmentation.automatic import segment_slices
 from micro_sam.segmentation.frame_linking import FrameObjects, link_frames
@@ -164,10 +165,9 @@ def track_across_frames(
         One per lineage: track id -> ids of its daughters.
     """
     segmentation = np.asarray(segmentation)
-    if timeseries is not None and np.shape(timeseries)[:3] != segmentation.shape:
-        raise InputError(
-            f"The label series has the shape {segmentation.shape}, but the images have {np.shape(timeseries)}."
-        )
+    shape = segmentation.shape if timeseries is None else tuple(as_array(timeseries).shape)
+    if shape[:3] != segmentation.shape:
+        raise InputError(f"The label series has the shape {segmentation.shape}, but the images have {shape}.")
     if pbar_init is not None:
         pbar_init(1, "Link frames")
     tracks, rows = track_labels(
@@ -268,8 +268,9 @@ def automatic_tracking(
 
 
 def _segment_stack(stack, predictor, segmentor, path, tile_shape, halo, verbose, batch_size, thresholds):
-    if np.ndim(stack) not in (3, 4):
-        raise InputError(f"A volume or movie has the shape (Z, Y, X), not {np.shape(stack)}.")
+    stack, _ = image_and_path(stack)
+    if len(stack.shape) not in (3, 4):
+        raise InputError(f"A volume or movie has the shape (Z, Y, X), not {tuple(stack.shape)}.")
     embeddings = precompute_image_embeddings(
         predictor,
         stack,

@@ -51,7 +51,7 @@ def segment_object(
     if extent is None:  # clicks say where, not how large
         found = segment_in_tiles(*question, prompt, multimask, choose)
         extent = _extent(prompt, found)
-    area = _earlier_area(prompt, extent, embeddings) or _area_around(extent, predictor, embeddings)
+    area = _first_area(predictor, embeddings, prompt, extent)
     for _ in range(LOOKS):
         if area is None:
             break
@@ -68,6 +68,17 @@ def segment_object(
             break
         area = _area_around(extent, predictor, embeddings)
     return found if found is not None and area is not None else segment_in_tiles(*question, prompt, multimask, choose)
+
+
+def needs_tiles(predictor, embeddings, prompt: ObjectPrompt) -> bool:
+    """Whether :func:`segment_object` begins in the features of the image; otherwise with a close-up of its pixels."""
+    if not can_look_closer(predictor, embeddings):
+        return True
+    return _first_area(predictor, embeddings, prompt, _extent(prompt)) is None
+
+
+def _first_area(predictor, embeddings, prompt: ObjectPrompt, extent: np.ndarray | None) -> Box | None:
+    return _earlier_area(prompt, extent, embeddings) or _area_around(extent, predictor, embeddings)
 
 
 def _extent(prompt: ObjectPrompt, found: ObjectMask | None = None, with_previous: bool = True) -> np.ndarray | None:

@@ -101,6 +101,11 @@ def label_sizes(labels: np.ndarray) -> np.ndarray:
     return sizes
 
 
+def count_labels(labels: np.ndarray) -> int:
+    """Number of objects of a label image or label volume; 0 is background."""
+    return int((label_sizes(labels)[1:] > 0).sum())
+
+
 def _some_rows(labels: np.ndarray) -> Iterator[np.ndarray]:
     """Views of an image, some rows at a time: numpy counts and indexes with 64-bit copies."""
     step = max(1, 2**22 // max(labels[:1].size, 1))

@@ -171,12 +171,12 @@ def segment_in_tiles(
     """
     grid = embeddings.grid
     start = home_tile(grid, prompt)
-    first, parts = None, {}
+    first, parts, cut_at = None, {}, []
     queue: list[tuple[int, bool]] = [(start, False)]  # tile, and whether it goes on from the parts known so far
     seen = np.zeros(len(prompt.points), bool)
     while queue:
         index, goes_on = queue.pop(0)
-        if index in parts:
+        if index in parts or index in cut_at:
             continue
         try:
             decoder = TileDecoder.of_tile(predictor, embeddings, i, index)
@@ -184,6 +184,8 @@ def segment_in_tiles(
             if first is None:
                 raise
             logger.warning("The object reaches into tile %d, which is not embedded yet: it is cut there.", index)
+            if not embeddings.is_skipped(i, index):
+                cut_at.append(index)
             continue
         if goes_on:
             part = _next_part(decoder, prompt, parts.values())
@@ -200,10 +202,17 @@ def segment_in_tiles(
             for point in rest[:1]:
                 seen |= (prompt.points == point).all(1)
                 queue.append((grid.tile_at(*point).index, False))
-    if len(parts) == 1:
-        return first
-    whole = union(list(parts.values()))
-    return replace(whole, score=first.score, logits=first.logits, tile=first.tile)
+    whole = first if len(parts) == 1 else union(list(parts.values()))
+    return replace(whole, score=first.score, logits=first.logits, tile=first.tile, cut_at=tuple(cut_at))
+
+
+def first_tiles(grid, prompt: ObjectPrompt) -> list[int]:
+    """The tiles without which :func:`segment_in_tiles` cannot answer: the one it begins in, and those of clicks that
+    are not seen from there."""
+    home = home_tile(grid, prompt)
+    low, high = (np.array([getattr(s, end) for s in grid[home].outer]) - 0.5 for end in ("start", "stop"))
+    unseen = prompt.positive[~((prompt.positive >= low) & (prompt.positive <= high)).all(1)]
+    return list(dict.fromkeys([*(grid.tile_at(*point).index for point in unseen[::-1]), home]))
 
 
 def union(masks: Sequence[ObjectMask]) -> ObjectMask:

@@ -16,7 +16,7 @@ from micro_sam.prompt_generators import points_from_mask
 from micro_sam.segmentation.close_ups import segment_object
 from micro_sam.segmentation.interpolation import shifted
 from micro_sam.segmentation.objects import ObjectPrompt
-from micro_sam.segmentation.prompted import check_box
+from micro_sam.segmentation.splitting import check_box
 from micro_sam.segmentation.values import ObjectMask
 
 __all__ = ["PROJECTION_MODES", "Projection", "project_mask", "prompt_from_mask", "resolve_projection"]

@@ -13,7 +13,9 @@ from tqdm import tqdm
 from micro_sam.embeddings.compute import iter_embeddings, open_embeddings
 from micro_sam.embeddings.embeddings import Embeddings, as_embeddings
 from micro_sam.errors import CacheError, InputError, NotComputedYet
+from micro_sam.io.inputs import as_array, is_array
 from micro_sam.io.normalization import estimate_normalization, to_rgb_uint8
+from micro_sam.io.source import ImageSource
 
 STATE_FORMAT = 1
 
@@ -96,7 +98,7 @@ class Segmenter(ABC):
         if image_embeddings is None:
             if image is None:
                 raise InputError("Give an image, its embeddings, or both.")
-            image_embeddings = compute_embeddings(self.predictor, np.asarray(image), tile_shape, halo)
+            image_embeddings = compute_embeddings(self.predictor, image, tile_shape, halo)
         before = 0
         bar = None
         for done, total in self.iter_initialize(image_embeddings, i, image):
@@ -167,8 +169,11 @@ class Segmenter(ABC):
             raise NotComputedYet("The automatic segmentation is not computed yet: call initialize first.")
 
     def _open(self, source, i: int | None, image) -> tuple[Embeddings, np.ndarray | None]:
-        if isinstance(source, np.ndarray):
-            source, image = compute_embeddings(self.predictor, source), source
+        if is_array(source) or isinstance(source, (list, tuple, ImageSource)):
+            image = as_array(source)
+            source = compute_embeddings(self.predictor, image)
+        elif image is not None:
+            image = as_array(image)
         embeddings = as_embeddings(source)
         self._slice = i
         for tile in range(len(embeddings.grid)):  # all checks before the first second of work
@@ -178,8 +183,9 @@ class Segmenter(ABC):
         return embeddings, image
 
 
-def compute_embeddings(predictor, image: np.ndarray, tile_shape=None, halo=None) -> Embeddings:
+def compute_embeddings(predictor, image: Any, tile_shape=None, halo=None) -> Embeddings:
     """Embeddings of a 2D image, kept in memory."""
+    image = as_array(image)
     embeddings, store = open_embeddings(predictor, image, ndim=2, tile_shape=tile_shape, halo=halo)
     for _ in iter_embeddings(predictor, image, store):
         pass

@@ -18,7 +18,7 @@ from micro_sam.errors import InputError
 from micro_sam.models.predictor import ImageFeatures
 from micro_sam.segmentation.objects import ObjectPrompt, TileDecoder, home_tile, segment_in_tiles
 from micro_sam.segmentation.projection import Projection, prompt_from_mask
-from micro_sam.segmentation.prompted import check_box, check_points
+from micro_sam.segmentation.splitting import check_box, check_points
 from micro_sam.segmentation.values import ObjectMask, Prompts
 
 __all__ = ["segment_from_box", "segment_from_box_and_points", "segment_from_mask", "segment_from_points"]

@@ -102,6 +102,8 @@ class ObjectMask:
         The model's low-resolution answer (256 x 256 for SAM), which serves as mask prompt for corrections.
     tile : int or Box
         What the frame of ``logits`` shows: the tile of that number (0 for an untiled image), or a close-up of that box.
+    cut_at : tuple of int
+        Tiles that the object reaches into, but that are not embedded yet: it ends at their border for the time being.
     """
 
     box: Box
@@ -109,6 +111,7 @@ class ObjectMask:
     score: float = 0.0
     logits: np.ndarray | None = None
     tile: int | Box = 0
+    cut_at: tuple[int, ...] = ()
 
     def __post_init__(self):
         y0, x0, y1, x1 = (int(v) for v in self.box)

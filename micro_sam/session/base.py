@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from psygnal import Signal, SignalGroup
 
 from micro_sam.errors import InputError, NotComputedYet
+from micro_sam.segmentation.values import ObjectMask, Prompts
 from micro_sam.session.commands import Changes, Command, Draft
 from micro_sam.session.history import History
 from micro_sam.session.labels import Box, Runs, crop, present
 from micro_sam.session.prompts import PromptSet
 from micro_sam.session.state import LAYERS, State
 from micro_sam.session.values import LayerName, ObjectRecord
+
+if TYPE_CHECKING:
+    from micro_sam.embeddings.embeddings import Embeddings
+    from micro_sam.models.predictor import Predictor
 
 
 class SessionEvents(SignalGroup):
@@ -54,8 +59,8 @@ class SessionBase:
         self._epoch = 0
         self._last_prompt_id = 0
         self._positive = True
-        self._predictor: Any = None
-        self._embeddings: Any = None
+        self._predictor: Predictor | None = None
+        self._embeddings: Embeddings | None = None
 
     # ------------------------------------------------------------------ what there is
 
@@ -148,18 +153,18 @@ class SessionBase:
 
     # ------------------------------------------------------------------ model
 
-    def attach(self, predictor: Any, embeddings: Any) -> None:
+    def attach(self, predictor: Predictor, embeddings: Embeddings) -> None:
         """Use this model and these features from now on. Prompts and objects stay; plans made before become stale."""
         self._predictor, self._embeddings = predictor, embeddings
         self._epoch += 1
 
     @property
-    def predictor(self) -> Any:
+    def predictor(self) -> Predictor | None:
         """The model in use; None before :meth:`attach`."""
         return self._predictor
 
     @property
-    def embeddings(self) -> Any:
+    def embeddings(self) -> Embeddings | None:
         """The features in use; None before :meth:`attach`."""
         return self._embeddings
 
@@ -256,15 +261,25 @@ class SessionBase:
             raise InputError(f"There is no {self._place} {z}; the last one is {self.shape[0] - 1}.")
         return int(z)
 
-    def _check_ready(self, z: int) -> None:
+    def _check_model(self) -> None:
         if self._predictor is None or self._embeddings is None:
             raise InputError("The model is not ready yet. Wait until the embeddings are computed, then try again.")
-        is_complete = getattr(self._embeddings, "is_complete", None)
+
+    def _check_ready(
+        self, z: int, prompts: Prompts, batched: bool = False, previous: Sequence[ObjectMask] | None = None
+    ) -> None:
+        """Raise NotComputedYet when a tile is missing that these prompts of a slice need."""
+        self._check_model()
+        from micro_sam.segmentation.readiness import missing_tiles  # torch is not there before the window
+
         index = z if self.ndim == 3 else None
-        # The network needs only the tiles around the prompts, so a slice is refused only when none of it is there;
-        # a missing tile is reported by the segmentation itself.
-        if is_complete is not None and not is_complete(index) and not getattr(self._embeddings, "is_tiled", False):
-            raise NotComputedYet(f"The embeddings of {self._where(z)} are not computed yet. It will be ready soon.")
+        missing = missing_tiles(self._predictor, self._embeddings, index, prompts, batched=batched, previous=previous)
+        if missing:
+            what = "this part of " if len(self._embeddings.grid) > 1 else ""
+            raise NotComputedYet(
+                f"The embedding of {what}{self._where(z)} is not computed yet. It will be ready soon.",
+                tuple((index, tile) for tile in missing),
+            )
 
     def _model_facts(self) -> dict[str, str]:
         return {key: str(getattr(self._predictor, key, "") or "") for key in ("model_name", "model_hash")}

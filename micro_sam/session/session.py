@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from micro_sam.errors import InputError
+from micro_sam.segmentation.values import ObjectMask
 from micro_sam.session import committed, current, objects
 from micro_sam.session.base import SessionEvents
 from micro_sam.session.commands import Draft
@@ -96,14 +97,21 @@ class Session(PromptActs):
 
     def _plan(self, z: int, drawn: PromptSet, batched: bool) -> SliceRequest:
         current.check_prompts(drawn, self._where(z))
-        self._check_ready(z)
+        previous = current.previous_masks(self._state.answers.get(z), drawn, batched)
+        return self._slice_request(z, drawn, previous, batched)
+
+    def _slice_request(
+        self, z: int, drawn: PromptSet, previous: tuple[ObjectMask, ...] | None, batched: bool = False
+    ) -> SliceRequest:
+        prompts = drawn.to_prompts(self.shape[-2:])
+        self._check_ready(z, prompts, batched, previous)
         return SliceRequest(
             z=z,
             index=z if self.ndim == 3 else None,
-            prompts=drawn.to_prompts(self.shape[-2:]),
+            prompts=prompts,
             drawn=drawn,
             batched=batched,
-            previous=current.previous_masks(self._state.answers.get(z), drawn, batched),
+            previous=previous,
             epoch=self._epoch,
             predictor=self._predictor,
             embeddings=self._embeddings,
@@ -124,7 +132,7 @@ class Session(PromptActs):
         )
         return SliceResult(request, tuple(masks))
 
-    def apply(self, result: SliceResult, preview: bool = False) -> bool:
+    def apply(self, result: SliceResult, preview: bool = False, completes: bool = False) -> bool:
         """Show an answer in `current`.
 
         Parameters
@@ -132,6 +140,9 @@ class Session(PromptActs):
         preview
             Whether the answer came without being asked for, right after a click: then it is one step of undo
             together with the click.
+        completes
+            Whether it takes the place of an answer to the same question that lacked a part of the object (see
+            :attr:`SliceResult.cut_at`): then it is no step of its own.
 
         Returns
         -------
@@ -142,9 +153,13 @@ class Session(PromptActs):
         if request.epoch != self._epoch or self.prompts.in_slice(request.z) != request.drawn:
             return False
         last = self._history.last
-        join = preview and last is not None and last.kind == "prompts" and self._history.next is None
+        asked = last is not None and last.kind == "prompts" and request.z in last.details["slices"]
+        answered = last is not None and last.kind == "answer" and request.z == last.details["z"]
+        join = self._history.next is None and ((preview and asked) or (completes and (asked or answered)))
         name = "Segment object" if self.ndim == 2 else f"Segment {self._where(request.z)}"
-        with self._act(name, join=join, z=request.z, preview=preview, model=self._model_facts()) as draft:
+        with self._act(
+            name, kind="answer", join=join, z=request.z, preview=preview, model=self._model_facts()
+        ) as draft:
             labels = self._assign_labels(result)
             current.show(draft, request.z, result.masks, labels, request.drawn, request.batched)
         self._say(current.describe(result.masks, self._where(request.z), preview))

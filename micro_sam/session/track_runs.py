@@ -289,4 +289,5 @@ def _union(masks: Iterable[ObjectMask]) -> ObjectMask:
     area = np.zeros((y1 - y0, x1 - x0), dtype=bool)
     for mask in found:
         area[mask.box[0] - y0 : mask.box[2] - y0, mask.box[1] - x0 : mask.box[3] - x0] |= mask.mask
-    return ObjectMask.from_array(area, score=min(mask.score for mask in found), offset=(y0, x0))
+    whole = ObjectMask.from_array(area, score=min(mask.score for mask in found), offset=(y0, x0))
+    return replace(whole, cut_at=tuple(dict.fromkeys(tile for mask in found for tile in mask.cut_at)))

@@ -14,6 +14,7 @@ import numpy as np
 from psygnal import Signal
 
 from micro_sam.errors import InputError
+from micro_sam.segmentation.values import Prompts
 from micro_sam.session import current
 from micro_sam.session.commands import Changes, Draft
 from micro_sam.session.prompts import PromptSet, PromptState
@@ -108,7 +109,7 @@ class TrackingSession(RunActs, TrackActs, Session):
         t = self._check_slice(z)
         drawn = self.prompts.in_slice(t)
         current.check_prompts(drawn, self._where(t))
-        self._check_ready(t)
+        self._check_model()
         return plan_frame(t, drawn, self._state.answers.get(t), self._masks_in(t), self._slice_request, self._epoch)
 
     @staticmethod
@@ -165,7 +166,11 @@ class TrackingSession(RunActs, TrackActs, Session):
         labels = {part.label for part in parts}
         asked = {p.z for p in self.prompts if p.track_id in labels}
         unanswered = [t for t in sorted(asked) if self._has_unanswered(t, labels)]
-        self._check_ready(min(min(part.known, default=part.again) for part in parts))
+        self._check_model()
+        for part in parts:
+            if part.known:
+                t = min(part.known)
+                self._check_ready(t, Prompts(boxes=[part.known[t].box]))
         self._planned = TrackRequest(
             parts=parts,
             pending=tuple(self.plan_slice(t) for t in unanswered),
@@ -250,19 +255,6 @@ class TrackingSession(RunActs, TrackActs, Session):
             if mine.has_positive and not answered and not (as_before and label in self._masks_in(t)):
                 return True
         return False
-
-    def _slice_request(self, t: int, drawn: PromptSet, previous: Any) -> SliceRequest:
-        return SliceRequest(
-            z=t,
-            index=t,
-            prompts=drawn.to_prompts(self.shape[-2:]),
-            drawn=drawn,
-            batched=False,
-            previous=previous,
-            epoch=self._epoch,
-            predictor=self._predictor,
-            embeddings=self._embeddings,
-        )
 
     def _assign_labels(self, result: SliceResult) -> tuple[int, ...]:
         return result.request.labels

@@ -148,6 +148,11 @@ class SliceResult:
     request: SliceRequest
     masks: tuple[ObjectMask, ...]
 
+    @property
+    def cut_at(self) -> tuple[int, ...]:
+        """Tiles that the objects reach into, but that are not embedded yet: to be asked again when they are there."""
+        return tuple(dict.fromkeys(tile for mask in self.masks for tile in mask.cut_at))
+
 
 @dataclass(frozen=True, eq=False)
 class SliceAnswer:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from micro_sam.errors import InputError
-from micro_sam.segmentation.values import ObjectMask
+from micro_sam.segmentation.values import ObjectMask, Prompts
 from micro_sam.session import current
 from micro_sam.session.commands import Draft
 from micro_sam.session.prompts import PromptSet
@@ -108,7 +108,7 @@ class VolumeSession(RunActs, Session):
         if not decided:
             raise InputError("There is no object to extend. Click on it in one slice, or draw a box around it there.")
         z_range = self._range_to_do(decided)
-        self._check_ready(decided[0])
+        self._check_model()
         inside = [z for z in decided if z_range[0] <= z <= z_range[1]]
         pending, known = [], {}
         for z in inside:
@@ -117,6 +117,9 @@ class VolumeSession(RunActs, Session):
                 continue
             for label, mask in self._masks_in(z).items():
                 known.setdefault(label, {})[z] = mask
+        if known and not pending:
+            boxes = [masks[inside[0]].box for masks in known.values() if inside[0] in masks]
+            self._check_ready(inside[0], Prompts(boxes=boxes))
         if not known and not pending:
             raise InputError("The prompted slices are empty. Segment the object in one of them first (S).")
         between = [z for z in stops if len(known) < 2 and inside[0] < z < inside[-1]]

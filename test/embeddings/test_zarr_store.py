@@ -19,6 +19,7 @@ import zarr
 
 from micro_sam.embeddings.compute import iter_embeddings, open_embeddings, precompute_image_embeddings
 from micro_sam.embeddings.embeddings import as_embeddings
+from micro_sam.embeddings.zarr_layout import make_stack
 from micro_sam.embeddings.zarr_store import ZarrStore
 from micro_sam.errors import CacheError, NotComputedYet, OutputError
 from micro_sam.io.normalization import Normalization
@@ -348,3 +349,60 @@ def test_one_slice_is_read_quickly(predictor, tmp_path):
         embeddings.load(i)
         times.append(time.process_time() - start)
     assert min(times) < 0.02
+
+
+def test_arrays_of_tiles_are_made_when_they_are_written(predictor, stack, tmp_path):
+    embeddings, store = open_embeddings(predictor, stack, tmp_path / "e", tile_shape=(32, 32), halo=(4, 4))
+    assert not list((tmp_path / "e" / "features").glob("*/.zarray"))
+    run = iter_embeddings(predictor, stack, store)
+    done = [next(run), next(run)]
+    run.close()
+    assert len(list((tmp_path / "e" / "features").glob("*/.zarray"))) == 2
+    again, store = open_embeddings(predictor, stack, tmp_path / "e", tile_shape=(32, 32), halo=(4, 4))
+    assert all(again.is_complete(*item) for item in done) and len(store.missing()) == len(list(store.items())) - 2
+    for _ in iter_embeddings(predictor, stack, store):
+        pass
+    group = zarr.open_group(str(tmp_path / "e"), mode="r")
+    assert sorted(group["features"].array_keys()) == [str(tile) for tile in range(len(store.grid))]
+    assert all(group[f"features/{t}"].attrs["input_size"] for t in range(len(store.grid)))
+    assert embeddings.is_complete(), "who has the cache open sees them"
+
+
+def test_a_tile_outside_the_mask_has_no_array_and_the_cache_opens_as_a_group(predictor, stack, tmp_path):
+    image, mask = stack[0], np.zeros(stack.shape[1:], bool)
+    mask[-4:, -4:] = True
+    precompute_image_embeddings(
+        predictor, image, tmp_path / "e", tile_shape=(32, 32), halo=(4, 4), mask=mask, verbose=False
+    )
+    group = zarr.open_group(str(tmp_path / "e"), mode="r")
+    assert list(group["features"].array_keys()) == ["3"]
+    embeddings = as_embeddings(group)
+    assert embeddings.is_complete(None, 3) and embeddings.load(tile=3).features.shape == (1, 4, 8, 8)
+
+
+def test_a_tile_whose_description_was_lost_is_computed_again(predictor, stack, tmp_path):
+    image, options = stack[0], dict(tile_shape=(32, 32), halo=(4, 4))
+    precompute_image_embeddings(predictor, image, tmp_path / "e", **options, verbose=False)
+    (tmp_path / "e" / "features" / "2" / ".zarray").unlink()
+    embeddings, store = open_embeddings(predictor, image, tmp_path / "e", **options)
+    assert store.missing() == [(None, 2)]
+    assert list(iter_embeddings(predictor, image, store)) == [(None, 2)] and embeddings.is_complete()
+    assert embeddings.load(tile=2).features.any()
+
+
+def test_a_cache_that_made_all_its_arrays_at_the_start_goes_on(predictor, stack, tmp_path):
+    image, options = stack[0], dict(tile_shape=(32, 32), halo=(4, 4))
+    embeddings, store = open_embeddings(predictor, image, tmp_path / "e", **options)
+    group = zarr.open_group(str(tmp_path / "e"), mode="r+")
+    for tile in range(len(store.grid)):
+        make_stack(group, f"features/{tile}", None, (1, 4, 8, 8), "float32")
+    notes = dict(group.attrs["cache"])
+    del notes["feature_shape"]
+    group.attrs["cache"] = notes
+    embeddings, store = open_embeddings(predictor, image, tmp_path / "e", **options)
+    assert len(store.missing()) == len(store.grid)
+    run = iter_embeddings(predictor, image, store)
+    item = next(run)
+    run.close()
+    again, store = open_embeddings(predictor, image, tmp_path / "e", **options)
+    assert again.is_complete(*item) and len(store.missing()) == len(store.grid) - 1

@@ -12,6 +12,7 @@ from micro_sam.embeddings.tiles import TileGrid
 from micro_sam.prompt_based_segmentation import segment_from_box, segment_from_mask, segment_from_points
 from micro_sam.segmentation.prompted import segment_objects
 from micro_sam.segmentation.values import Prompts
+from micro_sam.session.session import Session
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +62,25 @@ def test_an_object_is_cut_where_features_are_missing_not_lost(labels):
     embeddings = oracle_embeddings(labels, *TILES, leave_out=[10])
     (found,) = segment_objects(Oracle(), Prompts([(220, 15)], [1]), embeddings)
     assert 0.3 < iou(found.full(labels.shape), labels == 3) < 0.8
+    assert found.cut_at == (10,), "the answer says where it is cut"
+
+
+def test_an_object_that_was_cut_grows_in_the_same_step_of_undo_when_its_tiles_come(labels):
+    whole = oracle_embeddings(labels, *TILES)
+    embeddings = oracle_embeddings(labels, *TILES, leave_out=[10])
+    session = Session(labels.shape)
+    session.attach(Oracle(), embeddings)
+    session.add_point((220, 15))
+    result = session.run(session.plan_slice())
+    assert session.apply(result, preview=True) and result.cut_at == (10,)
+    part, steps = int((session.current > 0).sum()), session.history.last
+    embeddings.store.write(None, 10, whole.load(tile=10))
+    result = session.run(result.request)
+    assert session.apply(result, preview=True, completes=True) and not result.cut_at
+    assert (session.current > 0).sum() > part and iou(session.current > 0, labels == 3) > 0.95
+    assert session.history.last is steps
+    session.undo()
+    assert not session.current.any() and not len(session.prompts)
 
 
 def test_a_tile_answers_like_an_image_of_its_own(predictor, tiled_blob_embeddings):

@@ -8,6 +8,7 @@ import types
 import numpy as np
 import pytest
 
+from micro_sam.embeddings.tiles import TileGrid
 from micro_sam.segmentation.values import ObjectMask
 
 SHAPE = (50, 70)  # not square, so that swapped axes show
@@ -19,10 +20,15 @@ class FakeEmbeddings:
     def __init__(self, shape):
         self.shape = shape
         self.n_slices = shape[0] if len(shape) == 3 else None
+        self.grid = TileGrid(shape[-2:])
+        self.image = None
         self.missing = set()
 
     def is_complete(self, i=None, tile=None):
         return i not in self.missing
+
+    def is_skipped(self, i, tile):
+        return False
 
 
 class FakePredictor:

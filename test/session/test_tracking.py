@@ -30,7 +30,6 @@ def no_network(monkeypatch, fake_network):
 @pytest.fixture
 def session(no_network):
     session = attach_fake(TrackingSession(SHAPE))
-    session.embeddings.grid = type("Grid", (), {"shape": SHAPE[1:]})()
     session.heard = []
     session.events.message.connect(session.heard.append)
     return session
