@@ -16,13 +16,15 @@ from typing import Any
 import numpy as np
 
 from micro_sam.errors import InputError
-from micro_sam.session import committed, current, objects
+from micro_sam.session import committed, committing, current, objects
 from micro_sam.session.base import SessionEvents
 from micro_sam.session.commands import Draft
+from micro_sam.session.committing import CommitRules
 from micro_sam.session.labels import present
 from micro_sam.session.prompting import PromptActs
 from micro_sam.session.prompts import PointPrompt, PromptSet
 from micro_sam.session.values import (
+    MIN_SIZE,
     CommitReport,
     LayerName,
     PreserveMode,
@@ -50,6 +52,10 @@ class Session(PromptActs):
     events
         Signals (:class:`SessionEvents`).
     """
+
+    _noun = "object"
+    _per_slice = False
+    """Whether what an object is in one slice says nothing of the next, as in movies."""
 
     # ------------------------------------------------------------------ segmentation
 
@@ -195,7 +201,13 @@ class Session(PromptActs):
 
     # ------------------------------------------------------------------ committed objects
 
-    def commit(self, source: LayerName = "current", preserve: PreserveMode = "pixels", **details: Any) -> CommitReport:
+    def commit(
+        self,
+        source: LayerName = "current",
+        preserve: PreserveMode = "pixels",
+        min_size: int = MIN_SIZE,
+        **details: Any,
+    ) -> CommitReport:
         """Move the current object(s), or the automatic segmentation, into the committed objects, with new ids.
 
         Parameters
@@ -206,6 +218,15 @@ class Session(PromptActs):
             What happens where committed objects are in the way. ``"pixels"``: they keep their pixels, the new objects
             get the free ones. ``"objects"``: new objects that overlap a committed one are left out whole.
             ``"none"``: the new objects overwrite, and the report says who lost what.
+        min_size
+            Pixels that must stay of an object that is cut (in a movie: in a frame).
+        details
+            JSON-able facts for the record.
+
+        Notes
+        -----
+        No rims and crumbs are committed (the rule is in ``session.committing``): an object that is covered by more than
+        half is not committed, of another one its largest piece is. Current objects that are not committed stay open.
 
         Returns
         -------
@@ -217,8 +238,9 @@ class Session(PromptActs):
         InputError
             When there is nothing to commit, or nothing of it is free.
         """
-        with self._act("Commit", source=source, preserve=preserve, **details) as draft:
-            report = self._commit(draft, source, preserve)
+        rules = CommitRules(preserve, int(min_size), self._noun, per_slice=self._per_slice)
+        with self._act("Commit", source=source, preserve=preserve, min_size=rules.min_size, **details) as draft:
+            report = self._commit(draft, source, rules)
             draft.details.update(ids=list(report.ids))
         if source == "current":
             self._epoch += 1
@@ -328,8 +350,8 @@ class Session(PromptActs):
 
     # Sessions with more state than label images do their part of these acts here.
 
-    def _commit(self, draft: Draft, source: str, preserve: str) -> CommitReport:
-        return objects.commit(draft, source, preserve, self._model_facts())
+    def _commit(self, draft: Draft, source: str, rules: CommitRules) -> CommitReport:
+        return committing.commit(draft, source, rules, self._model_facts())
 
     def _merge(self, draft: Draft, ids: Sequence[int]) -> int:
         return objects.merge(draft, ids)
