@@ -131,7 +131,7 @@ class Acts:
             return None
         if self.source == "current" and self.preview.waits and not session.has_current:
             raise InputError("Your prompt is kept, but the embedding is not ready yet. Commit when its mask is there.")
-        report = session.commit(self.source, self.preserve)
+        report = session.commit(self.source, self.preserve, min_size=int(self.automatic.values["min_size"]))
         self.set_source("current")
         self._go_on()
         return report

@@ -2,11 +2,10 @@
 
 Where objects meet those that are committed already, rims and shells would be left of them. Therefore:
 
-- An automatic object of which committed ones cover more than half is left out. Of another one that is cut its largest
-  connected piece stays, if it has the minimal size.
+- An automatic object of which committed ones cover more than half is left out. Of the others the largest connected
+  piece stays, if it has the minimal size. Objects of another program may have more pieces where nothing cuts them.
 - An object made from prompts obeys the same rule, but all pieces that a positive prompt asks for stay, and instead of
-  being left out it stays open. In stacks propagation leaves islands behind, so it is reduced to these pieces even
-  where nothing cuts it.
+  being left out it stays open.
 - What the user painted stays wherever it is free, in as many pieces as it has.
 - When new objects overwrite, those that they cut obey the rule. Objects that were in several pieces before (merged,
   loaded) obey it piece by piece.
@@ -77,6 +76,8 @@ def commit(draft: Draft, source: str, rules: CommitRules, model: dict[str, str])
         raise InputError(f"Only 'current' and 'auto' can be committed, not '{source}'.")
     state = draft.state
     windows = dict(_windows(state, source))
+    if rules.preserve == "none":
+        windows = _with_all_below(state, source, windows)
     spans = Spans.of(windows, 1)
     if not len(spans.label):
         raise InputError(_nothing_there(state, source))
@@ -87,16 +88,15 @@ def commit(draft: Draft, source: str, rules: CommitRules, model: dict[str, str])
         raise InputError(_nothing_free(refused, source, rules))
     ids = _new_ids(state, labels, source)
     to_id = _lookup(ids)
-    covered = pixels_per_label(spans, stays & (spans.other > 0)) if rules.preserve == "none" else {}
     flags = spans.in_window(windows, stays & (to_id(spans.label) > 0))
     new = {z: np.where(flags[z], to_id(runs.values[1]), np.uint32(0)) for z, (_, runs) in windows.items()}
-    overwritten = np.unique(spans.other[stays & (spans.other > 0)]) if covered else ()
-    crumbs = _crumbs(state, rules, windows, new, overwritten) if len(overwritten) else None
+    below = {z: runs.values[0] for z, (_, runs) in windows.items()}
+    crumbs: dict[int, int] = {}
+    if rules.preserve == "none":
+        below, crumbs = _without_crumbs(state, rules, windows, new)
     writer = CommittedWriter(draft)
     for z, (box, runs) in windows.items():
-        writer.write_runs(z, box, runs.with_values(runs.values[0], np.where(flags[z], new[z], runs.values[0])))
-    for z, box, runs in crumbs.edits if crumbs else ():
-        writer.write_runs(z, box, runs)
+        writer.write_runs(z, box, runs.with_values(runs.values[0], np.where(flags[z], new[z], below[z])))
     label_of = {i: label for label, i in ids.items()}
     vanished = writer.finish(lambda i, extent: _record(state, label_of[i], i, extent, source, model))
     kept = {} if rules.preserve == "none" else pixels_per_label(spans, (spans.other > 0) & (to_id(spans.label) > 0))
@@ -109,7 +109,7 @@ def commit(draft: Draft, source: str, rules: CommitRules, model: dict[str, str])
         tuple(sorted(refused)) if source == "current" else (),
         tuple(label for label in labels if label in cut),
         writer.lost,
-        crumbs.pixels if crumbs else {},
+        crumbs,
         vanished,
     )
     _take_away(draft, source, windows, refused)
@@ -141,7 +141,8 @@ def _choose(
     across = not rules.per_slice
     refused: dict[int, str] = {}
     if source == "auto":
-        rest = what_stays(spans, unit, across=across, min_size=rules.min_size)
+        whole = not state.auto_in_pieces
+        rest = what_stays(spans, unit, across=across, min_size=rules.min_size, always=whole)
     else:
         own = _painted(state, spans)
         prompts = {label: _prompts_of(state, label) for label in total}
@@ -153,7 +154,7 @@ def _choose(
             unit,
             across=across,
             min_size=rules.min_size,
-            always=state.labels["current"].ndim == 3,
+            always=True,
             own=own,
             prompts=prompts,
             small_too=True,
@@ -196,50 +197,53 @@ def _painted(state: State, spans: Spans) -> np.ndarray:
 # ---------------------------------------------------------------------- what is cut by it
 
 
-@dataclass(frozen=True, eq=False)
-class _Crumbs:
-    """Rests of committed objects that are removed: slice, rectangle and runs to write; id -> pixels."""
-
-    edits: Sequence[tuple[int, Box, Runs]]
-    pixels: Mapping[int, int]
-
-
-def _crumbs(
-    state: State, rules: CommitRules, windows: Windows, new: Mapping[int, np.ndarray], ids: np.ndarray
-) -> _Crumbs:
-    """What is too little to keep of the committed objects `ids`, when `new` ids (per run of `windows`) overwrite."""
-    records = [state.objects[i] for i in ids.tolist()]
-    boxes: dict[int, Box | None] = {}
-    for record in records:
+def _with_all_below(state: State, source: str, windows: Windows) -> dict[int, tuple[Box, Runs]]:
+    """Windows that hold the committed objects whole that lie under those of the source."""
+    below = Spans.of(windows, 1).other
+    boxes = {z: box for z, (box, _) in windows.items()}
+    for i in np.unique(below[below > 0]).tolist():
+        record = state.objects[i]
         for z in range(*record.slices):
             boxes[z] = union(boxes.get(z), record.box)
-    old = {}
+    larger = {}
     for z, box in sorted(boxes.items()):
-        over = np.zeros((box[2] - box[0], box[3] - box[1]), np.uint32)
-        if z in windows:
-            inner, runs = windows[z]
-            y0, x0 = max(inner[0], box[0]), max(inner[1], box[1])
-            y1, x1 = min(inner[2], box[2]), min(inner[3], box[3])
-            if y0 < y1 and x0 < x1:
-                part = runs.with_values(new[z]).crop((y0 - inner[0], x0 - inner[1], y1 - inner[0], x1 - inner[1]))
-                over[y0 - box[0] : y1 - box[0], x0 - box[1] : x1 - box[1]] = part.array()
-        old[z] = (box, Runs.of(state.plane("committed", z)[crop(box)], over))
-    spans = Spans.of(old, 0, ids)
+        if z in windows and windows[z][0] == box:
+            larger[z] = windows[z]
+        else:
+            larger[z] = (box, Runs.of(*(state.plane(name, z)[crop(box)] for name in ("committed", source))))
+    return larger
+
+
+def _without_crumbs(
+    state: State, rules: CommitRules, windows: Windows, new: Mapping[int, np.ndarray]
+) -> tuple[dict[int, np.ndarray], dict[int, int]]:
+    """The committed objects without what is too little to keep of those that `new` ids (per run) overwrite.
+
+    Returns
+    -------
+    values
+        Slice -> id in each run of its window, 0 where a rest is removed.
+    crumbs
+        Id -> pixels that are removed.
+    """
+    values = {z: runs.values[0] for z, (_, runs) in windows.items()}
+    over = {z: (box, runs.with_values(values[z], new[z])) for z, (box, runs) in windows.items()}
+    ids = np.unique(np.concatenate([values[z][(new[z] > 0) & (values[z] > 0)] for z in windows]))
+    if not len(ids):
+        return values, {}
+    spans = Spans.of(over, 0, ids)
+    records = [state.objects[i] for i in ids.tolist()]
     across = not rules.per_slice
     unit, _ = spans.pieces(spans.label.astype(np.int64), across)
     own = np.isin(spans.label, [record.id for record in records if record.source == "painted"])
     for record in records:
         if record.painted:
             own |= (spans.label == record.id) & np.isin(spans.z, record.painted)
-    prompts = {record.id: record.prompts for record in records}
+    prompts = {record.id: record.prompts for record in records if len(record.prompts)}
     rest = what_stays(spans, unit, across=across, min_size=rules.min_size, own=own, prompts=prompts, small_too=True)
-    edits = []
-    for z, flags in spans.in_window(old, rest.cut).items():
-        if flags.any():
-            box, runs = old[z]
-            now = np.where(runs.values[1] > 0, runs.values[1], runs.values[0])
-            edits.append((z, box, runs.with_values(now, np.where(flags, np.uint32(0), now))))
-    return _Crumbs(edits, pixels_per_label(spans, rest.cut))
+    removed = spans.in_window(over, rest.cut)
+    left = {z: np.where(removed[z], np.uint32(0), values[z]) for z in windows}
+    return left, pixels_per_label(spans, rest.cut)
 
 
 # ---------------------------------------------------------------------- ids, records, layers
@@ -312,7 +316,7 @@ def _prompts_of(state: State, label: int) -> PromptSet:
 
 
 def _take_away(draft: Draft, source: str, windows: Windows, refused: Mapping[int, str]) -> None:
-    """Empty the source. Of `current` those stay that were not committed; what is left of `auto` is no use to anybody."""
+    """Empty the source; of `current` those stay that were not committed."""
     state = draft.state
     if source == "auto":
         for z, (box, runs) in windows.items():
@@ -338,10 +342,12 @@ def _nothing_there(state: State, source: str) -> str:
 
 def _nothing_free(refused: Mapping[int, str], source: str, rules: CommitRules) -> str:
     if source == "auto":
-        how = "overlap" if rules.preserve == "objects" else "are covered by"
+        one = len(refused) == 1
+        what = f"The automatic {rules.noun}" if one else f"Each of {len(refused):,} automatic {rules.noun}s"
+        how = "overlaps" if rules.preserve == "objects" else "is covered by"
         return (
-            f"All {count(len(refused), f'automatic {rules.noun}')} {how} committed ones, which are preserved, so "
-            "nothing was committed. Choose another way to preserve committed objects, or undo to remove them."
+            f"{what} {how} committed ones, which are preserved, so nothing was committed. Choose another way to "
+            "preserve committed objects, or undo to remove what was found."
         )
     return f"Nothing was committed: {_why_open(refused, rules)}"
 
@@ -352,8 +358,8 @@ def _why_open(refused: Mapping[int, str], rules: CommitRules) -> str:
     what = f"the {rules.noun}" if len(refused) == 1 else f"each of {len(refused):,} {rules.noun}s"
     how = reasons[0] if len(reasons) == 1 else "overlaps, or has too little room beside,"
     return (
-        f"{what} {how} committed objects, which are preserved. Correct it with points or the brush, delete or re-open "
-        "the committed one, or choose another way to preserve."
+        f"{what} {how} committed {rules.noun}s, which are preserved. Correct it with points or the brush, delete or "
+        "re-open the committed one, or choose another way to preserve."
     )
 
 
@@ -374,7 +380,7 @@ def _describe(
             text += f" {count(report.kept, 'pixel')} stayed with the objects committed before."
         if report.cut:
             pixels = sum(cut[label] for label in report.cut)
-            text += f" {count(pixels, 'pixel')} in pieces without a prompt left out."
+            text += f" {count(pixels, 'pixel')} in other pieces left out."
         if refused:
             text += f" Still open: {_why_open(refused, rules)}"
     if report.lost:

@@ -233,6 +233,8 @@ def _among(some: PromptSet, prompts: PromptSet) -> PromptSet:
 
 def paint(draft: Draft, name: str, blocks: Sequence[Block]) -> None:
     """Take brush strokes over into `current` or `auto`."""
+    if name == "auto" and blocks:
+        draft.set("auto_in_pieces", True)
     for z, box, after, before in blocks:
         if not draft.paint(name, z, box, after, before) or name != "current":
             continue

@@ -6,8 +6,9 @@ looked at alone, and no image is made.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.sparse import coo_matrix
@@ -69,6 +70,11 @@ class Spans:
     def length(self) -> np.ndarray:
         """(n,) pixels of each run."""
         return self.right - self.left
+
+    @cached_property
+    def objects(self) -> tuple[np.ndarray, np.ndarray]:
+        """Sorted labels, and (n,) the place of each run's label among them."""
+        return np.unique(self.label, return_inverse=True)
 
     def in_window(self, windows: Windows, flags: np.ndarray) -> dict[int, np.ndarray]:
         """Flags (n,) of these runs -> per slice the flags of all runs of its window; runs that are not here: False."""
@@ -232,7 +238,7 @@ def what_stays(
         has_asked = np.bincount(unit_of, weights=asked, minlength=number) > 0
         kept = np.where(has_asked[unit_of], asked, largest)
         rest = np.bincount(unit_of, weights=size * kept, minlength=number)
-        too_small = (rest < min_size) & (left < total)
+        too_small = (rest < min_size) & (rest < total)
         if small_too:
             too_small &= total >= min_size
         kept &= ~too_small[unit_of]
@@ -242,14 +248,15 @@ def what_stays(
 
 def units_of(spans: Spans, per_slice: bool) -> np.ndarray:
     """Number of each run's object, from 0; with `per_slice` of the object in that slice."""
-    key = spans.label.astype(np.int64)
-    if per_slice:
-        key = key + spans.z * (np.int64(2) ** 32)
-    return np.unique(key, return_inverse=True)[1]
+    _, which = spans.objects
+    if not per_slice:
+        return which
+    return np.unique(which + spans.z * np.int64(which.max(initial=0) + 1), return_inverse=True)[1]
 
 
-def pixels_per_label(spans: Spans, flags: np.ndarray | Iterable[bool]) -> dict[int, int]:
+def pixels_per_label(spans: Spans, flags: np.ndarray) -> dict[int, int]:
     """Pixels of each label in the flagged runs; labels without any are left out."""
-    found, which = np.unique(spans.label[flags], return_inverse=True)
-    numbers = np.bincount(which, weights=spans.length[flags], minlength=len(found)).astype(np.int64)
-    return dict(zip(found.tolist(), numbers.tolist(), strict=True))
+    labels, which = spans.objects
+    numbers = np.bincount(which, weights=spans.length * flags, minlength=len(labels)).astype(np.int64)
+    found = numbers > 0
+    return dict(zip(labels[found].tolist(), numbers[found].tolist(), strict=True))

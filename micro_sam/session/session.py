@@ -160,7 +160,7 @@ class Session(PromptActs):
         """Segment the prompts of one slice into `current`, waiting for it: plan, run and apply."""
         self.apply(self.run(self.plan_slice(z, batched)))
 
-    def set_auto(self, labels: np.ndarray, z: int | None = None, **details: Any) -> None:
+    def set_auto(self, labels: np.ndarray, z: int | None = None, in_pieces: bool = False, **details: Any) -> None:
         """Show an automatic segmentation in `auto`, in place of the one before.
 
         Parameters
@@ -169,6 +169,9 @@ class Session(PromptActs):
             Any integer labels of the session's shape, or (H, W) with `z`.
         z
             In a stack: replace this slice only.
+        in_pieces
+            Whether objects in several pieces are meant so, as in labels of another program. Otherwise a commit takes
+            the largest piece of each.
         details
             JSON-able settings it was made with (method, thresholds, ...), for the record.
 
@@ -176,10 +179,15 @@ class Session(PromptActs):
         -----
         Successive calls are one step of undo, since a slider calls this many times.
         """
-        self._show_auto(labels, z, details)
+        self._show_auto(labels, z, in_pieces, details)
 
     def _show_auto(
-        self, labels: np.ndarray, z: int | None, details: dict[str, Any], also: Callable[[Draft], None] | None = None
+        self,
+        labels: np.ndarray,
+        z: int | None,
+        in_pieces: bool,
+        details: dict[str, Any],
+        also: Callable[[Draft], None] | None = None,
     ) -> None:
         last = self._history.last
         join = last is not None and last.kind == "auto" and self._history.next is None
@@ -188,6 +196,7 @@ class Session(PromptActs):
         with self._act("Segment all objects", kind="auto", join=join, **details, model=self._model_facts()) as draft:
             for plane_z, plane in enumerate(labels.reshape(-1, *self.shape[-2:]), start=0 if z is None else z):
                 draft.paint("auto", plane_z, (0, 0, *plane.shape), plane)
+            draft.set("auto_in_pieces", in_pieces)
             if also is not None:
                 also(draft)
         number = int((present(labels) > 0).sum())

@@ -45,12 +45,13 @@ class TrackActs(SessionBase):
         labels: np.ndarray,
         z: int | None = None,
         lineage: Mapping[int, Iterable[int]] | None = None,
+        in_pieces: bool = False,
         **details: Any,
     ) -> None:
         """Show automatic tracks in `auto`; `lineage` is mother -> daughters. See :meth:`Session.set_auto`."""
         labels = committed.check_labels(labels, self.shape if z is None else self.shape[-2:])
         checked = Lineage.from_dict(tracks.extents(labels), lineage) if z is None else Lineage()
-        self._show_auto(labels, z, details, lambda draft: _set_auto_parents(draft, checked))
+        self._show_auto(labels, z, in_pieces, details, lambda draft: _set_auto_parents(draft, checked))
 
     def relate_auto(self, lineage: Lineage) -> None:
         """Say how the tracks in `auto` are related, after :meth:`set_auto` has shown them frame by frame.
