@@ -135,7 +135,7 @@ class Acts:
             raise InputError("Your prompt is kept, but the embedding is not ready yet. Commit when its mask is there.")
         if self.source == "current" and self.preview.completes and self.engine.busy:
             raise InputError("A part of the object is not embedded yet. Commit it when the rest has appeared.")
-        report = session.commit(self.source, self.preserve)
+        report = session.commit(self.source, self.preserve, min_size=int(self.automatic.values["min_size"]))
         self.set_source("current")
         self._go_on()
         return report

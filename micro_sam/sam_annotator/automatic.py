@@ -17,6 +17,7 @@ from micro_sam.errors import InputError
 from micro_sam.sam_annotator.jobs import Job, Progress
 from micro_sam.sam_annotator.latest import LatestWins
 from micro_sam.session.session import Session
+from micro_sam.session.values import MIN_SIZE
 
 if TYPE_CHECKING:
     from micro_sam.sam_annotator.annotator import Annotator
@@ -47,7 +48,7 @@ class Parameter:
     step: float
 
 
-MIN_SIZE_TIP = "Objects with fewer pixels are left out."
+MIN_SIZE_TIP = "Objects with fewer pixels are left out, also what a commit would leave of one that others cover."
 PARAMETERS: dict[str, tuple[Parameter, ...]] = {
     "dense": (
         Parameter("foreground_threshold", "foreground", "Lower it to find fainter objects.", 0.5, 0.05, 0.95, 0.01),
@@ -61,13 +62,13 @@ PARAMETERS: dict[str, tuple[Parameter, ...]] = {
             0.9,
             0.01,
         ),
-        Parameter("min_size", "minimal size", MIN_SIZE_TIP, 25, 0, 100_000, 5),
+        Parameter("min_size", "minimal size", MIN_SIZE_TIP, MIN_SIZE, 0, 100_000, 5),
     ),
     "grid": (
         Parameter("pred_iou_thresh", "quality", "Lower it to keep more masks.", 0.88, 0.3, 1.0, 0.01),
         Parameter("stability_score_thresh", "stability", "Lower it to keep soft edges.", 0.95, 0.4, 1.0, 0.01),
         Parameter("box_nms_thresh", "overlap", "Raise it to keep masks that overlap.", 0.7, 0.05, 1.0, 0.05),
-        Parameter("min_size", "minimal size", MIN_SIZE_TIP, 25, 0, 100_000, 5),
+        Parameter("min_size", "minimal size", MIN_SIZE_TIP, MIN_SIZE, 0, 100_000, 5),
     ),
 }
 METHODS = {"dense": "object maps of the model", "grid": "grid of points"}

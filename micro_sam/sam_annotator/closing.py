@@ -91,33 +91,61 @@ def may_leave(annotator: Annotator, action: str = "Close") -> bool:
     saving = annotator.saving
     if not saving.must_ask:
         return True
+    answer = _ask(annotator, _question(saving), "Save", f"{action} without saving")
+    if answer is not None:
+        return answer
+    return _commit_all(annotator) and saving.save() is not None
+
+
+def may_leave_uncommitted(annotator: Annotator, action: str = "Go on") -> bool:
+    """Whether an image may be left whose committed objects are saved without asking; what is open is asked about."""
+    saving = annotator.saving
+    if not saving.uncommitted and not saving.uncommitted_auto:
+        return True
+    answer = _ask(annotator, _question(saving, committed=False), "Commit", f"{action} without them")
+    return _commit_all(annotator) if answer is None else answer
+
+
+def _ask(annotator: Annotator, question: str, yes: str, no: str) -> bool | None:
+    """Let the user choose: None for `yes`, True for `no`, False to go on working."""
     window = annotator.viewer.window._qt_window
     box = QMessageBox(window)
     box.setObjectName("micro_sam_unsaved")
     box.setStyleSheet(window.styleSheet())
     box.setWindowTitle("Unsaved work")
-    box.setText(_question(saving))
-    save = box.addButton("Save", QMessageBox.ButtonRole.AcceptRole)
-    discard = box.addButton(f"{action} without saving", QMessageBox.ButtonRole.DestructiveRole)
+    box.setText(question)
+    accept = box.addButton(yes, QMessageBox.ButtonRole.AcceptRole)
+    discard = box.addButton(no, QMessageBox.ButtonRole.DestructiveRole)
     cancel = box.addButton("Go on working", QMessageBox.ButtonRole.RejectRole)
-    box.setDefaultButton(save)
+    box.setDefaultButton(accept)
     box.setEscapeButton(cancel)
     box.exec()
-    if box.clickedButton() is not save:
-        return box.clickedButton() is discard
-    if saving.uncommitted:
-        annotator.set_source("current")
-        if annotator.commit() is None:
-            return False
-    return saving.save() is not None
+    return None if box.clickedButton() is accept else box.clickedButton() is discard
 
 
-def _question(saving: Saving) -> str:
-    if saving.uncommitted and saving.unsaved:
-        return "The current object is not committed, and committed objects are not saved. Commit and save all?"
-    if saving.uncommitted:
-        return "The current object is not committed. Commit and save it?"
-    return "There are committed objects that are not saved. Save them?"
+def _commit_all(annotator: Annotator) -> bool:
+    """Commit what is open; False when something stays open, and the status line says why."""
+    saving = annotator.saving
+    for source, is_open in (("current", lambda: saving.uncommitted), ("auto", lambda: saving.uncommitted_auto)):
+        if is_open():
+            annotator.set_source(source)
+            if annotator.commit() is None or is_open():
+                return False
+    return True
+
+
+def _question(saving: Saving, committed: bool = True) -> str:
+    """What is not committed, and (with `committed`) not saved, and whether to do that."""
+    open_ones = ["the current object is"] if saving.uncommitted else []
+    open_ones += ["the automatic objects are"] if saving.uncommitted_auto else []
+    if not open_ones:
+        return "There are committed objects that are not saved. Save them?"
+    text = " and ".join(open_ones).capitalize() + " not committed"
+    if not committed:
+        return f"{text}. Commit them?"
+    if saving.unsaved:
+        return f"{text}, and committed objects are not saved. Commit and save all?"
+    return f"{text}. Commit and save {'them' if saving.uncommitted_auto else 'it'}?"
 
 
 def keep_copy(annotator: Annotator) -> Path | None:

@@ -75,7 +75,7 @@ class Linking:
                 "Track All to segment all frames first, or choose the label layer that holds the segmentation."
             )
         labels = labels.copy()  # the person may go on painting meanwhile
-        self._start(LINKING, lambda _job: _link(labels), method="linking")
+        self._start(LINKING, lambda _job: _link(labels), method="linking", in_pieces=True)
         self._annotator.status.say("Linking the objects of all frames. You can go on meanwhile.")
 
     def _start(self, name: str, steps: Callable[[Job], Generator[Any, None, Lineage]], **details: Any) -> None:

@@ -64,10 +64,15 @@ class Saving:
         return self._session is not None and self._session.has_current
 
     @property
+    def uncommitted_auto(self) -> bool:
+        """Whether there is an automatic segmentation that nobody committed."""
+        return self._session is not None and self._session.has_auto
+
+    @property
     def must_ask(self) -> bool:
         """Whether work would be lost if the window closed now."""
         has_news = self.unsaved and (bool(self._session.objects) or self.path is not None)
-        return has_news or self.uncommitted
+        return has_news or self.uncommitted or self.uncommitted_auto
 
     def save(self, path: str | Path | None = None) -> Path | None:
         """Write the committed objects.
@@ -139,17 +144,23 @@ class Saving:
         return Path.home() / f"{name}_objects.tif"
 
     def keep_copy(self, folder: Path, stem: str) -> Path | None:
-        """Write what is unsaved, the current object included, because the window closes; None when there is nothing."""
-        session = self._session
-        labels = session.committed
-        if session.has_current:
-            labels = np.where((labels == 0) & (session.current > 0), session.current + labels.max(), labels)
+        """Write all there is, because the window closes: what is not committed, too. None when there is nothing."""
+        labels = all_labels(self._session)
         return write_labels(folder / f"{stem}.tif", labels) if labels.any() else None
 
     def _labels_changed(self, name: str, _region: tuple) -> None:
         if name == "committed" and not self.unsaved:
             self.unsaved = True
             self.changed.emit()
+
+
+def all_labels(session: Session) -> np.ndarray:
+    """The committed objects, and beside them all others of a session: current ones, then automatic ones."""
+    labels = session.committed
+    for others in (session.current, session.auto):
+        if others.any():
+            labels = np.where((labels == 0) & (others > 0), others + labels.max(), labels)
+    return labels
 
 
 def remove_labels(path: Path) -> None:

@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QFileDialog
 
 from micro_sam.errors import InputError
 from micro_sam.io.tracks import save_tracks
-from micro_sam.sam_annotator.saving import Saving, write_labels
+from micro_sam.sam_annotator.saving import Saving, all_labels, write_labels
 from micro_sam.session.lineage import Lineage
 from micro_sam.session.tracking import TrackingSession
 from micro_sam.session.values import count
@@ -105,9 +105,12 @@ class TrackSaving(Saving):
     def keep_copy(self, folder: Path, stem: str) -> Path | None:
         """Write what is unsaved, the tracks at work included, because the window closes; None when there is nothing."""
         session = self._session
-        if session.has_current:
+        for source, is_there in (("current", session.has_current), ("auto", session.has_auto)):
             with contextlib.suppress(InputError):  # nothing of it is free
-                session.commit("current")
+                if is_there:
+                    session.commit(source)
+        if session.has_current:  # committed tracks cover most of it, but nothing may be lost
+            session.load_tracks(all_labels(session), session.lineage)
         return _write(folder / stem, session, None) if session.objects else None
 
     def _lineage_changed(self) -> None:

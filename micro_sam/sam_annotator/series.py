@@ -20,6 +20,7 @@ from micro_sam.errors import InputError, MicroSamError, OutputError
 from micro_sam.io.images import find_images
 from micro_sam.io.labels import load_labels
 from micro_sam.sam_annotator.annotator_2d import Annotator2D
+from micro_sam.sam_annotator.closing import may_leave_uncommitted
 from micro_sam.sam_annotator.images import OpenImage, from_array, from_path
 from micro_sam.sam_annotator.keys import Key
 from micro_sam.sam_annotator.settings import Settings
@@ -207,6 +208,8 @@ class Series:
                 raise InputError(
                     "The current object is not committed. Commit it with C or clear it with Shift-C first."
                 )
+            if not may_leave_uncommitted(annotator):
+                return
             saved = annotator.saving.save_silently()
         except Exception as error:
             annotator.status.report(error)

@@ -120,6 +120,11 @@ class SessionBase:
         """Whether any pixel of `current` is set. Looks at the touched slices only."""
         return any(self._state.plane("current", z)[y0:y1, x0:x1].any() for z, (y0, x0, y1, x1) in self._regions())
 
+    @property
+    def has_auto(self) -> bool:
+        """Whether there is an automatic segmentation that was not committed."""
+        return bool(self.auto.any())
+
     def object_at(self, position: Sequence[float]) -> int:
         """Id of the committed object at (y, x) or (z, y, x); 0 for background and outside."""
         index = tuple(int(np.floor(value + 0.5)) for value in position)

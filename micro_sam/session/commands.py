@@ -8,12 +8,13 @@ edit at once and remembers it, so that an act that fails half-way is taken back 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from micro_sam.session.labels import Box, LabelEdit, Runs, crop, union
+from micro_sam.session.labels import Box, LabelEdit, Runs, crop, shift, union
 from micro_sam.session.state import State
 
 _MISSING = None  # an entry that is not there; the state never stores None in its dicts
@@ -69,7 +70,33 @@ class EntryEdit:
         return {"entry": self.key, "id": self.entry, "after": to_json(self.after)}
 
 
-Edit = LabelEdit | ValueEdit | EntryEdit
+@dataclass(frozen=True)
+class EntriesEdit:
+    """Many entries of a dict of the state change at once; see :class:`EntryEdit`."""
+
+    key: str
+    before: Mapping[int, Any]
+    after: Mapping[int, Any]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory the edit takes, roughly."""
+        return 200 * len(self.after)
+
+    def write(self, state: State, forward: bool) -> None:
+        """Set or remove the entries."""
+        entries = getattr(state, self.key)
+        values = self.after if forward else self.before
+        entries.update(values)
+        for entry in [entry for entry, value in values.items() if value is _MISSING]:
+            del entries[entry]
+
+    def record(self) -> dict[str, Any]:
+        """The edit as a JSON-able dict."""
+        return {"entries": self.key, "after": to_json(self.after)}
+
+
+Edit = LabelEdit | ValueEdit | EntryEdit | EntriesEdit
 
 
 @dataclass
@@ -174,7 +201,9 @@ class Draft:
         edit = LabelEdit.between(name, z, box, runs)
         if edit is None:
             return None
-        self._add(edit)
+        inner = runs.crop(shift(edit.box, -box[0], -box[1]))
+        self.state.plane(name, z)[crop(edit.box)] = inner.array(1) if inner.values[1].any() else 0
+        self._remember(edit)
         return runs
 
     def set(self, key: str, value: Any) -> None:
@@ -188,6 +217,15 @@ class Draft:
         before = getattr(self.state, key).get(entry)
         if before is not value:
             self._add(EntryEdit(key, entry, before, value))
+
+    def put_all(self, key: str, values: Mapping[int, Any]) -> None:
+        """Add or replace many entries of a dict of the state, as one edit."""
+        entries = getattr(self.state, key)
+        before = {entry: entries.get(entry) for entry in values}
+        changed = [entry for entry, value in values.items() if before[entry] is not value]
+        if changed:
+            before, after = ({entry: some[entry] for entry in changed} for some in (before, values))
+            self._add(EntriesEdit(key, before, after))
 
     def drop_all(self, key: str) -> None:
         """Remove all entries of a dict of the state."""

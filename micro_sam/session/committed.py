@@ -95,30 +95,35 @@ class CommittedWriter:
             self.lost[value] = self.lost.get(value, 0) + number
         for value, inner, number, _ in runs.measure(1, different):
             inner = shift(inner, box[0], box[1])
-            extent = self.gained.setdefault(value, Extent(z, z + 1, inner))
+            extent = self.gained.get(value)
+            if extent is None:
+                self.gained[value] = Extent(z, z + 1, inner, number)
+                continue
             extent.z0, extent.z1 = min(extent.z0, z), max(extent.z1, z + 1)
             extent.box, extent.area = union(extent.box, inner), extent.area + number
 
     def finish(self, new_record: Callable[[int, Extent], ObjectRecord]) -> tuple[int, ...]:
         """Bring the records up to date; `new_record` makes those of new ids. Returns the ids that vanished."""
         objects = self.draft.state.objects
+        records: dict[int, ObjectRecord | None] = {}
         vanished = []
         for i in sorted({*self.gained, *self.lost}):
             extent, record = self.gained.get(i), objects.get(i)
             if record is None:
-                self.draft.put("objects", i, new_record(i, extent))
+                records[i] = new_record(i, extent)
                 continue
             area = record.area - self.lost.get(i, 0) + (extent.area if extent else 0)
             if area <= 0:
                 vanished.append(i)
-                self.draft.put("objects", i, None)
+                records[i] = None
                 continue
             slices, box = record.slices, record.box
             if extent is not None:
                 slices = (min(slices[0], extent.z0), max(slices[1], extent.z1))
                 box = union(box, extent.box)
             if (area, slices, box) != (record.area, record.slices, record.box):
-                self.draft.put("objects", i, record.changed(area=area, slices=slices, box=box))
+                records[i] = record.changed(area=area, slices=slices, box=box)
+        self.draft.put_all("objects", records)
         largest = max((i for i in self.gained), default=0)
         self.draft.set("last_id", max(self.draft.state.last_id, largest))
         return tuple(vanished)

@@ -6,7 +6,7 @@ rectangles listed there, `current` is zero.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from micro_sam.session.commands import Draft
 from micro_sam.session.labels import Box, Runs, bounding_box, crop, shift, union
 from micro_sam.session.prompts import PromptSet
 from micro_sam.session.state import State
-from micro_sam.session.values import SliceAnswer, SliceConfidence, SliceResult, count
+from micro_sam.session.values import Anchors, SliceAnswer, SliceConfidence, SliceResult, count
 
 Block = tuple[int, Box, np.ndarray, np.ndarray | None]
 """Slice, rectangle, content after and (where it is no longer in the array) before."""
@@ -207,8 +207,34 @@ def clear_all(draft: Draft) -> None:
     draft.set("reopened", None)
 
 
+def keep_only(draft: Draft, labels: Collection[int], prompts: PromptSet) -> None:
+    """Remove all objects but some, of which `prompts` are the prompts."""
+    state = draft.state
+    for z, answer in list(state.answers.items()):
+        k = [k for k, label in enumerate(answer.labels) if label in labels]
+        masks, left = tuple(answer.masks[i] for i in k), tuple(answer.labels[i] for i in k)
+        draft.put("answers", z, SliceAnswer(masks, left, _among(answer.drawn, prompts), answer.batched) if k else None)
+    for z, region in list(state.regions.items()):
+        gone = set(np.unique(state.plane("current", z)[crop(region)]).tolist()) - {0, *labels}
+        erase(draft, z, gone)
+    for label in [label for label in state.current_tracks if label not in labels]:
+        draft.put("current_tracks", label, None)
+    if state.anchors is not None:
+        painted = {z: number for z, number in state.anchors.painted.items() if z in state.regions}
+        draft.set("anchors", Anchors(_among(state.anchors.prompts, prompts), painted))
+    if state.reopened is not None and 1 not in labels:
+        draft.set("reopened", None)
+    draft.set("prompts", prompts)
+
+
+def _among(some: PromptSet, prompts: PromptSet) -> PromptSet:
+    return some.without([prompt.id for prompt in some if prompt.id not in prompts])
+
+
 def paint(draft: Draft, name: str, blocks: Sequence[Block]) -> None:
     """Take brush strokes over into `current` or `auto`."""
+    if name == "auto" and blocks:
+        draft.set("auto_in_pieces", True)
     for z, box, after, before in blocks:
         runs = draft.paint(name, z, box, after, before)
         if runs is None or name != "current":

@@ -17,13 +17,15 @@ import numpy as np
 
 from micro_sam.errors import InputError
 from micro_sam.segmentation.values import ObjectMask
-from micro_sam.session import committed, current, objects
+from micro_sam.session import committed, committing, current, objects
 from micro_sam.session.base import SessionEvents
 from micro_sam.session.commands import Draft
+from micro_sam.session.committing import CommitRules
 from micro_sam.session.labels import present
 from micro_sam.session.prompting import PromptActs
 from micro_sam.session.prompts import PointPrompt, PromptSet
 from micro_sam.session.values import (
+    MIN_SIZE,
     CommitReport,
     LayerName,
     PreserveMode,
@@ -51,6 +53,10 @@ class Session(PromptActs):
     events
         Signals (:class:`SessionEvents`).
     """
+
+    _noun = "object"
+    _per_slice = False
+    """Whether what an object is in one slice says nothing of the next, as in movies."""
 
     # ------------------------------------------------------------------ segmentation
 
@@ -169,7 +175,7 @@ class Session(PromptActs):
         """Segment the prompts of one slice into `current`, waiting for it: plan, run and apply."""
         self.apply(self.run(self.plan_slice(z, batched)))
 
-    def set_auto(self, labels: np.ndarray, z: int | None = None, **details: Any) -> None:
+    def set_auto(self, labels: np.ndarray, z: int | None = None, in_pieces: bool = False, **details: Any) -> None:
         """Show an automatic segmentation in `auto`, in place of the one before.
 
         Parameters
@@ -178,6 +184,9 @@ class Session(PromptActs):
             Any integer labels of the session's shape, or (H, W) with `z`.
         z
             In a stack: replace this slice only.
+        in_pieces
+            Whether objects in several pieces are meant so, as in labels of another program. Otherwise a commit takes
+            the largest piece of each.
         details
             JSON-able settings it was made with (method, thresholds, ...), for the record.
 
@@ -185,10 +194,15 @@ class Session(PromptActs):
         -----
         Successive calls are one step of undo, since a slider calls this many times.
         """
-        self._show_auto(labels, z, details)
+        self._show_auto(labels, z, in_pieces, details)
 
     def _show_auto(
-        self, labels: np.ndarray, z: int | None, details: dict[str, Any], also: Callable[[Draft], None] | None = None
+        self,
+        labels: np.ndarray,
+        z: int | None,
+        in_pieces: bool,
+        details: dict[str, Any],
+        also: Callable[[Draft], None] | None = None,
     ) -> None:
         last = self._history.last
         join = last is not None and last.kind == "auto" and self._history.next is None
@@ -197,6 +211,7 @@ class Session(PromptActs):
         with self._act("Segment all objects", kind="auto", join=join, **details, model=self._model_facts()) as draft:
             for plane_z, plane in enumerate(labels.reshape(-1, *self.shape[-2:]), start=0 if z is None else z):
                 draft.paint("auto", plane_z, (0, 0, *plane.shape), plane)
+            draft.set("auto_in_pieces", in_pieces)
             if also is not None:
                 also(draft)
         number = int((present(labels) > 0).sum())
@@ -210,7 +225,13 @@ class Session(PromptActs):
 
     # ------------------------------------------------------------------ committed objects
 
-    def commit(self, source: LayerName = "current", preserve: PreserveMode = "pixels", **details: Any) -> CommitReport:
+    def commit(
+        self,
+        source: LayerName = "current",
+        preserve: PreserveMode = "pixels",
+        min_size: int = MIN_SIZE,
+        **details: Any,
+    ) -> CommitReport:
         """Move the current object(s), or the automatic segmentation, into the committed objects, with new ids.
 
         Parameters
@@ -221,6 +242,15 @@ class Session(PromptActs):
             What happens where committed objects are in the way. ``"pixels"``: they keep their pixels, the new objects
             get the free ones. ``"objects"``: new objects that overlap a committed one are left out whole.
             ``"none"``: the new objects overwrite, and the report says who lost what.
+        min_size
+            Pixels that must stay of an object that is cut (in a movie: in a frame).
+        details
+            JSON-able facts for the record.
+
+        Notes
+        -----
+        No rims and crumbs are committed (the rule is in ``session.committing``): an object that is covered by more than
+        half is not committed, of another one its largest piece is. Current objects that are not committed stay open.
 
         Returns
         -------
@@ -232,8 +262,9 @@ class Session(PromptActs):
         InputError
             When there is nothing to commit, or nothing of it is free.
         """
-        with self._act("Commit", source=source, preserve=preserve, **details) as draft:
-            report = self._commit(draft, source, preserve)
+        rules = CommitRules(preserve, int(min_size), self._noun, per_slice=self._per_slice)
+        with self._act("Commit", source=source, preserve=preserve, min_size=rules.min_size, **details) as draft:
+            report = self._commit(draft, source, rules)
             draft.details.update(ids=list(report.ids))
         if source == "current":
             self._epoch += 1
@@ -370,8 +401,8 @@ class Session(PromptActs):
 
     # Sessions with more state than label images do their part of these acts here.
 
-    def _commit(self, draft: Draft, source: str, preserve: str) -> CommitReport:
-        return objects.commit(draft, source, preserve, self._model_facts())
+    def _commit(self, draft: Draft, source: str, rules: CommitRules) -> CommitReport:
+        return committing.commit(draft, source, rules, self._model_facts())
 
     def _merge(self, draft: Draft, ids: Sequence[int]) -> int:
         return objects.merge(draft, ids)

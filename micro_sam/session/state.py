@@ -51,6 +51,8 @@ class State:
         Tracks at work: label in `current` -> track.
     auto_parents
         Daughter -> mother among the labels of `auto`.
+    auto_in_pieces
+        Whether objects of `auto` may have several pieces: another program or the user's brush made them so.
     """
 
     labels: dict[str, np.ndarray]
@@ -66,6 +68,7 @@ class State:
     tracks: dict[int, Track] = field(default_factory=dict)
     current_tracks: dict[int, CurrentTrack] = field(default_factory=dict)
     auto_parents: dict[int, int] = field(default_factory=dict)
+    auto_in_pieces: bool = False
 
     @classmethod
     def empty(cls, shape: tuple[int, ...]) -> State:

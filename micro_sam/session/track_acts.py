@@ -12,6 +12,7 @@ from micro_sam.errors import InputError
 from micro_sam.session import committed, objects, tracks
 from micro_sam.session.base import SessionBase
 from micro_sam.session.commands import Changes, Draft
+from micro_sam.session.committing import CommitRules
 from micro_sam.session.lineage import Lineage
 from micro_sam.session.prompts import PromptSet
 from micro_sam.session.track_prompts import CurrentTrack
@@ -44,12 +45,13 @@ class TrackActs(SessionBase):
         labels: np.ndarray,
         z: int | None = None,
         lineage: Mapping[int, Iterable[int]] | None = None,
+        in_pieces: bool = False,
         **details: Any,
     ) -> None:
         """Show automatic tracks in `auto`; `lineage` is mother -> daughters. See :meth:`Session.set_auto`."""
         labels = committed.check_labels(labels, self.shape if z is None else self.shape[-2:])
         checked = Lineage.from_dict(tracks.extents(labels), lineage) if z is None else Lineage()
-        self._show_auto(labels, z, details, lambda draft: _set_auto_parents(draft, checked))
+        self._show_auto(labels, z, in_pieces, details, lambda draft: _set_auto_parents(draft, checked))
 
     def relate_auto(self, lineage: Lineage) -> None:
         """Say how the tracks in `auto` are related, after :meth:`set_auto` has shown them frame by frame.
@@ -147,13 +149,13 @@ class TrackActs(SessionBase):
                 self._centres.pop(t, None)
         super()._emit(changes)
 
-    def _commit(self, draft: Draft, source: str, preserve: str) -> CommitReport:
+    def _commit(self, draft: Draft, source: str, rules: CommitRules) -> CommitReport:
         state = draft.state
         relations = {label: track.parent for label, track in state.current_tracks.items()}
         if source == "auto":
             relations = dict(state.auto_parents)
         reopened = state.reopened
-        report = super()._commit(draft, source, preserve)
+        report = super()._commit(draft, source, replace(rules, families=_families(state.current_tracks)))
         messages = tracks.synchronise(draft, tracks.edited_ids(draft.edits, "committed"))
         ids = dict(zip(report.labels, report.ids, strict=True))
         last_part = self._last_parts(report.ids)
@@ -164,8 +166,7 @@ class TrackActs(SessionBase):
         messages += tracks.relate(draft, {i: mother for i, mother in parents.items() if mother is not None})
         if source == "auto":
             draft.drop_all("auto_parents")
-        text = report.message.replace("Object ", "Track ").replace("objects committed", "tracks committed")
-        return replace(report, message=" ".join([text, *messages[:2]]))
+        return replace(report, message=" ".join([report.message, *messages[:2]]))
 
     def _last_parts(self, ids: Iterable[int]) -> dict[int, int]:
         """Id -> id of its last part, for tracks that were cut at gaps."""
@@ -209,6 +210,17 @@ class TrackActs(SessionBase):
         for label in tracks.edited_ids(draft.edits, "current", gained=True):
             if label not in draft.state.current_tracks and draft.state.regions:
                 draft.put("current_tracks", label, CurrentTrack(label))
+
+
+def _families(tracks_at_work: Mapping[int, CurrentTrack]) -> dict[int, int]:
+    """Track at work -> the founder of its lineage: mothers and daughters are committed together."""
+    founders = {}
+    for label in tracks_at_work:
+        founder = label
+        while founder in tracks_at_work and tracks_at_work[founder].parent is not None:
+            founder = tracks_at_work[founder].parent
+        founders[label] = founder
+    return founders
 
 
 def _set_auto_parents(draft: Draft, lineage: Lineage) -> None:

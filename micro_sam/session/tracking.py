@@ -38,6 +38,8 @@ class TrackingSession(RunActs, TrackActs, Session):
 
     _run_name = "Track objects"
     _place = "frame"
+    _noun = "track"
+    _per_slice = True
     _events_type = TrackingEvents
 
     def __init__(self, shape: Sequence[int], **options: Any) -> None:

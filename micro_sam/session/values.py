@@ -15,6 +15,8 @@ from micro_sam.session.prompts import PromptSet
 LayerName = Literal["current", "committed", "auto"]
 PreserveMode = Literal["pixels", "objects", "none"]
 PRESERVE_MODES = ("pixels", "objects", "none")
+MIN_SIZE = 25
+"""Pixels that at least must stay of an object that is cut, unless the settings of a tool say otherwise."""
 
 
 @dataclass(frozen=True)
@@ -250,11 +252,17 @@ class CommitReport:
     areas
         Committed pixels per id.
     kept
-        Pixels of the source that were not committed because they belonged to committed objects (mode "pixels").
+        Pixels of these objects that were not committed because they belonged to committed objects (mode "pixels").
     left_out
-        Labels of the source that were not committed at all.
+        Labels of `auto` that were not committed at all.
+    stay_open
+        Labels of `current` that were not committed and are still there, with their prompts.
+    cut
+        Labels of which only a part was committed, because committed objects or nothing lay between it and the rest.
     lost
         Pixels that committed objects lost, by id (mode "none").
+    crumbs
+        How many of them were free, but too small a rest to keep, by id.
     vanished
         Ids of committed objects of which nothing is left.
     message
@@ -266,7 +274,10 @@ class CommitReport:
     areas: Mapping[int, int] = field(default_factory=dict)
     kept: int = 0
     left_out: tuple[int, ...] = ()
+    stay_open: tuple[int, ...] = ()
+    cut: tuple[int, ...] = ()
     lost: Mapping[int, int] = field(default_factory=dict)
+    crumbs: Mapping[int, int] = field(default_factory=dict)
     vanished: tuple[int, ...] = ()
     message: str = ""
 

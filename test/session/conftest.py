@@ -119,6 +119,7 @@ def snapshot(session):
         "prompts": state.prompts,
         "objects": dict(state.objects),
         "last_id": state.last_id,
+        "auto_in_pieces": state.auto_in_pieces,
         "regions": dict(state.regions),
         "answers": masks,
         "confidence": dict(state.confidence),

@@ -100,6 +100,31 @@ def test_going_on_with_an_object_that_is_not_committed_is_refused(opened, folder
     assert not (tmp_path / "results" / "a.tif").exists()
 
 
+def test_going_on_with_automatic_objects_that_are_not_committed_asks(opened, folder, tmp_path):
+    results = tmp_path / "results"
+    tool = opened(image_folder_annotator, folder, results, model_type="nano_lm")
+    assert wait_until(lambda: tool.engine.predictor is not None and not tool.engine.busy)
+    found = np.zeros(tool.session.shape, np.uint32)
+    found[40:60, 40:60], found[90:99, 90:99] = 3, 8
+    tool.session.set_auto(found)
+    questions: list[str] = []
+    driver.answer("Go on working", questions)
+    key(tool.viewer, "n")
+    assert "automatic objects are not committed" in questions[0]
+    assert tool.image.name == "a" and tool.session.has_auto and not (results / "a.tif").exists()
+
+    driver.answer("Commit")
+    key(tool.viewer, "n")
+    assert wait_until(lambda: tool.image.name == "b")
+    assert load_labels(results / "a.tif").max() == 2
+
+    tool.session.set_auto(found)
+    driver.answer("Go on without them")
+    key(tool.viewer, "n")
+    assert wait_until(lambda: tool.image.name == "c")
+    assert not (results / "b.tif").exists()
+
+
 def test_image_that_cannot_be_read_is_left_out_with_a_sentence(opened, folder, tmp_path):
     (folder / "b.tif").write_text("no image")
     tool = opened(image_folder_annotator, folder, tmp_path / "results", model_type="nano_lm")

@@ -1,0 +1,395 @@
+"""Commit: what the network found, or the user drew, becomes committed objects, and no junk comes of it.
+
+Where objects meet those that are committed already, rims and shells would be left of them. Therefore:
+
+- An automatic object of which committed ones cover more than half is left out. Of the others the largest connected
+  piece stays, if it has the minimal size. Objects of another program may have more pieces where nothing cuts them.
+- An object made from prompts obeys the same rule, but all pieces that a positive prompt asks for stay, and instead of
+  being left out it stays open.
+- What the user painted stays wherever it is free, in as many pieces as it has.
+- When new objects overwrite, those that they cut obey the rule. Objects that were in several pieces before (merged,
+  loaded) obey it piece by piece.
+
+In movies each frame is decided on its own. Pixels that touch at a corner only are not connected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from micro_sam.errors import InputError
+from micro_sam.session import current
+from micro_sam.session.commands import Draft
+from micro_sam.session.committed import MAX_ID, CommittedWriter, Extent
+from micro_sam.session.labels import Box, Runs, bounding_box, crop, union
+from micro_sam.session.pieces import Spans, Windows, pixels_per_label, units_of, what_stays
+from micro_sam.session.prompts import PromptSet
+from micro_sam.session.state import State
+from micro_sam.session.values import (
+    MIN_SIZE,
+    PRESERVE_MODES,
+    CommitReport,
+    ObjectRecord,
+    count,
+    listing,
+)
+
+
+@dataclass(frozen=True)
+class CommitRules:
+    """How objects are committed.
+
+    Attributes
+    ----------
+    preserve
+        What happens where committed objects are in the way; see :meth:`Session.commit`.
+    min_size
+        Pixels that must stay of an object that is cut (in movies: in a frame).
+    noun
+        What an object is called: ``"object"`` or ``"track"``.
+    per_slice
+        Whether the masks of an object in different slices are decided one by one, as in movies.
+    families
+        Label of `current` -> a number that it shares with those which are committed together with it, or not at all.
+    """
+
+    preserve: str = "pixels"
+    min_size: int = MIN_SIZE
+    noun: str = "object"
+    per_slice: bool = False
+    families: Mapping[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.preserve not in PRESERVE_MODES:
+            known = ", ".join(PRESERVE_MODES)
+            raise InputError(f"Committed objects can be preserved by {known}, not by '{self.preserve}'.")
+        if self.min_size < 0:
+            raise InputError(f"The minimal size of an object is a number of pixels from 0 on, not {self.min_size}.")
+
+
+def commit(draft: Draft, source: str, rules: CommitRules, model: dict[str, str]) -> CommitReport:
+    """Move `current` or `auto` into the committed objects. See :meth:`Session.commit`."""
+    if source not in ("current", "auto"):
+        raise InputError(f"Only 'current' and 'auto' can be committed, not '{source}'.")
+    state = draft.state
+    windows = dict(_windows(state, source))
+    if rules.preserve == "none":
+        windows = _with_all_below(state, source, windows)
+    spans = Spans.of(windows, 1)
+    if not len(spans.label):
+        raise InputError(_nothing_there(state, source))
+    total = pixels_per_label(spans, np.ones(len(spans.label), bool))
+    stays, cut, refused = _choose(state, source, rules, spans, total)
+    labels = sorted(set(total) - set(refused))
+    if not labels:
+        raise InputError(_nothing_free(refused, source, rules))
+    ids = _new_ids(state, labels, source)
+    to_id = _lookup(ids)
+    flags = spans.in_window(windows, stays & (to_id(spans.label) > 0))
+    new = {z: np.where(flags[z], to_id(runs.values[1]), np.uint32(0)) for z, (_, runs) in windows.items()}
+    below = {z: runs.values[0] for z, (_, runs) in windows.items()}
+    crumbs: dict[int, int] = {}
+    if rules.preserve == "none":
+        below, crumbs = _without_crumbs(state, rules, windows, new)
+    writer = CommittedWriter(draft)
+    for z, (box, runs) in windows.items():
+        writer.write_runs(z, box, runs.with_values(runs.values[0], np.where(flags[z], new[z], below[z])))
+    label_of = {i: label for label, i in ids.items()}
+    vanished = writer.finish(lambda i, extent: _record(state, label_of[i], i, extent, source, model))
+    kept = {} if rules.preserve == "none" else pixels_per_label(spans, (spans.other > 0) & (to_id(spans.label) > 0))
+    report = CommitReport(
+        tuple(ids[label] for label in labels),
+        tuple(labels),
+        {ids[label]: state.objects[ids[label]].area for label in labels},
+        sum(kept.values()),
+        tuple(sorted(refused)) if source == "auto" else (),
+        tuple(sorted(refused)) if source == "current" else (),
+        tuple(label for label in labels if label in cut),
+        writer.lost,
+        crumbs,
+        vanished,
+    )
+    _take_away(draft, source, windows, refused)
+    return replace(report, message=_describe(report, source, rules, refused, cut))
+
+
+# ---------------------------------------------------------------------- what is committed
+
+
+def _windows(state: State, source: str) -> Iterator[tuple[int, tuple[Box, Runs]]]:
+    """Slice -> rectangle with all of the source, and the runs of the committed objects (0) and the source (1) in it."""
+    array = state.labels[source]
+    slices = sorted(state.regions) if source == "current" else range(1 if array.ndim == 2 else len(array))
+    for z in slices:
+        box = state.regions[z] if source == "current" else bounding_box(state.plane(source, z))
+        if box is not None:
+            yield z, (box, Runs.of(*(state.plane(name, z)[crop(box)] for name in ("committed", source))))
+
+
+def _choose(
+    state: State, source: str, rules: CommitRules, spans: Spans, total: Mapping[int, int]
+) -> tuple[np.ndarray, dict[int, int], dict[int, str]]:
+    """The runs that are committed; label -> free pixels that are not; label -> why nothing of it is committed."""
+    covered = spans.other > 0
+    blocked = pixels_per_label(spans, covered)
+    if rules.preserve != "pixels":
+        spans = replace(spans, other=np.zeros_like(spans.other))
+    unit = units_of(spans, rules.per_slice)
+    across = not rules.per_slice
+    refused: dict[int, str] = {}
+    if source == "auto":
+        whole = not state.auto_in_pieces
+        rest = what_stays(spans, unit, across=across, min_size=rules.min_size, always=whole)
+    else:
+        own = _painted(state, spans)
+        prompts = {label: _prompts_of(state, label) for label in total}
+        if state.reopened is not None and state.reopened.record_before.source in ("merged", "loaded", "painted"):
+            piece, _ = spans.pieces(np.where(spans.label == 1, 0, -1), across)
+            unit = np.where(piece >= 0, piece + unit.max(initial=-1) + 1, unit)
+        rest = what_stays(
+            spans,
+            unit,
+            across=across,
+            min_size=rules.min_size,
+            always=True,
+            own=own,
+            prompts=prompts,
+            small_too=True,
+        )
+        if rules.preserve == "pixels":
+            drawn_by_network = pixels_per_label(spans, ~own)
+            refused = {
+                label: f"lies mostly ({100 * blocked[label] // total[label]} %) on"
+                for label in blocked
+                if 2 * blocked[label] > total[label] and label in drawn_by_network
+            }
+    left = pixels_per_label(spans, rest.stays)
+    for label in total:
+        if rules.preserve == "objects" and label in blocked:
+            refused[label] = "overlaps"
+        elif rules.preserve == "pixels" and blocked.get(label) == total[label]:
+            refused[label] = "lies completely on"
+        elif label not in left and label not in refused:
+            free = total[label] - blocked.get(label, 0)
+            refused[label] = f"would keep {count(free, 'pixel')} (in pieces below the minimal size) beside"
+    if source == "current" and rules.families:
+        for label in total:
+            relatives = [i for i in refused if rules.families.get(i) == rules.families.get(label, -1)]
+            if relatives and label not in refused:
+                refused[label] = f"belongs to {rules.noun} {relatives[0]}, which cannot be committed beside"
+    stays = rest.stays & ~np.isin(spans.label, np.array(list(refused), np.uint32))
+    return stays, pixels_per_label(spans, rest.cut), refused
+
+
+def _painted(state: State, spans: Spans) -> np.ndarray:
+    """The runs of `current` in slices in which the user painted their object."""
+    own = np.zeros(len(spans.label), bool)
+    for z, known in state.confidence.items():
+        labels = [label for label, confidence in known.items() if confidence.source == "painted"]
+        if labels:
+            own |= (spans.z == z) & np.isin(spans.label, labels)
+    return own
+
+
+# ---------------------------------------------------------------------- what is cut by it
+
+
+def _with_all_below(state: State, source: str, windows: Windows) -> dict[int, tuple[Box, Runs]]:
+    """Windows that hold the committed objects whole that lie under those of the source."""
+    below = Spans.of(windows, 1).other
+    boxes = {z: box for z, (box, _) in windows.items()}
+    for i in np.unique(below[below > 0]).tolist():
+        record = state.objects[i]
+        for z in range(*record.slices):
+            boxes[z] = union(boxes.get(z), record.box)
+    larger = {}
+    for z, box in sorted(boxes.items()):
+        if z in windows and windows[z][0] == box:
+            larger[z] = windows[z]
+        else:
+            larger[z] = (box, Runs.of(*(state.plane(name, z)[crop(box)] for name in ("committed", source))))
+    return larger
+
+
+def _without_crumbs(
+    state: State, rules: CommitRules, windows: Windows, new: Mapping[int, np.ndarray]
+) -> tuple[dict[int, np.ndarray], dict[int, int]]:
+    """The committed objects without what is too little to keep of those that `new` ids (per run) overwrite.
+
+    Returns
+    -------
+    values
+        Slice -> id in each run of its window, 0 where a rest is removed.
+    crumbs
+        Id -> pixels that are removed.
+    """
+    values = {z: runs.values[0] for z, (_, runs) in windows.items()}
+    over = {z: (box, runs.with_values(values[z], new[z])) for z, (box, runs) in windows.items()}
+    ids = np.unique(np.concatenate([values[z][(new[z] > 0) & (values[z] > 0)] for z in windows]))
+    if not len(ids):
+        return values, {}
+    spans = Spans.of(over, 0, ids)
+    records = [state.objects[i] for i in ids.tolist()]
+    across = not rules.per_slice
+    unit, _ = spans.pieces(spans.label.astype(np.int64), across)
+    own = np.isin(spans.label, [record.id for record in records if record.source == "painted"])
+    for record in records:
+        if record.painted:
+            own |= (spans.label == record.id) & np.isin(spans.z, record.painted)
+    prompts = {record.id: record.prompts for record in records if len(record.prompts)}
+    rest = what_stays(spans, unit, across=across, min_size=rules.min_size, own=own, prompts=prompts, small_too=True)
+    removed = spans.in_window(over, rest.cut)
+    left = {z: np.where(removed[z], np.uint32(0), values[z]) for z in windows}
+    return left, pixels_per_label(spans, rest.cut)
+
+
+# ---------------------------------------------------------------------- ids, records, layers
+
+
+def _lookup(ids: dict[int, int]) -> Callable[[np.ndarray], np.ndarray]:
+    """A function that maps labels to ids, and all others to 0."""
+    keys = np.array(sorted(ids), dtype=np.uint32)
+    values = np.array([ids[key] for key in keys.tolist()], dtype=np.uint32)
+    largest = int(keys[-1])
+    if largest < 2**22:
+        table = np.zeros(largest + 2, dtype=np.uint32)
+        table[keys] = values
+        return lambda labels: table[np.minimum(labels, np.uint32(largest + 1))]
+
+    def search(labels: np.ndarray) -> np.ndarray:
+        position = np.searchsorted(keys, labels).clip(max=len(keys) - 1)
+        return np.where(keys[position] == labels, values[position], np.uint32(0))
+
+    return search
+
+
+def _new_ids(state: State, labels: Sequence[int], source: str) -> dict[int, int]:
+    """Label of the source -> committed id. A reopened object gets its own id again."""
+    ids = {}
+    last = state.last_id
+    for label in labels:
+        if source == "current" and state.reopened is not None and label == 1:
+            ids[label] = state.reopened.id
+        else:
+            last += 1
+            ids[label] = last
+    if last > MAX_ID:
+        raise InputError(f"There are no free ids left: the largest is {MAX_ID}. Save and relabel the objects.")
+    return ids
+
+
+def _record(state: State, label: int, new_id: int, extent: Extent, source: str, model: dict[str, str]) -> ObjectRecord:
+    """The record of an object that was just written."""
+    facts = {"slices": (extent.z0, extent.z1), "box": extent.box, "area": extent.area}
+    if source == "auto":
+        return ObjectRecord(new_id, "auto", **facts, **model)
+    confidence = {z: known[label] for z, known in sorted(state.confidence.items()) if label in known}
+    by_model = any(value.source != "painted" for value in confidence.values())
+    return ObjectRecord(
+        new_id,
+        "prompts" if by_model else "painted",
+        **facts,
+        prompts=_prompts_of(state, label),
+        confidence=confidence,
+        painted=tuple(sorted(state.painted)),
+        **(model if by_model else {}),
+    )
+
+
+def _prompts_of(state: State, label: int) -> PromptSet:
+    """The prompts of one of the current objects."""
+    by_track = any(prompt.track_id is not None for prompt in state.prompts)
+    lone = not by_track and len({value for answer in state.answers.values() for value in answer.labels} | {1}) == 1
+    if lone or (state.reopened is not None and label == 1 and not by_track):
+        return state.prompts
+    if by_track:
+        return state.prompts.of_track(label)
+    drawn = [answer.drawn_for(label) for answer in state.answers.values()]
+    chosen = {prompt.id for prompt_set in drawn for prompt in prompt_set}
+    chosen |= {
+        p.id for z in state.prompts.slices if state.prompts.in_slice(z).is_stop for p in state.prompts.in_slice(z)
+    }
+    return state.prompts.without([prompt.id for prompt in state.prompts if prompt.id not in chosen])
+
+
+def _take_away(draft: Draft, source: str, windows: Windows, refused: Mapping[int, str]) -> None:
+    """Empty the source; of `current` those stay that were not committed."""
+    state = draft.state
+    if source == "auto":
+        for z, (box, runs) in windows.items():
+            draft.paint_runs("auto", z, box, runs.with_values(runs.values[1], np.zeros_like(runs.values[1])))
+    elif refused:
+        theirs = {prompt.id for label in refused for prompt in _prompts_of(state, label)}
+        others = [prompt.id for prompt in state.prompts if prompt.id not in theirs]
+        current.keep_only(draft, set(refused), state.prompts.without(others))
+    else:
+        current.clear_all(draft)
+
+
+# ---------------------------------------------------------------------- sentences
+
+
+def _nothing_there(state: State, source: str) -> str:
+    if source == "auto":
+        return "There is no automatic segmentation to commit. Run Segment All Objects first."
+    found = next(_windows(state, "auto"), None) is not None
+    how = " To commit what Segment All found, choose auto_segmentation in the commit menu." if found else ""
+    return f"There is no current object to commit. Click on an object and segment it first.{how}"
+
+
+def _nothing_free(refused: Mapping[int, str], source: str, rules: CommitRules) -> str:
+    if source == "auto":
+        one = len(refused) == 1
+        what = f"The automatic {rules.noun}" if one else f"Each of {len(refused):,} automatic {rules.noun}s"
+        how = "overlaps" if rules.preserve == "objects" else "is covered by"
+        return (
+            f"{what} {how} committed ones, which are preserved, so nothing was committed. Choose another way to "
+            "preserve committed objects, or undo to remove what was found."
+        )
+    return f"Nothing was committed: {_why_open(refused, rules)}"
+
+
+def _why_open(refused: Mapping[int, str], rules: CommitRules) -> str:
+    """Why current objects stay open, and what can be done."""
+    reasons = list(dict.fromkeys(refused.values()))
+    what = f"the {rules.noun}" if len(refused) == 1 else f"each of {len(refused):,} {rules.noun}s"
+    how = reasons[0] if len(reasons) == 1 else "overlaps, or has too little room beside,"
+    return (
+        f"{what} {how} committed {rules.noun}s, which are preserved. Correct it with points or the brush, delete or "
+        "re-open the committed one, or choose another way to preserve."
+    )
+
+
+def _describe(
+    report: CommitReport, source: str, rules: CommitRules, refused: Mapping[int, str], cut: Mapping[int, int]
+) -> str:
+    area, noun = sum(report.areas.values()), rules.noun
+    if len(report.ids) == 1:
+        text = f"{noun.capitalize()} {report.ids[0]} committed ({count(area, 'pixel')})."
+    else:
+        text = f"{len(report.ids):,} {noun}s committed (ids {min(report.ids)} to {max(report.ids)})."
+    if source == "auto" and (report.left_out or report.cut):
+        parts = [f"{len(report.left_out):,} left out, because committed {noun}s cover them"] if report.left_out else []
+        parts += [f"{len(report.cut):,} cut to the largest piece"] if report.cut else []
+        text += f" {', '.join(parts)}."
+    elif source == "current":
+        if report.kept:
+            text += f" {count(report.kept, 'pixel')} stayed with the objects committed before."
+        if report.cut:
+            pixels = sum(cut[label] for label in report.cut)
+            text += f" {count(pixels, 'pixel')} in other pieces left out."
+        if refused:
+            text += f" Still open: {_why_open(refused, rules)}"
+    if report.lost:
+        text += f" Overwritten: {count(sum(report.lost.values()), 'pixel')} of {listing(sorted(report.lost))}."
+    left_over = sorted(set(report.crumbs) - set(report.vanished))
+    if left_over:
+        text += f" Small pieces that were left of {listing(left_over)} are removed."
+    if report.vanished:
+        text += f" Nothing is left of {listing(report.vanished)}; undo brings it back."
+    if refused and source == "current":
+        return text
+    return text + (" Click the next object." if source == "current" else " Click an object that was missed.")
