@@ -80,7 +80,7 @@ class Preparation:
         annotator = self._annotator
         if annotator.engine.at_work:
             return
-        if self.stopped:
+        if self.stopped or annotator.engine.busy:  # busy: the step in which it was cancelled has not ended yet
             annotator.prepare()
             annotator.status.say("The preparation starts again. Your prompts are kept and segmented when it is ready.")
         elif self._offer is not None:
