@@ -274,11 +274,20 @@ class ZarrStore(EmbeddingStore):
         """The array of a tile; `make`: shape of its items if it is not there yet, otherwise that is a KeyError."""
         name = f"features/{tile}" if self.grid.is_tiled else "features"
         if name not in self._arrays:
-            if make is not None and name not in self._group:
-                with contextlib.suppress(ContainsArrayError):  # another process was quicker
-                    make_stack(self._group, name, self.n_slices, make, "float32")
-            self._arrays[name] = self._group[name]
+            self._arrays[name] = self._group[name] if make is None else self._for_writing(name, make, "float32")
         return self._arrays[name]
+
+    def _for_writing(self, name: str, shape: tuple[int, ...], dtype: str) -> zarr.Array:
+        """An array with items of this shape, made if it is not there."""
+        try:
+            return self._group[name]
+        except KeyError:
+            pass
+        except Exception:  # its description was copied half: all its items are made again
+            shutil.rmtree(self.path / name, ignore_errors=True)
+        with contextlib.suppress(ContainsArrayError):  # another process was quicker
+            make_stack(self._group, name, self.n_slices, shape, dtype)
+        return self._group[name]
 
     def _sizes(self, array: zarr.Array, tile: int) -> tuple[tuple[int, int], tuple[int, int]]:
         attrs = array.attrs if self.grid.is_tiled else self._group.attrs
@@ -339,12 +348,7 @@ class ZarrStore(EmbeddingStore):
     def _dense(self, tile: int, shape: tuple[int, ...]) -> zarr.Array:
         name = f"state/dense/{tile}"
         if name not in self._arrays:
-            try:
-                self._group[name]
-            except Exception:  # not there yet, or its description was copied half: then all its slices are made again
-                shutil.rmtree(self.path / name, ignore_errors=True)
-                make_stack(self._group, name, self.n_slices, shape, "float16")
-            self._arrays[name] = self._group[name]
+            self._arrays[name] = self._for_writing(name, shape, "float16")
         return self._arrays[name]
 
     def _read_dense(self, i: int | None, tile: int) -> np.ndarray | None:
