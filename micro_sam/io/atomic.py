@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import hashlib
 import json
 import logging
@@ -49,7 +50,11 @@ _NEXT_LOAD = "The new result is complete and is put in its place at the next loa
 
 @contextlib.contextmanager
 def replacing(
-    *targets: str | os.PathLike, backup: bool = False, check: Callable[[], object] | None = None
+    *targets: str | os.PathLike,
+    backup: bool = False,
+    only_new: bool = False,
+    durable: bool = True,
+    check: Callable[[], object] | None = None,
 ) -> Iterator[tuple[Path, ...]]:
     """Prepare files or folders that replace others together.
 
@@ -59,13 +64,18 @@ def replacing(
         Files or folders, all in one folder, which is made if it is not there. A link to a file is followed.
     backup : bool
         Keep what is replaced as ``NAME.bak`` (``NAME.bak2`` when that exists, and so on).
+    only_new : bool
+        Replace nothing but an empty folder; with one target.
+    durable : bool
+        Wait until the disc has taken everything: for whatever cannot be made again in a moment.
     check : callable, optional
         Called when everything is written, before anything is replaced; an error that it raises leaves all as it was.
 
     Yields
     ------
     tuple of Path
-        Where to write instead, one for each target and with the same names. One that is not written is left out.
+        Where to write instead, one for each target and with the same names. One that is not written is left out, and
+        other files beside them are removed.
 
     Raises
     ------
@@ -79,10 +89,12 @@ def replacing(
         recover(places[0])
         staging = _new_staging(places[0])
         yield tuple(staging / _NEW / place.name for place in places)
-        _flush(staging / _NEW)
+        _drop_others(staging / _NEW, {place.name for place in places})
+        if durable:
+            _flush(staging / _NEW)
         if check is not None:
             check()
-        _put_in_place(staging, folder, backup)
+        _put_in_place(staging, folder, backup, only_new)
     except OutputError:
         raise
     except OSError as error:
@@ -96,16 +108,10 @@ def replacing(
             _discard(staging)
 
 
-def write_bytes(path: str | os.PathLike, content: bytes) -> None:
-    """Write a file; see `replacing` for the errors."""
-    with replacing(path) as (new,):
+def write_bytes(path: str | os.PathLike, content: bytes, durable: bool = True) -> None:
+    """Write a file; see `replacing` for `durable` and the errors."""
+    with replacing(path, durable=durable) as (new,):
         new.write_bytes(content)
-
-
-def append_text(path: Path, text: str) -> None:
-    """Add to the end of a file that grows while a process works, such as a log."""
-    with open(path, "a", newline="") as file:
-        file.write(text)
 
 
 def move_into_place(prepared: Path, target: Path) -> None:
@@ -203,9 +209,27 @@ def _new_staging(place: Path) -> Path:
     return staging
 
 
-def _put_in_place(staging: Path, folder: Path, backup: bool) -> None:
+def _drop_others(new: Path, names: set[str]) -> None:
+    for other in set(os.listdir(new)) - names:
+        path = new / other
+        if path.is_dir():
+            remove_folder(path)
+        else:
+            path.unlink()
+
+
+def _put_in_place(staging: Path, folder: Path, backup: bool, only_new: bool) -> None:
     new = staging / _NEW
     names = sorted(os.listdir(new))
+    if only_new:
+        target = folder / names[0]
+        with contextlib.suppress(OSError):
+            target.rmdir()
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, "it exists already", str(target))
+        os.rename(new / names[0], target)
+        _flush_folder(folder)
+        return
     if len(names) == 1 and not backup:
         target = folder / names[0]
         if not os.path.lexists(target) or not (target.is_dir() or (new / names[0]).is_dir()):

@@ -39,6 +39,9 @@ KINDS = {
 """Kind of a result -> what it is called in messages."""
 
 _NPY_HEADERS = {"labels": 17 * 64, "tracks": 19 * 64}  # bytes; others write 128, or a little more
+_EARLIER_STATE = (b"settings", b"chunk", b"objects", b"average", b"scaler", b"history")
+_EARLIER_CARD = re.compile(r"with micro_sam \S+\. Use it with `-c ")
+_EARLIER_LOG = "step,name,value"
 _MARK = re.compile(r"micro_sam \S+ (" + "|".join(KINDS) + r")\b")
 _MASK = re.compile(r"(TRA/)?(mask|man_track)\d+\.tif")
 _LITTER = re.compile(r"(.*/)?(\.DS_Store|Thumbs\.db|desktop\.ini|\._[^/]*|\.nfs[^/]*)")
@@ -190,17 +193,21 @@ def _safetensors(path: Path) -> str | None:
 
 def _text(path: Path) -> str | None:
     with open(path, "rb") as file:
-        return find_mark(file.read(400).decode("utf-8", "replace"))
+        text = file.read(400).decode("utf-8", "replace")
+    return find_mark(text) or ("weights" if _EARLIER_CARD.search(text) else None)
 
 
 def _json(path: Path) -> str | None:
     content = json.loads(path.read_text())
-    return find_mark(content.get(KEY))
+    is_earlier = content.get("state") in ("starting", "running", "stopped", "failed", "done")
+    return find_mark(content.get(KEY)) or ("run" if is_earlier else None)
 
 
 def _csv(path: Path) -> str | None:
     with open(path, newline="", encoding="utf-8") as file:
         line = file.readline(1000).rstrip("\r\n")
+    if line == _EARLIER_LOG:
+        return "table"
     columns = next(csv.reader([line]), [])
     return next((kind for kind in ("tracks", "table") if columns[1:] and line == csv_header(columns, kind)), None)
 
@@ -216,8 +223,11 @@ def _npy(path: Path) -> str | None:
 
 def _torch(path: Path) -> str | None:
     with zipfile.ZipFile(path) as file:
-        name = next(name for name in file.namelist() if name.endswith(f"/{KEY}"))
-        return find_mark(file.read(name).decode())
+        found = [name for name in file.namelist() if name.endswith((f"/{KEY}", "/data.pkl"))]
+        content = {name.rpartition("/")[2]: file.read(name) for name in found}
+    if KEY in content:
+        return find_mark(content[KEY].decode())
+    return "training" if all(word in content["data.pkl"] for word in _EARLIER_STATE) else None
 
 
 _READERS = {

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from micro_sam.errors import InputError, OutputError
+from micro_sam.io.atomic import remove, write_bytes
 from micro_sam.io.run_file import ask_to_stop, is_alive, read_run, stop_file
 
 FOLDER = "_training"  # the folder of a run is called after its model
@@ -88,11 +89,11 @@ class BackgroundTraining:
         command = [*data, "-o", str(self.output), "--run_file", str(self.run_file), *options]
         try:
             self.folder.mkdir(parents=True)
-            (self.folder / "command.json").write_text(json.dumps(command))
         except OSError as error:
             raise OutputError(
                 f"The folder {self.folder} cannot be made: {error.strerror or error}. Choose another place."
             ) from error
+        write_bytes(self.folder / "command.json", json.dumps(command).encode())
 
     def start(self) -> None:
         """Starts the process, or takes up a run that was interrupted.
@@ -109,7 +110,7 @@ class BackgroundTraining:
         except (OSError, ValueError) as error:
             raise InputError(f"{self.folder} holds no training that could go on.") from error
         for old in (self.run_file, stop_file(self.run_file)):
-            old.unlink(missing_ok=True)
+            remove(old)
         threads = str(max(1, (os.cpu_count() or 2) - 1))  # one core is left to the person
         environment = {"OMP_NUM_THREADS": threads, **os.environ}
         with open(self.folder / "messages.txt", "w") as messages:

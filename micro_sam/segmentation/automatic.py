@@ -12,7 +12,8 @@ from tqdm import tqdm
 from micro_sam.embeddings.compute import iter_embeddings, open_embeddings
 from micro_sam.errors import InputError
 from micro_sam.io.images import load_image_data
-from micro_sam.io.labels import save_labels
+from micro_sam.io.labels import check_labels_path, save_labels
+from micro_sam.io.results import check_not_input
 from micro_sam.models.build import get_sam_model
 from micro_sam.segmentation.dense import get_segmenter
 from micro_sam.segmentation.segmenter import Segmenter
@@ -106,6 +107,9 @@ def automatic_instance_segmentation(
     labels : (H, W) or (Z, H, W), uint32
         Objects of a stack are linked over its slices.
     """
+    if output_path is not None:
+        check_not_input(output_path, input_path, embedding_path)
+        check_labels_path(Path(output_path))
     image = input_path if isinstance(input_path, np.ndarray) else load_image_data(input_path, key)
     path = None if isinstance(input_path, np.ndarray) else Path(input_path)
     embeddings, store = open_embeddings(predictor, image, embedding_path, ndim, tile_shape, halo, image_path=path)

@@ -20,6 +20,9 @@ import torch
 from torch import Tensor
 
 from micro_sam.errors import InputError, ModelError
+from micro_sam.io.atomic import recover, remove
+from micro_sam.io.marks import csv_header
+from micro_sam.io.results import check_not_input, check_result, write_result
 from micro_sam.models.build import build_model
 from micro_sam.models.checkpoints import save_checkpoint
 from micro_sam.models.device import get_device, resolve_precision
@@ -28,7 +31,7 @@ from micro_sam.models.predictor import Predictor
 from micro_sam.models.sam import Sam
 from micro_sam.segmentation.close_ups import SHARE
 from micro_sam.training import data
-from micro_sam.training.card import describe, write_card
+from micro_sam.training.card import describe, make_card
 from micro_sam.training.config import TrainConfig
 from micro_sam.training.crops import Crop, CropSettings, TrainingImage, draw_crop
 from micro_sam.training.lora import merge_adapters
@@ -88,10 +91,8 @@ class Trainer:
         self.output = Path(config.output)
         self.state_path = self.output.with_suffix(".state.pt")
         self.log_path = self.output.with_suffix(".log.csv")
-        if overwrite:
-            self.state_path.unlink(missing_ok=True)
-        elif self.output.exists():
-            raise InputError(f"{self.output} exists already. Choose another output, or overwrite it.")
+        self.card_path = self.output.with_suffix(".md")
+        self._check_outputs(overwrite)
         self.device = get_device(config.device)
         self.precision = resolve_precision(config.precision, self.device)
         self.images, self.validation_images = self._read()
@@ -105,6 +106,21 @@ class Trainer:
         self.state = load_state(self.state_path, self._settings()) or TrainState(self._settings())
         self.state.chunk = self.state.chunk or config.batch_size
         self.state.objects = self.state.objects or config.objects
+
+    def _check_outputs(self, overwrite: bool) -> None:
+        """Whether the result and what belongs to it may be written, before anything is read."""
+        sources = [*self.config.train, *self.config.validation]
+        inputs = [path for source in sources for path in (*source.images, *source.labels)]
+        recover(self.output)
+        if self.output.exists() and not overwrite:
+            raise InputError(f"{self.output} exists already. Choose another output, or overwrite it.")
+        kinds = {self.output: "weights", self.card_path: "weights", self.state_path: "training", self.log_path: "table"}
+        for path, kind in kinds.items():
+            check_not_input(path, *inputs, self.config.checkpoint)
+            if overwrite or path != self.state_path:  # `load_state` knows more about a state to go on with
+                check_result(path, kind)
+        if overwrite:
+            remove(self.state_path)
 
     def run(self) -> Iterator[Progress]:
         """Trains to the end, from where an interrupted run of the same settings stopped, and writes the result.
@@ -360,23 +376,23 @@ class Trainer:
         if self.state.step and self.log_path.exists():
             with open(self.log_path, newline="") as file:
                 rows = [row for row in csv.reader(file) if row and row[0].isdigit() and int(row[0]) <= self.state.step]
-        self.log_path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.log_path, "w", newline="") as file:
-            csv.writer(file).writerows([["step", "name", "value"], *rows])
+        with write_result(self.log_path, "table") as (place,), open(place, "w", newline="") as file:
+            file.write(f"{csv_header(('step', 'name', 'value'), 'table')}\r\n")
+            csv.writer(file).writerows(rows)
 
     def _log(self, loss: float, figures: dict[str, float], validation: dict[str, float] | None) -> None:
         rows = {"loss": loss, **figures}
         rows |= {f"validation {name}": value for name, value in (validation or {}).items() if name != "step"}
-        with open(self.log_path, "a", newline="") as file:
+        with open(self.log_path, "a", newline="") as file:  # a log grows; a cut line is left out when it is read
             csv.writer(file).writerows([self.state.step, name, f"{value:.6g}"] for name, value in rows.items())
 
     def _write_result(self) -> None:
         weights = self.state.best or self.state.average or self._weights()
         model = self.merged(weights)
         known: dict[str, Any] = describe(self.config, self.images, self.validation_images, self.state.history)
-        save_checkpoint(self.output, model, known, half=True)
-        write_card(self.output.with_suffix(".md"), known)
-        self.state_path.unlink(missing_ok=True)
+        card = make_card(self.output, known).encode()
+        save_checkpoint(self.output, model, known, half=True, parts={self.card_path: card})
+        remove(self.state_path)
 
 
 def _empty_twin(model: Sam) -> Sam:
