@@ -100,6 +100,7 @@ def _table(path: Path, value: int) -> None:
 
 def _read_table(path: Path) -> int:
     import pandas
+
     from micro_sam.io.results import recover
 
     recover(path)  # as the next evaluation does
@@ -109,6 +110,7 @@ def _read_table(path: Path) -> int:
 
 def _weights(path: Path, value: int) -> None:
     import torch
+
     from micro_sam.models.build import build_model
     from micro_sam.models.checkpoints import save_checkpoint
 
@@ -135,6 +137,7 @@ def _read_weights(path: Path) -> int:
 
 def _state(path: Path, value: int) -> None:
     import torch
+
     from micro_sam.training.state import TrainState, save_state
 
     save_state(path, TrainState(settings="{}", step=value, model={"a": torch.full((200, 200), float(value))}))
@@ -263,7 +266,7 @@ def faults(one: Format, kills: int) -> dict[str, Counter]:
         start, work = Path(top).resolve() / "start", Path(top).resolve() / "work"
         start.mkdir()
         (start / "notes.txt").write_text("mine")
-        assert _in_child(lambda: one.write(start / one.name, OLD) and 0 or 0) == 0
+        _first(one, start)
 
         def again() -> Path:
             shutil.rmtree(work, ignore_errors=True)
@@ -310,18 +313,31 @@ def on_small_discs(one: Format) -> Counter:
     result = Counter()
     for size in DISC_KIB:
         with tempfile.TemporaryDirectory() as top:
-            folder = Path(top).resolve()
-            subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size + 512}k", "tmpfs", str(folder)], check=True)
-            try:
-                (folder / "notes.txt").write_text("mine")
-                assert _in_child(lambda: one.write(folder / one.name, OLD) and 0 or 0) == 0
-                free = shutil.disk_usage(folder).free
-                (folder / "ballast").write_bytes(b"x" * max(0, free - size * 1024))
-                code = _in_child(lambda: _write(one, folder, lambda n: None))
-                result[_load(one, folder) + _words(code)] += 1
-            finally:
-                subprocess.run(["umount", str(folder)], check=True)
+            result[_on_small_disc(one, Path(top).resolve(), size)] += 1
     return result
+
+
+def _on_small_disc(one: Format, folder: Path, size: int) -> str:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)], check=True)
+    try:
+        (folder / "notes.txt").write_text("mine")
+        _first(one, folder)
+        free = shutil.disk_usage(folder).free
+        (folder / "ballast").write_bytes(b"x" * max(0, free - size * 1024))
+        code = _in_child(lambda: _write(one, folder, lambda n: None))
+        return _load(one, folder) + _words(code)
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def _first(one: Format, folder: Path) -> None:
+    """Write the old result."""
+
+    def work() -> int:
+        one.write(folder / one.name, OLD)
+        return 0
+
+    assert _in_child(work) == 0, one.name
 
 
 def run(formats: Iterable[Format], kills: int, disc: bool = False) -> dict[str, dict[str, Counter]]:
@@ -365,10 +381,10 @@ def import_all() -> None:
     import zarr  # noqa: F401
     from PIL import PngImagePlugin  # noqa: F401
 
-    import micro_sam.evaluation.metrics  # noqa: F401
-    import micro_sam.io.images  # noqa: F401
-    import micro_sam.io.tracks  # noqa: F401
-    import micro_sam.models.build  # noqa: F401
+    import micro_sam.evaluation.metrics
+    import micro_sam.io.images
+    import micro_sam.io.tracks
+    import micro_sam.models.build
     import micro_sam.training.state  # noqa: F401
 
 

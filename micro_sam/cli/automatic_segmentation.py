@@ -24,7 +24,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.epilog, parser.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
     add_input(parser, required=True, more="; sample:NAME for a sample")
     parser.add_argument(
-        "-o", "--output_path", required=True, metavar="PATH", help="label image, or with --pattern a folder"
+        "-o",
+        "--output_path",
+        required=True,
+        metavar="PATH",
+        help="label image (NAME.zarr/labels/NEW adds a group to an OME-Zarr), or with --pattern a folder",
     )
     add_embedding_path(parser)
     parser.add_argument("--pattern", help='take every image of the input folder that matches, for instance "*.tif"')
@@ -97,7 +101,7 @@ def plan(options: argparse.Namespace) -> list[tuple]:
         When the output is an input, or something is there that is no earlier result of the same kind.
     """
     from micro_sam.embeddings.jobs import check_caches, plan_jobs
-    from micro_sam.io.labels import check_labels_path
+    from micro_sam.io.labels import check_labels_path, is_label_group
     from micro_sam.io.results import Inputs, check_not_input, recover
 
     output = Path(options.output_path).expanduser()
@@ -109,7 +113,7 @@ def plan(options: argparse.Namespace) -> list[tuple]:
         check_not_input(options.output_path, options.input, *others)
         if output.is_dir() and output.suffix != ".zarr":
             raise InputError(f"{output} is a folder; give the name of a label image, such as {output / 'labels.tif'}.")
-        if not output.absolute().parent.is_dir():
+        if not output.absolute().parent.is_dir() and not is_label_group(output):
             raise InputError(f"The folder of {output} does not exist: make it first, or choose another output.")
         check_labels_path(output, ndim=jobs[0].open(options.ndim).ndim)
         return [(jobs[0], output)]

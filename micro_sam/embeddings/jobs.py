@@ -12,7 +12,7 @@ from micro_sam.embeddings.zarr_layout import is_cache
 from micro_sam.errors import AxesError, CacheError, InputError, OutputError
 from micro_sam.io.checks import CheckedImage, check_image
 from micro_sam.io.images import find_images, open_image
-from micro_sam.io.results import Inputs, recover
+from micro_sam.io.results import Inputs, check_place, recover
 
 CACHE_SUFFIX = ".zarr"
 
@@ -59,13 +59,14 @@ def check_caches(jobs: Sequence[EmbeddingJob], input_path: str | Path, pattern: 
     Raises
     ------
     OutputError
-        When a cache would be one of the images, or lie inside one.
+        When a cache would be one of the images, or lie inside one or inside another zarr.
     CacheError
         When something else is at its place.
     """
     inputs = Inputs(input_path, pattern=pattern)
     for job in jobs:
         inputs.check(job.cache_path)
+        check_place(job.cache_path)
         recover(job.cache_path)
         there = job.cache_path
         if os.path.lexists(there) and not is_cache(there) and not (there.is_dir() and not any(there.iterdir())):

@@ -114,7 +114,7 @@ def strangers(path: Path, kind: str) -> list[str]:
         attributes = _attributes(path)
         if "geff" in attributes:
             known = _GEFF
-        elif attributes or _zarr_files(path):
+        elif attributes or is_zarr(path):
             known = _ARRAY
         else:
             known = _CTC if kind == "tracks" else re.compile("(?!)")
@@ -139,7 +139,8 @@ def _kind_of_folder(path: Path) -> str | None:
     return "tracks" if ours else None
 
 
-def _zarr_files(path: Path) -> bool:
+def is_zarr(path: Path) -> bool:
+    """Whether a folder is an array or a group of zarr."""
     return any((path / name).is_file() for name in (".zarray", ".zgroup", "zarr.json"))
 
 

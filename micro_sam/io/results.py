@@ -17,12 +17,13 @@ from micro_sam.errors import NotOurs, OutputError
 from micro_sam.io import atomic
 from micro_sam.io.atomic import recover, replacing
 from micro_sam.io.inputs import Inputs, check_not_input
-from micro_sam.io.marks import KEY, KINDS, mark, read_kind, strangers
+from micro_sam.io.marks import KEY, KINDS, is_zarr, mark, read_kind, strangers
 
 __all__ = [
     "KEY",
     "Inputs",
     "check_not_input",
+    "check_place",
     "check_result",
     "mark",
     "read_kind",
@@ -57,7 +58,7 @@ def check_result(path: str | os.PathLike, kind: str, *, replace_unmarked: bool =
         When something else is there, or nothing can be written there.
     """
     path = Path(path).expanduser()
-    _check_place(path)
+    check_place(path)
     recover(path)
     if not os.path.lexists(path) or (path.is_dir() and not any(path.iterdir())):
         return False
@@ -135,8 +136,16 @@ def remove_result(path: Path, kind: str, *, replace_unmarked: bool = False) -> N
         atomic.remove(path, backup=check_result(path, kind, replace_unmarked=replace_unmarked))
 
 
-def _check_place(path: Path) -> None:
-    """Whether something could be written beside a path."""
+def check_place(path: Path) -> None:
+    """Whether something could be written at a path: its folder allows it, and is no part of a zarr.
+
+    Raises
+    ------
+    OutputError
+    """
+    holder = next((folder for folder in Path(os.path.abspath(path)).parents if is_zarr(folder)), None)
+    if holder is not None:
+        raise OutputError(f"{path} lies inside the zarr {holder}, to which nothing is added. Choose a place outside.")
     parent = next((folder for folder in Path(os.path.abspath(path)).parents if folder.exists()), None)
     if parent is None or not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
         why = "does not exist" if parent is None else "is a file" if parent.is_file() else "may not be written to"

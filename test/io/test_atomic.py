@@ -84,7 +84,9 @@ def test_what_came_after_the_kill_is_never_lost(pair, tmp_path):
 
 def test_recovery_that_is_killed_as_well_is_finished_by_the_next(pair):
     killed(KILLED_AT_RENAME, 1, *pair)
-    code = KILLED_AT_RENAME.replace("with replacing", "from micro_sam.io.atomic import recover\nrecover(paths[0])\nwith")
+    code = KILLED_AT_RENAME.replace(
+        "with replacing", "from micro_sam.io.atomic import recover\nrecover(paths[0])\nwith"
+    )
     for left in (1, 1, 2):
         subprocess.run([sys.executable, "-c", code, str(left), *map(str, pair)], capture_output=True)
     recover(pair[0])

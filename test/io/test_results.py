@@ -1,4 +1,4 @@
-"""Nothing that exists is replaced unless it is an earlier result of the same kind, and nothing is written onto an input."""
+"""Only earlier results of the same kind are replaced, and nothing is written onto an input."""
 
 import os
 import subprocess
