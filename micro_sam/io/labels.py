@@ -140,12 +140,7 @@ def write_labels_file(
     if suffix in (".tif", ".tiff"):
         _write_tif(path, labels, scale, kind)
     elif suffix == ".zarr":
-        import zarr
-
-        chunks = (1,) * (labels.ndim - 2) + tuple(min(1024, s) for s in labels.shape[-2:])
-        array = zarr.create_array(str(path), shape=labels.shape, chunks=chunks, dtype=labels.dtype, zarr_format=2)
-        array.attrs.update({KEY: mark(kind)} if scale is None else {KEY: mark(kind), "scale": list(scale)})
-        array[...] = labels
+        write_zarr_array(path, labels, scale, kind)
     elif suffix in (".h5", ".hdf5"):
         path.write_bytes(_as_hdf5(labels, kind))
     elif suffix == ".npy":
@@ -156,6 +151,18 @@ def write_labels_file(
         text = PngImagePlugin.PngInfo()
         text.add_text("Software", mark(kind))
         Image.fromarray(labels).save(path, format="png", pnginfo=text)
+
+
+def write_zarr_array(
+    path: Path, labels: np.ndarray, scale: tuple[float, ...] | None = None, kind: str = "labels"
+) -> None:
+    """Write labels as an array of zarr of any name; see `write_labels_file`."""
+    import zarr
+
+    chunks = (1,) * (labels.ndim - 2) + tuple(min(1024, s) for s in labels.shape[-2:])
+    array = zarr.create_array(str(path), shape=labels.shape, chunks=chunks, dtype=labels.dtype, zarr_format=2)
+    array.attrs.update({KEY: mark(kind)} if scale is None else {KEY: mark(kind), "scale": list(scale)})
+    array[...] = labels
 
 
 def _write_tif(path: Path, labels: np.ndarray, scale: tuple[float, ...] | None, kind: str) -> None:

@@ -7,13 +7,12 @@ related object, so that the file is complete when it is copied. Needs the packag
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 
 from micro_sam.errors import InputError
-from micro_sam.io.labels import load_labels, small_ids, write_labels_file
+from micro_sam.io.labels import load_labels, small_ids, write_zarr_array
 from micro_sam.io.results import KEY, mark, write_result
 from micro_sam.io.tracks.graph import rows_from_graph, spots_and_links
 from micro_sam.io.tracks.tracks import Tracks, tracks_from_labels
@@ -83,8 +82,7 @@ def save_geff(path: str | Path, tracks: Tracks, *, replace_unmarked: bool = Fals
         )
         zarr.open_group(str(place), mode="r+").attrs[KEY] = mark("tracks")
         if has_masks:
-            write_labels_file(place / f"{_LABELS}.zarr", small_ids(tracks.labels), kind="tracks")
-            os.rename(place / f"{_LABELS}.zarr", place / _LABELS)
+            write_zarr_array(place / _LABELS, small_ids(tracks.labels), kind="tracks")
     return path
 
 
