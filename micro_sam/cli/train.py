@@ -11,7 +11,7 @@ from typing import Any
 
 from micro_sam.cli._common import INTERRUPTED, add_model, make_parser, run
 from micro_sam.errors import InputError, MicroSamError
-from micro_sam.io.results import check_not_input
+from micro_sam.io.results import check_not_input, recover
 from micro_sam.io.run_file import RunFile
 
 EPILOG = """examples:
@@ -168,6 +168,8 @@ def _check(options: argparse.Namespace) -> None:
     outputs = (Path(options.output).with_suffix(suffix) for suffix in (".safetensors", ".md", ".log.csv", ".state.pt"))
     for output in outputs:
         check_not_input(output, *_inputs(options))
+    if options.checkpoint is not None:
+        recover(options.checkpoint)
     if options.checkpoint is not None and not Path(options.checkpoint).is_file():
         raise InputError(f"There is no checkpoint {options.checkpoint}.")
 

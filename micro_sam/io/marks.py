@@ -8,6 +8,7 @@ an npy has a header of a certain length, filled up with spaces. Whoever writes t
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -15,7 +16,7 @@ import os
 import re
 import struct
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,7 +123,8 @@ def strangers(path: Path, kind: str) -> list[str]:
         return sorted(name for name in files if not known.fullmatch(name) and not _LITTER.fullmatch(name))
     if path.suffix.lower() in (".h5", ".hdf5"):
         try:
-            return sorted(name for name in _hdf5_root(path) if name != "labels")
+            with _hdf5_root(path) as root:
+                return sorted(name for name in root if name != "labels")
         except OSError:
             return []
     return []
@@ -172,13 +174,19 @@ def _png(path: Path) -> str | None:
 
 
 def _hdf5(path: Path) -> str | None:
-    return find_mark(_hdf5_root(path).attrs.get(KEY))
+    with _hdf5_root(path) as root:
+        return find_mark(root.attrs.get(KEY))
 
 
-def _hdf5_root(path: Path) -> h5py.Group:
+@contextlib.contextmanager
+def _hdf5_root(path: Path) -> Iterator[h5py.Group]:
     import h5py
 
-    return h5py.Group(h5py.h5g.open(h5py.h5f.open(os.fsencode(path), h5py.h5f.ACC_RDONLY), b"/"))
+    file = h5py.h5f.open(os.fsencode(path), h5py.h5f.ACC_RDONLY)
+    try:
+        yield h5py.Group(h5py.h5g.open(file, b"/"))
+    finally:
+        file.close()
 
 
 def _safetensors(path: Path) -> str | None:

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from micro_sam.errors import ModelError, OutputError
 from micro_sam.io.marks import KEY, mark, mark_torch_file
-from micro_sam.io.results import check_not_input, check_result, write_result
+from micro_sam.io.results import check_not_input, check_result, recover, write_result
 from micro_sam.models.cache import model_hash
 from micro_sam.models.registry import SHIPPED_MODEL, get_architecture_name
 
@@ -206,6 +206,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     ModelError
         When there is no such file, or it is no file of weights; one sentence that says what it is instead.
     """
+    recover(path)
     if path.is_dir():
         raise ModelError(f"{path} is a folder; give the file with the weights.")
     if not path.exists():
