@@ -78,8 +78,8 @@ def check_result(path: str | os.PathLike, kind: str, *, replace_unmarked: bool =
         return False
     if not replace_unmarked:
         raise NotOurs(
-            f"{path} exists and was not written by this program, or was changed since; it is not replaced. Choose "
-            "another name, or remove it first."
+            f"{path} exists and was not written by this program, or by an earlier version of it, or was changed since: "
+            "it is not replaced. Choose another name, or remove it first."
         )
     return True
 

@@ -30,8 +30,8 @@ def may_replace(annotator: Annotator, path: Path, is_ours: bool) -> bool:
         box.setText(f"{path.name} holds an earlier result. Replace it?")
     else:
         box.setText(
-            f"{path.name} was not saved by this version of the program. Replace it? What is there now is kept as "
-            f"{backup_name(path).name}."
+            f"{path.name} was made by another program, or by an earlier version of this one. Replace it? What is there "
+            f"now stays as {backup_name(path).name}."
         )
     replace = box.addButton("Replace", QMessageBox.ButtonRole.AcceptRole)
     keep = box.addButton("Keep it", QMessageBox.ButtonRole.RejectRole)
