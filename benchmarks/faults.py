@@ -318,7 +318,7 @@ def on_small_discs(one: Format) -> Counter:
 
 
 def _on_small_disc(one: Format, folder: Path, size: int) -> str:
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256m", "tmpfs", str(folder)], check=True)
     try:
         (folder / "notes.txt").write_text("mine")
         _first(one, folder)

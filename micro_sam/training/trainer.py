@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 
 from micro_sam.errors import InputError, ModelError
-from micro_sam.io.atomic import recover, remove
+from micro_sam.io.atomic import remove
 from micro_sam.io.marks import csv_header
-from micro_sam.io.results import check_not_input, check_result, write_result
+from micro_sam.io.results import write_result
 from micro_sam.models.build import build_model
 from micro_sam.models.checkpoints import save_checkpoint
 from micro_sam.models.device import get_device, resolve_precision
@@ -37,6 +37,7 @@ from micro_sam.training.crops import Crop, CropSettings, TrainingImage, draw_cro
 from micro_sam.training.lora import merge_adapters
 from micro_sam.training.model import choose_parameters, make_model, set_mode
 from micro_sam.training.objective import Objective, ObjectiveSettings
+from micro_sam.training.outputs import check_outputs
 from micro_sam.training.schedule import Pace, is_out_of_memory, learning_rate, with_rate
 from micro_sam.training.state import TrainState, load_state, save_state
 from micro_sam.training.validation import measure, score
@@ -92,7 +93,8 @@ class Trainer:
         self.state_path = self.output.with_suffix(".state.pt")
         self.log_path = self.output.with_suffix(".log.csv")
         self.card_path = self.output.with_suffix(".md")
-        self._check_outputs(overwrite)
+        kinds = {self.output: "weights", self.card_path: "weights", self.state_path: "training", self.log_path: "table"}
+        check_outputs(kinds, config, overwrite)
         self.device = get_device(config.device)
         self.precision = resolve_precision(config.precision, self.device)
         self.images, self.validation_images = self._read()
@@ -106,21 +108,6 @@ class Trainer:
         self.state = load_state(self.state_path, self._settings()) or TrainState(self._settings())
         self.state.chunk = self.state.chunk or config.batch_size
         self.state.objects = self.state.objects or config.objects
-
-    def _check_outputs(self, overwrite: bool) -> None:
-        """Whether the result and what belongs to it may be written, before anything is read."""
-        sources = [*self.config.train, *self.config.validation]
-        inputs = [path for source in sources for path in (*source.images, *source.labels)]
-        recover(self.output)
-        if self.output.exists() and not overwrite:
-            raise InputError(f"{self.output} exists already. Choose another output, or overwrite it.")
-        kinds = {self.output: "weights", self.card_path: "weights", self.state_path: "training", self.log_path: "table"}
-        for path, kind in kinds.items():
-            check_not_input(path, *inputs, self.config.checkpoint)
-            if overwrite or path != self.state_path:  # `load_state` knows more about a state to go on with
-                check_result(path, kind)
-        if overwrite:
-            remove(self.state_path)
 
     def run(self) -> Iterator[Progress]:
         """Trains to the end, from where an interrupted run of the same settings stopped, and writes the result.
