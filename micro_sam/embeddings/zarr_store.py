@@ -10,9 +10,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-import os
-import shutil
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +22,7 @@ from micro_sam.embeddings.cache_key import CacheKey
 from micro_sam.embeddings.store import EmbeddingStore, Item, describe
 from micro_sam.embeddings.zarr_layout import (
     SKIPPED,
+    is_cache,
     is_raw,
     is_writable,
     key_of,
@@ -35,6 +33,7 @@ from micro_sam.embeddings.zarr_layout import (
     remove_partial_files,
 )
 from micro_sam.errors import CacheError, NotComputedYet, OutputError
+from micro_sam.io.atomic import recover, remove_folder, replacing
 from micro_sam.io.normalization import Normalization
 
 if TYPE_CHECKING:
@@ -82,9 +81,15 @@ class ZarrStore(EmbeddingStore):
             When there is no cache at the path, or it cannot be read.
         """
         path = Path(path)
+        recover(path)
         if not path.exists():
             raise CacheError(
                 f"There are no embeddings at {path}. Compute them first (micro_sam.precompute_embeddings)."
+            )
+        if not is_cache(path):  # nothing is tried in a folder that is not ours
+            raise CacheError(
+                f"{path} is not a folder with embeddings. Choose another embedding path, or delete it if it is not "
+                "needed."
             )
         writable = is_writable(path)
         try:
@@ -136,17 +141,12 @@ class ZarrStore(EmbeddingStore):
         path = Path(path)
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise OutputError(f"{path} exists and does not hold embeddings. Choose another embedding path.")
-        temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.tmp")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            make_group(temporary, key, feature_shape, normalization, image_size)
-            with contextlib.suppress(OSError):
-                path.rmdir()  # an empty folder may be in the way (on Windows)
-            os.replace(temporary, path)
-        except OSError as error:
-            shutil.rmtree(temporary, ignore_errors=True)
+            with replacing(path, only_new=True) as (place,):
+                make_group(place, key, feature_shape, normalization, image_size)
+        except OutputError as error:
             if not path.exists():
-                raise _cannot_write(path, error) from error
+                raise _cannot_write(path, error.__cause__ or error) from error
         return cls.open(path)
 
     # the store's interface
@@ -284,7 +284,7 @@ class ZarrStore(EmbeddingStore):
         except KeyError:
             pass
         except Exception:  # its description was copied half: all its items are made again
-            shutil.rmtree(self.path / name, ignore_errors=True)
+            remove_folder(self.path / name)
         with contextlib.suppress(ContainsArrayError):  # another process was quicker
             make_stack(self._group, name, self.n_slices, shape, dtype)
         return self._group[name]

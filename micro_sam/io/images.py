@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from micro_sam.errors import InputError
+from micro_sam.io.atomic import recover
 from micro_sam.io.containers import is_container, open_container
 from micro_sam.io.source import FileStack, ImageSource
 from micro_sam.io.tif import TIF_SUFFIXES, open_tif
@@ -63,6 +64,7 @@ def open_image(path: str | Path, key: str | None = None) -> ImageSource:
     if glob.has_magic(str(path)) and not Path(path).exists():
         return _open_stack(_files_of(Path(path)), Path(path))
     path = Path(path).expanduser()
+    recover(path)
     _check_exists(path)
     try:
         if is_container(path):
@@ -93,6 +95,7 @@ def find_images(folder: str | Path, pattern: str | None = None) -> list[Path]:
     """
     folder = Path(folder)
     _check_exists(folder)
+    recover(folder / "inside")
     if not folder.is_dir():
         raise InputError(f"{folder} is a file. Give the folder that holds it, and its name as the pattern.")
     if pattern is None:

@@ -42,6 +42,8 @@ class OpenImage:
         How many channels there are to choose from, and which one this is (None: colours, or a mix).
     source
         What was read from the file, to choose another channel.
+    result
+        Where its objects are saved, where that is known beforehand (a series).
     """
 
     data: Any
@@ -56,6 +58,7 @@ class OpenImage:
     n_channels: int = 1
     channel: int | None = None
     source: ImageSource | None = None
+    result: Path | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -94,7 +97,7 @@ def from_array(
 def with_channel(image: OpenImage, tool: Tool, channel: int | str) -> OpenImage:
     """Another channel of the same image, the ``"mix"`` of all, or its ``"colours"``."""
     opened = _opened(check_image(image.source, tool, channel=None if channel == "colours" else channel), image.name)
-    return replace(opened, path=image.path, key=image.key, source=image.source)
+    return replace(opened, path=image.path, key=image.key, source=image.source, result=image.result)
 
 
 def from_path(

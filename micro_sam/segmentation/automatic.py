@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ from tqdm import tqdm
 from micro_sam.embeddings.compute import iter_embeddings, open_embeddings
 from micro_sam.errors import InputError
 from micro_sam.io.inputs import image_and_path
-from micro_sam.io.labels import save_labels
+from micro_sam.io.labels import check_labels_path, save_labels
+from micro_sam.io.results import check_not_input
 from micro_sam.models.build import get_sam_model
 from micro_sam.segmentation.dense import get_segmenter
 from micro_sam.segmentation.segmenter import Segmenter
@@ -106,6 +108,9 @@ def automatic_instance_segmentation(
     labels : (H, W) or (Z, H, W), uint32
         Objects of a stack are linked over its slices.
     """
+    if output_path is not None:
+        check_not_input(output_path, input_path, embedding_path)
+        check_labels_path(Path(output_path))
     image, path = image_and_path(input_path, key)
     embeddings, store = open_embeddings(predictor, image, embedding_path, ndim, tile_shape, halo, image_path=path)
     missing = len(store.missing())
