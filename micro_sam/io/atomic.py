@@ -44,6 +44,7 @@ _STAGING = re.compile(r"\..+\.micro_sam-(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-[0-9a
 _NEW, _READY, _OLD, _BACKUP, _BEFORE = "new", "ready", "old", "backup", "before.json"
 _ABANDONED = 24 * 3600  # seconds after which what another machine left half written is not being written any more
 _PATIENCE = 10.0  # seconds to wait for another process that is putting files in their places
+_REMOVALS = 5  # attempts to remove a folder
 _FLUSH_EACH = 100  # more files than these are flushed to disc together
 _NEXT_LOAD = "The new result is complete and is put in its place at the next load or save."
 
@@ -148,7 +149,11 @@ def remove(path: str | os.PathLike, backup: bool = False) -> None:
 
 def remove_folder(path: Path) -> None:
     """Remove a folder of one's own that nobody else knows of, as far as that is possible."""
-    shutil.rmtree(path, ignore_errors=True)
+    for _ in range(_REMOVALS):
+        shutil.rmtree(path, ignore_errors=True)
+        if not os.path.lexists(path):
+            return
+        time.sleep(0.05)  # after an error, threads of zarr still write what they had begun
 
 
 def backup_name(path: Path) -> Path:
@@ -236,12 +241,12 @@ def _put_in_place(staging: Path, folder: Path, backup: bool, only_new: bool) -> 
             os.replace(new / names[0], target)
             _flush_folder(folder)
             return
-    before = {name: _state(folder / name) for name in names}
-    (staging / _BEFORE).write_text(json.dumps(before))
     (staging / (_BACKUP if backup else _OLD)).mkdir()
-    _flush_file(staging / _BEFORE)
-    _flush_folder(staging)
     with _locked(folder):
+        before = {name: _state(folder / name) for name in names}  # another process may have been quicker
+        (staging / _BEFORE).write_text(json.dumps(before))
+        _flush_file(staging / _BEFORE)
+        _flush_folder(staging)
         os.rename(new, staging / _READY)
         try:
             _flush_folder(staging)
