@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from micro_sam.session.track_runs import FrameRequest
     from micro_sam.session.values import SliceRequest, SliceResult
 
-WAITS = "This place is not embedded yet: it is next, and its mask appears by itself."
+WAITS = "Your prompt is kept: its place is not embedded yet, but comes next. Its mask appears by itself."
 WAITS_FOR_MODEL = "Your prompt is kept: it will be segmented as soon as the model is ready."
 IS_CUT = "The object reaches beyond what is embedded: the rest appears by itself."
 
