@@ -202,14 +202,17 @@ def precompute_image_embeddings(
     Returns
     -------
     Embeddings
-        Mapping with the keys `features`, `input_size` and `original_size`.
+        Mapping with the keys `features`, `input_size` and `original_size`. It keeps a reference to the image, so that
+        models that can look closer at small objects do; slices of noisy stacks are smoothed first, as in the window.
 
     Raises
     ------
     CacheError, InputError, OutputError, ModelError
         See `open_embeddings` and `iter_embeddings`.
     """
-    embeddings, store = open_embeddings(predictor, input_, save_path, ndim, tile_shape or "whole", halo)
+    embeddings, store = open_embeddings(
+        predictor, input_, save_path, ndim, tile_shape or "whole", halo, smooth_noise=True
+    )
     total = len(_wanted(store, mask))
     description = "Compute image embeddings"
     if pbar_init is not None:
