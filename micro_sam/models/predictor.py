@@ -205,9 +205,7 @@ class Predictor:
             with self._autocast():
                 x = nn.functional.pad(colours, (0, padded[1] - size[1], 0, padded[0] - size[0]))[None]
                 dense = model.dense_head(model.image_encoder.trunk(x))[0]
-        height, width = (
-            max(1, round(n * m / p)) for n, m, p in zip(size, dense.shape[-2:], padded, strict=True)
-        )
+        height, width = (max(1, round(n * m / p)) for n, m, p in zip(size, dense.shape[-2:], padded, strict=True))
         return dense[:, :height, :width].float()
 
     def _encode_elsewhere(self, image: np.ndarray) -> ImageFeatures:

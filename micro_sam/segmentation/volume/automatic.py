@@ -58,9 +58,11 @@ def segment_volume(
     last, before, start = 0, None, 0
     while start < work[0]:
         stop = min(start + thickness, work[0])
-        coarse, soft = _labels_of(maps, (slice(start, stop), slice(0, work[1]), slice(0, work[2])), (
-            foreground_threshold, prominence, distance_threshold
-        ))
+        coarse, soft = _labels_of(
+            maps,
+            (slice(start, stop), slice(0, work[1]), slice(0, work[2])),
+            (foreground_threshold, prominence, distance_threshold),
+        )
         coarse[coarse > 0] += last
         last = max(last, int(coarse.max(initial=0)))
         if before is not None:
@@ -79,7 +81,7 @@ def _labels_of(maps: VolumeMaps, window: Window, thresholds) -> tuple[np.ndarray
     """Labels of a slab of the maps, and how far the foreground lies above the threshold."""
     threshold, prominence, least_depth = thresholds
     foreground, depth = maps.read(window)
-    regions = Regions(foreground, depth, threshold)
+    regions = Regions(foreground, depth, threshold, maps.geometry.spacing)
     labels = regions.labels(prominence)
     names, compact = np.unique(labels, return_inverse=True)
     compact = (compact.reshape(labels.shape) + (0 if names[0] == 0 else 1)).astype("int64")

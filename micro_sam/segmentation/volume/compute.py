@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from tqdm import tqdm
 
 from micro_sam.embeddings.embeddings import Embeddings
 from micro_sam.errors import InputError, NotComputedYet
@@ -85,9 +86,12 @@ def iter_volume_maps(
         raise NotComputedYet(f"{postponed} slices have no maps yet: their embeddings are not computed.")
 
 
-def compute_volume_maps(predictor, embeddings: Embeddings, maps: VolumeMaps, image: Any = None) -> VolumeMaps:
-    """Drive :func:`iter_volume_maps` to the end, and return the maps."""
-    for _ in iter_volume_maps(predictor, embeddings, maps, image=image):
+def compute_volume_maps(
+    predictor, embeddings: Embeddings, maps: VolumeMaps, image: Any = None, verbose: bool = False
+) -> VolumeMaps:
+    """Drive :func:`iter_volume_maps` to the end, with a progress bar if ``verbose``, and return the maps."""
+    run, total = iter_volume_maps(predictor, embeddings, maps, image=image), len(maps.missing())
+    for _ in tqdm(run, total=total, desc="Compute maps", unit="plane", disable=not (verbose and total)):
         pass
     return maps
 

@@ -14,7 +14,7 @@ import bioimage_cpp as bic
 import numpy as np
 
 from micro_sam.segmentation.values import ObjectMask
-from micro_sam.segmentation.volume.regions import bounds, depth_inside
+from micro_sam.segmentation.volume.regions import depth_inside
 
 if TYPE_CHECKING:
     from micro_sam.segmentation.volume.object import _Work
@@ -29,7 +29,10 @@ def plane_of(mask: ObjectMask, work: _Work) -> np.ndarray:
     size = [int(np.ceil(s.stop * p)) - a for s, p, a in zip(work.window[1:], pixel[1:], low, strict=True)]
     inside = np.zeros(size, bool)
     y0, x0, y1, x1 = mask.box
-    rows, columns = (slice(max(a, o) - o, max(min(b, o + n) - o, 0)) for a, b, o, n in zip((y0, x0), (y1, x1), low, size))
+    rows, columns = (
+        slice(max(a, o) - o, max(min(b, o + n) - o, 0))
+        for a, b, o, n in zip((y0, x0), (y1, x1), low, size, strict=True)
+    )
     inside[rows, columns] = mask.mask[
         rows.start + low[0] - y0 : rows.stop + low[0] - y0, columns.start + low[1] - x0 : columns.stop + low[1] - x0
     ]
@@ -104,7 +107,9 @@ def impose(
     return result
 
 
-def rounded(planes: Mapping[int, np.ndarray], shape: tuple[int, ...], spacing: tuple[float, float, float]) -> np.ndarray:
+def rounded(
+    planes: Mapping[int, np.ndarray], shape: tuple[int, ...], spacing: tuple[float, float, float]
+) -> np.ndarray:
     """An object of which only slices are known: rounded off above and below them, as thick as it is wide."""
     result = np.zeros(shape, bool)
     for j, plane in planes.items():

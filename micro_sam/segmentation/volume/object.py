@@ -15,7 +15,7 @@ from scipy import ndimage
 from micro_sam.segmentation.dense import bilinear
 from micro_sam.segmentation.volume.field import impose, plane_of, rounded
 from micro_sam.segmentation.volume.maps import VolumeMaps, Window
-from micro_sam.segmentation.volume.regions import Regions, bounds, depth_inside, part_at
+from micro_sam.segmentation.volume.regions import Regions, bounds, depth_inside
 from micro_sam.segmentation.volume.start import first_region
 from micro_sam.segmentation.volume.values import VolumeObject, VolumePrompts
 
@@ -30,7 +30,9 @@ CENTRAL = 0.7  # how deep in a region a click lies, over how deep one can lie th
 QUITE_CENTRAL, LARGE = 0.9, 2  # the same for regions that are more than so many times as large as the object
 AGREES = 0.8  # overlap (IoU) of a decoded mask with the maps' object, from which it is believed
 # How far a click that is not meant for a region moves the surface: in its distances to it, near and along the surface.
-BULKY = 1.0  # times as deep in the object as a positive click, from which a negative one takes more than its surroundings
+BULKY = (
+    1.0  # times as deep in the object as a positive click, from which a negative one takes more than its surroundings
+)
 BALL, CUT, SHELL, REACH = 1.0, 1.2, 2.0, 4.0
 
 Ensure = Callable[[Window], None]
@@ -72,7 +74,7 @@ def segment_volume_object(maps: VolumeMaps, prompts: VolumePrompts, ensure: Ensu
 def segment_volume_objects(
     maps: VolumeMaps, prompts: Sequence[VolumePrompts], ensure: Ensure | None = None
 ) -> list[VolumeObject]:
-    """Several objects at once: no voxel belongs to two, and the first click of each is a negative one for the others."""
+    """Several objects at once: no voxel belongs to two; the first click of each is a negative one for the others."""
     found: list[VolumeObject] = []
     for k, own in enumerate(prompts):
         others = [other.positive[0] for j, other in enumerate(prompts) if j != k and len(other.positive)]
@@ -146,7 +148,9 @@ class _Work:
         # no farther than the region that the click lies in lets it
         there = labels == labels[place]
         depth = float(depth_inside(there & ~self.mask, self.spacing)[place]) if labels[place] else gap
-        added = ((around <= BALL * min(gap, 2 * depth)) & there) | ((outside <= SHELL * gap) & faint & free & (around <= REACH * gap))
+        added = ((around <= BALL * min(gap, 2 * depth)) & there) | (
+            (outside <= SHELL * gap) & faint & free & (around <= REACH * gap)
+        )
         for other in unwanted:
             added &= around < self.distance_to(other)
         self.mask = self.mask | added
@@ -158,12 +162,14 @@ class _Work:
         kept = self.before(place, 1)
         region = self._meant(place, self.mask, kept)
         if region is None:
-            inside, around, foreground = depth_inside(self.mask, self.spacing), self.distance_to(place), self.regions.foreground
+            inside, around, foreground = (
+                depth_inside(self.mask, self.spacing),
+                self.distance_to(place),
+                self.regions.foreground,
+            )
             gap = max(float(inside[place]), 1.0)
             faint = foreground < 1.05 * foreground[place]
-            region = self.mask & (
-                (around <= CUT * gap) | ((inside <= SHELL * gap) & faint & (around <= REACH * gap))
-            )
+            region = self.mask & ((around <= CUT * gap) | ((inside <= SHELL * gap) & faint & (around <= REACH * gap)))
             for other in kept:
                 region &= around < self.distance_to(other)
             shallow = [p for p in kept if self.mask[p] and BULKY * inside[p] <= gap]
@@ -194,7 +200,9 @@ class _Work:
 
     def impose(self, prompts: VolumePrompts) -> None:
         """Painted slices, and decoded ones that agree with the maps, spread to their neighbours."""
-        exact = {z - self.window[0].start: plane_of(mask, self) for z, mask in prompts.masks.items() if not mask.is_empty}
+        exact = {
+            z - self.window[0].start: plane_of(mask, self) for z, mask in prompts.masks.items() if not mask.is_empty
+        }
         decoded = {}
         for z, mask in prompts.decoded.items():
             k = z - self.window[0].start
@@ -279,7 +287,7 @@ def _find(maps: VolumeMaps, prompts: VolumePrompts, ensure: Ensure | None) -> _W
             ensure(window)
         threshold = _threshold(maps, prompts, window)
         key = ("regions", *((s.start, s.stop) for s in window), threshold)
-        regions = maps.derived(key, lambda w=window, t=threshold: Regions(*maps.read(w), t))
+        regions = maps.derived(key, lambda w=window, t=threshold: Regions(*maps.read(w), t, geometry.spacing))
         work = _Work(maps, window, regions, threshold, prompts)
         side = np.array(work.shape)
         touched = _touched(work.mask, window, geometry.work)
@@ -366,9 +374,7 @@ def _paint(work: _Work, inside: tuple[slice, ...], mask: np.ndarray, low: np.nda
         return
     margin = work.regions.foreground[inside] - work.threshold
     soft = np.where(part, np.where(margin > 0, margin, 0.25), np.where(margin < 0, margin, -0.25)).astype("float32")
-    rows, columns = (
-        (np.arange(mask.shape[a]) + low[a] + 0.5) / pixel[a] - 0.5 - start[a] for a in (1, 2)
-    )
+    rows, columns = ((np.arange(mask.shape[a]) + low[a] + 0.5) / pixel[a] - 0.5 - start[a] for a in (1, 2))
     for k in range(len(part)):
         if part[k].any():
             mask[first + k] = bilinear(soft[k], rows, columns) > 0

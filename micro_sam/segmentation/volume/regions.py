@@ -16,6 +16,7 @@ from scipy import ndimage
 PROMINENCE = 0.1
 LEVELS = (0.0, 0.02, 0.05, PROMINENCE, 0.15, 0.2, 0.3, 0.5)
 COARSEST = 0.1  # prominence of the regions that a correcting click may be meant for
+FLAT = 0.02  # how much the distance to the border of the foreground adds to the depth
 SMOOTH_FOREGROUND = (1.0, 0.7, 0.7)
 SMOOTH_DEPTH = 1.0
 REACH = 2.0  # sigmas after which a Gaussian is cut
@@ -30,12 +31,24 @@ class Regions:
         From :meth:`VolumeMaps.read`.
     threshold : float
         Of the foreground, above which voxels may be object.
+    spacing : (z, y, x)
+        Size of a voxel.
     """
 
-    def __init__(self, foreground: np.ndarray, depth: np.ndarray, threshold: float) -> None:
+    def __init__(
+        self,
+        foreground: np.ndarray,
+        depth: np.ndarray,
+        threshold: float,
+        spacing: tuple[float, float, float] = (1.0, 1.0, 1.0),
+    ) -> None:
         self.foreground = ndimage.gaussian_filter(foreground, SMOOTH_FOREGROUND, truncate=REACH)
+        inside = self.foreground > threshold
+        # where the depth is flat, the shape of the foreground says where its middles are
+        shape = depth_inside(inside, spacing)
+        depth = depth + FLAT * shape / max(float(shape.max(initial=0)), 1.0)
         depth = ndimage.gaussian_filter(depth, SMOOTH_DEPTH, truncate=REACH)
-        self.hilltops, heights = climb(depth, self.foreground > threshold)
+        self.hilltops, heights = climb(depth, inside)
         self._heights = np.concatenate([[0.0], heights])
         self._pairs, self._saddles = saddles(self.hilltops, depth)
         self._tables: dict[float, np.ndarray] = {}

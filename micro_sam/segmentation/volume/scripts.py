@@ -87,7 +87,7 @@ def segment_object_in_volume(
         raise InputError(f'The method is "auto", "maps" or "propagation", not {method!r}.')
     if volume is not None and tuple(volume.shape[:3]) != tuple(embeddings.shape):
         raise InputError(
-            f"The volume has the shape {tuple(volume.shape)}, but the embeddings are of one of {tuple(embeddings.shape)}."
+            f"The volume has the shape {tuple(volume.shape)}, the embeddings are of one of {tuple(embeddings.shape)}."
         )
     prompts = _prompts(points, labels, boxes, masks, embeddings.shape)
     if volume is not None and embeddings.image is None:
@@ -96,7 +96,9 @@ def segment_object_in_volume(
         mask, certainty = _propagated(predictor, embeddings, prompts)
     else:
         maps = maps_of(predictor, embeddings, scale)
-        found = segment_volume_object(maps, prompts, ensure=lambda window: _complete(predictor, embeddings, maps, window))
+        found = segment_volume_object(
+            maps, prompts, ensure=lambda window: _complete(predictor, embeddings, maps, window)
+        )
         mask, certainty = found.full(embeddings.shape), np.zeros(embeddings.shape[0], "float32")
         certainty[found.box[0] : found.box[3]] = found.certainty
     return (mask, certainty) if return_all else mask
@@ -147,7 +149,9 @@ def _prompts(points, labels, boxes, masks, shape) -> VolumePrompts:
 def _propagated(predictor, embeddings: Embeddings, prompts: VolumePrompts) -> tuple[np.ndarray, np.ndarray]:
     """The object handed from slice to slice, starting from what each prompted slice gives."""
     known, stops = dict(_prompted_slices(predictor, embeddings, prompts)), []
-    for z in sorted({*(int(round(p[0])) for p in prompts.negative), *(z for z, m in prompts.masks.items() if m.is_empty)}):
+    for z in sorted(
+        {*(int(round(p[0])) for p in prompts.negative), *(z for z, m in prompts.masks.items() if m.is_empty)}
+    ):
         if z not in known:
             stops.append(z)
     mask, certainty = np.zeros(embeddings.shape, bool), np.zeros(embeddings.shape[0], "float32")
