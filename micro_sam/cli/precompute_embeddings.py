@@ -50,8 +50,8 @@ def build_parser() -> argparse.ArgumentParser:
         "-p",
         "--precompute_amg_state",
         action="store_true",
-        help="also prepare the automatic segmentation and, for stacks, the maps from which a click gives a whole object, "
-        "so that both answer at once in the tools",
+        help="also prepare the automatic segmentation and, for stacks, the maps from which a click gives a whole "
+        "object, so that both answer at once in the tools",
     )
     parser.add_argument("--batch_size", type=int, help="images per network pass (default: what the memory holds)")
     return parser
