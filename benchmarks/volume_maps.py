@@ -1,4 +1,4 @@
-"""Whole objects of volumes from one click, with corrections, and from one exact slice: maps and propagation side by side.
+"""Whole objects of volumes from one click, with corrections, and from one exact slice: maps beside propagation.
 
     python benchmarks/volume_maps.py --data ../shared/data --cache /tmp/volumes --output result.json
 
