@@ -8,6 +8,7 @@ from micro_sam.segmentation.automatic_stacks import (
 from micro_sam.segmentation.merging import merge_instance_segmentation_3d
 from micro_sam.segmentation.projection import PROJECTION_MODES
 from micro_sam.segmentation.volume import iter_propagate_volume, segment_mask_in_volume
+from micro_sam.segmentation.volume.scripts import segment_object_in_volume
 
 automatic_tracking_implementation = automatic_tracking  # its name in micro_sam 1.8
 
@@ -19,5 +20,6 @@ __all__ = [
     "iter_propagate_volume",
     "merge_instance_segmentation_3d",
     "segment_mask_in_volume",
+    "segment_object_in_volume",
     "track_across_frames",
 ]

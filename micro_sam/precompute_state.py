@@ -45,7 +45,7 @@ def precompute_state(
     from tqdm import tqdm
 
     from micro_sam.models.build import get_sam_model
-    from micro_sam.segmentation.states import keep_states
+    from micro_sam.segmentation.volume.keeping import keep_automatic
 
     jobs = plan_jobs(input_path, output_path, pattern, key)
     check_caches(jobs, input_path, pattern)
@@ -54,12 +54,21 @@ def precompute_state(
     for number, job in enumerate(jobs):
         image = image if number == 0 else job.open(ndim)
         embeddings, store = open_embeddings(
-            predictor, image.data, job.cache_path, image.ndim, tile_shape, halo, image_path=job.image_path
+            predictor,
+            image.data,
+            job.cache_path,
+            image.ndim,
+            tile_shape,
+            halo,
+            image_path=job.image_path,
+            smooth_noise=True,
         )
         missing = len(store.missing())
         run = iter_embeddings(predictor, image.data, store)
         for _ in tqdm(run, total=missing, desc=f"Embed {Path(job.image_path).name}", disable=missing == 0):
             pass
         if precompute_amg_state:
-            for _ in tqdm(keep_states(predictor, embeddings), total=embeddings.n_slices or 1, desc="Segment"):
-                pass
+            with tqdm(desc="Prepare automatic segmentation") as bar:
+                for done, total, _ in keep_automatic(predictor, embeddings, job.voxel_size(image)):
+                    bar.n, bar.total = done, total
+                    bar.refresh()

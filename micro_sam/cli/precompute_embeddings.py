@@ -50,7 +50,8 @@ def build_parser() -> argparse.ArgumentParser:
         "-p",
         "--precompute_amg_state",
         action="store_true",
-        help="also prepare the automatic segmentation, so that it answers at once in the tools",
+        help="also prepare the automatic segmentation and, for stacks, the maps from which a click gives a whole "
+        "object, so that both answer at once in the tools",
     )
     parser.add_argument("--batch_size", type=int, help="images per network pass (default: what the memory holds)")
     return parser
@@ -132,11 +133,15 @@ def _embed(predictor, job, image, options: argparse.Namespace) -> None:
                 bar.update(1)
         print(f"{missing} {unit}{'s' * (missing > 1)} embedded in {time.monotonic() - start:.1f} s: {job.cache_path}")
     if options.precompute_amg_state:
-        from micro_sam.segmentation.states import keep_states
+        from micro_sam.segmentation.volume.keeping import keep_automatic
 
-        states = keep_states(predictor, embeddings)
-        for _ in tqdm(states, total=embeddings.n_slices or 1, unit="slice", desc="Prepare automatic segmentation"):
-            pass
+        with tqdm(desc="Prepare automatic segmentation", unit="slice") as bar:
+            left_out = ""
+            for done, total, note in keep_automatic(predictor, embeddings, job.voxel_size(image)):
+                bar.n, bar.total, left_out = done, total, note
+                bar.refresh()
+        if left_out:
+            print(f"{job.image_path}: {left_out}")
 
 
 if __name__ == "__main__":

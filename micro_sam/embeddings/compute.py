@@ -204,7 +204,8 @@ def precompute_image_embeddings(
     Returns
     -------
     Embeddings
-        Mapping with the keys `features`, `input_size` and `original_size`.
+        Mapping with the keys `features`, `input_size` and `original_size`. It keeps a reference to the image, so that
+        models that can look closer at small objects do; slices of noisy stacks are smoothed first, as in the window.
 
     Raises
     ------
@@ -212,7 +213,9 @@ def precompute_image_embeddings(
         See `open_embeddings` and `iter_embeddings`.
     """
     image, path = image_and_path(input_)
-    embeddings, store = open_embeddings(predictor, image, save_path, ndim, tile_shape or "whole", halo, image_path=path)
+    embeddings, store = open_embeddings(
+        predictor, image, save_path, ndim, tile_shape or "whole", halo, image_path=path, smooth_noise=True
+    )
     total = len(_wanted(store, mask))
     description = "Compute image embeddings"
     if pbar_init is not None:

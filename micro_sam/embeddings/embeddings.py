@@ -42,6 +42,7 @@ class Embeddings(Mapping):
     def __init__(self, store: EmbeddingStore, image: Any = None) -> None:
         self.store = store
         self.image = image
+        self.derived: dict[tuple, Any] = {}  # what others made from these features and want to find again
         self._recent: OrderedDict[tuple, ImageFeatures] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -158,7 +159,7 @@ class Embeddings(Mapping):
         raise NotComputedYet("No slice is embedded yet, so the size of the network's input is not known.")
 
 
-def as_embeddings(mapping: Embeddings | Mapping | EmbeddingStore | str | Path) -> Embeddings:
+def as_embeddings(mapping: Embeddings | Mapping | EmbeddingStore | str | Path, image: Any = None) -> Embeddings:
     """Whatever holds embeddings, as `Embeddings`.
 
     Parameters
@@ -166,6 +167,9 @@ def as_embeddings(mapping: Embeddings | Mapping | EmbeddingStore | str | Path) -
     mapping
         `Embeddings` (returned as they are), a store, the path of a cache, or what scripts of micro_sam 1.x hold: a
         dict or zarr group with the keys `features`, `input_size` and `original_size`.
+    image
+        The image that they are of: an array, or the path of a file, of which only the parts that are needed are read.
+        None: what the embeddings know of it.
 
     Raises
     ------
@@ -174,6 +178,8 @@ def as_embeddings(mapping: Embeddings | Mapping | EmbeddingStore | str | Path) -
     CacheError
         When it is the path of something that is no cache.
     """
+    if image is not None:
+        return _with_image(as_embeddings(mapping), image)
     if isinstance(mapping, Embeddings):
         return mapping
     if isinstance(mapping, EmbeddingStore):
@@ -194,3 +200,15 @@ def as_embeddings(mapping: Embeddings | Mapping | EmbeddingStore | str | Path) -
     from micro_sam.embeddings.views import MappingStore
 
     return Embeddings(MappingStore(mapping))
+
+
+def _with_image(embeddings: Embeddings, image: Any) -> Embeddings:
+    if isinstance(image, (str, Path)):
+        from micro_sam.io.images import open_image
+
+        image = open_image(image).data
+    shape = tuple(int(n) for n in image.shape)
+    if shape[: len(embeddings.shape)] != tuple(embeddings.shape):
+        raise InputError(f"The image has the shape {shape}, but the embeddings are of one of {embeddings.shape}.")
+    embeddings.image = image
+    return embeddings

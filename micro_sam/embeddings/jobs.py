@@ -52,6 +52,12 @@ class EmbeddingJob:
             except InputError:
                 raise not_2d from None
 
+    def voxel_size(self, image: CheckedImage) -> tuple[float, ...] | None:
+        """Size of a voxel (z, y, x) of a stack; None where the file does not say, and for movies."""
+        axes = self.axes or open_image(self.image_path, self.key).axes or ""
+        is_movie = "T" in axes.upper() and "Z" not in axes.upper()
+        return image.scale if image.ndim == 3 and not is_movie else None
+
 
 def check_caches(jobs: Sequence[EmbeddingJob], input_path: str | Path, pattern: str | None = None) -> None:
     """Whether the caches of the jobs may be made or go on where they are; before a model is loaded.

@@ -27,6 +27,7 @@ from micro_sam.models.sam import Sam
 if TYPE_CHECKING:
     from micro_sam.models.backends import Encoder
 
+DENSE_STEP = 32  # pixels: the sides of what a convolutional encoder is given are multiples of it
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -181,6 +182,31 @@ class Predictor:
         rest = self.model.grid_size - features.shape[-1]
         features = nn.functional.pad(features.float(), (0, rest, 0, rest)).contiguous()
         return ImageFeatures(features, size, image.shape[:2])
+
+    @torch.no_grad()
+    def encode_dense(self, image: np.ndarray) -> Tensor:
+        """Dense maps (K, h, w) of an image (H, W, 3), uint8, RGB, without padding and as the head gives them.
+
+        Where the encoder is convolutional and runs in torch it is given no more than the image, so that a long and
+        narrow one costs as much as its pixels.
+        """
+        model = self.model
+        _check_image(image)
+        if model.dense_kind != "offsets" or self._encoder is not None:
+            features = self.encode(image)
+            dense = features.dense if features.dense is not None else model.dense_from_features(features.features)[0]
+            size, padded = features.input_size, (model.image_size, model.image_size)
+        else:
+            size = frames.resized_size(image.shape[:2], model.image_size)
+            size = (max(size[0], 1), max(size[1], 1))
+            pixels = torch.tensor(frames.resize_image(image, size), device=self.device).permute(2, 0, 1)
+            padded = tuple(length + -length % DENSE_STEP for length in size)
+            colours = (pixels - model.pixel_mean) / model.pixel_std
+            with self._autocast():
+                x = nn.functional.pad(colours, (0, padded[1] - size[1], 0, padded[0] - size[0]))[None]
+                dense = model.dense_head(model.image_encoder.trunk(x))[0]
+        height, width = (max(1, round(n * m / p)) for n, m, p in zip(size, dense.shape[-2:], padded, strict=True))
+        return dense[:, :height, :width].float()
 
     def _encode_elsewhere(self, image: np.ndarray) -> ImageFeatures:
         """Features of one image by the encoder of another runtime."""

@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Generator, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from micro_sam.errors import InputError
 from micro_sam.io.inputs import as_array, image_and_path
 from micro_sam.io.tracks import TrackRow, save_tracks
 from micro_sam.segmentation.automatic import segment_slices
+from micro_sam.segmentation.dense import DenseInstanceSegmenter
 from micro_sam.segmentation.frame_linking import FrameObjects, link_frames
 from micro_sam.segmentation.merging import fill_gaps, merge_instance_segmentation_3d
 
@@ -193,9 +194,11 @@ def automatic_3d_segmentation(
     verbose: bool = True,
     return_embeddings: bool = False,
     batch_size: int | None = None,
+    method: Literal["auto", "maps", "slices"] = "auto",
+    scale: tuple[float, float, float] | None = None,
     **kwargs: Any,
 ) -> np.ndarray | tuple[np.ndarray, Mapping]:
-    """Segment a volume: every slice, then :func:`merge_instance_segmentation_3d`.
+    """Segment a volume: by the dense maps of all slices, or every slice, then :func:`merge_instance_segmentation_3d`.
 
     Parameters
     ----------
@@ -214,13 +217,33 @@ def automatic_3d_segmentation(
         Return the features too.
     batch_size : int, optional
         Slices that the network encodes at once.
+    method : "auto" | "maps" | "slices"
+        "auto": the maps for a :class:`DenseInstanceSegmenter`, unless ``with_background`` or ``smoothing`` ask for what
+        only slices can do. With maps, other thresholds cost no new network pass as long as the embeddings live.
+    scale : (z, y, x), optional
+        Size of a voxel, with which the volume is looked at along y and x too, where it allows it; for maps.
     **kwargs
-        Thresholds of the segmenter's ``generate``.
+        Thresholds of the segmenter's ``generate``; with maps those of :func:`segment_volume`.
 
     Returns
     -------
     (Z, H, W) uint32, and the embeddings if asked for
     """
+    if method not in ("auto", "maps", "slices"):
+        raise InputError(f'The method is "auto", "maps" or "slices", not {method!r}.')
+    fits = isinstance(segmentor, DenseInstanceSegmenter) and with_background and "smoothing" not in kwargs
+    if method == "maps" or (method == "auto" and fits):
+        from micro_sam.segmentation.volume.automatic import segment_volume
+        from micro_sam.segmentation.volume.compute import compute_volume_maps
+        from micro_sam.segmentation.volume.scripts import maps_of
+
+        embeddings = _embed_stack(volume, predictor, embedding_path, tile_shape, halo, verbose, batch_size)
+        maps = compute_volume_maps(predictor, embeddings, maps_of(predictor, embeddings, scale), verbose=verbose)
+        given = {name: value for name, value in kwargs.items() if value is not None}
+        result = segment_volume(maps, min_z_extent=min_z_extent, **given)
+        if gap_closing:
+            fill_gaps(result)
+        return (result, embeddings) if return_embeddings else result
     slices, embeddings = _segment_stack(
         volume, predictor, segmentor, embedding_path, tile_shape, halo, verbose, batch_size, kwargs
     )
@@ -268,10 +291,15 @@ def automatic_tracking(
 
 
 def _segment_stack(stack, predictor, segmentor, path, tile_shape, halo, verbose, batch_size, thresholds):
+    embeddings = _embed_stack(stack, predictor, path, tile_shape, halo, verbose, batch_size)
+    return segment_slices(segmentor, embeddings, verbose=verbose, **thresholds), embeddings
+
+
+def _embed_stack(stack, predictor, path, tile_shape, halo, verbose, batch_size):
     stack, _ = image_and_path(stack)
     if len(stack.shape) not in (3, 4):
         raise InputError(f"A volume or movie has the shape (Z, Y, X), not {tuple(stack.shape)}.")
-    embeddings = precompute_image_embeddings(
+    return precompute_image_embeddings(
         predictor,
         stack,
         save_path=path,
@@ -281,7 +309,6 @@ def _segment_stack(stack, predictor, segmentor, path, tile_shape, halo, verbose,
         verbose=verbose,
         batch_size=batch_size,
     )
-    return segment_slices(segmentor, embeddings, verbose=verbose, **thresholds), embeddings
 
 
 def _long_enough(extent: dict[int, list[int]], parents: dict[int, int], least: int) -> set[int]:

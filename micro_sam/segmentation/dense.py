@@ -65,6 +65,12 @@ class DenseInstanceSegmenter(Segmenter):
             )
         self._maps: DenseMaps | None = None
 
+    @property
+    def maps(self) -> DenseMaps:
+        """What the network said of the image."""
+        self._require_initialized()
+        return self._maps
+
     def iter_initialize(
         self, source: Mapping | np.ndarray, i: int | None = None, image: np.ndarray | None = None
     ) -> Iterator[tuple[int, int]]:
@@ -264,7 +270,7 @@ def _to_image(coarse: np.ndarray, foreground: np.ndarray, threshold: float, shap
     for begin in range(0, shape[0], _ROWS_AT_ONCE):
         rows = _centres(shape[0], coarse.shape[0])[begin : begin + _ROWS_AT_ONCE]
         part = grown[np.ix_(_nearest(rows, coarse.shape[0]), _nearest(columns, coarse.shape[1]))]
-        part = np.where(_bilinear(foreground, rows, columns) > threshold, part, 0)
+        part = np.where(bilinear(foreground, rows, columns) > threshold, part, 0)
         labels[begin : begin + len(rows)] = part
     return labels
 
@@ -278,7 +284,7 @@ def _nearest(positions: np.ndarray, size: int) -> np.ndarray:
     return np.clip(np.rint(positions).astype(int), 0, size - 1)
 
 
-def _bilinear(values: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+def bilinear(values: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """Values (h, w) interpolated at rows x columns, one axis after the other."""
     for axis, positions in ((0, rows), (1, columns)):
         low = np.clip(np.floor(positions).astype(int), 0, values.shape[axis] - 1)

@@ -6,10 +6,9 @@ from oracle_stack import cone, masks_of, oracle_stack, painted
 from segmentation_helpers import Oracle, iou
 
 from micro_sam.errors import InputError
-from micro_sam.segmentation import volume
 from micro_sam.segmentation.projection import PROJECTION_MODES
 from micro_sam.segmentation.values import ObjectMask
-from micro_sam.segmentation.volume import iter_propagate_volume, segment_mask_in_volume
+from micro_sam.segmentation.volume import iter_propagate_volume, propagation, segment_mask_in_volume
 
 LABELS = cone()
 
@@ -59,7 +58,7 @@ def test_before_an_object_ends_the_default_asks_again_with_other_prompts(monkeyp
         asked.append((z, mode))
         return mask, 0.9 if z <= 2 or (mode.use_box and mode.use_mask) else 0.3
 
-    monkeypatch.setattr(volume, "project_mask", project_mask)
+    monkeypatch.setattr(propagation, "project_mask", project_mask)
     labels = np.zeros((6, 40, 50), "uint32")
     labels[:, 10:20, 10:30] = 1
     steps = run(masks_of(labels, 1, [0]), labels, projection=projection, iou_threshold=0.8)

@@ -1,0 +1,187 @@
+"""Whole objects of a volume for scripts: the same result as in the window, in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from micro_sam.embeddings.embeddings import Embeddings, as_embeddings
+from micro_sam.errors import InputError
+from micro_sam.segmentation.prompted import segment_objects
+from micro_sam.segmentation.values import ObjectMask, Prompts
+from micro_sam.segmentation.volume.compute import iter_volume_maps
+from micro_sam.segmentation.volume.maps import VolumeMaps, open_volume_maps
+from micro_sam.segmentation.volume.object import segment_volume_object
+from micro_sam.segmentation.volume.propagation import iter_propagate_volume
+from micro_sam.segmentation.volume.values import VolumePrompts
+
+__all__ = ["Method", "maps_of", "segment_object_in_volume"]
+
+Method = Literal["auto", "maps", "propagation"]
+IOU_THRESHOLD = 0.8  # of propagation, as in the window
+
+
+def segment_object_in_volume(
+    predictor,
+    image_embeddings: Mapping,
+    points: np.ndarray | None = None,
+    labels: np.ndarray | None = None,
+    boxes: Mapping[int, Sequence[float]] | Sequence[float] | None = None,
+    masks: Mapping[int, np.ndarray] | None = None,
+    scale: Sequence[float] | None = None,
+    method: Method = "auto",
+    volume: Any = None,
+    return_all: bool = False,
+) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+    """Segment one object of a volume from prompts in any of its slices.
+
+    Parameters
+    ----------
+    predictor : Predictor
+    image_embeddings : Embeddings, or a mapping of their layout
+        Of the whole volume. Those that :func:`precompute_image_embeddings` returns know their image.
+    points : array (n, 3), optional
+        Clicks (z, y, x) in voxels, in the order of their importance: the first positive one says which object is
+        meant, each further one corrects.
+    labels : array (n,), optional
+        1 positive, 0 negative; None: all positive.
+    boxes : mapping or sequence, optional
+        Slice -> (y0, x0, y1, x1); or one box (z0, y0, x0, z1, y1, x1) around the whole object. Half-open.
+    masks : mapping, optional
+        Slice -> (Y, X) array; every non-zero value is the object, which is kept exactly so in this slice. An empty one
+        says that the object ends before this slice.
+    scale : (z, y, x), optional
+        Size of a voxel in any unit. Where it allows it, the volume is looked at along y and x too, which is much
+        better for round objects. None: that of maps kept beside the embeddings, else slices along z only.
+    method : "auto" | "maps" | "propagation"
+        By the dense maps of all slices (computed around the object when first needed, and kept with the embeddings), or
+        from slice to slice. "auto": maps where the model has a dense head.
+    volume : array (Z, Y, X[, C]), optional
+        The image, for embeddings that do not know theirs. Without it: slices along z only, no close-ups.
+    return_all : bool
+        Return the certainty of each slice too.
+
+    Returns
+    -------
+    mask : (Z, Y, X) bool
+        Empty when nothing is found.
+    certainty : (Z,) float32
+        With ``return_all``: from 0 to 1, 0 outside the object; 1 in slices given as masks.
+
+    Raises
+    ------
+    InputError
+        For prompts outside the volume, without any that says where the object is, or a model without a dense head
+        with ``method="maps"``.
+    NotComputedYet
+        When slices that are needed are not embedded yet.
+    CacheError
+        When the embeddings come from another model.
+    """
+    embeddings = as_embeddings(image_embeddings)
+    if embeddings.n_slices is None:
+        raise InputError("These embeddings belong to a 2D image; a volume has slices.")
+    if method not in ("auto", "maps", "propagation"):
+        raise InputError(f'The method is "auto", "maps" or "propagation", not {method!r}.')
+    if volume is not None and tuple(volume.shape[:3]) != tuple(embeddings.shape):
+        raise InputError(
+            f"The volume has the shape {tuple(volume.shape)}, the embeddings are of one of {tuple(embeddings.shape)}."
+        )
+    prompts = _prompts(points, labels, boxes, masks, embeddings.shape)
+    if volume is not None and embeddings.image is None:
+        embeddings.image = volume
+    if method == "propagation" or (method == "auto" and getattr(predictor.model, "dense_kind", None) is None):
+        mask, certainty = _propagated(predictor, embeddings, prompts)
+    else:
+        maps = maps_of(predictor, embeddings, scale)
+        found = segment_volume_object(
+            maps, prompts, ensure=lambda window: _complete(predictor, embeddings, maps, window)
+        )
+        mask, certainty = found.full(embeddings.shape), np.zeros(embeddings.shape[0], "float32")
+        certainty[found.box[0] : found.box[3]] = found.certainty
+    return (mask, certainty) if return_all else mask
+
+
+def maps_of(predictor, embeddings: Embeddings, scale: Sequence[float] | None = None) -> VolumeMaps:
+    """The maps of a volume, the same object as long as the embeddings live; see :func:`open_volume_maps`."""
+    key = ("volume maps", predictor.model_hash, None if scale is None else tuple(float(v) for v in scale))
+    key = (*key, embeddings.image is not None)
+    if key not in embeddings.derived:
+        embeddings.derived[key] = open_volume_maps(predictor, embeddings, scale)
+    return embeddings.derived[key]
+
+
+def _complete(predictor, embeddings: Embeddings, maps: VolumeMaps, window) -> None:
+    for _ in iter_volume_maps(predictor, embeddings, maps, window=window):
+        pass
+
+
+def _prompts(points, labels, boxes, masks, shape) -> VolumePrompts:
+    slices, whole = {}, None
+    if isinstance(boxes, Mapping):
+        slices = {int(z): tuple(float(v) for v in np.asarray(box).ravel()) for z, box in boxes.items()}
+    elif boxes is not None:
+        whole = tuple(float(v) for v in np.asarray(boxes, float).ravel())
+        if len(whole) != 6:
+            raise InputError(
+                "Boxes are a mapping slice -> (y0, x0, y1, x1), or one box (z0, y0, x0, z1, y1, x1); got "
+                f"{len(whole)} numbers."
+            )
+    wrong = [z for z, box in slices.items() if len(box) != 4]
+    if wrong:
+        raise InputError(f"The box in slice {wrong[0]} must be four numbers (y0, x0, y1, x1).")
+    # corners may come in any order
+    slices = {z: (*np.minimum(b[:2], b[2:]), *np.maximum(b[:2], b[2:])) for z, b in slices.items()}
+    if whole is not None:
+        whole = (*np.minimum(whole[:3], whole[3:]), *np.maximum(whole[:3], whole[3:]))
+    painted = {}
+    for z, mask in (masks or {}).items():
+        if np.shape(mask) != tuple(shape[1:]):
+            raise InputError(f"The mask of slice {z} has the shape {np.shape(mask)}, but the slices have {shape[1:]}.")
+        painted[int(z)] = ObjectMask.from_array(mask)
+    prompts = VolumePrompts(points, labels, slices, whole, painted)
+    prompts.check(shape)
+    return prompts
+
+
+def _propagated(predictor, embeddings: Embeddings, prompts: VolumePrompts) -> tuple[np.ndarray, np.ndarray]:
+    """The object handed from slice to slice, starting from what each prompted slice gives."""
+    known, stops = dict(_prompted_slices(predictor, embeddings, prompts)), []
+    for z in sorted(
+        {*(int(round(p[0])) for p in prompts.negative), *(z for z, m in prompts.masks.items() if m.is_empty)}
+    ):
+        if z not in known:
+            stops.append(z)
+    mask, certainty = np.zeros(embeddings.shape, bool), np.zeros(embeddings.shape[0], "float32")
+    known = {z: one for z, one in known.items() if not one.is_empty}
+    if not known:
+        return mask, certainty
+    limits = None
+    if prompts.box is not None:
+        limits = (max(0, int(prompts.box[0])), min(embeddings.shape[0], int(np.ceil(prompts.box[3]))) - 1)
+    for step in iter_propagate_volume(
+        predictor, embeddings, known, stops=stops, iou_threshold=IOU_THRESHOLD, z_range=limits
+    ):
+        if step.mask is not None:
+            step.mask.paint(mask[step.z], True)
+            certainty[step.z] = 1.0 if step.z in prompts.masks else np.clip(step.score, 0, 1)
+    return mask, certainty
+
+
+def _prompted_slices(predictor, embeddings: Embeddings, prompts: VolumePrompts) -> Iterator[tuple[int, ObjectMask]]:
+    boxes = dict(prompts.boxes)
+    if prompts.box is not None:
+        middle = int((prompts.box[0] + prompts.box[3] - 1) // 2)
+        boxes.setdefault(middle, (*prompts.box[1:3], *prompts.box[4:]))
+    at = np.rint(prompts.points[:, 0]).astype(int)
+    for z in sorted({*boxes, *at[prompts.labels == 1].tolist(), *prompts.masks}):
+        painted = prompts.masks.get(z)
+        if painted is not None:
+            if not painted.is_empty:
+                yield z, painted
+            continue
+        here = at == z
+        one = Prompts(prompts.points[here, 1:], prompts.labels[here], [boxes[z]] if z in boxes else ())
+        yield z, segment_objects(predictor, one, embeddings, z)[0]

@@ -1,0 +1,94 @@
+"""Where an object begins: the regions of the maps under its first click, in its box, or under a painted slice."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from micro_sam.segmentation.volume.field import plane_of
+from micro_sam.segmentation.volume.regions import LEVELS, PROMINENCE, part_at
+
+if TYPE_CHECKING:
+    from micro_sam.segmentation.volume.object import _Work
+    from micro_sam.segmentation.volume.values import VolumePrompts
+
+MOSTLY = 0.6  # of a region's area, or volume, that lies in a box, for the region to be meant
+MARGIN = 0.1  # of a box's side by which the object may reach out of it
+TIP = 0.1  # of a painted slice's area, below which a region under it does not count
+FITS_BETTER = 0.04  # overlap (IoU) by which another prominence must fit a painted slice better than the usual one
+NEAR = 2.0  # pixels: a click so near to a region is in it
+
+
+def first_region(work: _Work, prompts: VolumePrompts) -> np.ndarray:
+    """The object before its corrections (bool); empty where the maps show nothing."""
+    mask = np.zeros(work.shape, bool)
+    for z, one in prompts.masks.items():
+        k = z - work.window[0].start
+        if not one.is_empty and 0 <= k < work.shape[0]:
+            mask |= _under(work, k, plane_of(one, work) > 0)
+    if prompts.box is not None:
+        mask |= _in_box(work, prompts.box)
+    for z, (y0, x0, y1, x1) in prompts.boxes.items():
+        mask |= _in_box(work, (z, y0, x0, z + 1, y1, x1))
+    if not mask.any():
+        for place in work.positive[:1]:
+            mask |= _at_click(work, place)
+    return mask
+
+
+def _at_click(work: _Work, place: tuple[int, int, int]) -> np.ndarray:
+    labels = work.regions.labels()
+    if not labels[place]:
+        around = tuple(slice(max(p - 2, 0), p + 3) for p in place)
+        near = np.argwhere(labels[around] > 0)
+        if len(near):
+            near = near + [s.start for s in around]
+            distance = np.sqrt((((near - place) * work.spacing) ** 2).sum(1))
+            if distance.min() <= NEAR * work.spacing[1]:
+                place = tuple(int(v) for v in near[distance.argmin()])
+    found = labels[place]
+    return part_at(labels == found, place) if found else np.zeros(work.shape, bool)
+
+
+def _under(work: _Work, k: int, plane: np.ndarray) -> np.ndarray:
+    """The regions that lie mostly under a painted slice, as coarse or fine as fits it best."""
+    best, found = 0.0, np.zeros(work.shape, bool)
+    for prominence in sorted(LEVELS, key=lambda level: abs(level - PROMINENCE)):
+        labels = work.regions.labels(prominence)
+        size = np.bincount(labels[k].ravel(), minlength=1)
+        inside = np.bincount(labels[k][plane], minlength=len(size))
+        # the tip of a large neighbour may lie under it, too
+        members = np.flatnonzero((inside > 0.5 * size) & (inside > TIP * plane.sum()))
+        members = members[members > 0]
+        if not len(members):
+            continue
+        fits = inside[members].sum() / (plane.sum() + (size - inside)[members].sum())
+        if fits > best + (FITS_BETTER if best else 0):
+            best, found = fits, np.isin(labels, members)
+    return found
+
+
+def _in_box(work: _Work, box) -> np.ndarray:
+    """The regions that lie mostly in a box, at least the one that fits it best, cut off where they reach out of it."""
+    low, high = work.place(box[:3]), np.array(work.place(np.subtract(box[3:], 1))) + 1
+    low = np.clip(low, 0, np.array(work.shape) - 1)
+    high = np.clip(high, low + 1, work.shape)
+    inside = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+    flat = box[3] - box[0] == 1
+    labels = work.regions.labels()
+    there = np.bincount(labels[inside].ravel(), minlength=1)
+    size = np.bincount((labels[inside[0]] if flat else labels).ravel(), minlength=len(there))[: len(there)]
+    there[0] = 0
+    if not there.any():
+        return np.zeros(work.shape, bool)
+    members = np.flatnonzero(there > MOSTLY * np.maximum(size, 1))
+    best = int((there / (np.prod(high - low) + size - there)).argmax())
+    mask = np.isin(labels, np.union1d(members, [best]))
+    margin = np.ceil(MARGIN * (high - low)).astype(int)
+    kept = [slice(max(int(a - m), 0), int(b + m)) for a, b, m in zip(low, high, margin, strict=True)]
+    cut = np.zeros_like(mask)
+    cut[tuple(kept)] = True
+    if flat:
+        cut[np.arange(len(cut)) != inside[0].start] = True
+    return mask & cut

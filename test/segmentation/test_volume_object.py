@@ -1,0 +1,194 @@
+"""One object of a volume from prompts in any slices, on maps that tell the truth."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+from segmentation_helpers import iou
+
+from micro_sam.errors import InputError
+from micro_sam.segmentation.values import ObjectMask
+from micro_sam.segmentation.volume.automatic import segment_volume
+from micro_sam.segmentation.volume.geometry import MapBlock, MapGeometry
+from micro_sam.segmentation.volume.maps import VolumeMaps
+from micro_sam.segmentation.volume.object import segment_volume_object, segment_volume_objects
+from micro_sam.segmentation.volume.values import VolumePrompts
+
+SHAPE = (24, 60, 80)
+
+
+def balls(centres, radius=9.0, shape=SHAPE, spacing=1.0):
+    """Labels of balls; later ones do not cover earlier ones."""
+    z, y, x = np.ogrid[tuple(slice(0, n) for n in shape)]
+    labels = np.zeros(shape, "uint32")
+    for value, (cz, cy, cx) in enumerate(centres, 1):
+        inside = ((z - cz) * spacing) ** 2 + (y - cy) ** 2 + (x - cx) ** 2 <= radius**2
+        labels[inside & (labels == 0)] = value
+    return labels
+
+
+def maps_of(labels, spacing=1.0, flat=False):
+    """Foreground and depth of labels; `flat`: the depth does not show where touching objects meet."""
+    depth = np.zeros(labels.shape)
+    for one in [labels > 0] if flat else [labels == value for value in np.unique(labels)[1:]]:
+        inside = ndimage.distance_transform_edt(one, sampling=(spacing, 1, 1))
+        depth = np.maximum(depth, inside / max(inside.max(), 1))
+    return VolumeMaps.from_arrays((labels > 0).astype("float32"), depth, spacing)
+
+
+TWO = balls([(12, 30, 28), (12, 30, 44)])
+MAPS = maps_of(TWO)
+
+
+def segment(maps, points=(), labels=None, **more):
+    found = segment_volume_object(
+        maps, VolumePrompts(points, np.ones(len(points)) if labels is None else labels, **more)
+    )
+    return found, found.full(maps.shape)
+
+
+def test_one_click_gives_the_whole_object_and_not_its_neighbour():
+    found, mask = segment(MAPS, [(9, 28, 27)])
+    assert iou(mask, TWO == 1) > 0.85 and not (mask & (TWO == 2)).sum() > 0.05 * (TWO == 2).sum()
+    assert found.hint == "" and (found.certainty > 0.4).all() and len(found.certainty) == len(found.slices)
+
+
+def test_objects_that_reach_beyond_the_first_window_are_whole():
+    labels = np.zeros((40, 200, 210), "uint32")
+    labels[5:35, 20:180, 30:190] = 1
+    _, mask = segment(maps_of(labels), [(10, 40, 50)])
+    assert iou(mask, labels == 1) > 0.95
+
+
+def test_a_negative_click_splits_two_touching_nuclei():
+    maps = VolumeMaps.from_arrays((TWO > 0).astype("float32"), np.where(TWO > 0, 0.8, 0))
+    _, both = segment(maps, [(12, 30, 26)])
+    _, one = segment(maps, [(12, 30, 26), (12, 30, 46)], [1, 0])
+    assert iou(both, TWO > 0) > 0.85
+    assert iou(one, TWO == 1) > 0.8
+
+
+def test_a_positive_click_joins_the_other_part_of_an_object():
+    _, mask = segment(MAPS, [(12, 30, 26), (12, 30, 46)], [1, 1])
+    assert iou(mask, TWO > 0) > 0.9
+
+
+def test_between_dense_objects_a_click_near_the_border_takes_no_more_than_the_gap():
+    _, before = segment(MAPS, [(12, 30, 26)])
+    _, mask = segment(MAPS, [(12, 30, 26), (12, 30, 39)], [1, 1])
+    assert mask[12, 30, 39] and (mask & (TWO == 2)).sum() < 0.4 * (TWO == 2).sum()
+    assert (before & ~mask).sum() == 0
+
+
+def test_the_object_ends_at_the_slice_in_which_nothing_of_it_is_left():
+    labels = np.zeros(SHAPE, "uint32")
+    labels[:, 25:33, 30:38] = 1
+    maps = maps_of(labels)
+    masks = {15: ObjectMask((0, 0, 0, 0), np.zeros((0, 0), bool))}
+    found, mask = segment(maps, [(8, 29, 34)], masks=masks)
+    assert mask[:15].any((1, 2)).all() and not mask[15:].any() and found.slices.stop == 15
+    # a negative click does the same where it takes all of the slice, or the object is not there
+    _, mask = segment(MAPS, [(12, 30, 26), (20, 30, 28), (22, 30, 28)], [1, 0, 0])
+    assert not mask[22:].any()
+
+
+def test_a_painted_slice_is_kept_exactly_and_its_neighbours_follow():
+    painted = np.zeros(SHAPE[1:], bool)
+    painted[24:36, 10:34] = True
+    _, before = segment(MAPS, [(12, 30, 26)])
+    _, mask = segment(MAPS, [(12, 30, 26)], masks={12: ObjectMask.from_array(painted)})
+    assert (mask[12] == painted).all()
+    wider = (mask[13] & ~before[13]).sum(), (mask[11] & ~before[11]).sum()
+    assert min(wider) > 20 and (mask[20] == before[20]).mean() > 0.98
+
+
+def test_a_painted_slice_alone_says_which_object_is_meant():
+    found, mask = segment(MAPS, masks={12: ObjectMask.from_array(TWO[12] == 2)})
+    assert iou(mask, TWO == 2) > 0.85 and found.certainty[12 - found.box[0]] == 1
+
+
+def test_boxes_in_a_slice_and_around_the_whole_object():
+    _, flat = segment(MAPS, boxes={12: (21, 19, 40, 37)})
+    _, whole = segment(MAPS, box=(3, 21, 19, 22, 40, 37))
+    assert iou(flat, TWO == 1) > 0.8 and iou(whole, TWO == 1) > 0.8
+
+
+def test_several_objects_at_once_share_no_voxel():
+    prompts = [VolumePrompts([point], [1]) for point in ((12, 30, 26), (12, 30, 46))]
+    first, second = (found.full(SHAPE) for found in segment_volume_objects(MAPS, prompts))
+    assert iou(first, TWO == 1) > 0.8 and iou(second, TWO == 2) > 0.8 and not (first & second).any()
+
+
+def test_empty_maps_give_nothing_and_say_what_to_do():
+    maps = VolumeMaps.from_arrays(np.zeros(SHAPE), np.zeros(SHAPE))
+    found, mask = segment(maps, [(5, 20, 30)])
+    assert found.is_empty and not mask.any() and "paint a slice" in found.hint
+
+
+def test_where_the_maps_show_nothing_a_painted_slice_becomes_a_rounded_object():
+    maps = VolumeMaps.from_arrays(np.zeros(SHAPE), np.zeros(SHAPE))
+    painted = balls([(12, 30, 28)])[12] > 0
+    _, mask = segment(maps, masks={12: ObjectMask.from_array(painted)})
+    assert (mask[12] == painted).all() and iou(mask, balls([(12, 30, 28)]) > 0) > 0.6
+
+
+@pytest.mark.parametrize("spacing, n_slices", [(5.0, 12), (1.0, 3), (3.0, 1)])
+def test_stacks_of_few_and_of_distant_slices(spacing, n_slices):
+    middle = (n_slices - 1) / 2
+    labels = balls([(middle, 30, 28), (middle, 30, 48)], 12, (n_slices, 60, 80), spacing)
+    labels[:, :, 38] = 0
+    _, mask = segment(maps_of(labels, spacing), [(int(middle), 29, 27)])
+    assert iou(mask, labels == 1) > 0.75
+
+
+def test_maps_coarser_than_the_image_give_outlines_at_its_resolution():
+    fine = np.kron(TWO, np.ones((1, 4, 4), "uint32"))
+    geometry = MapGeometry(fine.shape, TWO.shape, side=fine.shape[2])
+    maps = VolumeMaps(geometry)
+    for z in range(len(TWO)):
+        values = maps_of(TWO).read((slice(z, z + 1), slice(0, 60), slice(0, 80)))
+        maps.add(MapBlock(0, z), np.stack(values))
+    _, mask = segment(maps, [(12, 120, 105)])
+    assert mask.shape == fine.shape and iou(mask, fine == 1) > 0.8
+    painted = np.zeros(fine.shape[1:], bool)
+    painted[91:150, 63:151] = True
+    _, mask = segment(maps, [(12, 120, 105)], masks={12: ObjectMask.from_array(painted)})
+    assert (mask[12] == painted).all()
+
+
+@pytest.mark.parametrize(
+    "prompts, message",
+    [
+        (dict(points=[(0, 0, 99)], labels=[1]), "outside the volume"),
+        (dict(points=[(5, 5, 5)], labels=[0]), "no object to segment"),
+        (dict(points=[(5, 5, 5)], labels=[2]), "needs a label"),
+        (dict(points=[(5, np.nan, 5)], labels=[1]), "finite"),
+        (dict(boxes={30: (0, 0, 5, 5)}), "Slice 30"),
+        (dict(boxes={3: (5, 5, 5, 9)}), "no area"),
+        (dict(box=(0, 0, 0, 5)), "A box is"),
+    ],
+)
+def test_prompts_that_cannot_work_are_refused_in_a_sentence(prompts, message):
+    with pytest.raises(InputError, match=message):
+        segment_volume_object(MAPS, VolumePrompts(**prompts))
+
+
+def test_all_objects_at_once_and_thresholds_without_the_network():
+    labels = balls([(12, 15, 18), (12, 30, 44), (6, 45, 65)], 8)
+    maps = maps_of(labels)
+    found = segment_volume(maps)
+    assert found.max() == 3 and found.dtype == np.uint32
+    assert all(iou(found == np.bincount(found[labels == k]).argmax(), labels == k) > 0.8 for k in (1, 2, 3))
+    assert segment_volume(maps, min_size=10**6).max() == 0
+    assert segment_volume(maps, foreground_threshold=0.9).astype(bool).sum() < found.astype(bool).sum()
+
+
+def test_slabs_of_a_large_volume_join(monkeypatch):
+    from micro_sam.segmentation.volume import automatic
+
+    labels = np.zeros((60, 40, 40), "uint32")
+    labels[5:55, 10:20, 10:20] = 1
+    labels[20:40, 25:35, 25:35] = 2
+    maps = maps_of(labels)
+    whole = segment_volume(maps)
+    monkeypatch.setattr(automatic, "SLAB", 1)
+    assert segment_volume(maps).max() == whole.max() == 2
