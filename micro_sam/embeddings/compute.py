@@ -18,6 +18,7 @@ from micro_sam.embeddings.opening import infer_ndim, open_embeddings
 from micro_sam.embeddings.store import EmbeddingStore, Item, MemoryStore
 from micro_sam.embeddings.tiles import TileGrid
 from micro_sam.errors import InputError, ModelError, OutputError
+from micro_sam.io.checks import check_network_input
 from micro_sam.io.normalization import REACH, estimate_normalization, smooth, to_rgb_uint8
 
 if TYPE_CHECKING:
@@ -209,6 +210,8 @@ def precompute_image_embeddings(
     CacheError, InputError, OutputError, ModelError
         See `open_embeddings` and `iter_embeddings`.
     """
+    checked = check_network_input(input_, ndim)
+    input_, ndim = checked.data, checked.ndim
     embeddings, store = open_embeddings(predictor, input_, save_path, ndim, tile_shape or "whole", halo)
     total = len(_wanted(store, mask))
     description = "Compute image embeddings"

@@ -6,8 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from micro_sam.errors import AxesError, InputError, OutputError
-from micro_sam.io.checks import CheckedImage, check_image
+from micro_sam.errors import InputError, OutputError
+from micro_sam.io.checks import CheckedImage, check_any
 from micro_sam.io.images import find_images, open_image
 
 CACHE_SUFFIX = ".zarr"
@@ -35,18 +35,7 @@ class EmbeddingJob:
         InputError
             When it cannot be read or has another number of axes.
         """
-        source = open_image(self.image_path, self.key)
-        if ndim is not None:
-            return check_image(source, "2d" if ndim == 2 else "3d", axes=self.axes)
-        try:
-            return check_image(source, "2d", axes=self.axes)
-        except InputError as not_2d:
-            try:
-                return check_image(source, "3d", axes=self.axes)
-            except AxesError:
-                raise
-            except InputError:
-                raise not_2d from None
+        return check_any(open_image(self.image_path, self.key), ndim, axes=self.axes)
 
 
 def plan_jobs(

@@ -11,7 +11,8 @@ from tqdm import tqdm
 
 from micro_sam.embeddings.compute import iter_embeddings, open_embeddings
 from micro_sam.errors import InputError
-from micro_sam.io.images import load_image_data
+from micro_sam.io.checks import check_network_input
+from micro_sam.io.images import open_image
 from micro_sam.io.labels import save_labels
 from micro_sam.models.build import get_sam_model
 from micro_sam.segmentation.dense import get_segmenter
@@ -106,8 +107,10 @@ def automatic_instance_segmentation(
     labels : (H, W) or (Z, H, W), uint32
         Objects of a stack are linked over its slices.
     """
-    image = input_path if isinstance(input_path, np.ndarray) else load_image_data(input_path, key)
-    path = None if isinstance(input_path, np.ndarray) else Path(input_path)
+    is_path = isinstance(input_path, (str, os.PathLike))
+    path = Path(input_path) if is_path else None
+    checked = check_network_input(open_image(input_path, key) if is_path else input_path, ndim)
+    image, ndim = checked.data, checked.ndim
     embeddings, store = open_embeddings(predictor, image, embedding_path, ndim, tile_shape, halo, image_path=path)
     missing = len(store.missing())
     for _ in tqdm(

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from micro_sam.embeddings.compute import iter_embeddings, open_embeddings
 from micro_sam.embeddings.embeddings import Embeddings, as_embeddings
 from micro_sam.errors import CacheError, InputError, NotComputedYet
+from micro_sam.io.checks import check_image
 from micro_sam.io.normalization import estimate_normalization, to_rgb_uint8
 
 STATE_FORMAT = 1
@@ -168,7 +169,8 @@ class Segmenter(ABC):
 
     def _open(self, source, i: int | None, image) -> tuple[Embeddings, np.ndarray | None]:
         if isinstance(source, np.ndarray):
-            source, image = compute_embeddings(self.predictor, source), source
+            image = check_image(source, "2d").data
+            source = compute_embeddings(self.predictor, image)
         embeddings = as_embeddings(source)
         self._slice = i
         for tile in range(len(embeddings.grid)):  # all checks before the first second of work
