@@ -58,10 +58,10 @@ def open_image(path: str | Path, key: str | None = None) -> ImageSource:
     InputError
         When there is no such image, or it cannot be read.
     """
-    return read_source(path, key)
+    return open_source(path, key)
 
 
-def read_source(path: str | Path, key: str | None = None, as_labels: bool = False) -> ImageSource:
+def open_source(path: str | Path, key: str | None = None, as_labels: bool = False) -> ImageSource:
     """As `open_image`; `as_labels` takes numbers as they are stored and prefers the labels of an OME-Zarr."""
     if str(path).startswith("sample:"):
         return _open_sample(str(path)[len("sample:") :])
@@ -180,7 +180,7 @@ def _open_file(path: Path, key: str | None, as_labels: bool) -> ImageSource:
             f"{path} is no image. If it holds outlines of objects (ROIs of ImageJ or StarDist, GeoJSON of QuPath), "
             "give it as the labels of its image: -s, or drop it onto the window when the image is open."
         )
-    if suffix in tif.SUFFIXES:
+    if suffix in tif.SUFFIXES and not head.startswith(pictures.MARKS):
         raise InputError(
             f"{path} cannot be read as a tif. It may be damaged, copied incompletely, or another kind of file with a "
             f"changed name; {pictures.KNOWN}"

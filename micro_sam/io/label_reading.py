@@ -26,8 +26,8 @@ def load_labels(source: Any, key: str | None = None, shape: tuple[int, ...] | No
     Parameters
     ----------
     source
-        Array, or path of a label image of any program (tif, png, npy, hdf5, n5, zarr, OME-Zarr labels, ilastik), of
-        Cellpose's ``_seg.npy``, ROIs of ImageJ or StarDist (``.zip``, ``.roi``), or GeoJSON of QuPath.
+        Array, `ImageSource`, or path of a label image of any program (tif, png, npy, hdf5, n5, zarr, OME-Zarr labels,
+        ilastik), of Cellpose's ``_seg.npy``, ROIs of ImageJ or StarDist (``.zip``, ``.roi``), or GeoJSON of QuPath.
     key
         Dataset inside a container.
     shape
@@ -56,6 +56,9 @@ def read_labels(source: Any, key: str | None = None, shape: tuple[int, ...] | No
     if isinstance(source, (str, Path)):
         name = str(source)
         source, axes, note = _read(Path(source).expanduser(), key, shape)
+    elif isinstance(source, ImageSource):
+        name = str(source.path or name)
+        source, axes, note = _from_source(source)
     labels = np.asarray(source)
     if axes is not None and not (set(axes) & set("SC") and shape is not None and labels.shape == tuple(shape)):
         labels = _in_order(labels, axes, name)
@@ -76,7 +79,7 @@ def is_labels_only(path: str | Path) -> bool:
 
 def _read(path: Path, key: str | None, shape: tuple[int, ...] | None) -> tuple[np.ndarray, str | None, str]:
     """Numbers, axes where they are known, and a note."""
-    from micro_sam.io.images import read_source
+    from micro_sam.io.images import open_source
 
     if path.is_file():
         from micro_sam.io.formats.geojson import is_geojson, read_geojson
@@ -88,14 +91,13 @@ def _read(path: Path, key: str | None, shape: tuple[int, ...] | None) -> tuple[n
             if is_kind(path):
                 labels, note = read(path, shape)
                 return labels, None, note
-    found = read_source(path, key, as_labels=True)
-    _check_place(found)
-    note = found.note if "chunks" not in found.note and "blocks" not in found.note else ""  # empty ones are background
-    return in_memory(found.data, path), found.axes, note
+    return _from_source(open_source(path, key, as_labels=True))
 
 
-def _check_place(found: ImageSource) -> None:
+def _from_source(found: ImageSource) -> tuple[np.ndarray, str | None, str]:
     check_positions(found.shape, found.axes, found.path, found.choices)
+    note = found.note if "chunks" not in found.note and "blocks" not in found.note else ""  # empty ones are background
+    return in_memory(found.data, found.path), found.axes, note
 
 
 def _in_order(labels: np.ndarray, axes: str, name: str) -> np.ndarray:
@@ -122,7 +124,7 @@ def _checked(labels: np.ndarray, shape: tuple[int, ...] | None, name: str) -> np
         labels = _fit(labels, tuple(shape), name)
     if labels.dtype.kind == "f":
         if not np.all(np.isfinite(labels)) or np.any(labels != np.rint(labels)):
-            raise InputError(f"{name} holds values that are no whole numbers. Is it an image instead of labels?")
+            raise InputError(f"{name} holds fractions, which are no whole numbers. Is it an image instead of labels?")
     if labels.size and labels.dtype.kind in "if" and labels.min() < 0:
         raise InputError(f"{name} holds negative values (down to {labels.min():g}); labels are 0 or larger.")
     if labels.size and labels.dtype.itemsize > 4 and labels.max() > LARGEST_ID:

@@ -67,7 +67,7 @@ class LazyArray:
         free = iter(index)
         whole = tuple(self._fixed[k] if k in self._fixed else next(free) for k in range(self.ndim + len(self._fixed)))
         with reading(self.path):
-            _check_memory(index, self.shape, self.dtype)
+            check_memory(index, self.shape, self.dtype)
             found = np.asarray(self._array[whole])
         return found if self._convert is None else self._convert(found)
 
@@ -187,11 +187,11 @@ def in_memory(data: Any, path: Path | None = None) -> np.ndarray:
     if isinstance(data, np.ndarray):
         return data
     with reading(path or Path("the image")):
-        _check_memory((), tuple(data.shape), np.dtype(data.dtype))
+        check_memory((), tuple(data.shape), np.dtype(data.dtype))
         return np.asarray(data[...])
 
 
-def _check_memory(index: tuple[Any, ...], shape: tuple[int, ...], dtype: np.dtype) -> None:
+def check_memory(index: tuple[Any, ...], shape: tuple[int, ...], dtype: np.dtype) -> None:
     """Raise MemoryError for what this machine cannot hold, before anything is read."""
     sizes = [1 if not isinstance(i, slice) else len(range(*i.indices(n))) for i, n in zip(index, shape, strict=False)]
     needed = math.prod([*sizes, *shape[len(index) :]]) * dtype.itemsize

@@ -12,7 +12,7 @@ import numpy as np
 
 from micro_sam.errors import InputError
 from micro_sam.io.choices import choose
-from micro_sam.io.lazy import LazyArray, reading
+from micro_sam.io.lazy import LazyArray, check_memory, reading
 from micro_sam.io.source import ImageSource
 from micro_sam.io.units import scale_for, size_of
 
@@ -31,7 +31,11 @@ def open_czi(path: Path, key: str | None = None) -> ImageSource:
     """
     czifile = _reader("czifile", path)
     with reading(path, "a czi file"), czifile.CziFile(str(path)) as file:
-        data, letters = file.asarray(), "".join(file.axes)
+        letters = "".join(file.axes)
+        check_memory((), tuple(file.shape), np.dtype(file.dtype))
+        data = file.asarray()
+        if key is not None and key.isdigit():
+            data = _scene(file, data, int(key))
         letters = letters.replace("S", "R").replace("0", "S")  # czi calls scenes S and colour samples 0
         sizes = _czi_sizes(file.metadata())
     return _source(data, letters, sizes, path, key)
@@ -88,6 +92,24 @@ def open_lif(path: Path, key: str | None = None) -> ImageSource:
     if len(words) == 1:
         return found
     return ImageSource(found.data, found.axes, found.scale, found.unit, path, chosen, note, words)
+
+
+def _scene(file: Any, data: np.ndarray, number: int) -> np.ndarray:
+    """The part of the slide that a scene covers; outside of it the array is empty."""
+    letters = list(file.axes)
+    if "S" not in letters:
+        return data
+    extents: dict[str, list[int]] = {"X": [], "Y": []}
+    for entry in file.filtered_subblock_directory:
+        places = {d.dimension: d for d in entry.dimension_entries}
+        if "S" in places and places["S"].start - file.start[letters.index("S")] == number:
+            for letter, found in extents.items():
+                begin = places[letter].start - file.start[letters.index(letter)]
+                found += [begin, begin + places[letter].size]
+    if not extents["X"]:
+        return data
+    cut = {letter: slice(max(0, min(found)), max(found)) for letter, found in extents.items()}
+    return data[tuple(cut.get(letter, slice(None)) for letter in letters)]
 
 
 def _reader(name: str, path: Path) -> Any:

@@ -12,6 +12,7 @@ from micro_sam.io.lazy import reading
 from micro_sam.io.source import ImageSource
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".jp2")
+MARKS = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF", b"\0\0\0\x0cjP  ")  # how they begin
 MOST_PIXELS = 2**30  # one picture is decoded as a whole
 INT_MODES = ("I", "I;16", "I;16B", "I;16L", "F")
 KNOWN = "tif, OME-TIFF, png, jpg, bmp, mrc, hdf5, n5, zarr, OME-Zarr, czi, nd2 and lif are known."

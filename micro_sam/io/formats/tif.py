@@ -16,7 +16,7 @@ from micro_sam.errors import InputError
 from micro_sam.io.axes import LETTERS
 from micro_sam.io.choices import choose, no_such_image
 from micro_sam.io.formats import tif_check, tif_colours
-from micro_sam.io.formats.tif_sets import files_of_set, ome_xml, xml_only
+from micro_sam.io.formats.tif_sets import describe_set
 from micro_sam.io.formats.tif_sizes import pixel_sizes
 from micro_sam.io.lazy import LazyArray, reading
 from micro_sam.io.source import ImageSource
@@ -62,14 +62,9 @@ def open_tif(path: Path, key: str | None = None, as_labels: bool = False) -> Ima
     import tifffile
 
     with reading(path, "a tif"), quiet():
-        opened, xml = path, None
-        files = files_of_set(path)
-        if files and xml_only(path):
-            opened, xml = files[0], ome_xml(path)
-        elif files and path.resolve() not in {one.resolve() for one in files}:
-            opened = files[0]
-        elif files and "BinaryOnly" in (ome_xml(path) or "")[:2000]:
-            opened = files[0]
+        files, xml = describe_set(path)
+        inside = path.resolve() in {one.resolve() for one in files} and xml is None
+        opened = files[0] if files and not inside else path
         for one in files or [path]:
             tif_check.check_directories(one)
         with tifffile.TiffFile(opened, omexml=xml) as file:

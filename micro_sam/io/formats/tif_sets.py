@@ -29,7 +29,12 @@ def ome_xml(path: Path) -> str | None:
 
 
 def files_of_set(path: Path) -> list[Path]:
-    """The files of the OME-TIFF that a file belongs to, in the order of the metadata; empty for a file of its own.
+    """The files of the OME-TIFF that a file belongs to, in the order of the metadata; empty for a file of its own."""
+    return describe_set(path)[0]
+
+
+def describe_set(path: Path) -> tuple[list[Path], str | None]:
+    """The files of a set, as `files_of_set`, and its OME-XML where that lies in a file without pixels.
 
     Raises
     ------
@@ -38,11 +43,11 @@ def files_of_set(path: Path) -> list[Path]:
     """
     xml = ome_xml(path)
     if xml is None:
-        return []
+        return [], None
     try:
         root = ElementTree.fromstring(xml)
     except ElementTree.ParseError:
-        return []
+        return [], None
     master = next((e.get("MetadataFile") for e in root.iter() if _tag(e) == "BinaryOnly"), None)
     if master:
         other = _beside(path, master)
@@ -52,8 +57,8 @@ def files_of_set(path: Path) -> list[Path]:
                 f"{path.parent}. Copy it there as well."
             )
         if other.resolve() == path.resolve():
-            return []
-        return files_of_set(other) or [path]
+            return [], None
+        return describe_set(other)
     own = root.get("UUID")
     names: dict[str, Path] = {}
     for element in root.iter():
@@ -63,7 +68,7 @@ def files_of_set(path: Path) -> list[Path]:
             names[name] = path if is_own and not _beside(path, name).is_file() else _beside(path, name)
     files = list(dict.fromkeys(names.values()))
     if len(files) < 2 and not xml_only(path):
-        return []
+        return [], None
     missing = [one.name for one in files if not one.is_file()]
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
@@ -71,7 +76,7 @@ def files_of_set(path: Path) -> list[Path]:
             f"{path} is one of {len(files)} files of an OME-TIFF, but {', '.join(missing[:3])}{more} "
             f"{'is' if len(missing) == 1 else 'are'} missing in {path.parent}. Copy all files of the set there."
         )
-    return files
+    return files, xml if xml_only(path) else None
 
 
 def xml_only(path: Path) -> bool:
