@@ -102,6 +102,8 @@ def _from_source(found: ImageSource) -> tuple[np.ndarray, str | None, str]:
 
 def _in_order(labels: np.ndarray, axes: str, name: str) -> np.ndarray:
     """Axes as tools want them; an axis of channels or colours that has no length is left out."""
+    if axes.startswith("S"):  # a few slices of bytes, which writers of tif take for red, green, blue
+        return labels
     letters, kept = "", labels
     for letter in axes:
         if letter == "C" and kept.shape[len(letters)] > 1:

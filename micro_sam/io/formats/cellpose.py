@@ -26,7 +26,7 @@ def is_cellpose(path: Path) -> bool:
             if np.lib.format.read_magic(file)[0] != 1:
                 return False
             return np.lib.format.read_array_header_1_0(file)[2].hasobject
-    except (OSError, ValueError):
+    except Exception:  # numpy raises many kinds for a header that is damaged
         return False
 
 
