@@ -16,7 +16,7 @@ from elf.evaluation import mean_segmentation_accuracy
 from tqdm import tqdm
 
 from micro_sam.errors import InputError
-from micro_sam.io.labels import load_labels
+from micro_sam.io.label_reading import is_labels_only, load_labels
 
 __all__ = ["compare_labels", "run_evaluation"]
 
@@ -102,7 +102,7 @@ def run_evaluation(
         list(zip(gt_paths, prediction_paths, strict=True)), desc="Evaluate", disable=not verbose
     ):
         try:
-            rows.append(compare_labels(_load(prediction), _load(gt)))
+            rows.append(compare_labels(*_load_both(prediction, gt)))
         except InputError as error:
             raise InputError(f"{_name(prediction)} cannot be compared with {_name(gt)}: {error}") from error
     table = pd.DataFrame(rows, columns=list(COLUMNS))
@@ -115,8 +115,21 @@ def run_evaluation(
     return table
 
 
-def _load(labels: Labels) -> np.ndarray:
-    return labels if isinstance(labels, np.ndarray) else load_labels(Path(labels))
+def _load_both(a: Labels, b: Labels) -> tuple[np.ndarray, np.ndarray]:
+    """Two label images; outlines, which do not say how large the image is, are drawn in the shape of the other."""
+    if _is_outlines(a) and not _is_outlines(b):
+        b = _load(b)
+        return _load(a, b.shape), b
+    a = _load(a)
+    return a, _load(b, a.shape if _is_outlines(b) else None)
+
+
+def _is_outlines(labels: Labels) -> bool:
+    return not isinstance(labels, np.ndarray) and is_labels_only(labels)
+
+
+def _load(labels: Labels, shape: tuple[int, ...] | None = None) -> np.ndarray:
+    return labels if isinstance(labels, np.ndarray) else load_labels(Path(labels), shape=shape)
 
 
 def _name(labels: Labels) -> str:

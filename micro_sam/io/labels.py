@@ -17,7 +17,7 @@ from micro_sam.io.label_reading import load_labels
 
 __all__ = ["SUFFIXES", "load_labels", "save_labels", "write_atomically"]
 
-SUFFIXES = (".tif", ".tiff", ".zarr", ".h5", ".hdf5", ".npy", ".png")
+SUFFIXES = (".tif", ".tiff", ".zarr", ".h5", ".hdf5", ".npy", ".png", ".geojson")
 
 
 def save_labels(path: str | Path, labels: np.ndarray, scale: tuple[float, ...] | None = None) -> Path:
@@ -26,7 +26,8 @@ def save_labels(path: str | Path, labels: np.ndarray, scale: tuple[float, ...] |
     Parameters
     ----------
     path
-        The suffix chooses the format: tif (zlib), zarr, h5 (dataset "labels"), npy, png (2D).
+        The suffix chooses the format: tif (zlib), zarr, h5 (dataset "labels"), npy, png (2D), geojson
+        (outlines for QuPath).
     labels
         Integer array (H, W) or (Z, H, W). Files get uint16 where all ids fit, which every program reads, else uint32.
     scale
@@ -109,6 +110,10 @@ def _write(path: Path, suffix: str, labels: np.ndarray, scale: tuple[float, ...]
             file.create_dataset("labels", data=labels, compression="gzip")
     elif suffix == ".npy":
         np.save(path, labels, allow_pickle=False)
+    elif suffix == ".geojson":
+        from micro_sam.io.formats.geojson import geojson_bytes
+
+        path.write_bytes(geojson_bytes(labels))
     else:
         import imageio.v3 as imageio
 
