@@ -250,6 +250,8 @@ def damage(path: Path, rng: random.Random) -> str:
         file.unlink()
         return f"{file.name} removed"
     raw = bytearray(file.read_bytes())
+    if not raw:
+        return f"{file.name} is empty already"
     # the beginning, where sizes and offsets stand, is worth more looks than the pixels
     place = rng.randrange(len(raw)) if rng.random() < 0.5 else rng.randrange(min(len(raw), 400))
     length = rng.choice((1, 1, 2, 4, 8, 64))

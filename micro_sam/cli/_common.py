@@ -87,8 +87,8 @@ def add_input(parser: argparse.ArgumentParser, *names: str, required: bool, more
     parser.add_argument(
         "-k",
         "--key",
-        help="which image, where a file holds several: the dataset in a container (hdf5, zarr, n5), the number or name of "
-        "an image or position in a tif, czi, nd2 or lif, or a pattern of file names in a folder",
+        help="which image, where a file holds several: the dataset in a container (hdf5, zarr, n5), the number or name "
+        "of an image or position in a tif, czi, nd2 or lif, or a pattern of file names in a folder",
     )
     parser.add_argument(
         "--axes",

@@ -164,3 +164,10 @@ def test_damaged_files_of_every_kind_are_read_or_refused():
     script = Path(__file__).parents[2] / "benchmarks" / "mutations.py"
     done = subprocess.run([sys.executable, str(script), "--count", "15"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-6000:]
+
+
+def test_xml_that_defines_entities_is_refused(volume, tmp_path):
+    xml = '<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b "c">]><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">'
+    tifffile.imwrite(tmp_path / "a.ome.tif", volume[0], description=xml + "</OME>", metadata=None)
+    with pytest.raises(InputError, match="DOCTYPE"):
+        open_image(tmp_path / "a.ome.tif")

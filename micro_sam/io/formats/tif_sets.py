@@ -16,16 +16,17 @@ def ome_xml(path: Path) -> str | None:
         head = file.read(4096)
     if head.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"<"):
         text = path.read_bytes()[:MOST_TEXT].decode("utf-8", "replace")
-        return text if "<OME" in text or ":OME" in text else None
+        return _safe(text, path) if "<OME" in text or ":OME" in text else None
     if head[:2] not in (b"II", b"MM"):
         return None
     import tifffile
 
     try:
         with tifffile.TiffFile(path) as file:
-            return file.pages.first.description if file.is_ome else None
+            text = file.pages.first.description if file.is_ome else None
     except Exception:  # not a tif that can be read: whoever opens it says so
         return None
+    return None if text is None else _safe(text, path)
 
 
 def files_of_set(path: Path) -> list[Path]:
@@ -102,6 +103,15 @@ def without_members(paths: list[Path]) -> list[Path]:
         if path.is_file():
             known.update(one.resolve() for one in files_of_set(path))
     return kept
+
+
+def _safe(xml: str, path: Path) -> str:
+    """The text, unless it defines entities, which could be expanded to any size."""
+    if "<!DOCTYPE" in xml or "<!ENTITY" in xml:
+        raise InputError(
+            f"The OME-XML of {path} has a document type (DOCTYPE), which is not read. Save it without one."
+        )
+    return xml
 
 
 def _beside(path: Path, name: str) -> Path:
