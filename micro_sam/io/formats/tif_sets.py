@@ -108,9 +108,7 @@ def without_members(paths: list[Path]) -> list[Path]:
 def _safe(xml: str, path: Path) -> str:
     """The text, unless it defines entities, which could be expanded to any size."""
     if "<!DOCTYPE" in xml or "<!ENTITY" in xml:
-        raise InputError(
-            f"The OME-XML of {path} has a document type (DOCTYPE), which is not read. Save it without one."
-        )
+        raise InputError(f"The OME-XML of {path} has a document type (DOCTYPE), which is refused. Save it without.")
     return xml
 
 
