@@ -213,7 +213,7 @@ def read_cache(path: Path) -> None:
 
     store = ZarrStore.open(path)
     for item in store.items():
-        store.read(*item)
+        store.load(*item)
 
 
 KINDS: dict[str, tuple[Make, Callable[[Path], None]]] = {
