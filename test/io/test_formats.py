@@ -213,6 +213,7 @@ def test_what_file_names_say_is_used_and_said(tmp_path, names, axes, shape):
     [
         ([f"a_xy{p}_z{z}.tif" for p in (1, 2) for z in range(3)], "a_xy2_*"),
         ([f"img_{c}_{z}.tif" for c, n in (("DAPI", 4), ("GFP", 2)) for z in range(n)], "img_GFP_*"),
+        ([f"{well}{z}.tif" for well in "AB" for z in range(3)], "B*"),
     ],
 )
 def test_positions_and_incomplete_grids_in_names_are_asked(tmp_path, names, key):

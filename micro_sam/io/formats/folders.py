@@ -24,7 +24,7 @@ WORDS = {
 }
 STAINS = (
     r"dapi|hoechst\d*|gfp|egfp|rfp|yfp|cfp|bfp|mcherry|cherry|tdtomato|fitc|tritc|cy[357]|alexa\d*|texasred|draq5|"
-    r"bf|brightfield|phase|ph[123]?|dic|trans|405|488|561|568|594|633|640|647"
+    r"red|green|blue|farred|nir|bf|brightfield|phase|ph[123]?|dic|trans|405|488|561|568|594|633|640|647"
 )
 NOUNS = {"T": "time points", "Z": "slices", "C": "channels", "R": "positions"}
 
@@ -70,7 +70,8 @@ def open_stack(paths: Sequence[Path], folder: Path, read: Callable[[Path], Image
     if positions is not None:
         raise _ask(paths, folder, positions, "positions")
     texts = [part for part in parts if not part.is_number and len(part.levels) < len(paths)]
-    if len(parts) > 1 and (math.prod(len(p.levels) for p in parts) != len(paths) or len(texts) > 1):
+    unknown = [part for part in texts if not part.letter]
+    if len(parts) > 1 and (unknown or math.prod(len(p.levels) for p in parts) != len(paths) or len(texts) > 1):
         raise _ask(paths, folder, (texts or parts)[0], "parts")
     parts = _named(parts)
     if len({part.letter for part in parts}) != len(parts) or len(parts) > 3:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from micro_sam.io.source import ImageSource
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".jp2")
 MARKS = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF", b"\0\0\0\x0cjP  ")  # how they begin
+_LOCK = threading.Lock()  # images are opened in threads, and the limit is one for all
 MOST_PIXELS = 2**30  # one picture is decoded as a whole
 INT_MODES = ("I", "I;16", "I;16B", "I;16L", "F")
 KNOWN = "tif, OME-TIFF, png, jpg, bmp, mrc, hdf5, n5, zarr, OME-Zarr, czi, nd2 and lif are known."
@@ -33,10 +35,10 @@ def open_picture(path: Path, as_labels: bool = False) -> ImageSource:
     InputError
         When it is no picture, is damaged or too large.
     """
-    from PIL import Image, ImageFile
+    from PIL import ImageFile
 
     with reading(path, "an image", f" It may also be of another format than its name says; {KNOWN}"):
-        with _no_limit(Image), Image.open(path) as picture:
+        with _open_any_size(path) as picture:
             frames = int(getattr(picture, "n_frames", 1))
             width, height = picture.size
             if width * height * frames > MOST_PIXELS:
@@ -50,7 +52,9 @@ def open_picture(path: Path, as_labels: bool = False) -> ImageSource:
             for number in range(frames):
                 picture.seek(number)
                 found.append(_pixels(picture, as_labels))
-    data = found[0] if frames == 1 else np.stack(found)
+        if len({one.ndim for one in found}) > 1:  # some frames of a moving picture are grey
+            found = [one if one.ndim == 3 else np.stack([one] * 3, -1) for one in found]
+        data = found[0] if frames == 1 else np.stack(found)
     axes = "YXS" if found[0].ndim == 3 else "YX"
     return ImageSource(data, axes if frames == 1 else "Z" + axes, path=path)
 
@@ -71,14 +75,13 @@ def _pixels(picture: Any, as_labels: bool) -> np.ndarray:
     return data
 
 
-class _no_limit:
-    """Without Pillow's limit for pictures from the internet; ours is larger and says what to do."""
+def _open_any_size(path: Path) -> Any:
+    """Without Pillow's limit for pictures from the internet, checked here; ours is larger and says what to do."""
+    from PIL import Image
 
-    def __init__(self, module: Any) -> None:
-        self._module = module
-
-    def __enter__(self) -> None:
-        self._before, self._module.MAX_IMAGE_PIXELS = self._module.MAX_IMAGE_PIXELS, None
-
-    def __exit__(self, *_: Any) -> None:
-        self._module.MAX_IMAGE_PIXELS = self._before
+    with _LOCK:
+        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(path)
+        finally:
+            Image.MAX_IMAGE_PIXELS = before

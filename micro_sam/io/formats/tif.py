@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from micro_sam.io.units import scale_for
 
 SUFFIXES = (".tif", ".tiff", ".lsm", ".stk", ".btf", ".tf2", ".tf8", ".qptiff", ".svs", ".ndpi", ".scn", ".gel")
 LARGEST_EAGER_TIF = 2**28  # bytes; larger files are memory-mapped, or read page by page when compressed
+_HERE = threading.local()
 UNKNOWN = "QI"  # tifffile's letters for axes that nothing explains
 
 
@@ -227,11 +229,15 @@ def _known_axes(axes: str, shape: tuple[int, ...]) -> str | None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without tifffile's own messages: what matters is said in ours."""
-    logger = logging.getLogger("tifffile")
-    before = logger.disabled
-    logger.disabled = True
+    """Without tifffile's own messages in this thread: what matters is said in ours."""
+    logging.getLogger("tifffile").addFilter(_is_heard)
+    before = getattr(_HERE, "quiet", False)
+    _HERE.quiet = True
     try:
         yield
     finally:
-        logger.disabled = before
+        _HERE.quiet = before
+
+
+def _is_heard(_record: logging.LogRecord) -> bool:
+    return not getattr(_HERE, "quiet", False)
