@@ -126,12 +126,12 @@ def infer_ndim(image: Any, ndim: int | None = None) -> int:
     shape = tuple(image.shape)
     if ndim is None:
         axes = guess_axes(shape, wants_stack=False)
-        if axes == "CYX":
+        if axes == "CYX" and shape[0] == 3:
             raise InputError(
                 f"An image of shape {shape} looks like one with {shape[0]} channels, which must be the last axis here. "
                 "If its first axis is slices or time, say ndim=3."
             )
-        ndim = len(axes.replace("S", "").replace("C", "")) or len(shape)
+        ndim = 3 if axes == "CYX" else len(axes.replace("S", "").replace("C", "")) or len(shape)
     has_colours = len(shape) == ndim + 1 and shape[-1] in (1, 3, 4)
     if ndim not in (2, 3) or not (len(shape) == ndim or has_colours) or 0 in shape:
         raise InputError(

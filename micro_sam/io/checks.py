@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,6 +14,8 @@ from micro_sam.io.axes import LETTERS, check_axes, guess_axes, readings, what_it
 from micro_sam.io.choices import listed
 from micro_sam.io.normalization import estimate_normalization
 from micro_sam.io.source import ImageSource
+
+log = logging.getLogger(__name__)
 
 Tool = Literal["2d", "3d", "tracking"]
 SPACE = {"2d": "YX", "3d": "ZYX", "tracking": "ZYX"}
@@ -162,13 +166,21 @@ def check_any(image: ImageSource | Any, ndim: int | None = None, *, axes: str | 
 def check_network_input(image: ImageSource | Any, ndim: int | None = None) -> CheckedImage:
     """As `check_any`, for functions in which nobody can choose a channel: grey or colours only.
 
+    Three planes that nothing explains are colours, as everywhere; two or four are then slices, and it is said.
+
     Raises
     ------
     InputError
         Also when there are channels to choose from.
     """
     checked = check_any(image, ndim)
-    if checked.n_channels > 1 and not checked.is_rgb:
+    is_choice = checked.n_channels > 1 and not checked.is_rgb
+    if is_choice and ndim is None and checked.ndim == 2:
+        with contextlib.suppress(InputError):
+            stack = check_image(image, "3d")
+            log.info("%s", stack.note)
+            return stack
+    if is_choice:
         raise InputError(
             f"The image has {checked.n_channels} channels; choose one of them, or mix them into one or three, before "
             "it is given to the model."

@@ -12,7 +12,7 @@ import zarr
 from PIL import Image
 
 from micro_sam.errors import ChoiceError, InputError
-from micro_sam.io.checks import check_any, check_image
+from micro_sam.io.checks import check_any, check_image, check_network_input
 from micro_sam.io.images import find_images, load_image_data, open_image
 from micro_sam.io.labels import load_labels
 
@@ -384,6 +384,16 @@ def test_one_rule_for_axes_in_the_window_and_in_the_library(shape):
     except InputError:
         window = check_image(image, "3d")
     assert (library.shape, library.is_rgb, library.n_channels) == (window.shape, window.is_rgb, window.n_channels)
+
+
+def test_planes_that_nothing_explains_are_colours_if_they_are_three():
+    colours = check_network_input(np.zeros((3, 200, 300), "uint8"))
+    assert colours.is_rgb and colours.ndim == 2 and colours.data.shape == (200, 300, 3)
+    for count in (2, 4, 7):  # nobody can choose a channel there
+        assert check_network_input(np.zeros((count, 200, 300), "uint8")).shape == (count, 200, 300)
+    with pytest.raises(InputError, match="choose one"):
+        check_network_input(np.zeros((200, 300, 2), "uint8"))
+    assert check_network_input(np.zeros((3, 200, 300), "uint8"), ndim=3).shape == (3, 200, 300)
 
 
 # ---------------------------------------------------------------- units
