@@ -63,5 +63,12 @@ class OutputError(MicroSamError, OSError):
     """A result cannot be written where it should go."""
 
 
+class NotOurs(OutputError):
+    """What exists at a place is no result that this program is known to have written; only its owner may decide.
+
+    The writers of results replace it with ``replace_unmarked=True``, and keep it as ``NAME.bak``.
+    """
+
+
 class Cancelled(MicroSamError):
     """The person stopped a run. What was finished before stays."""

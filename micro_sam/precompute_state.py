@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from micro_sam.embeddings.compute import iter_embeddings, open_embeddings
-from micro_sam.embeddings.jobs import plan_jobs
+from micro_sam.embeddings.jobs import check_caches, plan_jobs
 
 __all__ = ["precompute_state"]
 
@@ -48,6 +48,7 @@ def precompute_state(
     from micro_sam.segmentation.states import keep_states
 
     jobs = plan_jobs(input_path, output_path, pattern, key)
+    check_caches(jobs, input_path, pattern)
     image = jobs[0].open(ndim)
     predictor = get_sam_model(model_type, checkpoint_path=checkpoint_path)
     for number, job in enumerate(jobs):

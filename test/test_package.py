@@ -98,6 +98,29 @@ def test_nothing_is_read_with_unrestricted_pickle():
         assert not re.search(r"^\s*(import|from) pickle\b|weights_only=False|allow_pickle=True", text, re.M), path
 
 
+REPLACES = re.compile(
+    r"os\.(replace|rename|remove|unlink)\(|shutil\.(rmtree|move|copy\w*)|rmtree|\.(unlink|rmdir|rename)\("
+)
+MAY_REPLACE = {
+    "io/atomic.py": "the room where it is done",
+    "io/run_file.py": "the wish to stop, an empty file of its own",
+    "models/download.py": "its own partial download",
+    "sample_data/download.py": "its own partial download",
+    "models/export/tracing.py": "parts of a file in a folder of its own",
+    "embeddings/zarr_layout.py": "probe files and partial chunks of zarr in a cache",
+}
+
+
+def test_files_are_replaced_and_removed_in_one_room_only():
+    """Data were destroyed where each writer had a way of its own; see ``io/atomic.py`` and ``io/results.py``."""
+    found = {
+        str(path.relative_to(PACKAGE)).replace("\\", "/")
+        for path in PACKAGE.rglob("*.py")
+        if REPLACES.search(path.read_text())
+    }
+    assert found == set(MAY_REPLACE)
+
+
 def test_every_command_of_setup_has_a_launcher():
     text = (ROOT / "setup.py").read_text()
     names = re.findall(r'^    "(\w+)",$', text[text.index("COMMANDS") : text.index("setup(")], re.M)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from micro_sam import __version__
 from micro_sam.errors import InputError, MicroSamError
+from micro_sam.io.atomic import recover
 from micro_sam.models.malloc import keep_memory
 
 Main = Callable[["Sequence[str] | None"], "int | None"]
@@ -189,6 +190,8 @@ def _not_negative(text: str) -> int:
 def _complete_model(options: argparse.Namespace) -> None:
     from micro_sam.models.registry import DEFAULT_MODEL, get_spec
 
+    if options.checkpoint is not None:
+        recover(options.checkpoint)
     if options.checkpoint is None:
         options.model_type = get_spec(options.model_type or DEFAULT_MODEL).name
     elif not Path(options.checkpoint).is_file():

@@ -24,7 +24,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.epilog, parser.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
     add_input(parser, required=True, more="; sample:NAME for a sample")
     parser.add_argument(
-        "-o", "--output_path", required=True, metavar="PATH", help="label image, or with --pattern a folder"
+        "-o",
+        "--output_path",
+        required=True,
+        metavar="PATH",
+        help="label image (NAME.zarr/labels/NEW adds a group to an OME-Zarr), or with --pattern a folder",
     )
     add_embedding_path(parser)
     parser.add_argument("--pattern", help='take every image of the input folder that matches, for instance "*.tif"')
@@ -48,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(build_parser(), arguments)
     jobs = plan(options)
 
+    from micro_sam.io.labels import save_labels
     from micro_sam.segmentation.automatic import automatic_instance_segmentation, get_predictor_and_segmenter
 
     predictor, segmenter = get_predictor_and_segmenter(
@@ -60,17 +65,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{output} is there already: skipped.")
             continue
         try:
+            image = job.open(options.ndim)
             labels = automatic_instance_segmentation(
                 predictor,
                 segmenter,
-                job.open(options.ndim).data,
-                output,
+                image.data,
+                None,
                 job.cache_path if options.embedding_path else None,
                 ndim=options.ndim,
                 tile_shape=options.tile_shape,
                 halo=options.halo,
                 **thresholds,
             )
+            save_labels(output, labels, image.scale)
         except MicroSamError as error:
             if len(jobs) == 1:
                 raise
@@ -89,23 +96,36 @@ def plan(options: argparse.Namespace) -> list[tuple]:
     Raises
     ------
     InputError
-        When no image matches, or the output cannot be what it should be.
+        When no image matches.
+    OutputError
+        When the output is an input, or something is there that is no earlier result of the same kind.
     """
-    from micro_sam.embeddings.jobs import plan_jobs
+    from micro_sam.embeddings.jobs import check_caches, plan_jobs
+    from micro_sam.io.labels import check_labels_path, is_label_group
+    from micro_sam.io.results import Inputs, check_not_input, recover
 
     output = Path(options.output_path).expanduser()
     jobs = plan_jobs(options.input, options.embedding_path or output.parent, options.pattern, options.key, options.axes)
+    if options.embedding_path:
+        check_caches(jobs, options.input, options.pattern)
+    others = (options.embedding_path, options.checkpoint)
     if options.pattern is None:
+        check_not_input(options.output_path, options.input, *others)
         if output.is_dir() and output.suffix != ".zarr":
             raise InputError(f"{output} is a folder; give the name of a label image, such as {output / 'labels.tif'}.")
-        if not output.absolute().parent.is_dir():
+        if not output.absolute().parent.is_dir() and not is_label_group(output):
             raise InputError(f"The folder of {output} does not exist: make it first, or choose another output.")
-        jobs[0].open(options.ndim)
+        check_labels_path(output, ndim=jobs[0].open(options.ndim).ndim)
         return [(jobs[0], output)]
     if output.is_file():
         raise InputError(f"{output} is a file; with --pattern the output is a folder.")
-    output.mkdir(parents=True, exist_ok=True)
-    return [(job, output / f"{job.cache_path.stem}.tif") for job in jobs]
+    recover(output / "inside")
+    planned = [(job, output / f"{job.cache_path.stem}.tif") for job in jobs]
+    inputs, others = Inputs(options.input, pattern=options.pattern), Inputs(*others)
+    for _, path in planned:
+        inputs.check(path)
+        others.check(path)
+    return planned
 
 
 def check_thresholds(pairs: Sequence[tuple[str, str]], segmenter) -> dict[str, float]:

@@ -124,15 +124,15 @@ def _save_picture(path: Path, image, objects, clicked) -> None:
     import numpy as np
     from skimage.segmentation import find_boundaries
 
+    from micro_sam.io.atomic import replacing
+
     picture = np.stack([image] * 3, axis=-1)
     picture[find_boundaries(objects)] = OUTLINES["automatic"]
     picture[find_boundaries(clicked)] = OUTLINES["click"]
     y, x = CLICK
     picture[y - 6 : y + 7, x] = picture[y, x - 6 : x + 7] = OUTLINES["click"]
-    try:
-        imageio.imwrite(path, picture)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}. Free some space.") from error
+    with replacing(path) as (place,):
+        imageio.imwrite(place, picture)
 
 
 if __name__ == "__main__":

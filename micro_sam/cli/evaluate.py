@@ -7,6 +7,7 @@ from pathlib import Path
 
 from micro_sam.cli._common import make_parser, run
 from micro_sam.errors import InputError
+from micro_sam.io.results import check_not_input, check_result, recover
 
 
 @run
@@ -27,6 +28,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     pairs = find_pairs(Path(options.labels), Path(options.segmentations), options.pattern)
     if options.output and not Path(options.output).absolute().parent.is_dir():
         raise InputError(f"The folder of {options.output} does not exist: make it first, or choose another output.")
+    if options.output:
+        check_not_input(options.output, *(path for pair in pairs for path in pair))
+        if len(pairs) > 1:
+            check_not_input(options.output, options.labels, pattern=options.pattern or "*")
+        check_result(options.output, "table")
 
     from micro_sam.evaluation.metrics import run_evaluation
 
@@ -47,6 +53,8 @@ def find_pairs(labels: Path, segmentations: Path, pattern: str | None = None) ->
         When a path is missing, or a segmentation for a label image.
     """
     for path in (labels, segmentations):
+        recover(path)
+        recover(path / "inside")
         if not path.exists():
             raise InputError(f"There is no file or folder {path}.")
     if not labels.is_dir() or labels.suffix in (".zarr", ".n5"):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from micro_sam.cli._common import make_parser, parse, run
 from micro_sam.errors import InputError
+from micro_sam.io.results import check_not_input
 from micro_sam.models.export import FORMATS, check_export
 
 EPILOG = """examples:
@@ -51,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.format != "bioimageio" and (given.licence or given.author):
         raise InputError("--licence and --author are for bioimage.io packages; add --format bioimageio.")
     options = parse(parser, arguments)
+    check_not_input(options.output, options.checkpoint)
     check_export(options.output, options.format)
 
     from micro_sam.models.build import get_sam_model

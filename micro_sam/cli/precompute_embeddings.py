@@ -71,9 +71,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from micro_sam.embeddings.jobs import plan_jobs
+    from micro_sam.embeddings.jobs import check_caches, plan_jobs
+    from micro_sam.io.results import check_not_input
 
     jobs = plan_jobs(options.input, options.output_path, options.pattern, options.key, options.axes)
+    check_caches(jobs, options.input, options.pattern)
+    check_not_input(options.output_path, options.checkpoint)
     image = jobs[0].open(options.ndim)  # what is wrong with the image shows before the model is loaded
 
     from micro_sam.models.build import get_sam_model

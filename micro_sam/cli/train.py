@@ -11,6 +11,7 @@ from typing import Any
 
 from micro_sam.cli._common import INTERRUPTED, add_model, make_parser, run
 from micro_sam.errors import InputError, MicroSamError
+from micro_sam.io.results import check_not_input, recover
 from micro_sam.io.run_file import RunFile
 
 EPILOG = """examples:
@@ -116,6 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     if options.run_file is None:
         return _train(options, None)
+    check_not_input(options.run_file, *_inputs(options), options.output)
     with RunFile(options.run_file) as file:
         try:
             return _train(options, file)
@@ -163,8 +165,18 @@ def _check(options: argparse.Namespace) -> None:
         raise InputError(f"There is no recipe {options.recipe}; give a TOML file, or one of {known}.")
     if Path(options.output).suffix != ".safetensors":
         raise InputError(f"The result is a .safetensors file; {options.output!r} is named otherwise.")
+    outputs = (Path(options.output).with_suffix(suffix) for suffix in (".safetensors", ".md", ".log.csv", ".state.pt"))
+    for output in outputs:
+        check_not_input(output, *_inputs(options))
+    if options.checkpoint is not None:
+        recover(options.checkpoint)
     if options.checkpoint is not None and not Path(options.checkpoint).is_file():
         raise InputError(f"There is no checkpoint {options.checkpoint}.")
+
+
+def _inputs(options: argparse.Namespace) -> list[str]:
+    lists = (options.images, options.labels, options.validation_images, options.validation_labels)
+    return [path for paths in lists for path in paths or ()] + [p for p in (options.checkpoint, options.recipe) if p]
 
 
 def recipe_path(name: str) -> Path:

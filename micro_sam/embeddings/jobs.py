@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from micro_sam.errors import InputError, OutputError
+from micro_sam.embeddings.zarr_layout import is_cache
+from micro_sam.errors import CacheError, InputError, OutputError
 from micro_sam.io.checks import CheckedImage, check_any
 from micro_sam.io.images import find_images, open_image
+from micro_sam.io.results import Inputs, check_place, recover
 
 CACHE_SUFFIX = ".zarr"
 
@@ -36,6 +40,29 @@ class EmbeddingJob:
             When it cannot be read or has another number of axes.
         """
         return check_any(open_image(self.image_path, self.key), ndim, axes=self.axes)
+
+
+def check_caches(jobs: Sequence[EmbeddingJob], input_path: str | Path, pattern: str | None = None) -> None:
+    """Whether the caches of the jobs may be made or go on where they are; before a model is loaded.
+
+    Raises
+    ------
+    OutputError
+        When a cache would be one of the images, or lie inside one or inside another zarr.
+    CacheError
+        When something else is at its place.
+    """
+    inputs = Inputs(input_path, pattern=pattern)
+    for job in jobs:
+        inputs.check(job.cache_path)
+        check_place(job.cache_path)
+        recover(job.cache_path)
+        there = job.cache_path
+        if os.path.lexists(there) and not is_cache(there) and not (there.is_dir() and not any(there.iterdir())):
+            raise CacheError(
+                f"{there} exists and holds no embeddings. Choose another output path, or delete it if it is no longer "
+                "needed."
+            )
 
 
 def plan_jobs(

@@ -17,6 +17,7 @@ zarr, so a file is there wholly or not at all.
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 import uuid
 from pathlib import Path
@@ -28,10 +29,12 @@ from micro_sam import __version__
 from micro_sam.embeddings.cache_key import CacheKey
 from micro_sam.embeddings.signature import ImageSignature
 from micro_sam.errors import CacheError
+from micro_sam.io.marks import KEY, mark, read_kind
 from micro_sam.io.normalization import Normalization
 
 SKIPPED = 1  # the mark of an item that lies outside the mask
 ZARR_FORMAT = 2
+_PARTIAL = re.compile(r"\.[0-9a-f]{32}\.partial$")  # as zarr and `is_writable` name them
 PARTIAL_AGE = 3600  # seconds after which a partial file is not one that a process is writing now
 
 
@@ -97,6 +100,7 @@ def make_group(
             "model_name": key.model_name,
             "model_hash": key.model_hash,
             "micro_sam_version": __version__,
+            KEY: mark("embeddings"),
             "cache": {
                 "format": 1,
                 "image": key.signature.to_json(),
@@ -138,6 +142,12 @@ def is_raw(array: zarr.Array) -> bool:
     return not getattr(array, "compressors", ()) and not getattr(array, "filters", ())
 
 
+def is_cache(path: Path) -> bool:
+    """Whether a folder looks like embeddings, of this program or of micro_sam 1.x; nothing in it is changed."""
+    is_group = any((path / name).is_file() for name in (".zgroup", ".zattrs", "zarr.json"))
+    return is_group and (read_kind(path) == "embeddings" or (path / "features").is_dir())
+
+
 def is_writable(path: Path) -> bool:
     """Whether a file can be made in the folder (its permission bits say little on network file systems)."""
     probe = path / f".{uuid.uuid4().hex}.partial"
@@ -152,6 +162,8 @@ def is_writable(path: Path) -> bool:
 def remove_partial_files(path: Path) -> None:
     """Take away what a killed process left half written, but not what a living one is writing now."""
     for file in path.rglob("*.partial"):
+        if _PARTIAL.search(file.name) is None:
+            continue
         with contextlib.suppress(OSError):
             if time.time() - file.stat().st_mtime > PARTIAL_AGE:
                 file.unlink()

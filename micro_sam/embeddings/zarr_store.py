@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import shutil
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +20,7 @@ from micro_sam.embeddings.cache_key import CacheKey
 from micro_sam.embeddings.store import EmbeddingStore, Item, describe
 from micro_sam.embeddings.zarr_layout import (
     SKIPPED,
+    is_cache,
     is_raw,
     is_writable,
     key_of,
@@ -33,6 +31,7 @@ from micro_sam.embeddings.zarr_layout import (
     remove_partial_files,
 )
 from micro_sam.errors import CacheError, NotComputedYet, OutputError
+from micro_sam.io.atomic import recover, remove_folder, replacing
 from micro_sam.io.normalization import Normalization
 
 if TYPE_CHECKING:
@@ -77,9 +76,15 @@ class ZarrStore(EmbeddingStore):
             When there is no cache at the path, or it cannot be read.
         """
         path = Path(path)
+        recover(path)
         if not path.exists():
             raise CacheError(
                 f"There are no embeddings at {path}. Compute them first (micro_sam.precompute_embeddings)."
+            )
+        if not is_cache(path):  # nothing is tried in a folder that is not ours
+            raise CacheError(
+                f"{path} is not a folder with embeddings. Choose another embedding path, or delete it if it is not "
+                "needed."
             )
         writable = is_writable(path)
         try:
@@ -131,17 +136,12 @@ class ZarrStore(EmbeddingStore):
         path = Path(path)
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise OutputError(f"{path} exists and does not hold embeddings. Choose another embedding path.")
-        temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.tmp")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            make_group(temporary, key, feature_shape, normalization, image_size)
-            with contextlib.suppress(OSError):
-                path.rmdir()  # an empty folder may be in the way (on Windows)
-            os.replace(temporary, path)
-        except OSError as error:
-            shutil.rmtree(temporary, ignore_errors=True)
+            with replacing(path, only_new=True) as (place,):
+                make_group(place, key, feature_shape, normalization, image_size)
+        except OutputError as error:
             if not path.exists():
-                raise _cannot_write(path, error) from error
+                raise _cannot_write(path, error.__cause__ or error) from error
         return cls.open(path)
 
     # the store's interface
@@ -332,7 +332,7 @@ class ZarrStore(EmbeddingStore):
             try:
                 self._group[name]
             except Exception:  # not there yet, or its description was copied half: then all its slices are made again
-                shutil.rmtree(self.path / name, ignore_errors=True)
+                remove_folder(self.path / name)
                 make_array(self._group, name, (*stack, *shape), (*((1,) * len(stack)), *shape), "float16")
             self._arrays[name] = self._group[name]
         return self._arrays[name]

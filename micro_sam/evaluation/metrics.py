@@ -17,6 +17,8 @@ from tqdm import tqdm
 
 from micro_sam.errors import InputError
 from micro_sam.io.label_reading import is_labels_only, load_labels
+from micro_sam.io.marks import csv_header
+from micro_sam.io.results import check_not_input, check_result, write_result
 
 __all__ = ["compare_labels", "run_evaluation"]
 
@@ -90,6 +92,8 @@ def run_evaluation(
     ------
     InputError
         When there is nothing to compare, the numbers differ, or an image does not fit.
+    OutputError
+        When the CSV file is one of the inputs, or something that is no earlier table of this program.
     """
     if len(gt_paths) != len(prediction_paths):
         raise InputError(
@@ -97,6 +101,9 @@ def run_evaluation(
         )
     if len(gt_paths) == 0:
         raise InputError("There is nothing to evaluate: no image was given.")
+    if save_path is not None:
+        check_not_input(save_path, *gt_paths, *prediction_paths)
+        check_result(save_path, "table")
     rows = []
     for gt, prediction in tqdm(
         list(zip(gt_paths, prediction_paths, strict=True)), desc="Evaluate", disable=not verbose
@@ -111,7 +118,9 @@ def run_evaluation(
     else:
         table = table.mean().to_frame().T
     if save_path is not None:
-        table.to_csv(save_path, index=False)
+        lines = table.to_csv(index=False, header=False, lineterminator="\n")
+        with write_result(save_path, "table") as (place,):
+            place.write_text(f"{csv_header(table.columns, 'table')}\n{lines}", newline="")
     return table
 
 

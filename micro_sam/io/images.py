@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from micro_sam.errors import InputError
+from micro_sam.io.atomic import recover
 from micro_sam.io.formats import folders, hdf5, microscopes, mrc, n5, numpy_files, pictures, tif, tif_sets, zarrs
 from micro_sam.io.lazy import in_memory
 from micro_sam.io.source import ImageSource
@@ -68,6 +69,7 @@ def open_source(path: str | Path, key: str | None = None, as_labels: bool = Fals
     if glob.has_magic(str(path)) and not Path(path).exists():
         return _open_stack(_files_of(Path(path)), Path(path), as_labels)
     path = Path(path).expanduser()
+    recover(path)
     _check_exists(path)
     try:
         if path.is_dir():
@@ -98,6 +100,7 @@ def find_images(folder: str | Path, pattern: str | None = None) -> list[Path]:
     """
     folder = Path(folder)
     _check_exists(folder)
+    recover(folder / "inside")
     if not folder.is_dir():
         raise InputError(f"{folder} is a file. Give the folder that holds it, and its name as the pattern.")
     if pattern is None:

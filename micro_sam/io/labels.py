@@ -2,36 +2,54 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
-import uuid
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from micro_sam.errors import OutputError
+from micro_sam.io.label_groups import is_label_group, write_label_group
 from micro_sam.io.label_reading import load_labels
+from micro_sam.io.marks import write_npy
+from micro_sam.io.results import KEY, check_result, mark, write_result
 
-__all__ = ["SUFFIXES", "load_labels", "save_labels", "write_atomically"]
+__all__ = [
+    "SUFFIXES",
+    "check_labels_path",
+    "load_labels",
+    "save_labels",
+    "small_ids",
+    "write_labels_file",
+    "write_zarr_array",
+]
 
 SUFFIXES = (".tif", ".tiff", ".zarr", ".h5", ".hdf5", ".npy", ".png", ".geojson")
 
 
-def save_labels(path: str | Path, labels: np.ndarray, scale: tuple[float, ...] | None = None) -> Path:
-    """Write a label image; what is at the path stays whole until the new file is complete.
+def save_labels(
+    path: str | Path,
+    labels: np.ndarray,
+    scale: tuple[float, ...] | None = None,
+    *,
+    kind: str = "labels",
+    replace_unmarked: bool = False,
+) -> Path:
+    """Write a label image; what is at the path stays whole until the new one is complete.
 
     Parameters
     ----------
     path
-        The suffix chooses the format: tif (zlib), zarr, h5 (dataset "labels"), npy, png (2D), geojson
-        (outlines for QuPath).
+        The suffix chooses the format: tif (zlib), zarr, h5 (dataset "labels"), npy, png (2D), geojson (outlines for
+        QuPath). ``NAME.zarr/labels/NEW`` adds a group of labels to an OME-Zarr.
     labels
         Integer array (H, W) or (Z, H, W). Files get uint16 where all ids fit, which every program reads, else uint32.
     scale
-        Size of a pixel along each axis in µm; kept in tif (ImageJ) and zarr.
+        Size of a pixel along each axis in µm; kept in tif (ImageJ, or OME-TIFF where ids need 32 bits) and zarr.
+    kind
+        "labels", or "tracks" when the first axis is time and ids are those of tracks.
+    replace_unmarked
+        Replace what exists even if it is not known to be an earlier result; it is kept as ``NAME.bak``.
 
     Returns
     -------
@@ -40,110 +58,113 @@ def save_labels(path: str | Path, labels: np.ndarray, scale: tuple[float, ...] |
 
     Raises
     ------
+    NotOurs
+        When what exists is not known to be an earlier result of this program.
     OutputError
         When it cannot be written; what was there before is intact.
     """
     path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise OutputError(f"Labels cannot be saved as {path.name!r}: the name must end in {', '.join(SUFFIXES)}.")
-    labels = np.asarray(labels)
-    small = labels.size == 0 or labels.max() <= np.iinfo(np.uint16).max
-    if suffix == ".png" and (labels.ndim != 2 or not small):
-        raise OutputError(f"{path.name}: png holds 2D labels up to 65535 only. Save as tif or zarr.")
-    labels = labels.astype(np.uint16 if small else np.uint32, copy=False)
-    write_atomically(path, lambda temporary: _write(temporary, suffix, labels, scale))
+    labels = small_ids(labels)
+    check_labels_path(path, kind, labels.ndim, labels.dtype == np.uint16, replace_unmarked=replace_unmarked)
+    if is_label_group(path):
+        write_label_group(path, labels, scale)
+        return path
+    with write_result(path, kind, replace_unmarked=replace_unmarked) as (place,):
+        write_labels_file(place, labels, scale, kind)
     return path
 
 
-def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Call `write` with a temporary path beside `path` (same suffix), then put the result in its place.
-
-    Raises
-    ------
-    OutputError
-        When anything fails; what was at the path before is intact and no temporary file stays.
-    """
-    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}{path.suffix}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(temporary)
-        if temporary.is_dir():
-            _swap_folder(temporary, path)
-        else:
-            _flush_to_disc(temporary)
-            os.replace(temporary, path)
-    except OutputError:
-        raise
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise OutputError(
-            f"{path} cannot be written: {reason}. Nothing was lost; choose another place, or free some space, and save "
-            "again."
-        ) from error
-    finally:
-        _remove(temporary)
+def check_labels_path(
+    path: Path, kind: str = "labels", ndim: int = 2, small: bool = True, *, replace_unmarked: bool = False
+) -> None:
+    """Whether labels may be written at a path; see `save_labels` for the errors. Nothing is written."""
+    suffix = path.suffix.lower()
+    if is_label_group(path):
+        if os.path.lexists(path):
+            raise OutputError(f"{path} exists already. Choose another name for the new group of labels.")
+        return
+    if suffix not in SUFFIXES:
+        raise OutputError(f"Labels cannot be saved as {path.name!r}: the name must end in {', '.join(SUFFIXES)}.")
+    if suffix == ".png" and (ndim != 2 or not small):
+        raise OutputError(f"{path.name}: png holds 2D labels up to 65535 only. Save as tif or zarr.")
+    check_result(path, kind, replace_unmarked=replace_unmarked)
 
 
-def _write(path: Path, suffix: str, labels: np.ndarray, scale: tuple[float, ...] | None) -> None:
+def small_ids(labels: np.ndarray) -> np.ndarray:
+    """The labels as uint16 where all ids fit, which every program reads, else uint32."""
+    labels = np.asarray(labels)
+    small = labels.size == 0 or labels.max() <= np.iinfo(np.uint16).max
+    return labels.astype(np.uint16 if small else np.uint32, copy=False)
+
+
+def write_labels_file(
+    path: Path, labels: np.ndarray, scale: tuple[float, ...] | None = None, kind: str = "labels"
+) -> None:
+    """Write labels in the format of the suffix, with the mark of this program; for a place that `write_result` gave."""
+    suffix = path.suffix.lower()
     if suffix in (".tif", ".tiff"):
-        import tifffile
-
-        axes = {2: "YX", 3: "ZYX"}.get(labels.ndim)
-        options: dict[str, Any] = {"metadata": {"axes": axes} if axes else None}
-        if scale is not None and axes is not None and all(s > 0 for s in scale):
-            options["resolution"] = (1 / scale[-1], 1 / scale[-2])
-            options["metadata"].update({"unit": "um", "spacing": scale[0]} if labels.ndim == 3 else {"unit": "um"})
-        tifffile.imwrite(path, labels, compression="zlib", bigtiff=labels.nbytes > 2**31, **options)
+        _write_tif(path, labels, scale, kind)
     elif suffix == ".zarr":
-        import zarr
-
-        chunks = (1,) * (labels.ndim - 2) + tuple(min(1024, s) for s in labels.shape[-2:])
-        array = zarr.create_array(str(path), shape=labels.shape, chunks=chunks, dtype=labels.dtype, zarr_format=2)
-        array[...] = labels
-        if scale is not None:
-            array.attrs["scale"] = list(scale)
+        write_zarr_array(path, labels, scale, kind)
     elif suffix in (".h5", ".hdf5"):
-        import h5py
-
-        with h5py.File(path, "w") as file:
-            file.create_dataset("labels", data=labels, compression="gzip")
+        path.write_bytes(_as_hdf5(labels, kind))
     elif suffix == ".npy":
-        np.save(path, labels, allow_pickle=False)
+        write_npy(path, labels, kind)
     elif suffix == ".geojson":
         from micro_sam.io.formats.geojson import geojson_bytes
 
-        path.write_bytes(geojson_bytes(labels))
+        path.write_bytes(geojson_bytes(labels, {KEY: mark(kind)}))
     else:
-        import imageio.v3 as imageio
+        from PIL import Image, PngImagePlugin
 
-        imageio.imwrite(path, labels)
-
-
-def _swap_folder(temporary: Path, path: Path) -> None:
-    """Put a folder in place of another; a folder cannot be replaced in one step, so the old one is kept until then."""
-    old = None
-    if path.exists():
-        old = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.old")
-        os.replace(path, old)
-    try:
-        os.replace(temporary, path)
-    except OSError:
-        if old is not None:
-            os.replace(old, path)
-        raise
-    if old is not None:
-        _remove(old)
+        text = PngImagePlugin.PngInfo()
+        text.add_text("Software", mark(kind))
+        Image.fromarray(labels).save(path, format="png", pnginfo=text)
 
 
-def _flush_to_disc(path: Path) -> None:
-    with open(path, "rb+") as file:
-        os.fsync(file.fileno())
+def write_zarr_array(
+    path: Path, labels: np.ndarray, scale: tuple[float, ...] | None = None, kind: str = "labels"
+) -> None:
+    """Write labels as an array of zarr of any name; see `write_labels_file`."""
+    import zarr
+
+    chunks = (1,) * (labels.ndim - 2) + tuple(min(1024, s) for s in labels.shape[-2:])
+    array = zarr.create_array(str(path), shape=labels.shape, chunks=chunks, dtype=labels.dtype, zarr_format=2)
+    array.attrs.update({KEY: mark(kind)} if scale is None else {KEY: mark(kind), "scale": list(scale)})
+    array[...] = labels
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
+def _write_tif(path: Path, labels: np.ndarray, scale: tuple[float, ...] | None, kind: str) -> None:
+    """ImageJ's tif where it can hold the labels, else OME-TIFF: both keep axes and pixel size."""
+    import tifffile
+
+    axes = {2: "YX", 3: "TYX" if kind == "tracks" else "ZYX"}.get(labels.ndim)
+    options: dict[str, Any] = {"software": mark(kind), "compression": "zlib"}
+    has_scale = scale is not None and axes is not None and len(scale) == labels.ndim and all(s > 0 for s in scale)
+    bigtiff = labels.nbytes > 2**31
+    if axes is None or labels.size == 0:
+        options["metadata"] = None
+    elif labels.dtype == np.uint16 and not bigtiff:
+        options |= {"imagej": True, "metadata": {"axes": axes}}
+        if has_scale:
+            options["resolution"] = (1 / scale[-1], 1 / scale[-2])
+            options["metadata"] |= {"unit": "um"}
+            if labels.ndim == 3:
+                options["metadata"] |= {"finterval" if kind == "tracks" else "spacing": scale[0]}
     else:
-        with contextlib.suppress(OSError):
-            path.unlink()
+        options |= {"ome": True, "metadata": {"axes": axes}}
+        for letter, size in zip(axes, scale, strict=True) if has_scale else ():
+            name = "TimeIncrement" if letter == "T" else f"PhysicalSize{letter}"
+            options["metadata"] |= {name: size, f"{name}Unit": "s" if letter == "T" else "µm"}
+    tifffile.imwrite(path, labels, bigtiff=bigtiff, **options)
+
+
+def _as_hdf5(labels: np.ndarray, kind: str) -> bytes:
+    """The bytes of an hdf5 file: its library may end the process when the disc does not take what it writes."""
+    import h5py
+
+    with h5py.File("labels.h5", "w", driver="core", backing_store=False) as file:
+        file.create_dataset("labels", data=labels, compression="gzip")
+        file.attrs[KEY] = mark(kind)
+        file.flush()
+        return file.id.get_file_image()

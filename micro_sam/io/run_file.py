@@ -14,6 +14,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from micro_sam.io.atomic import write_bytes
+from micro_sam.io.results import KEY, check_result, mark
+
 HEARTBEAT = 2.0  # seconds between two signs of life
 SILENCE = 30.0  # seconds without one after which a run is taken for killed
 
@@ -25,6 +28,11 @@ class RunFile:
     ----------
     path : Path
         The file; its folder is made.
+
+    Raises
+    ------
+    OutputError
+        When something else than notes on an earlier run is there.
     """
 
     def __init__(self, path: str | os.PathLike) -> None:
@@ -33,7 +41,7 @@ class RunFile:
         self._beat = threading.Thread(target=self._live, name="micro_sam heartbeat", daemon=True)
 
     def __enter__(self) -> RunFile:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        check_result(self.path, "run")
         self.write(state="starting")
         self._beat.start()
         return self
@@ -45,9 +53,7 @@ class RunFile:
 
     def write(self, **content: Any) -> None:
         """Replaces the content (values that JSON knows); a reader sees the old or the new one, nothing between."""
-        partial = self.path.with_name(self.path.name + ".part")
-        partial.write_text(json.dumps(content))
-        os.replace(partial, self.path)
+        write_bytes(self.path, json.dumps({KEY: mark("run"), **content}).encode(), durable=False)
 
     @property
     def must_stop(self) -> bool:
@@ -68,7 +74,7 @@ def read_run(path: str | os.PathLike) -> dict[str, Any]:
         content = json.loads(Path(path).read_text())
     except (OSError, ValueError):
         return {}
-    return content if isinstance(content, dict) else {}
+    return {name: value for name, value in content.items() if name != KEY} if isinstance(content, dict) else {}
 
 
 def is_alive(path: str | os.PathLike, silence: float = SILENCE) -> bool:

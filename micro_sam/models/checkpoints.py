@@ -13,9 +13,10 @@ import struct
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from micro_sam.errors import ModelError, OutputError
+from micro_sam.io.marks import KEY, mark, mark_torch_file
+from micro_sam.io.results import check_not_input, check_result, recover, write_result
 from micro_sam.models.cache import model_hash
 from micro_sam.models.registry import SHIPPED_MODEL, get_architecture_name
 
@@ -123,7 +126,11 @@ def detect_architecture(state: Mapping[str, Tensor]) -> str | None:
 
 
 def save_checkpoint(
-    path: str | os.PathLike, model: nn.Module, metadata: Mapping[str, Any] | None = None, half: bool = False
+    path: str | os.PathLike,
+    model: nn.Module,
+    metadata: Mapping[str, Any] | None = None,
+    half: bool = False,
+    parts: Mapping[Path, bytes] = MappingProxyType({}),
 ) -> None:
     """Write a model as safetensors: the weights, its dense head among them, and what is known of it.
 
@@ -139,18 +146,22 @@ def save_checkpoint(
         Name, training settings and the like; values that JSON knows. Architecture and kind of dense head are added.
     half : bool
         Store float16, half the size.
+    parts : Mapping[Path, bytes]
+        Further files in the same folder, with their content, that change together with the weights.
 
     Raises
     ------
     OutputError
-        When the file cannot be written.
+        When the file cannot be written, or something that is no model of this program is there.
     """
     state = {
         name: (value.half() if half and value.is_floating_point() else value).detach().cpu().contiguous()
         for name, value in model.state_dict().items()
     }
     known = {**(metadata or {}), "architecture": model.architecture, "dense_head": model.dense_kind}
-    _write(Path(path), lambda partial: save_file(state, partial, {key: json.dumps(v) for key, v in known.items()}))
+    known[KEY] = mark("weights")
+    notes = {key: json.dumps(value) for key, value in known.items()}
+    _write(Path(path), lambda place: save_file(state, place, notes), parts)
 
 
 def export_custom_sam_model(
@@ -172,16 +183,19 @@ def export_custom_sam_model(
     ModelError
         When the checkpoint cannot be read or is of another type.
     OutputError
-        When the file cannot be written.
+        When the file cannot be written, is the checkpoint itself, or something else is there.
     """
+    check_not_input(save_path, checkpoint_path)
+    check_result(save_path, "weights")
     checkpoint = load_checkpoint(checkpoint_path, None if model_type is None else get_architecture_name(model_type))
     state = {name: value.detach().clone().contiguous() for name, value in checkpoint.state_dict.items()}
     if Path(save_path).suffix == ".safetensors":
         known = {**checkpoint.metadata, "architecture": checkpoint.architecture, "dense_head": None}
+        known[KEY] = mark("weights")
         metadata = {key: json.dumps(value) for key, value in known.items()}
-        _write(Path(save_path), lambda partial: save_file(state, partial, metadata))
+        _write(Path(save_path), lambda place: save_file(state, place, metadata))
     else:
-        _write(Path(save_path), lambda partial: torch.save(state, partial))
+        _write(Path(save_path), lambda place: _write_torch(state, place))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -192,6 +206,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     ModelError
         When there is no such file, or it is no file of weights; one sentence that says what it is instead.
     """
+    recover(path)
     if path.is_dir():
         raise ModelError(f"{path} is a folder; give the file with the weights.")
     if not path.exists():
@@ -213,7 +228,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             metadata = file.metadata() or {}
     except SafetensorError as error:
         raise ModelError(f"The file {path} is incomplete or damaged ({error}). Copy or download it again.") from error
-    return content, {key: _from_json(value) for key, value in metadata.items()}
+    return content, {key: _from_json(value) for key, value in metadata.items() if key != KEY}
 
 
 def _read_torch(path: Path, head: bytes) -> dict[str, Any]:
@@ -291,14 +306,20 @@ def _from_json(text: str) -> Any:
         return text
 
 
-def _write(path: Path, write: Any) -> None:
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+def _write(path: Path, write: Any, parts: Mapping[Path, bytes] = MappingProxyType({})) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(partial)
-        os.replace(partial, path)
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise OutputError(f"The model cannot be written to {path}: {error}.") from error
-    finally:
-        with suppress(OSError):
-            partial.unlink()
+        with write_result(path, "weights", parts=list(parts)) as places:
+            write(places[0])
+            for place, content in zip(places[1:], parts.values(), strict=True):
+                place.write_bytes(content)
+    except OutputError:
+        raise
+    except (RuntimeError, SafetensorError) as error:  # what torch and safetensors make of a full disc
+        raise OutputError(
+            f"The model cannot be written to {path}: {error}. What was there before is intact."
+        ) from error
+
+
+def _write_torch(state: Mapping[str, Tensor], path: Path) -> None:
+    torch.save(state, path)
+    mark_torch_file(path, "weights")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import http.client
 import logging
-import os
 import shutil
 import urllib.error
 import urllib.request
@@ -16,6 +15,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from micro_sam.errors import ModelError
+from micro_sam.io.atomic import move_into_place
 from micro_sam.models.cache import check_content, find_file, find_local, get_cache_directory, get_model_directory
 from micro_sam.models.hashing import BLOCK, new_digests
 from micro_sam.models.registry import MODELS, SHIPPED_MODEL
@@ -89,7 +89,7 @@ def _download(weights: WeightFile, target: Path, progress: Progress | None) -> N
             continue
         problem = _wrong_content(partial, weights)
         if problem is None:
-            os.replace(partial, target)
+            move_into_place(partial, target)
             return
         partial.unlink()
         if not resumed:  # a resumed file may have begun as another version; from the start it would be the same again

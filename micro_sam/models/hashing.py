@@ -10,6 +10,9 @@ from pathlib import Path
 
 import xxhash
 
+from micro_sam.errors import OutputError
+from micro_sam.io.atomic import write_bytes
+
 logger = logging.getLogger(__name__)
 
 BLOCK = 1 << 20
@@ -57,10 +60,7 @@ def _read(record: Path) -> dict[str, str]:
 
 
 def _write(record: Path, content: dict[str, str]) -> None:
-    partial = record.with_name(f"{record.name}.{os.getpid()}.part")
     try:
-        record.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(content, indent=1))
-        os.replace(partial, record)
-    except OSError as error:
+        write_bytes(record, json.dumps(content, indent=1).encode(), durable=False)
+    except OutputError as error:
         logger.debug("The hashes of the weights cannot be remembered in %s: %s", record, error)

@@ -10,12 +10,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from micro_sam.errors import InputError, OutputError
+from micro_sam.errors import InputError
+from micro_sam.io.atomic import remove, replacing
 from micro_sam.io.run_file import ask_to_stop, is_alive, read_run, stop_file
 
 FOLDER = "_training"  # the folder of a run is called after its model
@@ -66,13 +68,19 @@ class BackgroundTraining:
         self.run_file = self.folder / "run.json"
         self._process: subprocess.Popen | None = None
 
-    def prepare(self, options: Sequence[str]) -> None:
-        """Makes the folder of a new run, and notes its command.
+    @contextmanager
+    def preparing(self, options: Sequence[str]) -> Iterator[Path]:
+        """Makes the folder of a new run, with its command; it appears whole, when the data are in it.
 
         Parameters
         ----------
         options : Sequence[str]
             Of ``micro_sam.train``, except data and output.
+
+        Yields
+        ------
+        Path
+            The folder that becomes the run's: the data belong below ``images`` and ``labels``.
 
         Raises
         ------
@@ -86,13 +94,15 @@ class BackgroundTraining:
             raise InputError(f"{there} exists already. Choose another name for the model.")
         data = ["-i", str(self.folder / "images"), "-l", str(self.folder / "labels")]
         command = [*data, "-o", str(self.output), "--run_file", str(self.run_file), *options]
-        try:
-            self.folder.mkdir(parents=True)
-            (self.folder / "command.json").write_text(json.dumps(command))
-        except OSError as error:
-            raise OutputError(
-                f"The folder {self.folder} cannot be made: {error.strerror or error}. Choose another place."
-            ) from error
+        with replacing(self.folder, only_new=True) as (place,):
+            place.mkdir()
+            (place / "command.json").write_text(json.dumps(command))
+            yield place
+
+    def prepare(self, options: Sequence[str]) -> None:
+        """Makes the folder of a new run without data; see `preparing`."""
+        with self.preparing(options):
+            pass
 
     def start(self) -> None:
         """Starts the process, or takes up a run that was interrupted.
@@ -109,7 +119,7 @@ class BackgroundTraining:
         except (OSError, ValueError) as error:
             raise InputError(f"{self.folder} holds no training that could go on.") from error
         for old in (self.run_file, stop_file(self.run_file)):
-            old.unlink(missing_ok=True)
+            remove(old)
         threads = str(max(1, (os.cpu_count() or 2) - 1))  # one core is left to the person
         environment = {"OMP_NUM_THREADS": threads, **os.environ}
         with open(self.folder / "messages.txt", "w") as messages:

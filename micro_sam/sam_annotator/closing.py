@@ -49,7 +49,7 @@ class CloseGuard(QObject):
 
     def _closing(self, event: QEvent) -> bool:
         annotator = self._annotator
-        annotator.saving.save_silently()
+        annotator.saving.save_silently(may_ask=event.spontaneous())
         if annotator.saving.must_ask and not self._decided:
             if event.spontaneous():
                 event.ignore()
@@ -69,7 +69,7 @@ class CloseGuard(QObject):
     def _close_by_menu(self, quit_app: bool = False, confirm_need: bool = False) -> Any:
         annotator = self._annotator
         try:
-            annotator.saving.save_silently()
+            annotator.saving.save_silently(may_ask=confirm_need)
             if confirm_need and annotator.saving.must_ask:
                 if not may_leave(annotator):
                     return None

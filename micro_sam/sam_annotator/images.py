@@ -44,6 +44,8 @@ class OpenImage:
         What was read from the file, to choose another channel.
     placement
         Where the layer lies that it was taken from; None: at the origin.
+    result
+        Where its objects are saved, where that is known beforehand (a series).
     """
 
     data: Any
@@ -59,6 +61,7 @@ class OpenImage:
     channel: int | None = None
     source: ImageSource | None = None
     placement: Placement | None = None
+    result: Path | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -97,7 +100,7 @@ def from_array(
 def with_channel(image: OpenImage, tool: Tool, channel: int | str) -> OpenImage:
     """Another channel of the same image, the ``"mix"`` of all, or its ``"colours"``."""
     opened = _opened(check_image(image.source, tool, channel=None if channel == "colours" else channel), image.name)
-    return replace(opened, path=image.path, key=image.key, source=image.source)
+    return replace(opened, path=image.path, key=image.key, source=image.source, result=image.result)
 
 
 def from_path(

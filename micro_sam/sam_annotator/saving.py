@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,12 +10,15 @@ import numpy as np
 from psygnal import Signal
 from qtpy.QtWidgets import QFileDialog
 
-from micro_sam.errors import InputError
+from micro_sam.errors import InputError, NotOurs
 from micro_sam.io.labels import save_labels
+from micro_sam.io.results import check_not_input, check_result, read_kind, remove_result
+from micro_sam.sam_annotator.replacing import may_replace
 from micro_sam.session.session import Session
 
 if TYPE_CHECKING:
     from micro_sam.sam_annotator.annotator import Annotator
+    from micro_sam.sam_annotator.images import OpenImage
 
 FILTERS = "TIFF image (*.tif);;Zarr array (*.zarr)"
 
@@ -36,6 +39,8 @@ class Saving:
         Something was saved, or there is something new to save.
     """
 
+    kind = "labels"
+    """Kind of the results, see ``micro_sam.io.marks``."""
     formats = "tif or zarr"
     """What can be written, for the menu."""
     changed = Signal()
@@ -43,17 +48,18 @@ class Saving:
     def __init__(self, annotator: Annotator) -> None:
         self._annotator = annotator
         self._session: Session | None = None
+        self._image: OpenImage | None = None
+        self._may_replace = False  # a series asks once for all its results of earlier versions
         self.path: Path | None = None
         self.automatic = False
         self.unsaved = False
 
     def follow(self, session: Session) -> None:
-        """Watch this session from now on."""
+        """Watch this session from now on. Its image says where its objects go, so that they never go elsewhere."""
         if self._session is not None:
             self._session.events.labels_changed.disconnect(self._labels_changed)
-        self._session = session
-        if not self.automatic:
-            self.path = None
+        self._session, self._image = session, self._annotator.image
+        self.path = self._image.result if self._image is not None else None
         self.unsaved = False
         session.events.labels_changed.connect(self._labels_changed)
         self.changed.emit()
@@ -80,14 +86,14 @@ class Saving:
         Returns
         -------
         path
-            None when the person cancelled the dialog.
+            None when the user cancelled the dialog, or keeps the file that is there.
 
         Raises
         ------
         InputError
             When there is nothing to save.
         OutputError
-            When the file cannot be written.
+            When the file cannot be written, or is something that no result replaces.
         """
         session = self._session
         if session is None or not session.objects:
@@ -95,8 +101,10 @@ class Saving:
         path = path or self.path or self.ask_for_path()
         if path is None:
             return None
-        path = write_labels(Path(path), session.committed, self._annotator.image.scale)
-        self.path, self.unsaved = path, False
+        written = self._write(Path(path))
+        if written is None:
+            return None
+        path, self.path, self.unsaved = written, written, False
         self.changed.emit()
         number = len(session.objects)
         text = f"{number} object{'s' if number != 1 else ''} saved in {path}."
@@ -105,30 +113,46 @@ class Saving:
         self._annotator.status.say(text, "good")
         return path
 
-    def save_silently(self) -> bool:
-        """With an automatic path: write what is not written yet. False when there was nothing to write."""
+    def save_silently(self, may_ask: bool = True) -> bool:
+        """With an automatic path: write what is not written yet.
+
+        Parameters
+        ----------
+        may_ask
+            Whether the user is there to say if a file that is not known to be a result may be replaced.
+
+        Returns
+        -------
+        bool
+            False when there was nothing to write, or what is there may not be replaced; the objects are still unsaved.
+        """
         if not (self.automatic and self.unsaved and self.path is not None):
             return False
         if self._session.objects:
-            self.save(self.path)
-        else:
-            # All objects were removed: a file of zeros would look like a finished image.
-            remove_labels(self.path)
+            return (may_ask or not self._must_ask_to_replace()) and self.save(self.path) is not None
+        # All objects were removed: a file of zeros would look like a finished image.
+        path = self.path
+        removed = self._asking(path, lambda agreed: remove_result(path, self.kind, replace_unmarked=agreed), may_ask)
+        if removed:
             self.unsaved = False
             self.changed.emit()
-        return True
+        return removed
 
     def ask_for_path(self) -> Path | None:
         """Let the person choose a file; None when they cancel."""
         suggestion = self.suggested_path()
         path, chosen = QFileDialog.getSaveFileName(
-            self._annotator.viewer.window._qt_window, "Save committed objects", str(suggestion), FILTERS
+            self._annotator.viewer.window._qt_window,
+            "Save committed objects",
+            str(suggestion),
+            FILTERS,
+            options=QFileDialog.Option.DontConfirmOverwrite,  # we ask ourselves, once
         )
         if not path:
             return None
         if Path(path).suffix == "":
             path += ".zarr" if "zarr" in chosen else ".tif"
-        return Path(path)
+        return self._chosen(Path(path))
 
     def suggested_path(self) -> Path:
         """Beside the image, or in the home folder."""
@@ -146,20 +170,56 @@ class Saving:
             labels = np.where((labels == 0) & (session.current > 0), session.current + labels.max(), labels)
         return write_labels(folder / f"{stem}.tif", labels) if labels.any() else None
 
+    def _write(self, path: Path) -> Path | None:
+        """Write the result; None when the user keeps the file that is there."""
+        check_not_input(path, self._image.path)
+        done = self._asking(path, lambda agreed: self._write_file(path, agreed))
+        return with_suffix(path) if done else None
+
+    def _write_file(self, path: Path, replace_unmarked: bool) -> None:
+        write_labels(path, self._session.committed, self._image.scale, replace_unmarked=replace_unmarked)
+
+    def _asking(self, path: Path, write: Callable[[bool], object], may_ask: bool = True) -> bool:
+        """Call `write`; where something is not known to be an earlier result, only if the user wants it replaced."""
+        try:
+            write(False)
+        except NotOurs:
+            if not self._may_replace and not (may_ask and may_replace(self._annotator, with_suffix(path), False)):
+                return False
+            self._may_replace = self.automatic
+            write(True)
+        return True
+
+    def _must_ask_to_replace(self) -> bool:
+        try:
+            check_result(self.path, self.kind, replace_unmarked=self._may_replace)
+        except NotOurs:
+            return True
+        return False
+
+    def _chosen(self, path: Path) -> Path | None:
+        """A path from the file dialog, unless it is an earlier result that the user wants to keep."""
+        if read_kind(path) == self.kind and not may_replace(self._annotator, path, True):
+            return None
+        return path
+
     def _labels_changed(self, name: str, _region: tuple) -> None:
         if name == "committed" and not self.unsaved:
             self.unsaved = True
             self.changed.emit()
 
 
-def remove_labels(path: Path) -> None:
-    """Remove a result that no longer holds any object."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+def with_suffix(path: Path) -> Path:
+    """The path of labels; a name without suffix means tif."""
+    return path if path.suffix else path.with_suffix(".tif")
 
 
-def write_labels(path: Path, labels: np.ndarray, scale: tuple[float, ...] | None = None) -> Path:
-    """Write labels; the suffix chooses the format, none means tif."""
-    return save_labels(path if path.suffix else path.with_suffix(".tif"), labels, scale)
+def write_labels(
+    path: Path,
+    labels: np.ndarray,
+    scale: tuple[float, ...] | None = None,
+    kind: str = "labels",
+    replace_unmarked: bool = False,
+) -> Path:
+    """Write labels; the suffix chooses the format, none means tif. See `save_labels`."""
+    return save_labels(with_suffix(path), labels, scale, kind=kind, replace_unmarked=replace_unmarked)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from pathlib import Path
 
 from qtpy.QtWidgets import QFileDialog
 
 from micro_sam.errors import InputError
+from micro_sam.io.results import check_not_input
 from micro_sam.io.tracks import save_tracks
 from micro_sam.sam_annotator.saving import Saving, write_labels
 from micro_sam.session.lineage import Lineage
@@ -24,12 +24,12 @@ FORMATS = {
 }
 """Suffix -> filter of the file dialog."""
 LABELS_ONLY = (".tif", ".tiff", ".zarr")
-_OWN_FILE = re.compile(r"mask\d+\.tif|res_track\.txt")
 
 
 class TrackSaving(Saving):
     """Where tracks go, and whether the last ones are there. See :class:`~micro_sam.sam_annotator.saving.Saving`."""
 
+    kind = "tracks"
     formats = "Cell Tracking Challenge, GEFF, TrackMate, napari"
     _session: TrackingSession | None
     _saved_lineage = Lineage()
@@ -54,14 +54,14 @@ class TrackSaving(Saving):
         Returns
         -------
         path
-            None when the person cancelled the dialog.
+            None when the user cancelled the dialog, or keeps the file that is there.
 
         Raises
         ------
         InputError
-            When there is nothing to save, or the folder holds other files.
+            When there is nothing to save.
         OutputError
-            When it cannot be written.
+            When it cannot be written, or is something that no result replaces, such as a folder with other files.
         """
         session = self._session
         if session is None or not session.objects:
@@ -69,8 +69,10 @@ class TrackSaving(Saving):
         path = path or self.path or self.ask_for_path()
         if path is None:
             return None
-        path = _write(Path(path), session, self._annotator.image.scale)
-        self.path, self.unsaved, self._saved_lineage = path, False, session.lineage
+        written = self._write(Path(path))
+        if written is None:
+            return None
+        path, self.path, self.unsaved, self._saved_lineage = written, written, False, session.lineage
         self.changed.emit()
         text = f"{_summary(session.lineage)} saved in {path}."
         if path.suffix.lower() in LABELS_ONLY and session.lineage.divisions:
@@ -88,12 +90,13 @@ class TrackSaving(Saving):
             str(self.suggested_path()),
             ";;".join(FORMATS.values()),
             "",
+            options=QFileDialog.Option.DontConfirmOverwrite,  # we ask ourselves, once
         )
         if not path:
             return None
         if Path(path).suffix.lower() in (".zarr", ".tiff", *list(FORMATS)[1:]):
-            return Path(path)
-        return Path(path + next((suffix for suffix, name in FORMATS.items() if name == chosen), ""))
+            return self._chosen(Path(path))
+        return self._chosen(Path(path + next((suffix for suffix, name in FORMATS.items() if name == chosen), "")))
 
     def suggested_path(self) -> Path:
         """Beside the movie, or in the home folder: a folder of the Cell Tracking Challenge."""
@@ -108,31 +111,25 @@ class TrackSaving(Saving):
         if session.has_current:
             with contextlib.suppress(InputError):  # nothing of it is free
                 session.commit("current")
-        return _write(folder / stem, session, None) if session.objects else None
+        return save_tracks(folder / stem, session.committed, session.lineage.to_rows()) if session.objects else None
+
+    def _write(self, path: Path) -> Path | None:
+        if path.suffix == "" and path.is_file():
+            raise InputError(f"{path} is a file. Give the name of a folder, or one that ends in .geff, .xml or .csv.")
+        check_not_input(path, self._image.path)
+        return path if self._asking(path, lambda agreed: self._write_file(path, agreed)) else None
+
+    def _write_file(self, path: Path, replace_unmarked: bool) -> None:
+        session = self._session
+        if path.suffix.lower() in LABELS_ONLY:
+            write_labels(path, session.committed, self._image.scale, "tracks", replace_unmarked)
+        else:
+            save_tracks(path, session.committed, session.lineage.to_rows(), replace_unmarked=replace_unmarked)
 
     def _lineage_changed(self) -> None:
         if not self.unsaved and self._session.lineage != self._saved_lineage:
             self.unsaved = True
             self.changed.emit()
-
-
-def _write(path: Path, session: TrackingSession, scale: tuple[float, ...] | None) -> Path:
-    if path.suffix.lower() in LABELS_ONLY:
-        return write_labels(path, session.committed, scale)
-    if path.suffix == "" and path.exists():
-        _check_folder(path)
-    return save_tracks(path, session.committed, session.lineage.to_rows())
-
-
-def _check_folder(path: Path) -> None:
-    """A folder is replaced as a whole, so it must hold nothing but an earlier result."""
-    if not path.is_dir():
-        raise InputError(f"{path} is a file. Give the name of a folder, or one that ends in .geff, .xml or .csv.")
-    other = next((child.name for child in sorted(path.iterdir()) if not _OWN_FILE.fullmatch(child.name)), None)
-    if other is not None:
-        raise InputError(
-            f"The folder {path} holds other files ({other}), which saving would remove. Give the name of a new folder."
-        )
 
 
 def _summary(lineage: Lineage) -> str:

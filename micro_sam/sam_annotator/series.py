@@ -19,6 +19,7 @@ from psygnal import Signal
 from micro_sam.errors import InputError, MicroSamError, OutputError
 from micro_sam.io.images import find_images
 from micro_sam.io.labels import load_labels
+from micro_sam.io.results import Inputs, recover
 from micro_sam.sam_annotator.annotator_2d import Annotator2D
 from micro_sam.sam_annotator.images import OpenImage, from_array, from_path
 from micro_sam.sam_annotator.keys import Key
@@ -53,9 +54,10 @@ class SeriesEntry:
     def open(self, tool: str) -> OpenImage:
         """Load and check the image."""
         if isinstance(self.raw, (str, Path)):
-            image = from_path(self.raw, tool)
-            return image.renamed(self.name)
-        return from_array(self.raw, tool, self.name)
+            image = from_path(self.raw, tool).renamed(self.name)
+        else:
+            image = from_array(self.raw, tool, self.name)
+        return replace(image, result=self.output)
 
 
 def plan_series(
@@ -77,7 +79,7 @@ def plan_series(
     InputError
         When there are no images, or one of the files is not there.
     OutputError
-        When the output folder is a file, or a result would overwrite one of the images.
+        When the output folder is a file, or a result or cache would be one of the images or lie inside one.
     """
     images = list(images)
     if not images:
@@ -98,10 +100,11 @@ def plan_series(
         )
         for image, name in zip(images, unique_names(images), strict=True)
     ]
-    inputs = {Path(image).resolve() for image in images if isinstance(image, (str, Path))}
-    overwritten = next((entry.output for entry in entries if entry.output.resolve() in inputs), None)
-    if overwritten is not None:
-        raise OutputError(f"The result would overwrite the image {overwritten}. Choose another folder for the results.")
+    inputs = Inputs(*images)
+    for entry in entries:
+        inputs.check(entry.output)
+        inputs.check(entry.embedding_path)
+    recover(output_folder / "inside")
     return entries
 
 
@@ -187,7 +190,7 @@ class Series:
 
     def previous(self) -> None:
         """Save, and show the image before, with its result."""
-        if self.index == 0:
+        if self.index <= 0:
             self.annotator.status.say("This is the first image.", "warning")
             return
         self._leave(range(self.index - 1, -1, -1))
@@ -208,6 +211,11 @@ class Series:
                     "The current object is not committed. Commit it with C or clear it with Shift-C first."
                 )
             saved = annotator.saving.save_silently()
+            if not saved and annotator.saving.must_ask:
+                raise InputError(
+                    f"The objects of this image are not saved, because {annotator.saving.path} stays as it is. Press N "
+                    "again to replace it, or save them in another file with Save As."
+                )
         except Exception as error:
             annotator.status.report(error)
             return
@@ -234,11 +242,16 @@ class Series:
     def _open(self, index: int) -> None:
         annotator, entry = self.annotator, self.entries[index]
         image = annotator.engine.take_ahead(entry.name) or entry.open(annotator.tool)
+        recover(entry.output)
         committed = load_labels(entry.output, shape=image.shape) if entry.output.exists() else None
-        annotator.use_settings(annotator.settings.changed(embedding_path=entry.embedding_path))
+        before = annotator.settings
+        annotator.use_settings(before.changed(embedding_path=entry.embedding_path))
+        try:
+            annotator.open(image, committed)
+        except Exception:  # the image before stays, with its own result and cache
+            annotator.use_settings(before)
+            raise
         self.index = index
-        annotator.saving.path = entry.output
-        annotator.open(image, committed)
         annotator.viewer.title = f"{entry.name} ({index + 1} of {len(self.entries)}) - {annotator.title}"
         self.changed.emit()
 

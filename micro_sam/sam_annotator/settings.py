@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from micro_sam.errors import InputError
+from micro_sam.io.atomic import recover
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class Settings:
             get_spec(self.model_type)
         if self.model_type is None and self.checkpoint_path is None:
             raise InputError("Name a model, or give the path of your own weights.")
+        if self.checkpoint_path is not None:
+            recover(self.checkpoint_path)
         if self.checkpoint_path is not None and not Path(self.checkpoint_path).is_file():
             raise InputError(f"There are no weights at {self.checkpoint_path}. Give the path of a file.")
         if self.halo is not None and self.tile_shape is None:

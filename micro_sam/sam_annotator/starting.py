@@ -10,6 +10,7 @@ import numpy as np
 
 from micro_sam.errors import InputError
 from micro_sam.io.labels import load_labels
+from micro_sam.io.results import check_not_input
 from micro_sam.sam_annotator.annotator import Annotator
 from micro_sam.sam_annotator.images import OpenImage
 from micro_sam.sam_annotator.settings import Settings
@@ -51,7 +52,14 @@ def start_tool(
         None: a new one.
     return_viewer
         Return the viewer instead of running the event loop.
+
+    Raises
+    ------
+    OutputError
+        When the embeddings would be kept in the image itself.
     """
+    if image is not None:
+        check_not_input(settings.embedding_path, image.path)
     own_window = viewer is None
     if own_window:
         viewer = napari.Viewer(title=kind.title if image is None else f"{image.name} - {kind.title}")

@@ -184,9 +184,9 @@ class Training:
     def _collect(
         self, run: BackgroundTraining, images: Sequence[Annotated], command: list[str]
     ) -> Generator[Any, None, None]:
-        run.prepare(command)
-        for done in write_training_set(run.folder, images, self._annotator.tool):
-            yield Progress("Collecting what to learn from", done, len(images))
+        with run.preparing(command) as folder:
+            for done in write_training_set(folder, images, self._annotator.tool):
+                yield Progress("Collecting what to learn from", done, len(images))
 
     def _begin(self, run: BackgroundTraining) -> None:
         run.start()

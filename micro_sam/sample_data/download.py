@@ -12,6 +12,7 @@ from pathlib import Path
 import platformdirs
 
 from micro_sam.errors import InputError
+from micro_sam.io.atomic import move_into_place
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ def fetch_sample(remote: RemoteFile) -> Path:
                 file.write(block)
         if _sha256(partial) != remote.sha256:
             raise InputError(f"The sample {remote.filename} arrived with another content than expected. {by_hand}")
-        os.replace(partial, target)
+        move_into_place(partial, target)
     except OSError as error:
         raise InputError(f"The sample {remote.filename} could not be downloaded ({error}). {by_hand}") from error
     finally:

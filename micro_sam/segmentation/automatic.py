@@ -13,7 +13,8 @@ from micro_sam.embeddings.compute import iter_embeddings, open_embeddings
 from micro_sam.errors import InputError
 from micro_sam.io.checks import check_network_input
 from micro_sam.io.images import open_image
-from micro_sam.io.labels import save_labels
+from micro_sam.io.labels import check_labels_path, save_labels
+from micro_sam.io.results import check_not_input
 from micro_sam.models.build import get_sam_model
 from micro_sam.segmentation.dense import get_segmenter
 from micro_sam.segmentation.segmenter import Segmenter
@@ -107,6 +108,9 @@ def automatic_instance_segmentation(
     labels : (H, W) or (Z, H, W), uint32
         Objects of a stack are linked over its slices.
     """
+    if output_path is not None:
+        check_not_input(output_path, input_path, embedding_path)
+        check_labels_path(Path(output_path))
     is_path = isinstance(input_path, (str, os.PathLike))
     path = Path(input_path) if is_path else None
     checked = check_network_input(open_image(input_path, key) if is_path else input_path, ndim)

@@ -8,8 +8,6 @@ model or of other parameters is never used: it is computed again and replaced.
 from __future__ import annotations
 
 import logging
-import os
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from micro_sam.embeddings.embeddings import Embeddings
-from micro_sam.errors import CacheError
+from micro_sam.errors import CacheError, OutputError
+from micro_sam.io.atomic import replacing
 from micro_sam.segmentation.dense import get_segmenter
 from micro_sam.segmentation.segmenter import Segmenter
 
@@ -99,14 +98,8 @@ def _read(segmenter: Segmenter, path: Path) -> bool:
 
 def _write(segmenter: Segmenter, path: Path) -> None:
     """Keep the state; a folder that cannot be written costs only the time to compute it again."""
-    temporary = None
     try:
-        path.parent.mkdir(exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        with os.fdopen(descriptor, "wb") as file:
-            np.savez_compressed(file, **segmenter.get_state())
-        os.replace(temporary, path)
-    except OSError as error:
+        with replacing(path) as (place,):
+            np.savez_compressed(place, **segmenter.get_state())
+    except OutputError as error:
         logger.warning("The automatic segmentation is not kept in %s: %s", path, error)
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from micro_sam import __version__
-from micro_sam.errors import OutputError
+from micro_sam.io.marks import mark
 from micro_sam.training.config import TrainConfig
 from micro_sam.training.crops import TrainingImage
 from micro_sam.training.validation import score
@@ -44,21 +44,17 @@ def describe(
     }
 
 
-def write_card(path: Path, known: Mapping[str, Any]) -> None:
-    """Writes the model card as Markdown.
-
-    Raises
-    ------
-    OutputError
-        When the file cannot be written.
-    """
+def make_card(weights: Path, known: Mapping[str, Any]) -> str:
+    """The model card of a weight file, as Markdown."""
     settings = known["settings"]
     verb = "Trained" if settings["from_scratch"] else "Fine-tuned"
     lines = [
         f"# {known['name']}",
         "",
+        f"<!-- {mark('weights')} -->",
+        "",
         f"{verb} from {known['started_from']} ({settings['trainable']}), with micro_sam {__version__}. Use it with "
-        f"`-c {path.with_suffix('.safetensors').name}` in every tool.",
+        f"`-c {weights.name}` in every tool.",
         "",
         "## Data",
         "",
@@ -95,10 +91,7 @@ def write_card(path: Path, known: Mapping[str, Any]) -> None:
     skipped = ("train", "validation", "licences")
     lines += [f"- {name}: {value}" for name, value in settings.items() if name not in skipped]
     lines += [f"- {name} {version}" for name, version in known["versions"].items()]
-    try:
-        path.write_text("\n".join(lines) + "\n")
-    except OSError as error:
-        raise OutputError(f"The model card cannot be written to {path}: {error.strerror or error}.") from error
+    return "\n".join(lines) + "\n"
 
 
 def _sources(what: str, sources: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from micro_sam.errors import InputError
+from micro_sam.io.atomic import recover
 from micro_sam.io.images import find_images, natural_order, open_image
 from micro_sam.io.normalization import (
     Normalization,
@@ -41,9 +42,7 @@ def read_source(source: DataSource) -> list[TrainingImage]:
     InputError
         When images and labels cannot be paired, do not fit each other, or hold no objects.
     """
-    found = []
-    for image, label in find_pairs(source):
-        found += read_pair(image, label, source)
+    found = [image for pair in find_pairs(source) for image in read_pair(*pair, source)]
     if not found:
         names = _names(source.labels or source.images)
         raise InputError(
@@ -211,11 +210,12 @@ def find_files(patterns: Iterable[str], what: str) -> list[Path]:
     found: list[Path] = []
     for pattern in patterns:
         path = Path(pattern).expanduser()
+        recover(path)
         if path.is_dir() and path.suffix.lower() not in (".zarr", ".n5"):
             inner = path / "TRA" if is_ctc(path) else path  # ground truth of the Cell Tracking Challenge
             found += find_images(inner if inner.is_dir() else path)
         elif glob.has_magic(str(path)) and not path.exists():
-            matches = sorted((Path(p) for p in glob.glob(str(path), recursive=True)), key=natural_order)
+            matches = sorted(map(Path, glob.glob(str(path), recursive=True)), key=natural_order)
             if not matches:
                 raise InputError(f"No {what} matches the pattern {pattern!r}.")
             found += matches

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,8 @@ import torch
 from torch import Tensor
 
 from micro_sam.errors import InputError, OutputError
+from micro_sam.io.marks import mark_torch_file
+from micro_sam.io.results import recover, write_result
 
 
 @dataclass
@@ -54,16 +55,16 @@ def save_state(path: Path, state: TrainState) -> None:
     OutputError
         When the file cannot be written.
     """
-    partial = path.with_name(path.name + ".part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(partial, "wb") as file:
-            torch.save(vars(state), file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except (OSError, RuntimeError) as error:
-        raise OutputError(f"The state of the training cannot be written to {path}: {error}.") from error
+        with write_result(path, "training") as (place,):
+            torch.save(vars(state), place)
+            mark_torch_file(place, "training")
+    except OutputError:
+        raise
+    except RuntimeError as error:  # what torch makes of a full disc
+        raise OutputError(
+            f"The state of the training cannot be written to {path}: {error}. The state before is intact."
+        ) from error
 
 
 def load_state(path: Path, settings: str) -> TrainState | None:
@@ -74,6 +75,7 @@ def load_state(path: Path, settings: str) -> TrainState | None:
     InputError
         When the file is damaged, or belongs to a run with other settings or data.
     """
+    recover(path)
     if not path.exists():
         return None
     try:

@@ -20,6 +20,9 @@ import torch
 from torch import Tensor
 
 from micro_sam.errors import InputError, ModelError
+from micro_sam.io.atomic import remove
+from micro_sam.io.marks import csv_header
+from micro_sam.io.results import write_result
 from micro_sam.models.build import build_model
 from micro_sam.models.checkpoints import save_checkpoint
 from micro_sam.models.device import get_device, resolve_precision
@@ -28,12 +31,13 @@ from micro_sam.models.predictor import Predictor
 from micro_sam.models.sam import Sam
 from micro_sam.segmentation.close_ups import SHARE
 from micro_sam.training import data
-from micro_sam.training.card import describe, write_card
+from micro_sam.training.card import describe, make_card
 from micro_sam.training.config import TrainConfig
 from micro_sam.training.crops import Crop, CropSettings, TrainingImage, draw_crop
 from micro_sam.training.lora import merge_adapters
 from micro_sam.training.model import choose_parameters, make_model, set_mode
 from micro_sam.training.objective import Objective, ObjectiveSettings
+from micro_sam.training.outputs import check_outputs
 from micro_sam.training.schedule import Pace, is_out_of_memory, learning_rate, with_rate
 from micro_sam.training.state import TrainState, load_state, save_state
 from micro_sam.training.validation import measure, score
@@ -88,10 +92,9 @@ class Trainer:
         self.output = Path(config.output)
         self.state_path = self.output.with_suffix(".state.pt")
         self.log_path = self.output.with_suffix(".log.csv")
-        if overwrite:
-            self.state_path.unlink(missing_ok=True)
-        elif self.output.exists():
-            raise InputError(f"{self.output} exists already. Choose another output, or overwrite it.")
+        self.card_path = self.output.with_suffix(".md")
+        kinds = {self.output: "weights", self.card_path: "weights", self.state_path: "training", self.log_path: "table"}
+        check_outputs(kinds, config, overwrite)
         self.device = get_device(config.device)
         self.precision = resolve_precision(config.precision, self.device)
         self.images, self.validation_images = self._read()
@@ -360,23 +363,23 @@ class Trainer:
         if self.state.step and self.log_path.exists():
             with open(self.log_path, newline="") as file:
                 rows = [row for row in csv.reader(file) if row and row[0].isdigit() and int(row[0]) <= self.state.step]
-        self.log_path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.log_path, "w", newline="") as file:
-            csv.writer(file).writerows([["step", "name", "value"], *rows])
+        with write_result(self.log_path, "table") as (place,), open(place, "w", newline="") as file:
+            file.write(f"{csv_header(('step', 'name', 'value'), 'table')}\r\n")
+            csv.writer(file).writerows(rows)
 
     def _log(self, loss: float, figures: dict[str, float], validation: dict[str, float] | None) -> None:
         rows = {"loss": loss, **figures}
         rows |= {f"validation {name}": value for name, value in (validation or {}).items() if name != "step"}
-        with open(self.log_path, "a", newline="") as file:
+        with open(self.log_path, "a", newline="") as file:  # a log grows; a cut line is left out when it is read
             csv.writer(file).writerows([self.state.step, name, f"{value:.6g}"] for name, value in rows.items())
 
     def _write_result(self) -> None:
         weights = self.state.best or self.state.average or self._weights()
         model = self.merged(weights)
         known: dict[str, Any] = describe(self.config, self.images, self.validation_images, self.state.history)
-        save_checkpoint(self.output, model, known, half=True)
-        write_card(self.output.with_suffix(".md"), known)
-        self.state_path.unlink(missing_ok=True)
+        card = make_card(self.output, known).encode()
+        save_checkpoint(self.output, model, known, half=True, parts={self.card_path: card})
+        remove(self.state_path)
 
 
 def _empty_twin(model: Sam) -> Sam:

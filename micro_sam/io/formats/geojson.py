@@ -64,10 +64,11 @@ def read_geojson(path: Path, shape: tuple[int, ...] | None = None) -> tuple[np.n
     return labels, " ".join(part for part in (said, note) if part)
 
 
-def geojson_bytes(labels: np.ndarray) -> bytes:
+def geojson_bytes(labels: np.ndarray, about: dict[str, str] | None = None) -> bytes:
     """Objects of a label image (Y, X) or (Z, Y, X) as GeoJSON that QuPath imports; the same pixels come back.
 
-    The number of an object is its measurement "label"; slices are QuPath's z.
+    The number of an object is its measurement "label"; slices are QuPath's z. `about` stands
+    at the beginning of the file.
     """
     features = []
     planes = labels[None] if labels.ndim == 2 else labels
@@ -85,7 +86,7 @@ def geojson_bytes(labels: np.ndarray) -> bytes:
             properties = {"objectType": "detection", "name": str(number), "measurements": {"label": number}}
             identity = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{z} {number}"))
             features.append({"type": "Feature", "id": identity, "geometry": geometry, "properties": properties})
-    return json.dumps({"type": "FeatureCollection", "features": features}).encode()
+    return json.dumps({"type": "FeatureCollection", **(about or {}), "features": features}).encode()
 
 
 def _numbers(features: list[Any]) -> list[int]:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from micro_sam.io.labels import load_labels, save_labels
+from micro_sam.io.labels import load_labels, small_ids, write_labels_file
+from micro_sam.io.results import write_result
 from micro_sam.io.tracks.rows import TrackRow
 from micro_sam.io.tracks.tracks import Tracks, tracks_from_labels
 
@@ -17,10 +18,15 @@ def labels_beside(path: Path) -> Path:
     return path.with_name(f"{path.stem}_labels.tif")
 
 
-def save_beside(path: Path, tracks: Tracks) -> None:
-    """Write the masks beside the file, if there are any."""
-    if tracks.labels is not None:
-        save_labels(labels_beside(path), tracks.labels)
+def save_with_labels(path: str | Path, content: bytes, tracks: Tracks, replace_unmarked: bool) -> Path:
+    """Write a file of tracks and the masks beside it, if there are any: both change together."""
+    path = Path(path)
+    masks = [] if tracks.labels is None else [labels_beside(path)]
+    with write_result(path, "tracks", parts=masks, replace_unmarked=replace_unmarked) as places:
+        places[0].write_bytes(content)
+        for place in places[1:]:
+            write_labels_file(place, small_ids(tracks.labels), kind="tracks")
+    return path
 
 
 def with_labels_beside(path: Path, rows: Iterable[TrackRow], positions: np.ndarray) -> Tracks:

@@ -14,7 +14,7 @@ import numpy as np
 import tifffile
 
 from micro_sam.errors import InputError
-from micro_sam.io.labels import write_atomically
+from micro_sam.io.results import mark, write_result
 from micro_sam.io.tracks.rows import TrackRow
 from micro_sam.io.tracks.tracks import Tracks, check_no_gaps, tracks_from_labels
 
@@ -59,8 +59,10 @@ def load_ctc(path: str | Path) -> Tracks:
     )
 
 
-def save_ctc(path: str | Path, tracks: Tracks, ground_truth: bool = False) -> Path:
+def save_ctc(path: str | Path, tracks: Tracks, ground_truth: bool = False, *, replace_unmarked: bool = False) -> Path:
     """Write a result folder; what is at the path stays whole until the new folder is complete.
+
+    The mask images carry the mark of this program; other programs find nothing but the files of the challenge.
 
     Parameters
     ----------
@@ -70,6 +72,8 @@ def save_ctc(path: str | Path, tracks: Tracks, ground_truth: bool = False) -> Pa
         With labels.
     ground_truth : bool
         Use the names of ground truth, in the subfolder ``TRA``.
+    replace_unmarked : bool
+        See :func:`~micro_sam.io.tracks.save_tracks`.
 
     Raises
     ------
@@ -91,16 +95,14 @@ def save_ctc(path: str | Path, tracks: Tracks, ground_truth: bool = False) -> Pa
     table = "man_track.txt" if ground_truth else "res_track.txt"
     digits = max(3, len(str(len(tracks.labels) - 1)))
 
-    def write(temporary: Path) -> None:
-        folder = temporary / "TRA" if ground_truth else temporary
+    with write_result(path, "tracks", replace_unmarked=replace_unmarked) as (place,):
+        folder = place / "TRA" if ground_truth else place
         folder.mkdir(parents=True)
         for t, labels in enumerate(tracks.labels):
             name = folder / f"{_NAMES[table]}{t:0{digits}d}.tif"
-            tifffile.imwrite(name, labels.astype(np.uint16), compression="zlib")
+            tifffile.imwrite(name, labels.astype(np.uint16), compression="zlib", software=mark("tracks"))
         rows = "".join(f"{row.track_id} {row.start} {row.end} {row.parent}\n" for row in sorted(tracks.rows))
         (folder / table).write_text(rows)
-
-    write_atomically(path, write)
     return path
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from micro_sam.errors import InputError
 from micro_sam.io.labels import load_labels
+from micro_sam.io.results import recover
 from micro_sam.io.tracks.ctc import is_ctc, load_ctc, save_ctc
 from micro_sam.io.tracks.geff import is_geff, load_geff, save_geff
 from micro_sam.io.tracks.napari_csv import load_napari_csv, save_napari_csv
@@ -28,8 +29,10 @@ def save_tracks(
     labels: np.ndarray,
     rows: Iterable[TrackRow] | None = None,
     format: str | None = None,
+    *,
+    replace_unmarked: bool = False,
 ) -> Path:
-    """Write tracks with their masks and lineage.
+    """Write tracks with their masks and lineage; all parts of the result change together.
 
     Parameters
     ----------
@@ -41,6 +44,8 @@ def save_tracks(
         Extents and mothers. None: extents as in the labels, no divisions.
     format : "ctc" | "geff" | "trackmate" | "napari", optional
         None: as the path ends.
+    replace_unmarked : bool
+        Replace what exists even if it is not known to be an earlier result; it is kept as ``NAME.bak``.
 
     Returns
     -------
@@ -50,6 +55,8 @@ def save_tracks(
     ------
     InputError
         If rows and labels contradict each other, or the format cannot hold them.
+    NotOurs
+        If what exists is not known to be earlier tracks of this program.
     OutputError
         If it cannot be written; what was there before is intact.
     """
@@ -60,7 +67,7 @@ def save_tracks(
             f"Tracks cannot be saved as {path.name!r}: use a folder (Cell Tracking Challenge), or a name that ends in "
             ".geff, .xml (TrackMate) or .csv (napari)."
         )
-    return _WRITERS[name](path, tracks_from_labels(labels, rows=rows))
+    return _WRITERS[name](path, tracks_from_labels(labels, rows=rows), replace_unmarked=replace_unmarked)
 
 
 def load_tracks(source: Any, key: str | None = None, shape: tuple[int, int, int] | None = None) -> Tracks:
@@ -99,6 +106,7 @@ def _load(source: Any, key: str | None) -> Tracks:
     if not isinstance(source, (str, os.PathLike)):
         return tracks_from_labels(load_labels(source))
     path = Path(source)
+    recover(path)
     if not path.exists():
         raise InputError(f"There are no tracks at {path}: it does not exist.")
     if is_geff(path):

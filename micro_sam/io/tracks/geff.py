@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from micro_sam.errors import InputError
-from micro_sam.io.labels import load_labels, save_labels, write_atomically
+from micro_sam.io.labels import load_labels, small_ids, write_zarr_array
+from micro_sam.io.results import KEY, mark, write_result
 from micro_sam.io.tracks.graph import rows_from_graph, spots_and_links
 from micro_sam.io.tracks.tracks import Tracks, tracks_from_labels
 
@@ -27,8 +28,10 @@ def is_geff(path: Path) -> bool:
     return any((path / name).is_file() and '"geff"' in (path / name).read_text() for name in (".zattrs", "zarr.json"))
 
 
-def save_geff(path: str | Path, tracks: Tracks) -> Path:
+def save_geff(path: str | Path, tracks: Tracks, *, replace_unmarked: bool = False) -> Path:
     """Write nodes, edges and masks; what is at the path stays whole until the new file is complete.
+
+    `replace_unmarked`: see :func:`~micro_sam.io.tracks.save_tracks`.
 
     Raises
     ------
@@ -38,6 +41,7 @@ def save_geff(path: str | Path, tracks: Tracks) -> Path:
         If it cannot be written.
     """
     _require_geff()
+    import zarr
     from geff.core_io import write_arrays
     from geff_spec import Axis, GeffMetadata, RelatedObject
 
@@ -66,9 +70,9 @@ def save_geff(path: str | Path, tracks: Tracks) -> Path:
         related_objects=[RelatedObject(type="labels", path=_LABELS, node_prop=_TRACK)] if has_masks else None,
     )
 
-    def write(temporary: Path) -> None:
+    with write_result(path, "tracks", replace_unmarked=replace_unmarked) as (place,):
         write_arrays(
-            str(temporary),
+            str(place),
             np.arange(len(spots), dtype=np.uint64),
             {name: {"values": values, "missing": None} for name, values in properties.items()},
             links.astype(np.uint64),
@@ -76,11 +80,9 @@ def save_geff(path: str | Path, tracks: Tracks) -> Path:
             metadata,
             zarr_format=2,
         )
+        zarr.open_group(str(place), mode="r+").attrs[KEY] = mark("tracks")
         if has_masks:
-            save_labels(temporary / f"{_LABELS}.zarr", tracks.labels)
-            (temporary / f"{_LABELS}.zarr").rename(temporary / _LABELS)
-
-    write_atomically(path, write)
+            write_zarr_array(place / _LABELS, small_ids(tracks.labels), kind="tracks")
     return path
 
 

@@ -7,13 +7,14 @@ The columns are ``track_id, t, y, x`` (pixels) as in the layer's data, and ``par
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 
 import numpy as np
 
 from micro_sam.errors import InputError
-from micro_sam.io.labels import write_atomically
-from micro_sam.io.tracks.beside import save_beside, with_labels_beside
+from micro_sam.io.marks import csv_header
+from micro_sam.io.tracks.beside import save_with_labels, with_labels_beside
 from micro_sam.io.tracks.rows import TrackRow
 from micro_sam.io.tracks.tracks import Tracks, check_rows, frames_of
 
@@ -23,27 +24,23 @@ _OTHER_NAMES = {"id": "track_id", "trackid": "track_id", "frame": "t", "time": "
 _OTHER_NAMES |= {"axis-0": "t", "axis-1": "y", "axis-2": "x"}
 
 
-def save_napari_csv(path: str | Path, tracks: Tracks) -> Path:
-    """Write the table, and the masks beside it as ``NAME_labels.tif``.
+def save_napari_csv(path: str | Path, tracks: Tracks, *, replace_unmarked: bool = False) -> Path:
+    """Write the table, and the masks beside it as ``NAME_labels.tif``; both change together.
+
+    `replace_unmarked`: see :func:`~micro_sam.io.tracks.save_tracks`.
 
     Raises
     ------
     OutputError
         If it cannot be written.
     """
-    path = Path(path)
     parents = {row.track_id: row.parent for row in tracks.rows}
-
-    def write(temporary: Path) -> None:
-        with open(temporary, "w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(_COLUMNS)
-            for track, t, y, x in tracks.positions:
-                writer.writerow([int(track), int(t), repr(float(y)), repr(float(x)), parents[int(track)]])
-
-    save_beside(path, tracks)
-    write_atomically(path, write)
-    return path
+    table = io.StringIO(newline="")
+    table.write(f"{csv_header(_COLUMNS, 'tracks')}\r\n")
+    writer = csv.writer(table)
+    for track, t, y, x in tracks.positions:
+        writer.writerow([int(track), int(t), repr(float(y)), repr(float(x)), parents[int(track)]])
+    return save_with_labels(path, table.getvalue().encode(), tracks, replace_unmarked)
 
 
 def load_napari_csv(path: str | Path) -> Tracks:

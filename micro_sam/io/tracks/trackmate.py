@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from micro_sam.errors import InputError
-from micro_sam.io.labels import write_atomically
-from micro_sam.io.tracks.beside import labels_beside, save_beside, with_labels_beside
+from micro_sam.io.results import mark
+from micro_sam.io.tracks.beside import labels_beside, save_with_labels, with_labels_beside
 from micro_sam.io.tracks.graph import rows_from_graph, spots_and_links
 from micro_sam.io.tracks.tracks import Tracks
 
@@ -42,8 +42,10 @@ _TRACK_FEATURES = {
 }
 
 
-def save_trackmate(path: str | Path, tracks: Tracks) -> Path:
-    """Write the XML file, and the masks beside it as ``NAME_labels.tif``.
+def save_trackmate(path: str | Path, tracks: Tracks, *, replace_unmarked: bool = False) -> Path:
+    """Write the XML file, and the masks beside it as ``NAME_labels.tif``; both change together.
+
+    `replace_unmarked`: see :func:`~micro_sam.io.tracks.save_tracks`.
 
     Raises
     ------
@@ -74,9 +76,9 @@ def save_trackmate(path: str | Path, tracks: Tracks) -> Path:
         timeinterval="1.0",
     )
     ET.indent(root)
-    save_beside(path, tracks)
-    write_atomically(path, lambda temporary: ET.ElementTree(root).write(temporary, "UTF-8", xml_declaration=True))
-    return path
+    declaration, body = ET.tostring(root, "UTF-8", xml_declaration=True).split(b"\n", 1)
+    content = b"\n".join((declaration, f"<!-- {mark('tracks')} -->".encode(), body))
+    return save_with_labels(path, content, tracks, replace_unmarked)
 
 
 def load_trackmate(path: str | Path) -> Tracks:

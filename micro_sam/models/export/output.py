@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from micro_sam.errors import OutputError
+from micro_sam.io.atomic import replacing
 
 
 def check_output(path: Path) -> None:
@@ -24,24 +23,11 @@ def check_output(path: Path) -> None:
 
 @contextmanager
 def partial_output(path: Path) -> Iterator[Path]:
-    """A folder beside ``path`` to prepare the output in.
+    """Prepare an output that does not exist yet.
 
-    Yields the name that the output has inside that folder: make a file or a folder of it. Without an error it then
-    becomes ``path``; with one, nothing is left. Failures of writing become an `OutputError`.
+    Yields a place in a folder of its own: make a file or a folder of it. Without an error it then becomes ``path``;
+    with one, nothing is left, nor is anything that was put beside it. Failures of writing become an `OutputError`.
     """
     check_output(path)
-    folder = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
-        partial = folder / path.name
-        yield partial
-        check_output(path)  # a rename would replace a file, or an empty folder, that came meanwhile
-        os.replace(partial, path)
-    except OutputError:
-        raise
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
-    finally:
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+    with replacing(path, only_new=True, check=lambda: check_output(path)) as (place,):
+        yield place
