@@ -35,6 +35,7 @@ setup(
         "filelock",  # two processes that want the same download
         "geff",  # tracks in the field's exchange format
         "h5py",
+        "imagecodecs",  # tif files with LZW, JPEG, zstd and other compression
         "imageio",
         "magicgui>=0.9",
         "napari[pyqt6]>=0.5.5",
@@ -63,6 +64,8 @@ setup(
         "export": ["onnx", "onnxruntime", "bioimageio.core", "pydantic<2.14"],
         # readers of the exported tracks that are not ours, and a writer of mrc
         "readers": ["mrcfile", "py-ctcmetrics", "traccuracy"],
+        # files of microscope makers and ROIs of ImageJ, see micro_sam/io/formats; all are under the BSD licence
+        "formats": ["czifile", "liffile", "nd2", "roifile"],
         "test": [
             "pytest>=8",
             "pytest-timeout",
@@ -70,7 +73,7 @@ setup(
             "build",
             "mobilesam-mirror",
             "psutil",
-            "micro_sam[export,readers]",
+            "micro_sam[export,formats,readers]",
         ],
     },
     entry_points={"console_scripts": [f"micro_sam.{name} = micro_sam.cli.{name}:main" for name in COMMANDS]},

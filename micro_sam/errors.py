@@ -30,6 +30,23 @@ class AxesError(InputError):
         self.path = path
 
 
+class ChoiceError(InputError):
+    """A file holds several images, and one has to be chosen.
+
+    Attributes
+    ----------
+    choices
+        Key -> what the image is, in words: ``{"1": "position 1 (12, 512, 512)"}``.
+    path
+        The file, if it is one.
+    """
+
+    def __init__(self, message: str, choices: dict[str, str], path: object = None) -> None:
+        super().__init__(message)
+        self.choices = choices
+        self.path = path
+
+
 class CacheError(MicroSamError, ValueError):
     """A cache on disc does not belong to this image, model or setting, or cannot be read."""
 

@@ -82,10 +82,15 @@ def add_input(parser: argparse.ArgumentParser, *names: str, required: bool, more
         dest="input",
         required=required,
         metavar="PATH",
-        help="the image: tif, OME-TIFF, png, jpg, mrc, hdf5, n5, zarr, OME-Zarr; a folder of slices or a pattern in "
-        f"quotes{more}",
+        help="the image: tif, OME-TIFF, png, jpg, mrc, hdf5, n5, zarr, OME-Zarr, czi, nd2, lif; a folder of "
+        f"slices or a pattern in quotes{more}",
     )
-    parser.add_argument("-k", "--key", help="the dataset in a container (hdf5, zarr, n5)")
+    parser.add_argument(
+        "-k",
+        "--key",
+        help="which image, where a file holds several: the dataset in a container (hdf5, zarr, n5), the number or name "
+        "of an image or position in a tif, czi, nd2 or lif, or a pattern of file names in a folder",
+    )
     parser.add_argument(
         "--axes",
         metavar="LETTERS",
@@ -136,7 +141,11 @@ def add_annotator(parser: argparse.ArgumentParser, result: str = "segmentation",
     )
     add_embedding_path(parser)
     parser.add_argument(
-        f"-{short}", f"--{result}_result", metavar="PATH", help=f"an earlier {result} (labels) to go on with"
+        f"-{short}",
+        f"--{result}_result",
+        metavar="PATH",
+        help=f"an earlier {result} to go on with: labels of any program, also of Cellpose (_seg.npy), ROIs of ImageJ "
+        "or StarDist (zip), GeoJSON of QuPath",
     )
     parser.add_argument(
         f"-{short}k", f"--{result}_key", metavar="KEY", help="the dataset of that result in a container"

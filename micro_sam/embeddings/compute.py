@@ -19,7 +19,8 @@ from micro_sam.embeddings.order import Focus, Queue
 from micro_sam.embeddings.store import EmbeddingStore, Item, MemoryStore
 from micro_sam.embeddings.tiles import TileGrid
 from micro_sam.errors import InputError, ModelError, OutputError
-from micro_sam.io.inputs import as_array, image_and_path
+from micro_sam.io.checks import check_network_input
+from micro_sam.io.inputs import as_array, source_and_path
 from micro_sam.io.normalization import REACH, estimate_normalization, smooth, to_rgb_uint8
 
 if TYPE_CHECKING:
@@ -212,7 +213,9 @@ def precompute_image_embeddings(
     CacheError, InputError, OutputError, ModelError
         See `open_embeddings` and `iter_embeddings`.
     """
-    image, path = image_and_path(input_)
+    source, path = source_and_path(input_)
+    checked = check_network_input(source, ndim)
+    image, ndim = checked.data, checked.ndim
     embeddings, store = open_embeddings(
         predictor, image, save_path, ndim, tile_shape or "whole", halo, image_path=path, smooth_noise=True
     )

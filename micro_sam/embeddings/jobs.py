@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from micro_sam.embeddings.zarr_layout import is_cache
-from micro_sam.errors import AxesError, CacheError, InputError, OutputError
-from micro_sam.io.checks import CheckedImage, check_image
+from micro_sam.errors import CacheError, InputError, OutputError
+from micro_sam.io.checks import CheckedImage, check_any
 from micro_sam.io.images import find_images, open_image
 from micro_sam.io.results import Inputs, check_place, recover
 
@@ -39,18 +39,7 @@ class EmbeddingJob:
         InputError
             When it cannot be read or has another number of axes.
         """
-        source = open_image(self.image_path, self.key)
-        if ndim is not None:
-            return check_image(source, "2d" if ndim == 2 else "3d", axes=self.axes)
-        try:
-            return check_image(source, "2d", axes=self.axes)
-        except InputError as not_2d:
-            try:
-                return check_image(source, "3d", axes=self.axes)
-            except AxesError:
-                raise
-            except InputError:
-                raise not_2d from None
+        return check_any(open_image(self.image_path, self.key), ndim, axes=self.axes)
 
     def voxel_size(self, image: CheckedImage) -> tuple[float, ...] | None:
         """Size of a voxel (z, y, x) of a stack; None where the file does not say, and for movies."""

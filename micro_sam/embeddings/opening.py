@@ -12,6 +12,7 @@ from micro_sam.embeddings.signature import compute_signature, file_state, hash_c
 from micro_sam.embeddings.store import EmbeddingStore, MemoryStore
 from micro_sam.embeddings.tiles import TileGrid, suggest_tiling
 from micro_sam.errors import InputError
+from micro_sam.io.axes import guess_axes
 from micro_sam.io.inputs import as_array
 from micro_sam.io.normalization import Normalization, estimate_normalization, with_smoothing
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from micro_sam.models.sam import Sam
 
 STACKS_WHOLE_UP_TO = 2.0  # times the network's input; see ``embeddings.tiles.suggest_tiling``
+MOST_TILES = 40_000  # 160 GB of features
 TileShape = tuple[int, int] | Literal["whole"] | None
 
 
@@ -81,6 +83,12 @@ def open_embeddings(
 
         existing = ZarrStore.open(save_path)
     grid = _choose_grid(plane, ndim, tile_shape, halo, existing, predictor.model)
+    if len(grid) > 1 and len(grid) * (shape[0] if ndim == 3 else 1) > MOST_TILES:
+        raise InputError(
+            f"An image of shape {shape} makes {len(grid) * (shape[0] if ndim == 3 else 1):,} tiles, more than the "
+            f"{MOST_TILES:,} that are sensible in one run. Open a lower resolution of it (--key 1, 2, ... in "
+            "OME-Zarr), a part of it, or use larger tiles (--tile_shape Y X)."
+        )
     key = CacheKey(
         None,
         shape,
@@ -123,7 +131,13 @@ def infer_ndim(image: Any, ndim: int | None = None) -> int:
     """
     shape = tuple(image.shape)
     if ndim is None:
-        ndim = len(shape) - 1 if len(shape) > 2 and shape[-1] in (3, 4) else len(shape)
+        axes = guess_axes(shape, wants_stack=False)
+        if axes == "CYX" and shape[0] == 3:
+            raise InputError(
+                f"An image of shape {shape} looks like one with {shape[0]} channels, which must be the last axis here. "
+                "If its first axis is slices or time, say ndim=3."
+            )
+        ndim = 3 if axes == "CYX" else len(axes.replace("S", "").replace("C", "")) or len(shape)
     has_colours = len(shape) == ndim + 1 and shape[-1] in (1, 3, 4)
     if ndim not in (2, 3) or not (len(shape) == ndim or has_colours) or 0 in shape:
         raise InputError(

@@ -232,6 +232,10 @@ class ZarrStore(EmbeddingStore):
 
         try:
             array = self._features(tile)
+            if not self._is_ours:  # no checksums: caches of micro_sam 1.x are compressed with Blosc
+                from micro_sam.io.formats.blosc import with_checked_chunks
+
+                array = with_checked_chunks(array)
             data = np.asarray(array[:] if i is None else array[i], dtype="float32")
             dense = self._read_dense(i, tile)
         except Exception as error:  # a damaged chunk: the codecs and file systems raise many kinds

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from micro_sam.errors import InputError
 from micro_sam.io.inputs import as_array, is_path
-from micro_sam.io.labels import load_labels
+from micro_sam.io.label_reading import is_labels_only, load_labels
 from micro_sam.io.marks import csv_header
 from micro_sam.io.results import check_not_input, check_result, write_result
 
@@ -110,7 +110,7 @@ def run_evaluation(
         list(zip(gt_paths, prediction_paths, strict=True)), desc="Evaluate", disable=not verbose
     ):
         try:
-            rows.append(compare_labels(_load(prediction), _load(gt)))
+            rows.append(compare_labels(*_load_both(prediction, gt)))
         except InputError as error:
             raise InputError(f"{_name(prediction)} cannot be compared with {_name(gt)}: {error}") from error
     table = pd.DataFrame(rows, columns=list(COLUMNS))
@@ -125,8 +125,21 @@ def run_evaluation(
     return table
 
 
-def _load(labels: Labels) -> np.ndarray:
-    return load_labels(Path(labels)) if is_path(labels) else labels
+def _load_both(a: Labels, b: Labels) -> tuple[np.ndarray, np.ndarray]:
+    """Two label images; outlines, which do not say how large the image is, are drawn in the shape of the other."""
+    if _is_outlines(a) and not _is_outlines(b):
+        b = _load(b)
+        return _load(a, b.shape), b
+    a = _load(a)
+    return a, _load(b, a.shape if _is_outlines(b) else None)
+
+
+def _is_outlines(labels: Labels) -> bool:
+    return is_path(labels) and is_labels_only(labels)
+
+
+def _load(labels: Labels, shape: tuple[int, ...] | None = None) -> np.ndarray:
+    return load_labels(Path(labels), shape=shape) if is_path(labels) else labels
 
 
 def _name(labels: Labels) -> str:

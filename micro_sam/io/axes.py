@@ -12,8 +12,27 @@ from collections.abc import Sequence
 from micro_sam.errors import InputError
 
 LETTERS = "TZCYXS"
+POSITIONS = "R"  # images of several places in one array: one of them is chosen
+NAMES = {
+    "T": ("t", "time", "times", "timepoint", "timepoints", "frame", "frames"),
+    "Z": ("z", "slice", "slices", "plane", "planes", "depth", "section", "sections"),
+    "C": ("c", "ch", "channel", "channels", "band", "bands", "wavelength"),
+    "Y": ("y", "row", "rows", "height"),
+    "X": ("x", "col", "cols", "column", "columns", "width"),
+    "S": ("s", "rgb", "rgba", "color", "colour", "sample", "samples"),
+    "R": ("r", "p", "pos", "position", "positions", "region", "site", "scene", "fov", "field", "view", "angle"),
+}
 FEW = 4  # an axis this short, beside long ones, is taken for channels
 CHANNELS_LAST = 16  # at the end of the shape more are believed: no image is 16 pixels wide and 500 high
+
+
+def axes_from_names(names: Sequence[object]) -> str | None:
+    """Letters for the names that a container gives its axes ("z", "time", "channel"); None unless all are known."""
+    letters = [next((k for k, known in NAMES.items() if str(name).strip().lower() in known), "") for name in names]
+    joined = "".join(letters)
+    if not names or "" in letters or len(set(joined)) != len(joined) or not {"Y", "X"} <= set(joined):
+        return None
+    return joined
 
 
 def guess_axes(shape: Sequence[int], wants_stack: bool) -> str:
@@ -65,10 +84,10 @@ def check_axes(axes: str, shape: Sequence[int]) -> str:
         When they do not fit the shape, or are no axes.
     """
     letters = axes.upper()
-    if len(letters) != len(shape) or len(set(letters)) != len(letters) or set(letters) - set(LETTERS):
+    if len(letters) != len(shape) or len(set(letters)) != len(letters) or set(letters) - set(LETTERS + POSITIONS):
         raise InputError(
             f"The axes {axes!r} do not fit an image of shape {tuple(shape)}. Name each of its {len(shape)} axes with "
-            "one letter: T time, Z slices, C channels, Y, X, S colours; for instance CZYX."
+            "one letter: T time, Z slices, C channels, Y, X, S colours, R positions; for instance CZYX."
         )
     return letters
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-from micro_sam.errors import AxesError, InputError
-from micro_sam.io.axes import check_axes, guess_axes, readings, what_it_could_be
+from micro_sam.errors import AxesError, ChoiceError, InputError
+from micro_sam.io.axes import LETTERS, check_axes, guess_axes, readings, what_it_could_be
+from micro_sam.io.choices import listed
 from micro_sam.io.inputs import as_array
 from micro_sam.io.normalization import estimate_normalization
 from micro_sam.io.source import ImageSource
+
+log = logging.getLogger(__name__)
 
 Tool = Literal["2d", "3d", "tracking"]
 SPACE = {"2d": "YX", "3d": "ZYX", "tracking": "ZYX"}
@@ -86,15 +91,19 @@ def check_image(
         When the image does not fit the tool; the message proposes what it could be.
     AxesError
         When nothing says what four axes are, since channels, slices and time points look alike.
+    ChoiceError
+        When it holds several positions, of which one has to be chosen.
     """
-    path = None
+    path, choices, said = None, {}, ""
     if isinstance(image, ImageSource):
-        path, axes, scale, image = image.path, axes or image.axes, scale or image.scale, image.data
+        path, choices, said = image.path, image.choices, image.note
+        axes, scale, image = axes or image.axes, scale or image.scale, image.data
     data = as_array(image)
     shape = tuple(int(s) for s in data.shape)
     _check_values(data, shape)
     axes = None if axes is None else check_axes(axes, shape)
-    notes: list[str] = []
+    check_positions(shape, axes, path, choices)
+    notes: list[str] = [said] if said else []
     kept = _axes_to_keep(shape, axes, tool)
     if len(kept) < len(shape):
         notes.append(f"Axes of length 1 were left out of the shape {shape}.")
@@ -110,11 +119,11 @@ def check_image(
     if sorted(space) != sorted(SPACE[tool]) or len(colours) > 1 or len(space) + len(colours) != len(long_shape):
         raise InputError(
             f"{NAMES[tool]} needs {NEEDS[tool]}, but this image has the shape {shape}: "
-            f"{what_it_could_be(long_shape, known or letters)}."
+            f"{what_it_could_be(long_shape, known or letters)}.{_other_axes(len(long_shape), known, tool)}"
         )
     if known is None and wants_stack and long_shape[0] <= 4 and letters == "ZYX":
         noun = "slices" if tool == "3d" else "frames"
-        notes.append(f"The first axis was taken for {long_shape[0]} {noun}, not channels.")
+        notes.append(f"The first axis was taken for {long_shape[0]} {noun}, not channels (which --axes CYX would say).")
     if scale is not None:
         scale = tuple(float(scale[kept[letters.index(letter)]]) for letter in SPACE[tool])
     order = [kept[letters.index(letter)] for letter in SPACE[tool] + colours]
@@ -123,6 +132,84 @@ def check_image(
     if not colours:
         return CheckedImage(data, ndim, note=" ".join(notes), scale=scale)
     return _with_channels(data, ndim, letters.index(colours), colours == "S", notes, scale, channel)
+
+
+def check_any(image: ImageSource | Any, ndim: int | None = None, *, axes: str | None = None) -> CheckedImage:
+    """As `check_image`, for callers that have no tool: an image, or a stack with ``ndim=3``.
+
+    Parameters
+    ----------
+    image, axes
+        See `check_image`.
+    ndim
+        2 or 3; None: an image if it can be one, otherwise a stack.
+
+    Raises
+    ------
+    InputError
+        See `check_image`.
+    """
+    if ndim is not None:
+        return check_image(image, "2d" if ndim == 2 else "3d", axes=axes)
+    try:
+        return check_image(image, "2d", axes=axes)
+    except ChoiceError:
+        raise
+    except InputError as not_2d:
+        try:
+            return check_image(image, "3d", axes=axes)
+        except AxesError:
+            raise
+        except InputError:
+            raise not_2d from None
+
+
+def check_network_input(image: ImageSource | Any, ndim: int | None = None) -> CheckedImage:
+    """As `check_any`, for functions in which nobody can choose a channel: grey or colours only.
+
+    Three planes that nothing explains are colours, as everywhere; two or four are then slices, and it is said.
+
+    Raises
+    ------
+    InputError
+        Also when there are channels to choose from.
+    """
+    checked = check_any(image, ndim)
+    is_choice = checked.n_channels > 1 and not checked.is_rgb
+    if is_choice and ndim is None and checked.ndim == 2:
+        with contextlib.suppress(InputError):
+            stack = check_image(image, "3d")
+            log.info("%s", stack.note)
+            return stack
+    if is_choice:
+        raise InputError(
+            f"The image has {checked.n_channels} channels; choose one of them, or mix them into one or three, before "
+            "it is given to the model."
+        )
+    return checked
+
+
+def check_positions(shape: tuple[int, ...], axes: str | None, path: Any, choices: dict[str, str]) -> None:
+    """Raise ChoiceError for an axis of several positions."""
+    if axes is None:
+        return
+    for letter, size in zip(axes, shape, strict=True):
+        if letter not in LETTERS and size > 1:
+            choices = choices or {str(k): f"position {k}" for k in range(size)}
+            how = "choose it with the key (--key)" if path is not None else "take one of them from the array"
+            raise ChoiceError(
+                f"{path or 'The image'} has {size} positions ({letter}); which one? Please {how}: {listed(choices)}.",
+                choices,
+                path,
+            )
+
+
+def _other_axes(ndim: int, known: str | None, tool: Tool) -> str:
+    """What to do when the file names the wrong axes."""
+    wanted = SPACE[tool] if tool != "tracking" else "TYX"
+    if known is None or ndim != len(wanted) or sorted(known) == sorted(wanted):
+        return ""
+    return f" If its axes are not {known}, as the file says, name them: --axes {wanted}."
 
 
 def _ask_for_axes(shape: tuple[int, ...], long_shape: list[int], kept: list[int], tool: Tool, path: Any) -> AxesError:
@@ -168,8 +255,9 @@ def _with_channels(
             notes.append("The fourth channel (alpha) is not used.")
             data = _take(data, slice(0, 3))
         return CheckedImage(data, ndim, True, " ".join(notes), 3, None, scale)
-    if not (are_colours and count == 2):  # grey with alpha needs no word
-        notes.append(f"The image has {count} channels; channel 0 is used. Another one, or their mix, can be chosen.")
+    if are_colours and count == 2:  # grey with alpha needs no word
+        return CheckedImage(_take(data, 0), ndim, False, " ".join(notes), scale=scale)
+    notes.append(f"The image has {count} channels; channel 0 is used. Another one, or their mix, can be chosen.")
     return CheckedImage(_take(data, 0), ndim, False, " ".join(notes), count, 0, scale)
 
 

@@ -8,17 +8,16 @@ import re
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from micro_sam.errors import InputError
 from micro_sam.io.atomic import recover
-from micro_sam.io.containers import is_container, open_container
-from micro_sam.io.source import FileStack, ImageSource
-from micro_sam.io.tif import TIF_SUFFIXES, open_tif
+from micro_sam.io.formats import folders, hdf5, microscopes, mrc, n5, numpy_files, pictures, tif, tif_sets, zarrs
+from micro_sam.io.lazy import in_memory
+from micro_sam.io.source import ImageSource
 
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
-OTHER_SUFFIXES = (".h5", ".hdf5", ".hdf", ".n5", ".zarr", ".mrc", ".rec", ".npy")
-LARGEST_EAGER_STACK = 2**30  # bytes; larger folders of slices stay on disc
+PICTURE_SUFFIXES = (*pictures.SUFFIXES, ".npy")
+OTHER_SUFFIXES = (*hdf5.SUFFIXES, *mrc.SUFFIXES, *microscopes.SUFFIXES, ".n5", ".zarr", ".npz", ".companion.ome")
+SUFFIXES = (*tif.SUFFIXES, *PICTURE_SUFFIXES, *OTHER_SUFFIXES)
+HEAD = 1024  # bytes that tell what a file is
 
 
 def load_image_data(path: str | Path, key: str | None = None, lazy_loading: bool = False) -> Any:
@@ -29,7 +28,8 @@ def load_image_data(path: str | Path, key: str | None = None, lazy_loading: bool
     path
         A file, a folder of slices, a glob, a container (hdf5, n5, zarr, OME-Zarr), or ``sample:NAME``.
     key
-        Dataset inside a container, or a pattern such as ``*.tif`` for a folder of slices.
+        Which image, where there are several: the dataset of a container, the number or name of an image or position
+        in a tif, czi, nd2 or lif, or a pattern such as ``*.tif`` for a folder of slices.
     lazy_loading
         Leave the pixels on disc where the format allows it.
 
@@ -42,8 +42,8 @@ def load_image_data(path: str | Path, key: str | None = None, lazy_loading: bool
     InputError
         When there is no such image, or it cannot be read.
     """
-    data = open_image(path, key).data
-    return data if lazy_loading else np.asarray(data)
+    source = open_image(path, key)
+    return source.data if lazy_loading else in_memory(source.data, source.path)
 
 
 def open_image(path: str | Path, key: str | None = None) -> ImageSource:
@@ -59,21 +59,26 @@ def open_image(path: str | Path, key: str | None = None) -> ImageSource:
     InputError
         When there is no such image, or it cannot be read.
     """
+    return open_source(path, key)
+
+
+def open_source(path: str | Path, key: str | None = None, as_labels: bool = False) -> ImageSource:
+    """As `open_image`; `as_labels` takes numbers as they are stored and prefers the labels of an OME-Zarr."""
     if str(path).startswith("sample:"):
         return _open_sample(str(path)[len("sample:") :])
     if glob.has_magic(str(path)) and not Path(path).exists():
-        return _open_stack(_files_of(Path(path)), Path(path))
+        return _open_stack(_files_of(Path(path)), Path(path), as_labels)
     path = Path(path).expanduser()
     recover(path)
     _check_exists(path)
     try:
-        if is_container(path):
-            return open_container(path, key)
         if path.is_dir():
-            return _open_stack(_files_of(path / (key or "*")), path)
-        if path.stat().st_size == 0:
-            raise InputError(f"{path} is empty (0 bytes). Was it copied completely?")
-        return _open_file(path)
+            if path.suffix.lower() == ".n5" or (path / "attributes.json").exists():
+                return n5.open_n5(path, key)
+            if path.suffix.lower() == ".zarr" or any((path / name).exists() for name in zarrs.MARKS):
+                return zarrs.open_zarr(path, key, as_labels)
+            return _open_stack(_files_of(path / (key or "*")), path, as_labels)
+        return _open_file(path, key, as_labels)
     except PermissionError as error:
         raise InputError(f"{path} cannot be read: permission denied. Ask its owner for read access.") from error
 
@@ -99,19 +104,25 @@ def find_images(folder: str | Path, pattern: str | None = None) -> list[Path]:
     if not folder.is_dir():
         raise InputError(f"{folder} is a file. Give the folder that holds it, and its name as the pattern.")
     if pattern is None:
-        suffixes = (*TIF_SUFFIXES, *PICTURE_SUFFIXES, *OTHER_SUFFIXES)
-        found = [p for p in folder.iterdir() if p.suffix.lower() in suffixes and not p.name.startswith(".")]
+        found = [p for p in folder.iterdir() if _is_known(p) and not p.name.startswith(".")]
     else:
         found = [p for p in folder.glob(pattern) if not p.name.startswith(".")]
     if not found:
         what = "There are no images" if pattern is None else f"Nothing matches the pattern {pattern!r}"
         raise InputError(f"{what} in {folder}.")
-    return sorted(found, key=natural_order)
+    return tif_sets.without_members(sorted(found, key=natural_order))
 
 
 def natural_order(path: Path) -> list[Any]:
     """Sort key in which numbers count as numbers."""
-    return [(1, int(part), "") if part.isdigit() else (0, 0, part.lower()) for part in re.split(r"(\d+)", str(path))]
+    return [
+        (1, int(part), "") if part.isascii() and part.isdigit() else (0, 0, part.lower())
+        for part in re.split(r"([0-9]+)", str(path))
+    ]
+
+
+def _is_known(path: Path) -> bool:
+    return path.name.lower().endswith(SUFFIXES)
 
 
 def _open_sample(name: str) -> ImageSource:
@@ -142,53 +153,62 @@ def _check_exists(path: Path) -> None:
     raise InputError(f"There is no file {path}.{hint}")
 
 
-def _open_file(path: Path) -> ImageSource:
+def _open_file(path: Path, key: str | None, as_labels: bool) -> ImageSource:
+    """A file by what it holds, whatever its name is."""
+    with open(path, "rb") as file:
+        head = file.read(HEAD)
+    if not head:
+        raise InputError(f"{path} is empty (0 bytes). Was it copied completely?")
     suffix = path.suffix.lower()
-    if suffix in TIF_SUFFIXES:
-        return open_tif(path)
-    if suffix == ".npy":
-        return ImageSource(_read(path, lambda p: np.load(p, mmap_mode="r", allow_pickle=False)), path=path)
-    data = _read(path, _imread)
-    return ImageSource(data, "YXS" if data.ndim == 3 else "YX" if data.ndim == 2 else None, path=path)
-
-
-def _read(path: Path, function: Any) -> np.ndarray:
-    try:
-        return np.asanyarray(function(path))
-    except (InputError, PermissionError, MemoryError):
-        raise
-    except Exception as error:  # readers raise many kinds for a file that is not what its name says
+    if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return tif.open_tif(path, key, as_labels)
+    if b"<OME" in head or path.name.lower().endswith(".companion.ome"):
+        return tif.open_tif(path, key, as_labels)
+    if head[:8] == b"\x89HDF\r\n\x1a\n" or suffix in hdf5.SUFFIXES:
+        return hdf5.open_hdf5(path, key)
+    if head[:6] == b"\x93NUMPY":
+        return _single(numpy_files.open_npy(path), key)
+    if head[:10] == b"ZISRAWFILE":
+        return microscopes.open_czi(path, key)
+    if head[:4] == b"\xda\xce\xbe\x0a" or suffix == ".nd2":
+        return microscopes.open_nd2(path, key)
+    if head[:4] == b"\x70\0\0\0" and head[8:9] == b"\x2a":
+        return microscopes.open_lif(path, key)
+    if head[:2] == b"PK" and suffix == ".npz":
+        return numpy_files.open_npz(path, key)
+    if mrc.is_mrc(head, suffix):
+        return _single(mrc.open_mrc(path), None if key == "data" else key)
+    if head[:4] in (b"PK\x03\x04", b"Iout") or head.lstrip()[:1] in (b"{", b"["):
         raise InputError(
-            f"{path} cannot be read as an image ({type(error).__name__}). It may be damaged, or of another format than "
-            "its name says; tif, OME-TIFF, png, jpg, bmp, mrc, hdf5, n5, zarr and OME-Zarr are known."
-        ) from error
+            f"{path} is no image. If it holds outlines of objects (ROIs of ImageJ or StarDist, GeoJSON of QuPath), "
+            "give it as the labels of its image: -s, or drop it onto the window when the image is open."
+        )
+    if suffix in tif.SUFFIXES and not head.startswith(pictures.MARKS):
+        raise InputError(
+            f"{path} cannot be read as a tif. It may be damaged, copied incompletely, or another kind of file with a "
+            f"changed name; {pictures.KNOWN}"
+        )
+    return _single(pictures.open_picture(path, as_labels), key)
 
 
-def _imread(path: Path) -> np.ndarray:
-    import imageio.v3 as imageio
-
-    return imageio.imread(path)
+def _single(source: ImageSource, key: str | None) -> ImageSource:
+    if key is not None:
+        raise InputError(f"{source.path} holds one image and has no dataset {key!r}; leave out the key.")
+    return source
 
 
 def _files_of(pattern: Path) -> list[Path]:
-    """The image files that a glob finds."""
-    known = (*TIF_SUFFIXES, *PICTURE_SUFFIXES)
+    """The image files that a glob finds; a set of OME-TIFFs by its first one."""
+    known = (*tif.SUFFIXES, *PICTURE_SUFFIXES, ".companion.ome")
     found = [Path(p) for p in glob.glob(str(pattern))]
-    found = [p for p in found if p.is_file() and p.suffix.lower() in known and not p.name.startswith(".")]
+    found = [p for p in found if p.is_file() and p.name.lower().endswith(known) and not p.name.startswith(".")]
     if not found:
         raise InputError(
             f"There are no images that match {pattern}. A folder is read as a stack of slices: tif, png, jpg or bmp "
             "files of the same shape."
         )
-    return sorted(found, key=natural_order)
+    return tif_sets.without_members(sorted(found, key=natural_order))
 
 
-def _open_stack(paths: list[Path], path: Path) -> ImageSource:
-    first = open_image(paths[0])
-    if len(paths) == 1:
-        return first
-    stack = FileStack(paths, lambda p: np.asarray(_open_file(p).data))
-    data: Any = np.asarray(stack) if stack.nbytes <= LARGEST_EAGER_STACK else stack
-    axes = "Z" + first.axes if first.axes and "Z" not in first.axes else None
-    scale = None if first.scale is None or axes is None else (1.0, *first.scale)
-    return ImageSource(data, axes, scale, first.unit, path)
+def _open_stack(paths: list[Path], path: Path, as_labels: bool) -> ImageSource:
+    return folders.open_stack(paths, path, lambda p: _open_file(p, None, as_labels))

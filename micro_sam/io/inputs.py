@@ -57,8 +57,8 @@ def as_array(image: Any, what: str = "An image") -> Any:
     return array
 
 
-def image_and_path(image: Any, key: str | None = None) -> tuple[Any, Path | None]:
-    """The pixels of an image that is given as a path or as an array; large files stay on disc.
+def source_and_path(image: Any, key: str | None = None) -> tuple[Any, Path | None]:
+    """An image that is given as a path or as an array, with what its file says of it; large files stay on disc.
 
     Parameters
     ----------
@@ -69,8 +69,8 @@ def image_and_path(image: Any, key: str | None = None) -> tuple[Any, Path | None
 
     Returns
     -------
-    array, path
-        The path is None for arrays that come from nowhere.
+    source, path
+        `ImageSource` or array; the path is None for arrays that come from nowhere.
 
     Raises
     ------
@@ -78,9 +78,15 @@ def image_and_path(image: Any, key: str | None = None) -> tuple[Any, Path | None
         When there is no such image, or it is none.
     """
     if isinstance(image, ImageSource):
-        return image.data, image.path
+        return image, image.path
     if not is_path(image):
         return as_array(image), None
-    from micro_sam.io.images import load_image_data
+    from micro_sam.io.images import open_image
 
-    return load_image_data(image, key, lazy_loading=True), Path(image)
+    return open_image(image, key), Path(image)
+
+
+def image_and_path(image: Any, key: str | None = None) -> tuple[Any, Path | None]:
+    """As `source_and_path`, but the pixels alone."""
+    source, path = source_and_path(image, key)
+    return as_array(source), path

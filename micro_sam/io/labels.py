@@ -1,4 +1,4 @@
-"""Label images in and out: 0 is background, every object has a number of its own."""
+"""Label images out, and the front door to both ways: 0 is background, every object has a number of its own."""
 
 from __future__ import annotations
 
@@ -8,59 +8,23 @@ from typing import Any
 
 import numpy as np
 
-from micro_sam.errors import InputError, OutputError
-from micro_sam.io.inputs import as_array, is_path
+from micro_sam.errors import OutputError
 from micro_sam.io.label_groups import is_label_group, write_label_group
+from micro_sam.io.label_reading import load_labels
 from micro_sam.io.marks import write_npy
 from micro_sam.io.results import KEY, check_result, mark, write_result
 
-SUFFIXES = (".tif", ".tiff", ".zarr", ".h5", ".hdf5", ".npy", ".png")
-LARGEST_ID = np.iinfo(np.uint32).max
+__all__ = [
+    "SUFFIXES",
+    "check_labels_path",
+    "load_labels",
+    "save_labels",
+    "small_ids",
+    "write_labels_file",
+    "write_zarr_array",
+]
 
-
-def load_labels(source: Any, key: str | None = None, shape: tuple[int, ...] | None = None) -> np.ndarray:
-    """A label image as uint32.
-
-    Parameters
-    ----------
-    source
-        Array, or path of a label image of any program (tif, png, npy, hdf5, n5, zarr, ...).
-    key
-        Dataset inside a container.
-    shape
-        Shape of the image that the labels belong to, without channels; None: any.
-
-    Returns
-    -------
-    np.ndarray
-        uint32; ids above the range of uint32 are numbered anew.
-
-    Raises
-    ------
-    InputError
-        When it is no label image, or of another shape than the image.
-    """
-    name = "The label image"
-    if is_path(source):
-        from micro_sam.io.images import open_image
-
-        name = str(source)
-        source = open_image(source, key).data
-    labels = _one_channel(np.asarray(as_array(source, name)), name)
-    if labels.dtype.kind not in "biuf":
-        raise InputError(f"{name} holds {labels.dtype} values; labels are whole numbers.")
-    if shape is not None:
-        labels = _fit(labels, tuple(shape), name)
-    if labels.dtype.kind == "f":
-        if not np.all(np.isfinite(labels)) or np.any(labels != np.rint(labels)):
-            raise InputError(f"{name} holds values that are no whole numbers. Is it an image instead of labels?")
-    if labels.size and labels.dtype.kind in "if" and labels.min() < 0:
-        raise InputError(f"{name} holds negative values (down to {labels.min():g}); labels are 0 or larger.")
-    if labels.size and labels.dtype.itemsize > 4 and labels.max() > LARGEST_ID:
-        ids, numbers = np.unique(labels, return_inverse=True)
-        start = 0 if ids[0] == 0 else 1
-        labels = numbers.reshape(labels.shape) + start
-    return np.ascontiguousarray(labels, dtype=np.uint32)
+SUFFIXES = (".tif", ".tiff", ".zarr", ".h5", ".hdf5", ".npy", ".png", ".geojson")
 
 
 def save_labels(
@@ -76,8 +40,8 @@ def save_labels(
     Parameters
     ----------
     path
-        The suffix chooses the format: tif (zlib), zarr, h5 (dataset "labels"), npy, png (2D). ``NAME.zarr/labels/NEW``
-        adds a group of labels to an OME-Zarr.
+        The suffix chooses the format: tif (zlib), zarr, h5 (dataset "labels"), npy, png (2D), geojson (outlines for
+        QuPath). ``NAME.zarr/labels/NEW`` adds a group of labels to an OME-Zarr.
     labels
         Integer array (H, W) or (Z, H, W). Files get uint16 where all ids fit, which every program reads, else uint32.
     scale
@@ -146,6 +110,10 @@ def write_labels_file(
         path.write_bytes(_as_hdf5(labels, kind))
     elif suffix == ".npy":
         write_npy(path, labels, kind)
+    elif suffix == ".geojson":
+        from micro_sam.io.formats.geojson import geojson_bytes
+
+        path.write_bytes(geojson_bytes(labels, {KEY: mark(kind)}))
     else:
         from PIL import Image, PngImagePlugin
 
@@ -200,23 +168,3 @@ def _as_hdf5(labels: np.ndarray, kind: str) -> bytes:
         file.attrs[KEY] = mark(kind)
         file.flush()
         return file.id.get_file_image()
-
-
-def _one_channel(labels: np.ndarray, name: str) -> np.ndarray:
-    """Labels that were saved as a picture have three equal channels."""
-    if labels.ndim >= 3 and labels.shape[-1] in (3, 4) and labels.dtype == np.uint8:
-        if np.array_equal(labels[..., 0], labels[..., 1]) and np.array_equal(labels[..., 0], labels[..., 2]):
-            return labels[..., 0]
-        raise InputError(
-            f"{name} is a colour picture, not a label image. Export the labels themselves, with one number per object."
-        )
-    return labels
-
-
-def _fit(labels: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarray:
-    if labels.shape == shape:
-        return labels
-    if tuple(s for s in labels.shape if s > 1) == tuple(s for s in shape if s > 1):
-        return labels.reshape(shape)
-    hint = " It seems to be turned by 90 degrees." if labels.shape == shape[:-2] + shape[:-3:-1] else ""
-    raise InputError(f"{name} has the shape {labels.shape}, but the image has {shape}: they must be the same.{hint}")

@@ -247,6 +247,7 @@ _READERS = {
     ".hdf5": _hdf5,
     ".safetensors": _safetensors,
     ".xml": _text,
+    ".geojson": _text,
     ".md": _text,
     ".json": _json,
     ".csv": _csv,

@@ -162,7 +162,12 @@ def _only_one(target: Path) -> Iterator[None]:
 def _check_space(partial: Path, needed: int) -> None:
     free = shutil.disk_usage(partial.parent).free
     if needed > free:
-        raise OSError(errno.ENOSPC, f"{needed / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are free")
+        raise OSError(errno.ENOSPC, f"{_in_words(needed)} are needed and {_in_words(free)} are free")
+
+
+def _in_words(size: int) -> str:
+    unit, name = next(((u, n) for u, n in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")) if size >= u), (1, "bytes"))
+    return f"{size / unit:.1f} {name}" if unit > 1 else f"{size} {name}"
 
 
 def _size(path: Path) -> int:

@@ -10,9 +10,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from napari.layers import Image
 
-from micro_sam.errors import AxesError, InputError
+from micro_sam.errors import AxesError, ChoiceError, InputError
+from micro_sam.io.label_reading import is_labels_only, read_labels
 from micro_sam.sam_annotator import images
 from micro_sam.sam_annotator.closing import may_leave
 from micro_sam.sam_annotator.jobs import WORK
@@ -31,7 +33,7 @@ def act(function: Callable) -> Callable:
         try:
             return function(self, *args, **kwargs)
         except Exception as error:
-            if isinstance(error, AxesError) and error.path is not None:
+            if isinstance(error, (AxesError, ChoiceError)) and error.path is not None:
                 self.axes_asked.emit(error)
             self.status.report(error)
             return None
@@ -247,11 +249,35 @@ class Acts:
         return sample_names(self.tool, offline=True)
 
     @act
-    def open_path(self, path: str | Path, axes: str | None = None) -> None:
-        """Open an image file, or a sample (``sample:NAME``); `axes` says what its axes are where it does not."""
-        image = images.from_path(path, self.tool, axes=axes)
+    def open_path(self, path: str | Path, axes: str | None = None, key: str | None = None) -> None:
+        """Open an image file, or a sample (``sample:NAME``).
+
+        `axes` says what its axes are where it does not, `key` which of its images it is.
+        """
+        if self.session is not None and is_labels_only(path):
+            self.load_labels(path)
+            return
+        image = images.from_path(path, self.tool, key, axes=axes)
         if may_leave(self, "Open"):
             self.open(image)
+
+    def load_labels(self, path: str | Path) -> None:
+        """Go on with the labels in a file (ROIs, GeoJSON, Cellpose, any label image).
+
+        They are committed; where there are committed objects already, they wait as automatic segmentation.
+        """
+        session = self._needed().session
+        labels, note = read_labels(path, shape=session.shape)
+        if not labels.any():
+            raise InputError(f"{path} holds no objects.")
+        if not np.any(session.committed):
+            session.load_committed(labels)
+            self.status.say(f"The objects of {Path(path).name} were loaded. {note}".strip(), "good")
+            return
+        session.set_auto(labels)
+        self.set_source("auto")
+        what = f"The objects of {Path(path).name} are shown; commit them to add them to those that are there."
+        self.status.say(f"{what} {note}".strip(), "good")
 
     @act
     def open_layer(self, layer: Image) -> None:

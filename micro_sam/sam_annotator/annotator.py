@@ -16,12 +16,13 @@ from napari.layers import Image
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
-from micro_sam.errors import AxesError, InputError, ModelError
+from micro_sam.errors import AxesError, ChoiceError, InputError, ModelError
 from micro_sam.io.checks import Tool
 from micro_sam.sam_annotator import images
 from micro_sam.sam_annotator.acts import Acts, act
 from micro_sam.sam_annotator.automatic import Automatic
 from micro_sam.sam_annotator.closing import CloseGuard
+from micro_sam.sam_annotator.drops import Drops
 from micro_sam.sam_annotator.embedding_view import show_embeddings
 from micro_sam.sam_annotator.engine import Engine, duration
 from micro_sam.sam_annotator.garbage import garbage_timer
@@ -76,7 +77,8 @@ class Annotator(Acts):
     offer_changed
         :class:`ModelOffer`, or None when there is nothing to choose.
     axes_asked
-        :class:`~micro_sam.errors.AxesError`: a file was not opened because nothing says what its axes are.
+        :class:`~micro_sam.errors.AxesError` or :class:`~micro_sam.errors.ChoiceError`: a file was not opened because
+        nothing says what its axes are, or which of its images is meant.
     hover_changed
         Whether the mask under the mouse is shown.
     settings_changed, tool_changed
@@ -135,6 +137,7 @@ class Annotator(Acts):
         self.keys = Keys(viewer, self.key_list())
         self.dock = self._make_dock()
         self.close_guard = CloseGuard(self)
+        self.drops = Drops(self)
 
     # ------------------------------------------------------------------ what a tool adds
 
@@ -268,8 +271,8 @@ class Annotator(Acts):
         path = layer.source.path
         try:
             image = images.from_layer(layer, self.tool) if path is None else images.from_path(path, self.tool)
-        except AxesError:
-            self.viewer.layers.remove(layer)  # it comes back when the person has said what its axes are
+        except (AxesError, ChoiceError):
+            self.viewer.layers.remove(layer)  # it comes back when the person has said what its axes are, or which image
             raise
         if image.layer is None:
             self.viewer.layers.remove(layer)

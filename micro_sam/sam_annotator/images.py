@@ -14,6 +14,7 @@ from micro_sam.io.checks import CheckedImage, Tool, check_image
 from micro_sam.io.images import open_image
 from micro_sam.io.inputs import as_array, is_path
 from micro_sam.io.source import ImageSource
+from micro_sam.sam_annotator.placement import Placement, placement_of
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class OpenImage:
         How many channels there are to choose from, and which one this is (None: colours, or a mix).
     source
         What was read from the file, to choose another channel.
+    placement
+        Where the layer lies that it was taken from; None: at the origin.
     result
         Where its objects are saved, where that is known beforehand (a series).
     """
@@ -58,6 +61,7 @@ class OpenImage:
     n_channels: int = 1
     channel: int | None = None
     source: ImageSource | None = None
+    placement: Placement | None = None
     result: Path | None = None
 
     @property
@@ -110,6 +114,8 @@ def from_path(
 ) -> OpenImage:
     """Open and check an image file, or a sample (``sample:NAME``). `axes` counts more than what the file says.
 
+    `key` is the dataset of a container, or the number or name of one of several images in a file.
+
     Raises
     ------
     InputError
@@ -134,9 +140,21 @@ def from_layer(layer: Image, tool: Tool) -> OpenImage:
     data = layer.data[0] if layer.multiscale else layer.data
     axes = {2: "YX", 3: "ZYX"}[data.ndim - 1] + "S" if layer.rgb and data.ndim in (3, 4) else None
     image = _opened(check_image(data, tool, axes=axes, scale=None), layer.name)
-    if image.shape == tuple(layer.data.shape[: len(image.shape)]) and image.data.ndim == data.ndim:
-        return replace(image, layer=layer, scale=tuple(layer.scale), contrast_limits=None)
+    kept = _axes_of_layer(tuple(data.shape[: layer.ndim]), image.shape)
+    if kept is None:
+        return image
+    scale, placement = tuple(float(layer.scale[k]) for k in kept), placement_of(layer, kept)
+    image = replace(image, scale=scale, placement=placement)
+    if not layer.multiscale and len(kept) == layer.ndim and image.data.ndim == data.ndim:
+        return replace(image, layer=layer, contrast_limits=None)
     return image
+
+
+def _axes_of_layer(shape: tuple[int, ...], wanted: tuple[int, ...]) -> list[int] | None:
+    """The axes of a layer that the image has; None when they cannot be told."""
+    n = len(wanted)
+    ways = ([k for k, size in enumerate(shape) if size > 1], list(range(len(shape)))[-n:], list(range(n)))
+    return next((way for way in ways if tuple(shape[k] for k in way) == wanted), None)
 
 
 def open_any(raw: Any, tool: Tool, key: str | None = None, axes: str | None = None) -> OpenImage:

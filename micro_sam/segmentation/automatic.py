@@ -11,7 +11,8 @@ from tqdm import tqdm
 
 from micro_sam.embeddings.compute import iter_embeddings, open_embeddings
 from micro_sam.errors import InputError
-from micro_sam.io.inputs import image_and_path
+from micro_sam.io.checks import check_network_input
+from micro_sam.io.inputs import source_and_path
 from micro_sam.io.labels import check_labels_path, save_labels
 from micro_sam.io.results import check_not_input
 from micro_sam.models.build import get_sam_model
@@ -111,7 +112,9 @@ def automatic_instance_segmentation(
     if output_path is not None:
         check_not_input(output_path, input_path, embedding_path)
         check_labels_path(Path(output_path))
-    image, path = image_and_path(input_path, key)
+    source, path = source_and_path(input_path, key)
+    checked = check_network_input(source, ndim)
+    image, ndim = checked.data, checked.ndim
     embeddings, store = open_embeddings(predictor, image, embedding_path, ndim, tile_shape, halo, image_path=path)
     missing = len(store.missing())
     for _ in tqdm(

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from micro_sam.embeddings.compute import iter_embeddings, open_embeddings
 from micro_sam.embeddings.embeddings import Embeddings, as_embeddings
 from micro_sam.errors import CacheError, InputError, NotComputedYet
+from micro_sam.io.checks import check_image
 from micro_sam.io.inputs import as_array, is_array
 from micro_sam.io.normalization import estimate_normalization, to_rgb_uint8
 from micro_sam.io.source import ImageSource
@@ -170,7 +171,7 @@ class Segmenter(ABC):
 
     def _open(self, source, i: int | None, image) -> tuple[Embeddings, np.ndarray | None]:
         if is_array(source) or isinstance(source, (list, tuple, ImageSource)):
-            image = as_array(source)
+            image = check_image(source, "2d").data
             source = compute_embeddings(self.predictor, image)
         elif image is not None:
             image = as_array(image)

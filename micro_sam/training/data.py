@@ -13,7 +13,7 @@ import numpy as np
 
 from micro_sam.errors import InputError
 from micro_sam.io.atomic import recover
-from micro_sam.io.images import find_images, load_image_data, natural_order
+from micro_sam.io.images import find_images, natural_order, open_image
 from micro_sam.io.normalization import (
     Normalization,
     estimate_normalization,
@@ -24,13 +24,14 @@ from micro_sam.io.normalization import (
 from micro_sam.io.tracks.ctc import is_ctc
 from micro_sam.training.config import DataSource, TrainConfig
 from micro_sam.training.crops import TrainingImage
+from micro_sam.training.reading import is_tracks, read_labels, read_pixels
 from micro_sam.training.synthetic import synthetic_image
 
 logger = logging.getLogger(__name__)
 
 MAX_PIXELS = 64_000_000  # per image; larger ones are read, but should be cut by the person who knows where objects are
 COLOUR_CHANNELS = (3, 4)
-SAVED = ("_objects.tif", "_objects.zarr", "_RES", "_RES.geff", "_objects.h5")  # what the annotators propose
+SAVED = ("_objects.tif", "_objects.zarr", "_RES", "_RES.geff", "_objects.h5", "_seg.npy")  # the annotators, Cellpose
 
 
 def read_source(source: DataSource) -> list[TrainingImage]:
@@ -198,11 +199,6 @@ def find_saved(images: Sequence[Path]) -> list[tuple[Path, Path]]:
     return pairs
 
 
-def is_tracks(path: Path) -> bool:
-    """Whether a path is one of the formats that hold tracks."""
-    return path.suffix.lower() in (".geff", ".xml", ".csv") or is_ctc(path)
-
-
 def find_files(patterns: Iterable[str], what: str) -> list[Path]:
     """Files of folders, patterns and single names, naturally sorted.
 
@@ -272,7 +268,8 @@ def read_pair(image_path: Path, label_path: Path | list[Path], source: DataSourc
     InputError
         When the two do not fit each other, or the labels are none.
     """
-    image, labels = load_image_data(image_path), _read_labels(label_path)
+    opened = open_image(image_path)
+    labels = read_labels(label_path, opened)
     label_path = label_path[0].parent if isinstance(label_path, list) else label_path
     labels = np.squeeze(labels) if labels.ndim > 2 else labels
     labels = check_labels(labels, label_path)
@@ -281,6 +278,7 @@ def read_pair(image_path: Path, label_path: Path | list[Path], source: DataSourc
         ndim = 3  # a stack needs no switch when its labels say so
     if labels.ndim != ndim:
         raise InputError(f"The label image {label_path} has the shape {labels.shape}; a {ndim}D one is needed.")
+    image = read_pixels(opened, ndim)
     image = fit_image(image, labels.shape, image_path, label_path)
     if labels[..., 0].size and int(np.prod(labels.shape[-2:])) > MAX_PIXELS:
         raise InputError(
@@ -358,23 +356,6 @@ def check_channels(images: Sequence[TrainingImage]) -> None:
     kinds = Counter("colour" if (i.image[..., 0] != i.image[..., 1]).any() else "grey" for i in images)
     if len(kinds) > 1:
         logger.info("The images are mixed: %s", ", ".join(f"{n} in {kind}" for kind, n in kinds.items()))
-
-
-def _read_labels(path: Path | list[Path]) -> np.ndarray:
-    if isinstance(path, list):
-        slices = [np.squeeze(load_image_data(p)) for p in path]
-        wrong = next((p for p, one in zip(path, slices, strict=True) if one.shape != slices[0].shape), None)
-        if wrong is not None:
-            raise InputError(f"{wrong} is of another size than {path[0]}; label images of one stack must be alike.")
-        return np.stack(slices)
-    if not is_tracks(path):
-        return load_image_data(path)
-    from micro_sam.io.tracks import load_tracks
-
-    labels = load_tracks(path).labels
-    if labels is None:
-        raise InputError(f"{path} holds positions of tracks only; masks are needed to learn from.")
-    return labels
 
 
 def _bare(path: Path) -> str:

@@ -87,6 +87,24 @@ def write_old_cache(path, image, tiled=False, leave_out=None, **attributes):
     return path
 
 
+def test_a_cut_chunk_of_an_older_cache_is_not_taken_for_features(predictor, stack, tmp_path):
+    import numcodecs
+
+    path = write_old_cache(tmp_path / "a", stack)
+    group = zarr.open_group(str(path), mode="a")
+    del group["features"]
+    array = group.create_array(
+        "features", shape=(5, 1, 4, 8, 8), chunks=(1, 1, 4, 8, 8), dtype="float32", compressors=numcodecs.Blosc()
+    )
+    array[:] = np.random.default_rng(0).random(array.shape)
+    chunk = path / "features" / "3.0.0.0.0"
+    chunk.write_bytes(chunk.read_bytes()[:-300])
+    embeddings, _ = open_embeddings(predictor, stack, path)
+    assert embeddings.load(2).features.shape == (1, 4, 8, 8)
+    with pytest.raises(NotComputedYet, match="damaged"):
+        embeddings.load(3)
+
+
 def test_caches_of_older_versions_open_and_go_on(predictor, stack, tmp_path):
     path = write_old_cache(tmp_path / "a", stack)
     embeddings, store = open_embeddings(predictor, stack, path)

@@ -12,6 +12,7 @@ import zarr
 
 from micro_sam.errors import InputError
 from micro_sam.io.images import find_images, load_image_data, open_image
+from micro_sam.io.lazy import LazyArray
 
 
 @pytest.fixture
@@ -147,13 +148,13 @@ def test_folder_and_glob_are_stacks_in_natural_order(volume, tmp_path):
 
 
 def test_large_files_stay_on_disc(volume, tmp_path, monkeypatch):
-    monkeypatch.setattr("micro_sam.io.tif.LARGEST_EAGER_TIF", 10)
-    monkeypatch.setattr("micro_sam.io.images.LARGEST_EAGER_STACK", 10)
-    monkeypatch.setattr("micro_sam.io.containers.LARGEST_EAGER_DATASET", 10)
+    monkeypatch.setattr("micro_sam.io.formats.tif.LARGEST_EAGER_TIF", 10)
+    monkeypatch.setattr("micro_sam.io.formats.folders.LARGEST_EAGER_STACK", 10)
+    monkeypatch.setattr("micro_sam.io.formats.hdf5.LARGEST_EAGER_DATASET", 10)
     tifffile.imwrite(tmp_path / "a.tif", volume)
     assert isinstance(open_image(tmp_path / "a.tif").data, np.memmap)
     tifffile.imwrite(tmp_path / "b.tif", volume, compression="zlib")
-    assert isinstance(open_image(tmp_path / "b.tif").data, zarr.Array)
+    assert isinstance(open_image(tmp_path / "b.tif").data, LazyArray)
     with h5py.File(tmp_path / "c.h5", "w") as file:
         file["raw"] = volume
     (tmp_path / "d").mkdir()
@@ -198,7 +199,7 @@ def test_what_is_no_image_is_one_sentence(volume, tmp_path):
         "text.png": "cannot be read as an image",
         "text.h5": "cannot be read",
         "text.xyz": "cannot be read as an image",
-        "cut.tif": "cannot be read as a tif",
+        "cut.tif": "is cut off.* copy it again",
         "folder": "no images",
         "broken.zarr": "cannot be read",
         "cell.tif": "There is no file .*Did you mean cells.tif",

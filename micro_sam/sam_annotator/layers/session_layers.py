@@ -20,6 +20,7 @@ from micro_sam.sam_annotator.layers.label_layers import LabelLayer
 from micro_sam.sam_annotator.layers.prompt_layers import PointLayer, ShapeLayer
 from micro_sam.sam_annotator.layers.shared_labels import Region
 from micro_sam.sam_annotator.layers.values import SHAPE_MODES, LayerNames, Tool, full_scale
+from micro_sam.sam_annotator.placement import origin
 from micro_sam.session.session import Session
 
 log = logging.getLogger(__name__)
@@ -118,6 +119,7 @@ class SessionLayers:
             part.rescale(image.scale)
             part.show(session.prompts)
         self.points.next_positive = session.next_positive
+        self._place()
         self._wire_session()
         self._look_at_image()
 
@@ -226,6 +228,7 @@ class SessionLayers:
         elif layer is None:
             return
         if layer is not None:
+            (self.image.placement or origin(self.session.ndim)).apply(layer)
             layers.insert(position, layer)
         layers.selection.active = active if active in layers else self.points.layer
 
@@ -325,7 +328,16 @@ class SessionLayers:
             self.points = self.point_type(layer, self.read_prompts)
             self.points.show(self.session.prompts)
             self.points.next_positive = self.session.next_positive
+        if made:
+            self._place()
         return made
+
+    def _place(self) -> None:
+        """Lay all layers of the tool where the image lies."""
+        placement = self.image.placement or origin(self.session.ndim)
+        for layer in self.all:
+            if layer is not self.image.layer:
+                placement.apply(layer)
 
     def _make_raw(self) -> Image:
         image = self.image

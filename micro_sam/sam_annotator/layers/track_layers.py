@@ -14,6 +14,7 @@ from qtpy.QtCore import QTimer
 from micro_sam.sam_annotator.layers.prompt_layers import BOX_COLOUR, PointLayer, ShapeLayer
 from micro_sam.sam_annotator.layers.session_layers import SessionLayers
 from micro_sam.sam_annotator.layers.values import full_scale
+from micro_sam.sam_annotator.placement import origin
 from micro_sam.session.prompts import PointPrompt, PromptSet, PromptState, ShapePrompt
 
 COLOURS = label_colormap(49, background_value=0)
@@ -203,6 +204,7 @@ class TrackLayers(SessionLayers):
             opacity=0.9,
             colormaps_dict={"track_id": COLOURS},
         )
+        (self.image.placement or origin(self.session.ndim)).apply(layer)
         with self._moves(), self._same_selection():
             self.viewer.layers.insert(self.viewer.layers.index(self.shapes.layer), layer)
         self._hid_tracks = is_empty

@@ -8,7 +8,7 @@ from magicgui.widgets import ComboBox
 from napari.layers import Image
 from qtpy.QtWidgets import QFileDialog, QLabel, QVBoxLayout, QWidget
 
-from micro_sam.errors import AxesError
+from micro_sam.errors import AxesError, ChoiceError
 from micro_sam.sam_annotator.engine import duration
 from micro_sam.sam_annotator.offers import ModelOffer
 from micro_sam.sam_annotator.widgets.parts import button, column, row
@@ -42,16 +42,21 @@ class ImageMenu(QWidget):
         self.axes = ComboBox(choices=[], label="axes", tooltip="What the axes of the file are: it does not say.")
         self.open_as = button("Open as this", "Open the file with these axes.", self._open_as)
         self._axes_form = column(self.axes, self.open_as)
-        self._asked_path: object = None
+        self._asked: AxesError | ChoiceError | None = None
+        self.one_of = ComboBox(choices=[], label="image", tooltip="Which of the images in the file is shown.")
+        self.one_of.changed.connect(self._choose_image)
+        self._one_of_form = column(self.one_of, labels=True)
         opening = (self.file, self._axes_form, row(self.sample, self.use_sample), row(self.layer, self.use_layer))
-        for widget in (*opening, self._form):
+        for widget in (*opening, self._one_of_form, self._form):
             layout.addWidget(widget.native)
         annotator.axes_asked.connect(self._ask_axes)
         annotator.session_changed.connect(lambda _session: self._ask_axes(None))
         self._ask_axes(None)
         self.sample.choices = sorted(annotator.samples(), key=lambda name: name != EASIEST)
         annotator.session_changed.connect(lambda _session: self._show_channels())
+        annotator.session_changed.connect(lambda _session: self._show_images())
         self._show_channels()
+        self._show_images()
         self._show_layers()
         annotator.viewer.layers.events.inserted.connect(lambda _event: self._show_layers())
         annotator.viewer.layers.events.removed.connect(lambda _event: self._show_layers())
@@ -76,6 +81,24 @@ class ImageMenu(QWidget):
             shown = image.channel if image.channel is not None else COLOURS if image.rgb else "mix"
             self.channel.value = shown
 
+    def _show_images(self) -> None:
+        """The images of the file, where there are several."""
+        image = self._annotator.image
+        source = None if image is None else image.source
+        several = source is not None and len(source.choices) > 1 and image.path is not None
+        self._one_of_form.visible = several
+        if several:
+            with self.one_of.changed.blocked():
+                self.one_of.choices = [(f"{key} {words}".strip(), key) for key, words in source.choices.items()]
+                if source.key in source.choices:
+                    self.one_of.value = source.key
+
+    def _choose_image(self, key: str | None) -> None:
+        image = self._annotator.image
+        if key is not None and key != image.source.key:
+            self._annotator.open_path(image.path, key=key)
+            self._show_images()  # as it was, if the person did not want to leave
+
     def _choose_channel(self, channel: int | str | None) -> None:
         if channel is not None:  # an empty menu
             self._annotator.choose_channel(channel)
@@ -85,15 +108,24 @@ class ImageMenu(QWidget):
         if path:
             self._annotator.open_path(path)
 
-    def _ask_axes(self, question: AxesError | None) -> None:
-        """Offer what the axes of a file could be, and to open it so."""
+    def _ask_axes(self, question: AxesError | ChoiceError | None) -> None:
+        """Offer what the axes of a file could be, or which of its images is meant, and to open it so."""
         self._axes_form.visible = question is not None
-        if question is not None:
-            self._asked_path = question.path
+        self._asked = question
+        if question is None:
+            return
+        if isinstance(question, ChoiceError):
+            self.axes.label = "image"
+            self.axes.choices = [(f"{key} {words}".strip(), key) for key, words in question.choices.items()]
+        else:
+            self.axes.label = "axes"
             self.axes.choices = [(f"{words} ({axes})", axes) for axes, words in question.readings.items()]
 
     def _open_as(self) -> None:
-        self._annotator.open_path(self._asked_path, self.axes.value)
+        if isinstance(self._asked, ChoiceError):
+            self._annotator.open_path(self._asked.path, key=self.axes.value)
+        elif self._asked is not None:
+            self._annotator.open_path(self._asked.path, self.axes.value)
 
     def _open_layer(self) -> None:
         if self.layer.value is not None:
