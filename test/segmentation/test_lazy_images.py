@@ -13,7 +13,7 @@ from micro_sam.automatic_segmentation import automatic_instance_segmentation, ge
 from micro_sam.cli.automatic_segmentation import main
 from micro_sam.errors import InputError
 from micro_sam.evaluation.metrics import compare_labels, run_evaluation
-from micro_sam.io import containers, images, tif
+from micro_sam.io.formats import folders, hdf5, numpy_files, tif
 from micro_sam.io.images import open_image
 from micro_sam.io.labels import load_labels
 from micro_sam.multi_dimensional_segmentation import automatic_3d_segmentation, automatic_tracking, track_across_frames
@@ -34,8 +34,9 @@ def tool():
 def nothing_is_small(monkeypatch):
     """Files of any size stay on disc."""
     monkeypatch.setattr(tif, "LARGEST_EAGER_TIF", 0)
-    monkeypatch.setattr(containers, "LARGEST_EAGER_DATASET", 0)
-    monkeypatch.setattr(images, "LARGEST_EAGER_STACK", 0)
+    monkeypatch.setattr(hdf5, "LARGEST_EAGER_DATASET", 0)
+    monkeypatch.setattr(numpy_files, "LARGEST_EAGER_ARRAY", 0)
+    monkeypatch.setattr(folders, "LARGEST_EAGER_STACK", 0)
 
 
 def as_zarr(folder, data):
