@@ -64,10 +64,10 @@ def test_duplicates_are_removed_and_better_masks_keep_shared_pixels():
         record(slice(15, 30), slice(10, 30), 0.7),
     ]
     for by_box in (True, False):
-        labels = apply_nms(predictions, (40, 60), perform_box_nms=by_box)
+        labels = apply_nms(predictions, shape=(40, 60), perform_box_nms=by_box)
         assert labels.max() == 2 and (labels[0:20, 1:20] == 1).all() and (labels[:20, 0] == 0).all()
-    assert apply_nms(predictions, (40, 60), min_size=350).max() == 1
-    assert apply_nms([], (4, 6), perform_box_nms=True).shape == (4, 6)
+    assert apply_nms(predictions, shape=(40, 60), min_size=350).max() == 1
+    assert apply_nms([], shape=(4, 6), perform_box_nms=True).shape == (4, 6)
 
 
 def test_run_length_codes_keep_masks():
