@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from micro_sam.embeddings.compute import iter_embeddings, open_embeddings
 from micro_sam.embeddings.jobs import plan_jobs
 
-__all__ = ["precompute_state"]
+if TYPE_CHECKING:
+    from micro_sam.compat.states import cache_amg_state, cache_is_state
+
+__all__ = ["cache_amg_state", "cache_is_state", "precompute_state"]
 
 
 def precompute_state(
@@ -44,8 +48,8 @@ def precompute_state(
     """
     from tqdm import tqdm
 
+    from micro_sam.compat.states import keep_states
     from micro_sam.models.build import get_sam_model
-    from micro_sam.segmentation.states import keep_states
 
     jobs = plan_jobs(input_path, output_path, pattern, key)
     image = jobs[0].open(ndim)
@@ -62,3 +66,12 @@ def precompute_state(
         if precompute_amg_state:
             for _ in tqdm(keep_states(predictor, embeddings), total=embeddings.n_slices or 1, desc="Segment"):
                 pass
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: what they need takes a second that the rest need not pay."""
+    if name in ("cache_amg_state", "cache_is_state"):
+        from micro_sam.compat import states
+
+        return getattr(states, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

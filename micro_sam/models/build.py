@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from micro_sam.errors import ModelError
+from micro_sam.errors import InputError, ModelError
 from micro_sam.models.backends import check_backend
 from micro_sam.models.checkpoints import Checkpoint, load_checkpoint, load_decoder_state
 from micro_sam.models.device import get_device, resolve_precision

@@ -381,6 +381,10 @@ class Predictor:
         masks = self.upscale(logits, image).cpu().numpy() if return_logits else self._masks(logits, image)
         return masks, decoded.scores[0].cpu().numpy(), logits.cpu().numpy()
 
+    def get_image_features(self) -> ImageFeatures:
+        """What was set with :meth:`set_image` or :meth:`set_features`; RuntimeError when nothing was."""
+        return self._require_image()
+
     def get_image_embedding(self) -> Tensor:
         """Features (1, C, g, g) of the current image."""
         return self._require_image().features

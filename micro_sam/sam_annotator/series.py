@@ -43,12 +43,15 @@ class SeriesEntry:
         Where its objects are saved.
     embedding_path
         Its cache; None: its embeddings are kept in memory.
+    initial
+        Labels (array or path) to begin with while it has no result.
     """
 
     raw: Any
     name: str
     output: Path
     embedding_path: Path | None = None
+    initial: Any = None
 
     def open(self, tool: str) -> OpenImage:
         """Load and check the image."""
@@ -103,6 +106,15 @@ def plan_series(
     if overwritten is not None:
         raise OutputError(f"The result would overwrite the image {overwritten}. Choose another folder for the results.")
     return entries
+
+
+def with_initial(entries: list[SeriesEntry], initial: Sequence[Any] | None) -> list[SeriesEntry]:
+    """Entries with the labels to begin with, in the same order; InputError when their numbers differ."""
+    if initial is None:
+        return entries
+    if len(initial) != len(entries):
+        raise InputError(f"There are {len(entries)} images, but {len(initial)} initial segmentations.")
+    return [replace(entry, initial=labels) for entry, labels in zip(entries, initial, strict=True)]
 
 
 def unique_names(images: Sequence[Any]) -> list[str]:
@@ -234,7 +246,8 @@ class Series:
     def _open(self, index: int) -> None:
         annotator, entry = self.annotator, self.entries[index]
         image = annotator.engine.take_ahead(entry.name) or entry.open(annotator.tool)
-        committed = load_labels(entry.output, shape=image.shape) if entry.output.exists() else None
+        earlier = entry.output if entry.output.exists() else entry.initial
+        committed = None if earlier is None else load_labels(earlier, shape=image.shape)
         annotator.use_settings(annotator.settings.changed(embedding_path=entry.embedding_path))
         self.index = index
         annotator.saving.path = entry.output
@@ -267,6 +280,8 @@ def image_series_annotator(
     is_volumetric: bool = False,
     device: str | None = None,
     skip_segmented: bool = True,
+    initial_segmentations: Sequence[np.ndarray | str | Path] | None = None,
+    prefer_decoder: bool = True,
 ) -> napari.Viewer | None:
     """Annotate images one after the other; key ``n`` saves and goes on, ``Shift-N`` goes back.
 
@@ -292,6 +307,10 @@ def image_series_annotator(
         Whether the images are stacks of slices.
     skip_segmented
         Whether images that have a result are passed over; otherwise they are shown with it.
+    initial_segmentations
+        Labels to begin with, one (array or path) per image.
+    prefer_decoder
+        Whether the automatic segmentation begins with the model's decoder, where it has one.
 
     Returns
     -------
@@ -303,8 +322,17 @@ def image_series_annotator(
     InputError, OutputError
         When the series cannot be started. No window is opened then.
     """
-    entries = plan_series(images, output_folder, embedding_path)
-    settings = Settings(model_type, checkpoint_path, device, None, tile_shape, halo, precompute_amg_state)
+    entries = with_initial(plan_series(images, output_folder, embedding_path), initial_segmentations)
+    settings = Settings(
+        model_type,
+        checkpoint_path,
+        device,
+        None,
+        tile_shape,
+        halo,
+        precompute_amg_state,
+        prefer_decoder=prefer_decoder,
+    )
     settings.check()
     kind: type[Annotator] = Annotator2D
     if is_volumetric:
@@ -321,7 +349,12 @@ def image_series_annotator(
 
 
 def image_folder_annotator(
-    input_folder: str | Path, output_folder: str | Path, pattern: str | None = "*", **kwargs: Any
+    input_folder: str | Path,
+    output_folder: str | Path,
+    pattern: str | None = "*",
+    initial_segmentation_folder: str | Path | None = None,
+    initial_segmentation_pattern: str = "*",
+    **kwargs: Any,
 ) -> napari.Viewer | None:
     """Annotate all images of a folder one after the other.
 
@@ -333,6 +366,8 @@ def image_folder_annotator(
         Gets one label image (tif) per image that has objects.
     pattern
         Glob inside the folder; ``"*"``: all images of a known kind.
+    initial_segmentation_folder, initial_segmentation_pattern
+        Labels to begin with, one for each image in the order of their names.
     **kwargs
         See :func:`image_series_annotator`.
 
@@ -342,4 +377,7 @@ def image_folder_annotator(
         When nothing matches.
     """
     images = find_images(input_folder, None if pattern == "*" else pattern)
+    if initial_segmentation_folder is not None:
+        wanted = None if initial_segmentation_pattern == "*" else initial_segmentation_pattern
+        kwargs["initial_segmentations"] = find_images(initial_segmentation_folder, wanted)
     return image_series_annotator(images, output_folder, **kwargs)

@@ -128,9 +128,9 @@ def test_prompts_from_masks_lie_where_they_should():
     generator = PointAndBoxPromptGenerator(3, 4, dilation_strength=5, get_box_prompts=True, seed=0)
     points, labels, boxes, nothing = generator(masks)
     assert points.shape == (2, 7, 2) and labels.tolist() == [[1, 1, 1, 0, 0, 0, 0]] * 2 and nothing is None
-    assert boxes.tolist() == [[10, 10, 20, 30], [30, 40, 48, 58]]
-    for mask, where, label in zip(masks[:, 0], points.astype(int), labels, strict=True):
-        assert (mask[where[:, 0], where[:, 1]] == label).all()
+    assert boxes.tolist() == [[10, 10, 30, 20], [40, 30, 58, 48]]  # x before y, as Segment Anything takes them
+    for mask, where, label in zip(masks[:, 0], points.numpy(), labels.numpy(), strict=True):
+        assert (mask[where[:, 1], where[:, 0]] == label).all()
     with pytest.raises(InputError, match="empty"):
         generator(np.zeros((1, 4, 4)))
 
