@@ -9,10 +9,10 @@ from napari.layers import Image
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from micro_sam.errors import InputError
-from micro_sam.sam_annotator import annotator_tracking
 from micro_sam.sam_annotator.annotator import Annotator
 from micro_sam.sam_annotator.annotator_2d import Annotator2D
 from micro_sam.sam_annotator.annotator_3d import Annotator3D
+from micro_sam.sam_annotator.annotator_tracking import AnnotatorTracking as TrackingTool
 from micro_sam.sam_annotator.images import from_layer
 from micro_sam.sam_annotator.settings import Settings
 
@@ -81,4 +81,4 @@ class Annotator3d(_ToolWidget):
 class AnnotatorTracking(_ToolWidget):
     """The tracking tool as a widget."""
 
-    kind = annotator_tracking.AnnotatorTracking
+    kind = TrackingTool
