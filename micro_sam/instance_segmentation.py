@@ -5,10 +5,11 @@ from micro_sam.compat.decoder_segmentation import (
     InstanceSegmentationWithDecoder,
     TiledAutomaticPromptGenerator,
     TiledInstanceSegmentationWithDecoder,
+    get_amg,
     get_instance_segmentation_generator,
 )
 from micro_sam.compat.decoders import DecoderAdapter, get_decoder, get_predictor_and_decoder, get_unetr
-from micro_sam.segmentation.automatic_masks import AutomaticMaskGenerator, TiledAutomaticMaskGenerator, get_amg
+from micro_sam.segmentation.automatic_masks import AutomaticMaskGenerator, TiledAutomaticMaskGenerator
 from micro_sam.segmentation.dense import DenseInstanceSegmenter, get_segmenter
 from micro_sam.segmentation.labels import mask_data_to_segmentation
 from micro_sam.segmentation.segmenter import Segmenter as AMGBase

@@ -19,7 +19,7 @@ from torch import nn
 
 from micro_sam.compat.decoders import to_image, with_decoder
 from micro_sam.errors import CacheError, InputError
-from micro_sam.segmentation.automatic_masks import get_amg
+from micro_sam.segmentation.automatic_masks import get_amg as get_mask_generator
 from micro_sam.segmentation.automatic_prompts import AutomaticPromptGenerator as PromptGenerator
 from micro_sam.segmentation.dense import DenseInstanceSegmenter, label_records, without_small_objects
 from micro_sam.segmentation.dense_maps import tile_maps
@@ -30,6 +30,7 @@ __all__ = [
     "InstanceSegmentationWithDecoder",
     "TiledAutomaticPromptGenerator",
     "TiledInstanceSegmentationWithDecoder",
+    "get_amg",
     "get_instance_segmentation_generator",
 ]
 
@@ -211,6 +212,12 @@ def _smooth(values: np.ndarray, sigma: float) -> np.ndarray:
     return ndimage.gaussian_filter(values, sigma, mode="mirror", truncate=3.0) if sigma > 0 else values
 
 
+def get_amg(predictor, is_tiled: bool, decoder: nn.Module | None = None, **kwargs: Any) -> Segmenter:
+    """The automatic mask generator with its parameters; with a ``decoder`` (1.0 to 1.3) the segmentation with it."""
+    mode = "amg" if decoder is None else "ais"
+    return get_instance_segmentation_generator(predictor, is_tiled, decoder, mode, **kwargs)
+
+
 def get_instance_segmentation_generator(
     predictor, is_tiled: bool, decoder: nn.Module | None = None, segmentation_mode: str | None = None, **kwargs: Any
 ) -> Segmenter:
@@ -238,12 +245,12 @@ def get_instance_segmentation_generator(
     if segmentation_mode is None:
         predictor = with_decoder(predictor, decoder)
         if predictor.model.dense_kind is None or kwargs:
-            return get_amg(predictor, is_tiled, **kwargs)
+            return get_mask_generator(predictor, is_tiled, **kwargs)
         if predictor.model.dense_kind == "offsets":
             return DenseInstanceSegmenter(predictor)
         segmentation_mode = "ais"
     if segmentation_mode == "amg":
-        return get_amg(predictor, is_tiled, **kwargs)
+        return get_mask_generator(predictor, is_tiled, **kwargs)
     if kwargs:
         raise InputError(f'{", ".join(kwargs)}: parameters of the automatic mask generator, mode "amg".')
     classes = {

@@ -23,6 +23,7 @@ __all__ = [
     "point_layer_to_prompts",
     "prompt_layer_to_boxes",
     "prompt_layer_to_points",
+    "refuse_inner_part",
     "shape_layer_to_prompts",
     "toggle_label",
 ]
@@ -180,6 +181,19 @@ def clear_annotations(viewer: Viewer, clear_segmentations: bool = True) -> None:
         return
     for name in (annotator.names.prompts, annotator.names.box_prompts):
         viewer.layers[name].data = []
+
+
+def refuse_inner_part(*_: Any, **__: Any) -> None:
+    """Not supported: inner parts of the windows of micro-sam 1.x.
+
+    Raises
+    ------
+    InputError
+    """
+    raise InputError(
+        "This inner part of the window of micro-sam 1.x is not supported. Use prompt_based_segmentation for single "
+        "objects, multi_dimensional_segmentation for volumes and movies, or the windows themselves."
+    )
 
 
 def _feature(layer: Layer, name: str) -> pd.Series:

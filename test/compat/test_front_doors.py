@@ -181,6 +181,7 @@ def test_a_package_for_the_zoo_is_named_and_checked(tmp_path):
         ("micro_sam.object_classification", "compute_object_features"),
         ("micro_sam.evaluation", "run_amg"),
         ("micro_sam.evaluation.inference", "run_apg"),
+        ("micro_sam.sam_annotator.util", "track_from_prompts"),
         ("micro_sam.models.peft_sam", "FacTSurgery"),
         ("micro_sam.models.peft_sam", "SSFSurgery"),
         ("micro_sam.models.peft_sam", "AdaptFormer"),
