@@ -48,8 +48,9 @@ def precompute_state(
     """
     from tqdm import tqdm
 
-    from micro_sam.compat.states import keep_states
+    from micro_sam.compat.states import keep_maps
     from micro_sam.models.build import get_sam_model
+    from micro_sam.segmentation.states import keep_states
 
     jobs = plan_jobs(input_path, output_path, pattern, key)
     image = jobs[0].open(ndim)
@@ -66,6 +67,7 @@ def precompute_state(
         if precompute_amg_state:
             for _ in tqdm(keep_states(predictor, embeddings), total=embeddings.n_slices or 1, desc="Segment"):
                 pass
+            keep_maps(predictor, embeddings)
 
 
 def __getattr__(name: str) -> Any:

@@ -129,11 +129,13 @@ def _embed(predictor, job, image, options: argparse.Namespace) -> None:
                 bar.update(1)
         print(f"{missing} {unit}{'s' * (missing > 1)} embedded in {time.monotonic() - start:.1f} s: {job.cache_path}")
     if options.precompute_amg_state:
-        from micro_sam.compat.states import keep_states
+        from micro_sam.compat.states import keep_maps
+        from micro_sam.segmentation.states import keep_states
 
         states = keep_states(predictor, embeddings)
         for _ in tqdm(states, total=embeddings.n_slices or 1, unit="slice", desc="Prepare automatic segmentation"):
             pass
+        keep_maps(predictor, embeddings)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from skimage.measure import label
 from skimage.segmentation import watershed
 from torch import nn
 
-from micro_sam.compat.decoders import to_image, with_decoder
+from micro_sam.compat.decoders import to_image, with_decoder, with_own_statistics
 from micro_sam.errors import CacheError, InputError
 from micro_sam.segmentation.automatic_masks import get_amg as get_mask_generator
 from micro_sam.segmentation.automatic_prompts import AutomaticPromptGenerator as PromptGenerator
@@ -61,6 +61,8 @@ class InstanceSegmentationWithDecoder(Segmenter):
                 f"The model {predictor.model_name} has no decoder for automatic segmentation. Use the automatic mask "
                 "generator (get_amg), or a model that has one, such as vit_b_lm or nano_lm."
             )
+        if self.predictor.model.dense_kind == "distances":
+            self.predictor = with_decoder(predictor, with_own_statistics(self.predictor.model.dense_head))
         self._maps: dict[str, np.ndarray] = {}
 
     def initialize(self, *args: Any, ndim: int = 2, **kwargs: Any) -> None:

@@ -6,6 +6,7 @@ of the two.
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -179,6 +180,19 @@ def with_decoder(predictor: Predictor, decoder: nn.Module | None) -> Predictor:
         )
     sam = Sam(model.image_encoder, model.prompt_encoder, model.mask_decoder, head, model.architecture)
     return Predictor(sam, predictor.model_name, predictor.model_hash, predictor.device, predictor.precision)
+
+
+def with_own_statistics(head: nn.Module) -> nn.Module:
+    """A copy of a decoder whose batch normalisation uses the statistics of the image, not those of the training.
+
+    micro-sam 1.8.14 leaves its decoders in training mode when it segments; the published ones were judged so.
+    """
+    head = copy.deepcopy(head)
+    for module in head.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean = module.running_var = None
+            module.track_running_stats = False
+    return head
 
 
 class _Head(nn.Module):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from micro_sam.errors import InputError, OutputError
 from micro_sam.segmentation import states
 from micro_sam.segmentation.automatic_masks import AutomaticMaskGenerator, get_amg
 
-__all__ = ["cache_amg_state", "cache_is_state", "keep_states"]
+__all__ = ["cache_amg_state", "cache_is_state", "keep_maps"]
 
 logger = logging.getLogger(__name__)
 
@@ -132,14 +132,13 @@ def cache_is_state(
     return segmenter
 
 
-def keep_states(predictor, embeddings: Embeddings) -> Iterator[int]:
-    """``segmentation.states.keep_states``, and for models with a dense head the maps in ``is_state.h5``, too."""
+def keep_maps(predictor, embeddings: Embeddings) -> None:
+    """Keep the maps of a model with a dense head in the ``is_state.h5`` of a cache; nothing for other models."""
     folder = getattr(embeddings.store, "path", None)
-    for done in states.keep_states(predictor, embeddings):
-        if folder is not None and predictor.model.dense_kind is not None:
-            i = None if embeddings.n_slices is None else done
-            cache_is_state(predictor, None, None, embeddings, folder, verbose=False, i=i, skip_load=True)
-        yield done
+    if folder is None or predictor.model.dense_kind is None:
+        return
+    for i in [None] if embeddings.n_slices is None else range(embeddings.n_slices):
+        cache_is_state(predictor, None, None, embeddings, folder, verbose=False, i=i, skip_load=True)
 
 
 def read_maps(path: Path, i: int | None, shape: tuple[int, int]) -> dict[str, np.ndarray] | None:
