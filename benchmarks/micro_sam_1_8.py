@@ -87,6 +87,7 @@ def extend_in_volume(predictor, embeddings, segmentation, settings):
 def follow_in_time(predictor, embeddings, segmentation, settings):
     """One object from its first frame forward, as after a click there."""
     import napari
+
     from micro_sam.sam_annotator.util import track_from_prompts
 
     frames = np.flatnonzero(segmentation.any((1, 2)))

@@ -1,5 +1,6 @@
 """Volumes and time-lapse movies, for scripts; the work is done in ``micro_sam.segmentation``."""
 
+from micro_sam.compat.tracks import get_napari_track_data
 from micro_sam.segmentation.automatic_stacks import (
     automatic_3d_segmentation,
     automatic_tracking,
@@ -17,6 +18,7 @@ __all__ = [
     "automatic_3d_segmentation",
     "automatic_tracking",
     "automatic_tracking_implementation",
+    "get_napari_track_data",
     "iter_propagate_volume",
     "merge_instance_segmentation_3d",
     "segment_mask_in_volume",

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from micro_sam.embeddings.compute import iter_embeddings, open_embeddings
 from micro_sam.embeddings.jobs import check_caches, plan_jobs
 
-__all__ = ["precompute_state"]
+if TYPE_CHECKING:
+    from micro_sam.compat.states import cache_amg_state, cache_is_state
+
+__all__ = ["cache_amg_state", "cache_is_state", "precompute_state"]
 
 
 def precompute_state(
@@ -44,6 +48,7 @@ def precompute_state(
     """
     from tqdm import tqdm
 
+    from micro_sam.compat.states import keep_maps
     from micro_sam.models.build import get_sam_model
     from micro_sam.segmentation.volume.keeping import keep_automatic
 
@@ -72,3 +77,13 @@ def precompute_state(
                 for done, total, _ in keep_automatic(predictor, embeddings, job.voxel_size(image)):
                     bar.n, bar.total = done, total
                     bar.refresh()
+            keep_maps(predictor, embeddings)
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: what they need takes a second that the rest need not pay."""
+    if name in ("cache_amg_state", "cache_is_state"):
+        from micro_sam.compat import states
+
+        return getattr(states, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,13 +6,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from micro_sam.compat.model_table import models
+    from micro_sam.compat.util import (
+        VIT_T_SUPPORT,
+        ImageEmbeddings,
+        SamPredictor,
+        export_custom_qlora_model,
+        get_block_shape,
+        get_cell_center_coordinates,
+        get_device,
+        handle_pbar,
+        micro_sam_info,
+    )
     from micro_sam.embeddings.compute import precompute_image_embeddings, set_precomputed
     from micro_sam.io.images import load_image_data
     from micro_sam.models.build import get_sam_model
-    from micro_sam.models.cache import get_cache_directory
+    from micro_sam.models.cache import get_cache_directory, microsam_cachedir
     from micro_sam.models.checkpoints import export_custom_sam_model
-    from micro_sam.models.device import get_device
-    from micro_sam.models.registry import get_model_names, models
+    from micro_sam.models.registry import get_model_names
     from micro_sam.segmentation.labels import (
         apply_nms,
         compute_iou,
@@ -22,16 +33,25 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "VIT_T_SUPPORT",
+    "ImageEmbeddings",
+    "SamPredictor",
     "apply_nms",
     "compute_iou",
+    "export_custom_qlora_model",
     "export_custom_sam_model",
+    "get_block_shape",
     "get_cache_directory",
+    "get_cell_center_coordinates",
     "get_centers_and_bounding_boxes",
     "get_device",
     "get_model_names",
     "get_sam_model",
+    "handle_pbar",
     "load_image_data",
     "mask_data_to_segmentation",
+    "micro_sam_info",
+    "microsam_cachedir",
     "models",
     "precompute_image_embeddings",
     "segmentation_to_one_hot",
@@ -39,13 +59,24 @@ __all__ = [
 ]
 
 _HOME = {
+    "micro_sam.compat.model_table": ("models",),
+    "micro_sam.compat.util": (
+        "VIT_T_SUPPORT",
+        "ImageEmbeddings",
+        "SamPredictor",
+        "export_custom_qlora_model",
+        "get_block_shape",
+        "get_cell_center_coordinates",
+        "get_device",
+        "handle_pbar",
+        "micro_sam_info",
+    ),
     "micro_sam.embeddings.compute": ("precompute_image_embeddings", "set_precomputed"),
     "micro_sam.io.images": ("load_image_data",),
     "micro_sam.models.build": ("get_sam_model",),
-    "micro_sam.models.cache": ("get_cache_directory",),
+    "micro_sam.models.cache": ("get_cache_directory", "microsam_cachedir"),
     "micro_sam.models.checkpoints": ("export_custom_sam_model",),
-    "micro_sam.models.device": ("get_device",),
-    "micro_sam.models.registry": ("get_model_names", "models"),
+    "micro_sam.models.registry": ("get_model_names",),
     "micro_sam.segmentation.labels": (
         "apply_nms",
         "compute_iou",

@@ -15,8 +15,8 @@ SAMPLES = 20_000  # vectors that the components are found from
 PERCENTILES = (1, 99)
 
 
-def compute_pca(embeddings: np.ndarray, n_components: int = 3) -> np.ndarray:
-    """The first principal components of features, scaled to 0..1.
+def compute_pca(embeddings: np.ndarray, n_components: int = 3, as_rgb: bool = True) -> np.ndarray:
+    """The first principal components of features.
 
     Parameters
     ----------
@@ -24,11 +24,13 @@ def compute_pca(embeddings: np.ndarray, n_components: int = 3) -> np.ndarray:
         (1, C, g, g) or (Z, 1, C, g, g), or the same without the axis of length 1.
     n_components
         Number of components, at most C.
+    as_rgb
+        As colours, each component stretched over 0..255, uint8; else the components themselves, float32.
 
     Returns
     -------
     np.ndarray
-        float32, (g, g, n) or (Z, g, g, n); all slices share the components, so colours can be compared.
+        (g, g, n) or (Z, g, g, n); all slices share the components, so colours can be compared.
     """
     features = np.asarray(embeddings, dtype="float32")
     if features.ndim == 4 and features.shape[0] == 1:
@@ -38,11 +40,12 @@ def compute_pca(embeddings: np.ndarray, n_components: int = 3) -> np.ndarray:
     maps = np.moveaxis(features, -3, -1)
     vectors = maps.reshape(-1, maps.shape[-1])
     components, mean = _components(vectors, n_components)
-    return _scale((vectors - mean) @ components.T).reshape(*maps.shape[:-1], n_components)
+    projected = (vectors - mean) @ components.T
+    return (_colours(projected) if as_rgb else projected).reshape(*maps.shape[:-1], n_components)
 
 
 def project_embeddings_for_visualization(
-    image_embeddings: Embeddings | Mapping[str, Any], n_components: int = 3
+    image_embeddings: Embeddings | Mapping[str, Any], n_components: int = 3, as_rgb: bool = True
 ) -> tuple[np.ndarray, tuple[float, ...]]:
     """The principal components of an image's embeddings as a colour image, and how to lay it over the image.
 
@@ -52,11 +55,13 @@ def project_embeddings_for_visualization(
         2D, 3D, tiled or untiled; what is not computed yet is left black.
     n_components
         Colours.
+    as_rgb
+        See :func:`compute_pca`.
 
     Returns
     -------
     image : np.ndarray
-        float32 in 0..1, (h, w, n) or (Z, h, w, n), a few hundred pixels wide.
+        uint8, or with ``as_rgb=False`` float32, (h, w, n) or (Z, h, w, n), a few hundred pixels wide.
     scale : tuple of float
         Size of its pixels in pixels of the original image, along (y, x) or (z, y, x).
     """
@@ -91,7 +96,11 @@ def project_embeddings_for_visualization(
             )
             picture[i or 0, rows, columns] = projected[np.ix_(y, x)]
             covered[i or 0, rows, columns] = True
-        picture[covered] = _scale(picture[covered])
+    if as_rgb:
+        colours = np.zeros(picture.shape, "uint8")
+        if complete:
+            colours[covered] = _colours(picture[covered])
+        picture = colours
     if embeddings.n_slices is None:
         return picture[0], scale
     return picture, (1.0, *scale)
@@ -136,8 +145,8 @@ def _components(vectors: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray
     return components.astype("float32"), mean
 
 
-def _scale(values: np.ndarray) -> np.ndarray:
-    """Each component between its percentiles 1 and 99, as float32 in 0..1."""
+def _colours(values: np.ndarray) -> np.ndarray:
+    """Each component between its percentiles 1 and 99, as uint8."""
     flat = values.reshape(-1, values.shape[-1])
     lower, upper = np.percentile(flat, PERCENTILES, axis=0)
-    return np.clip((values - lower) / np.maximum(upper - lower, 1e-8), 0, 1).astype("float32")
+    return np.rint(255 * np.clip((values - lower) / np.maximum(upper - lower, 1e-8), 0, 1)).astype("uint8")

@@ -49,7 +49,7 @@ def run(main: Main) -> Callable[..., int]:
 
 def make_parser(name: str, description: str) -> argparse.ArgumentParser:
     """The parser of the command ``micro_sam.<name>``, with ``--version``."""
-    parser = argparse.ArgumentParser(prog=f"micro_sam.{name}", description=description)
+    parser = argparse.ArgumentParser(prog=f"micro_sam.{name}", description=description, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"micro_sam {__version__}")
     return parser
 
@@ -70,6 +70,8 @@ def parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> a
         _complete_model(options)
     if "tile_shape" in options:
         _check_tiling(options)
+    if "input" in options and "key" in options:
+        _key_of_files(options)
     return options
 
 
@@ -152,6 +154,13 @@ def add_annotator(parser: argparse.ArgumentParser, result: str = "segmentation",
     )
     add_model(parser)
     add_tiling(parser)
+    parser.add_argument("--decoder_path", metavar="PATH", help="a decoder for automatic segmentation, in its own file")
+    parser.add_argument(
+        "--prefer_decoder",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="begin the automatic segmentation with the model's decoder where it has one (default)",
+    )
     parser.add_argument("--show_embeddings", action="store_true", help="show the embeddings as an image layer")
     parser.add_argument(
         "--precompute_amg_state",
@@ -185,6 +194,15 @@ def _not_negative(text: str) -> int:
     if value < 0:
         raise argparse.ArgumentTypeError(f"{value} is negative")
     return value
+
+
+def _key_of_files(options: argparse.Namespace) -> None:
+    """In micro-sam 1.x the key of a folder is the pattern of its slices."""
+    folder, key = options.input, options.key
+    if folder is not None and key is not None and any(c in key for c in "*?[") and Path(folder).is_dir():
+        options.input, options.key = str(Path(folder) / key), None
+        if getattr(options, "ndim", 0) is None:
+            options.ndim = 3
 
 
 def _complete_model(options: argparse.Namespace) -> None:

@@ -45,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         device=options.device,
         key=options.key,
         axes=options.axes,
+        decoder_path=options.decoder_path,
+        prefer_decoder=options.prefer_decoder,
         segmentation_key=options.segmentation_key,
     )
     return 0

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from micro_sam.cli._common import add_embedding_path, add_input, add_model, add_tiling, make_parser, parse, run
+from micro_sam.cli._window import check_screen
 from micro_sam.errors import InputError, MicroSamError
 
 EPILOG = """examples:
@@ -18,11 +19,19 @@ EPILOG = """examples:
 With --pattern the output is a folder that gets one label image per image; those that are there already are skipped."""
 
 
+GENERATOR = {"points_per_side": int, "points_per_batch": int, "crop_n_layers": int, "stability_score_offset": float}
+THRESHOLDS = dict.fromkeys(
+    "pred_iou_thresh stability_score_thresh box_nms_thresh crop_nms_thresh center_distance_threshold "
+    "boundary_distance_threshold foreground_threshold foreground_smoothing distance_smoothing nms_threshold".split(),
+    float,
+) | {"min_size": int, "min_mask_region_area": int}
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The options of the command."""
     parser = make_parser("automatic_segmentation", "Segment all objects of an image, a stack, or a folder of images.")
     parser.epilog, parser.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
-    add_input(parser, required=True, more="; sample:NAME for a sample")
+    add_input(parser, "--input_path", required=True, more="; sample:NAME for a sample")
     parser.add_argument(
         "-o",
         "--output_path",
@@ -43,6 +52,23 @@ def build_parser() -> argparse.ArgumentParser:
         metavar=("NAME", "VALUE"),
         help="a threshold of the segmenter, such as min_size 50, foreground_threshold 0.5 or pred_iou_thresh 0.8",
     )
+    parser.add_argument(
+        "--mode",
+        choices=("auto", "amg", "ais", "apg"),
+        default="auto",
+        help="amg: a grid of clicks; ais: the decoder of the model; apg: clicks where the decoder shows objects; auto "
+        "(default): the decoder where the model has one",
+    )
+    parser.add_argument("--tracking", action="store_true", help="link the objects of a movie; the output is a folder")
+    parser.add_argument("--annotate", action="store_true", help="open the result in the window")
+    parser.add_argument("--batch_size", type=int, metavar="N", help="images per pass of the network")
+    parser.add_argument(
+        "-v", "--verbose", action=argparse.BooleanOptionalAction, default=True, help="show progress (default)"
+    )
+    more = parser.add_argument_group("parameters of the mask generator (mode amg) and thresholds, by their own names")
+    for name, kind in GENERATOR.items() | THRESHOLDS.items():
+        more.add_argument(f"--{name}", type=kind, metavar="N", help=argparse.SUPPRESS)
+    more.description = ", ".join(f"--{name}" for name in (*GENERATOR, *THRESHOLDS))
     return parser
 
 
@@ -50,35 +76,54 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = parse(build_parser(), arguments)
+    if options.tracking and options.pattern:
+        raise InputError("--tracking is for one movie; leave --pattern out.")
+    if options.annotate:
+        check_screen()
     jobs = plan(options)
 
+    from micro_sam.compat.automatic import (
+        automatic_instance_segmentation,
+        automatic_tracking,
+        get_predictor_and_segmenter,
+    )
     from micro_sam.io.labels import save_labels
-    from micro_sam.segmentation.automatic import automatic_instance_segmentation, get_predictor_and_segmenter
     from micro_sam.segmentation.labels import count_labels
 
+    generator = {name: getattr(options, name) for name in GENERATOR if getattr(options, name) is not None}
     predictor, segmenter = get_predictor_and_segmenter(
-        options.model_type, options.checkpoint, options.device, is_tiled=options.tile_shape is not None
+        options.model_type,
+        options.checkpoint,
+        options.device,
+        None if options.mode == "auto" else options.mode,
+        is_tiled=options.tile_shape is not None,
+        **generator,
     )
-    thresholds = check_thresholds(options.threshold, segmenter)
+    named = [(name, str(getattr(options, name))) for name in THRESHOLDS if getattr(options, name) is not None]
+    thresholds = check_thresholds([*options.threshold, *named], segmenter)
     failed = []
     for job, output in jobs:
         if options.pattern and output.exists():
             print(f"{output} is there already: skipped.")
             continue
         try:
-            image = job.open(options.ndim)
-            labels = automatic_instance_segmentation(
-                predictor,
-                segmenter,
-                image.data,
-                None,
-                job.cache_path if options.embedding_path else None,
-                ndim=options.ndim,
-                tile_shape=options.tile_shape,
-                halo=options.halo,
+            common = {
+                "embedding_path": job.cache_path if options.embedding_path else None,
+                "tile_shape": options.tile_shape,
+                "halo": options.halo,
+                "verbose": options.verbose,
+                "annotate": options.annotate,
+                "batch_size": options.batch_size,
                 **thresholds,
-            )
-            save_labels(output, labels, image.scale)
+            }
+            image = job.open(3 if options.tracking else options.ndim)
+            if options.tracking:
+                labels, _ = automatic_tracking(predictor, segmenter, image.data, output, **common)
+            else:
+                labels = automatic_instance_segmentation(
+                    predictor, segmenter, image.data, None, ndim=options.ndim, **common
+                )
+                save_labels(output, labels, image.scale)
         except MicroSamError as error:
             if len(jobs) == 1:
                 raise
@@ -103,13 +148,18 @@ def plan(options: argparse.Namespace) -> list[tuple]:
     """
     from micro_sam.embeddings.jobs import check_caches, plan_jobs
     from micro_sam.io.labels import check_labels_path, is_label_group
-    from micro_sam.io.results import Inputs, check_not_input, recover
+    from micro_sam.io.results import Inputs, check_not_input, check_result, recover
 
     output = Path(options.output_path).expanduser()
     jobs = plan_jobs(options.input, options.embedding_path or output.parent, options.pattern, options.key, options.axes)
     if options.embedding_path:
         check_caches(jobs, options.input, options.pattern)
     others = (options.embedding_path, options.checkpoint)
+    if options.tracking:
+        check_not_input(options.output_path, options.input, *others)
+        check_result(output, "tracks")
+        jobs[0].open(3)
+        return [(jobs[0], output)]
     if options.pattern is None:
         check_not_input(options.output_path, options.input, *others)
         if output.is_dir() and output.suffix != ".zarr":

@@ -28,6 +28,10 @@ def build_parser() -> argparse.ArgumentParser:
         "-p", "--pattern", default="*", help="which files, in quotes (default: all images of a known kind)"
     )
     parser.add_argument(
+        "--initial_segmentation_folder", metavar="FOLDER", help="labels to begin with, one for each image"
+    )
+    parser.add_argument("--initial_segmentation_pattern", default="*", help="which of them, in quotes")
+    parser.add_argument(
         "-e", "--embedding_path", metavar="FOLDER", help="keeps the embeddings of each image for the next start"
     )
     add_model(parser)
@@ -35,6 +39,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--is_volumetric", action="store_true", help="the images are stacks of slices (3D annotator)")
     parser.add_argument(
         "--with_segmented", action="store_true", help="show images that have a result, too, to correct them"
+    )
+    parser.add_argument("--skip_segmented", action="store_true", help="pass over images that have a result (default)")
+    parser.add_argument(
+        "--prefer_decoder",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="begin the automatic segmentation with the model's decoder where it has one (default)",
     )
     parser.add_argument(
         "--precompute_amg_state",
@@ -57,6 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.input_folder,
         options.output_folder,
         options.pattern,
+        initial_segmentation_folder=options.initial_segmentation_folder,
+        initial_segmentation_pattern=options.initial_segmentation_pattern,
+        prefer_decoder=options.prefer_decoder,
         model_type=options.model_type,
         embedding_path=options.embedding_path,
         tile_shape=options.tile_shape,

@@ -133,6 +133,7 @@ def _embed(predictor, job, image, options: argparse.Namespace) -> None:
                 bar.update(1)
         print(f"{missing} {unit}{'s' * (missing > 1)} embedded in {time.monotonic() - start:.1f} s: {job.cache_path}")
     if options.precompute_amg_state:
+        from micro_sam.compat.states import keep_maps
         from micro_sam.segmentation.volume.keeping import keep_automatic
 
         with tqdm(desc="Prepare automatic segmentation", unit="slice") as bar:
@@ -142,6 +143,7 @@ def _embed(predictor, job, image, options: argparse.Namespace) -> None:
                 bar.refresh()
         if left_out:
             print(f"{job.image_path}: {left_out}")
+        keep_maps(predictor, embeddings)
 
 
 if __name__ == "__main__":

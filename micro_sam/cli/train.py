@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from micro_sam.cli._common import INTERRUPTED, add_model, make_parser, run
+from micro_sam.cli._train_as_1_x import add_options, translate
 from micro_sam.errors import InputError, MicroSamError
 from micro_sam.io.results import check_not_input, recover
 from micro_sam.io.run_file import RunFile
@@ -68,7 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("-vi", "--validation_images", **several, help="images to measure on (default: a share of -i)")
     parser.add_argument("-vl", "--validation_labels", **several, help="their label images")
-    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="the weight file, .safetensors")
+    parser.add_argument("-o", "--output", metavar="FILE", help="the weight file, .safetensors")
     parser.add_argument("--recipe", metavar="NAME", help="settings from a TOML file, or by name: nano_lm")
     parser.add_argument("--data", metavar="FOLDER", help="where relative paths of the recipe start")
     add_model(parser)
@@ -108,6 +109,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="tell in this JSON file how far the training is, for other programs; a file FILE.stop asks it to stop",
     )
+    add_options(parser)
     return parser
 
 
@@ -115,6 +117,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = build_parser().parse_args(arguments)
+    translate(options)
     if options.run_file is None:
         return _train(options, None)
     check_not_input(options.run_file, *_inputs(options), options.output)

@@ -1,13 +1,35 @@
 """Figures of merit: of label images, and of interactive segmentation by a simulated person."""
 
+from importlib import import_module
+from typing import Any
 
-def __getattr__(name: str):
+_COMPAT = "micro_sam.compat.evaluation"
+_HOME = {
+    "run_evaluation": "micro_sam.evaluation.metrics",
+    "precompute_all_embeddings": _COMPAT,
+    "run_evaluation_for_iterative_prompting": _COMPAT,
+    "run_inference_with_iterative_prompting": _COMPAT,
+    "run_inference_with_prompts": _COMPAT,
+}
+# of micro-sam 1.x, each a grid search over thresholds; calling one says what to do instead
+_GRID_SEARCHES = (
+    "run_amg",
+    "run_apg",
+    "run_instance_segmentation_grid_search",
+    "run_instance_segmentation_grid_search_and_inference",
+    "run_instance_segmentation_inference",
+    "run_instance_segmentation_with_decoder",
+    "run_multi_dimensional_segmentation_grid_search",
+)
+
+
+def __getattr__(name: str) -> Any:
     """Import on first use: pandas and elf take a second that a command's ``-h`` need not pay."""
-    if name == "run_evaluation":
-        from micro_sam.evaluation.metrics import run_evaluation
-
-        return run_evaluation
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    if name in _GRID_SEARCHES:
+        return import_module(_COMPAT).refuse_grid_search
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-__all__ = ["run_evaluation"]
+__all__ = list(_HOME)

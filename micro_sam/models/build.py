@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from micro_sam.errors import ModelError
+from micro_sam.errors import InputError, ModelError
 from micro_sam.models.backends import check_backend
 from micro_sam.models.checkpoints import Checkpoint, load_checkpoint, load_decoder_state
 from micro_sam.models.device import get_device, resolve_precision
@@ -73,6 +73,9 @@ def get_sam_model(
     precision: str = "auto",
     backend: str = "torch",
     progress_bar_factory: Callable[[str], Any] | None = None,
+    peft_kwargs: Mapping[str, Any] | None = None,
+    flexible_load_checkpoint: bool = False,
+    **model_kwargs: Any,
 ) -> Any:
     """A predictor for a model of the registry, or for weights of one's own.
 
@@ -98,6 +101,13 @@ def get_sam_model(
     progress_bar_factory : Callable[[str], Any] | None
         Makes the progress bar of a download from the model's name: an object with ``total`` and ``update(bytes)``, as
         tqdm's, which is the default.
+    peft_kwargs : Mapping | None
+        How a checkpoint of micro-sam 1.x was fine-tuned (``rank``, ``peft_module``). Low-rank adapters are found in the
+        file and merged whether it is given or not.
+    flexible_load_checkpoint : bool
+        Not supported.
+    **model_kwargs
+        Not supported: other sizes of the model.
 
     Returns
     -------
@@ -112,6 +122,11 @@ def get_sam_model(
         When weights cannot be had, or a file is not what it should be.
     """
     # all that can be wrong in the arguments is said before gigabytes are fetched
+    _refuse_other_models(flexible_load_checkpoint, model_kwargs)
+    if peft_kwargs:
+        from micro_sam.models.peft_sam import check_peft_kwargs
+
+        check_peft_kwargs(peft_kwargs)
     device_was_left_open = device is None or str(device) == "auto"
     device = get_device(device)
     if backend != "torch" and device_was_left_open:
@@ -146,6 +161,19 @@ def get_sam_model(
     if return_state:
         result.append(_state(checkpoint, decoder_state))
     return result[0] if len(result) == 1 else tuple(result)
+
+
+def _refuse_other_models(flexible_load_checkpoint: bool, model_kwargs: Mapping[str, Any]) -> None:
+    if flexible_load_checkpoint:
+        raise InputError(
+            "flexible_load_checkpoint=True is not supported: a model of which some weights stay random segments "
+            "nothing. Give a checkpoint of this very model, or start a training with micro_sam.training.train_sam."
+        )
+    if model_kwargs:
+        raise InputError(
+            f"Models of another form ({', '.join(model_kwargs)}) are not supported; leave these arguments out. Known "
+            "are the models of the registry and checkpoints fine-tuned from them."
+        )
 
 
 def build_with_weights(

@@ -28,6 +28,9 @@ def get_cache_directory() -> Path:
     return Path(platformdirs.user_cache_dir("micro_sam", appauthor=False))
 
 
+microsam_cachedir = get_cache_directory  # its older name
+
+
 def get_model_directory() -> Path:
     """The folder that downloaded weights go to: ``models`` in the cache directory, or ``SAM_MODELS`` itself."""
     if os.environ.get("SAM_MODELS") and not os.environ.get("MICROSAM_CACHEDIR"):

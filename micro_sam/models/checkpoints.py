@@ -29,6 +29,7 @@ from micro_sam.errors import ModelError, OutputError
 from micro_sam.io.marks import KEY, mark, mark_torch_file
 from micro_sam.io.results import check_not_input, check_result, recover, write_result
 from micro_sam.models.cache import model_hash
+from micro_sam.models.lora_state import merge_lora
 from micro_sam.models.registry import SHIPPED_MODEL, get_architecture_name
 
 DENSE_HEAD = "dense_head."
@@ -61,7 +62,7 @@ class Checkpoint:
     hash: str = ""
 
 
-def load_checkpoint(path: str | os.PathLike, architecture: str | None = None) -> Checkpoint:
+def load_checkpoint(path: str | os.PathLike, architecture: str | None = None, prefix: str = "sam.") -> Checkpoint:
     """Read a weight file; its architecture is found in its tensors.
 
     Parameters
@@ -70,6 +71,8 @@ def load_checkpoint(path: str | os.PathLike, architecture: str | None = None) ->
         The file.
     architecture : str | None
         The architecture that is expected, if one is.
+    prefix : str
+        What the names of the weights begin with, beside Segment Anything's own.
 
     Raises
     ------
@@ -79,7 +82,7 @@ def load_checkpoint(path: str | os.PathLike, architecture: str | None = None) ->
     """
     path = Path(path)
     content, metadata = read_tensors(path)
-    state, decoder_state = _split(content)
+    state, decoder_state = _split(content, prefix)
     found = detect_architecture(state)
     if found is None:
         raise ModelError(
@@ -165,7 +168,11 @@ def save_checkpoint(
 
 
 def export_custom_sam_model(
-    checkpoint_path: str | os.PathLike, model_type: str | None, save_path: str | os.PathLike
+    checkpoint_path: str | os.PathLike,
+    model_type: str | None,
+    save_path: str | os.PathLike,
+    with_segmentation_decoder: bool = False,
+    prefix: str = "sam.",
 ) -> None:
     """Write the Segment Anything part of a fine-tuned checkpoint as a plain state dict that every SAM tool reads.
 
@@ -177,25 +184,41 @@ def export_custom_sam_model(
         Its model type; None takes what the file holds.
     save_path : str | os.PathLike
         The file to write: safetensors when its name ends so, else PyTorch's format.
+    with_segmentation_decoder : bool
+        Write the decoder for automatic segmentation too; only this program and micro-sam read such a file.
+    prefix : str
+        What the names of the weights in the checkpoint begin with.
 
     Raises
     ------
     ModelError
-        When the checkpoint cannot be read or is of another type.
+        When the checkpoint cannot be read, is of another type, or has no decoder though one is wanted.
     OutputError
         When the file cannot be written, is the checkpoint itself, or something else is there.
     """
     check_not_input(save_path, checkpoint_path)
     check_result(save_path, "weights")
-    checkpoint = load_checkpoint(checkpoint_path, None if model_type is None else get_architecture_name(model_type))
-    state = {name: value.detach().clone().contiguous() for name, value in checkpoint.state_dict.items()}
+    expected = None if model_type is None else get_architecture_name(model_type)
+    checkpoint = load_checkpoint(checkpoint_path, expected, prefix)
+    decoder = checkpoint.decoder_state
+    if with_segmentation_decoder and decoder is None:
+        raise ModelError(f"The checkpoint {checkpoint_path} has no decoder for automatic segmentation to export.")
+    state = _copies(checkpoint.state_dict)
     if Path(save_path).suffix == ".safetensors":
         known = {**checkpoint.metadata, "architecture": checkpoint.architecture, "dense_head": None}
+        if with_segmentation_decoder:
+            state |= {f"{DENSE_HEAD}{name}": value for name, value in _copies(decoder).items()}
+            known["dense_head"] = checkpoint.metadata.get("dense_head", "distances")
         known[KEY] = mark("weights")
         metadata = {key: json.dumps(value) for key, value in known.items()}
         _write(Path(save_path), lambda place: save_file(state, place, metadata))
-    else:
-        _write(Path(save_path), lambda place: _write_torch(state, place))
+        return
+    content = {"model_state": state, "decoder_state": _copies(decoder)} if with_segmentation_decoder else state
+    _write(Path(save_path), lambda place: _write_torch(content, place))
+
+
+def _copies(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach().clone().contiguous() for name, value in state.items()}
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -268,19 +291,19 @@ def _harmless_numbers() -> Iterator[None]:
         yield
 
 
-def _split(content: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
+def _split(content: Mapping[str, Any], prefix: str = "sam.") -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
     """Model and decoder of the content of a file, with Segment Anything's names."""
     nested = next((content[key] for key in ("model_state", "state_dict", "model") if _is_state(content.get(key))), None)
-    state = {_plain_name(name): v for name, v in (nested or content).items() if isinstance(v, Tensor)}
+    state = {_plain_name(name, prefix): v for name, v in (nested or content).items() if isinstance(v, Tensor)}
     decoder = content.get("decoder_state") if _is_state(content.get("decoder_state")) else None
     inside = {name[len(DENSE_HEAD) :]: v for name, v in state.items() if name.startswith(DENSE_HEAD)}
-    state = {name: v for name, v in state.items() if not name.startswith(DENSE_HEAD)}
+    state = merge_lora({name: v for name, v in state.items() if not name.startswith(DENSE_HEAD)})
     return state, dict(decoder) if decoder is not None else inside or None
 
 
-def _plain_name(name: str) -> str:
+def _plain_name(name: str, prefix: str = "sam.") -> str:
     """Without the prefixes that training wrappers add."""
-    return name.removeprefix("module.").removeprefix("sam.")
+    return name.removeprefix("module.").removeprefix(prefix)
 
 
 def _is_state(value: Any) -> bool:

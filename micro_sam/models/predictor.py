@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -408,6 +408,10 @@ class Predictor:
         masks = self.upscale(logits, image).cpu().numpy() if return_logits else self._masks(logits, image)
         return masks, decoded.scores[0].cpu().numpy(), logits.cpu().numpy()
 
+    def get_image_features(self) -> ImageFeatures:
+        """What was set with :meth:`set_image` or :meth:`set_features`; RuntimeError when nothing was."""
+        return self._require_image()
+
     def get_image_embedding(self) -> Tensor:
         """Features (1, C, g, g) of the current image."""
         return self._require_image().features
@@ -422,13 +426,34 @@ class Predictor:
 
     @property
     def input_size(self) -> Size | None:
+        """Size (h, w) of the resized image; settable, None forgets the image."""
         return None if self._current is None else self._current.input_size
+
+    @input_size.setter
+    def input_size(self, size: Size | None) -> None:
+        self._resize_current(input_size=size)
 
     @property
     def original_size(self) -> Size | None:
+        """Size (H, W) of the image; settable, None forgets the image."""
         return None if self._current is None else self._current.original_size
 
+    @original_size.setter
+    def original_size(self, size: Size | None) -> None:
+        self._resize_current(original_size=size)
+
+    @property
+    def _hash(self) -> str:
+        """The name under which scripts of micro_sam 1.x ask for ``model_hash``."""
+        return f"xxh128:{self.model_hash}"
+
     # ---- inside
+
+    def _resize_current(self, **sizes: Size | None) -> None:
+        if None in sizes.values():
+            self._current = None
+        elif self._current is not None:
+            self._current = replace(self._current, **sizes)
 
     def _require_image(self) -> ImageFeatures:
         if self._current is None:

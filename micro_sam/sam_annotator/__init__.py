@@ -1,5 +1,7 @@
 """What a person sees: napari layers, widgets and keys. They turn events into acts of a session, and paint its state."""
 
+from typing import Any
+
 from micro_sam.sam_annotator.annotator_2d import annotator_2d
 from micro_sam.sam_annotator.annotator_3d import annotator_3d
 from micro_sam.sam_annotator.annotator_tracking import annotator_tracking
@@ -7,6 +9,9 @@ from micro_sam.sam_annotator.series import image_folder_annotator, image_series_
 from micro_sam.sam_annotator.starting import get_annotator
 
 __all__ = [
+    "Annotator2d",
+    "Annotator3d",
+    "AnnotatorTracking",
     "annotator_2d",
     "annotator_3d",
     "annotator_tracking",
@@ -14,3 +19,12 @@ __all__ = [
     "image_folder_annotator",
     "image_series_annotator",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """The tools as widgets; imported on first use, because they are made of what is in this package."""
+    if name in ("Annotator2d", "Annotator3d", "AnnotatorTracking"):
+        from micro_sam.compat import widgets
+
+        return getattr(widgets, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

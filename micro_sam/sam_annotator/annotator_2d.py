@@ -10,7 +10,7 @@ import numpy as np
 from micro_sam.sam_annotator.annotator import Annotator
 from micro_sam.sam_annotator.images import open_any
 from micro_sam.sam_annotator.settings import Settings
-from micro_sam.sam_annotator.starting import check_result, start_tool
+from micro_sam.sam_annotator.starting import check_result, one_image, start_tool
 
 
 class Annotator2D(Annotator):
@@ -38,6 +38,9 @@ def annotator_2d(
     key: str | None = None,
     segmentation_key: str | None = None,
     axes: str | None = None,
+    image: np.ndarray | str | Path | napari.layers.Image | None = None,
+    decoder_path: str | Path | None = None,
+    prefer_decoder: bool = True,
 ) -> napari.Viewer | None:
     """Segment objects of a 2D image interactively.
 
@@ -71,6 +74,12 @@ def annotator_2d(
     axes
         What the axes of `raw` are, where the file does not say or is wrong: one letter each, T time, Z slices, C
         channels, Y, X, for instance ``"CZYX"``.
+    image
+        Another name of `raw`.
+    decoder_path
+        A decoder for automatic segmentation in a file of its own.
+    prefer_decoder
+        Whether the automatic segmentation begins with the model's decoder, where it has one.
 
     Returns
     -------
@@ -83,9 +92,19 @@ def annotator_2d(
         When the image or the labels cannot be used. No window is opened then.
     """
     settings = Settings(
-        model_type, checkpoint_path, device, embedding_path, tile_shape, halo, precompute_amg_state, show_embeddings
+        model_type,
+        checkpoint_path,
+        device,
+        embedding_path,
+        tile_shape,
+        halo,
+        precompute_amg_state,
+        show_embeddings,
+        decoder_path,
+        prefer_decoder,
     )
     settings.check()
-    image = None if raw is None else open_any(raw, "2d", key, axes)
-    committed = check_result(segmentation_result, segmentation_key, image)
-    return start_tool(Annotator2D, settings, image, committed, viewer=viewer, return_viewer=return_viewer)
+    raw = one_image(raw, image)
+    opened = None if raw is None else open_any(raw, "2d", key, axes)
+    committed = check_result(segmentation_result, segmentation_key, opened)
+    return start_tool(Annotator2D, settings, opened, committed, viewer=viewer, return_viewer=return_viewer)

@@ -23,7 +23,7 @@ from micro_sam.sam_annotator.memory import take_memory
 from micro_sam.sam_annotator.session_run import SessionRun
 from micro_sam.sam_annotator.settings import Settings
 from micro_sam.sam_annotator.slices import SliceActs
-from micro_sam.sam_annotator.starting import check_result, start_tool
+from micro_sam.sam_annotator.starting import check_result, one_image, start_tool
 from micro_sam.session.volume import VolumeSession
 
 if TYPE_CHECKING:
@@ -174,6 +174,9 @@ def annotator_3d(
     key: str | None = None,
     segmentation_key: str | None = None,
     axes: str | None = None,
+    image: np.ndarray | str | Path | napari.layers.Image | None = None,
+    decoder_path: str | Path | None = None,
+    prefer_decoder: bool = True,
 ) -> napari.Viewer | None:
     """Segment objects of a volume interactively.
 
@@ -207,6 +210,12 @@ def annotator_3d(
     axes
         What the axes of `raw` are, where the file does not say or is wrong: one letter each, T time, Z slices, C
         channels, Y, X, for instance ``"CZYX"``.
+    image
+        Another name of `raw`.
+    decoder_path
+        A decoder for automatic segmentation in a file of its own.
+    prefer_decoder
+        Whether the automatic segmentation begins with the model's decoder, where it has one.
 
     Returns
     -------
@@ -219,11 +228,21 @@ def annotator_3d(
         When the volume or the labels cannot be used. No window is opened then.
     """
     settings = Settings(
-        model_type, checkpoint_path, device, embedding_path, tile_shape, halo, precompute_amg_state, show_embeddings
+        model_type,
+        checkpoint_path,
+        device,
+        embedding_path,
+        tile_shape,
+        halo,
+        precompute_amg_state,
+        show_embeddings,
+        decoder_path,
+        prefer_decoder,
     )
     settings.check()
-    image = None if raw is None else open_any(raw, "3d", key, axes)
-    if image is not None:
-        check_slices(image.shape)
-    committed = check_result(segmentation_result, segmentation_key, image)
-    return start_tool(Annotator3D, settings, image, committed, viewer=viewer, return_viewer=return_viewer)
+    raw = one_image(raw, image)
+    opened = None if raw is None else open_any(raw, "3d", key, axes)
+    if opened is not None:
+        check_slices(opened.shape)
+    committed = check_result(segmentation_result, segmentation_key, opened)
+    return start_tool(Annotator3D, settings, opened, committed, viewer=viewer, return_viewer=return_viewer)

@@ -28,7 +28,7 @@ from micro_sam.sam_annotator.saving_tracks import TrackSaving
 from micro_sam.sam_annotator.session_run import SessionRun
 from micro_sam.sam_annotator.settings import Settings
 from micro_sam.sam_annotator.slices import SliceActs
-from micro_sam.sam_annotator.starting import start_tool
+from micro_sam.sam_annotator.starting import one_image, start_tool
 from micro_sam.sam_annotator.track_acts import LineageActs
 from micro_sam.session.prompts import PromptState
 from micro_sam.session.tracking import TrackingSession
@@ -313,6 +313,9 @@ def annotator_tracking(
     key: str | None = None,
     tracking_key: str | None = None,
     axes: str | None = None,
+    image: np.ndarray | str | Path | napari.layers.Image | None = None,
+    decoder_path: str | Path | None = None,
+    prefer_decoder: bool = True,
 ) -> napari.Viewer | None:
     """Track the objects of a movie interactively.
 
@@ -347,6 +350,12 @@ def annotator_tracking(
     axes
         What the axes of `raw` are, where the file does not say or is wrong: one letter each, T time, Z slices, C
         channels, Y, X, for instance ``"CZYX"``.
+    image
+        Another name of `raw`.
+    decoder_path
+        A decoder for automatic segmentation in a file of its own.
+    prefer_decoder
+        Whether the automatic segmentation begins with the model's decoder, where it has one.
 
     Returns
     -------
@@ -359,11 +368,21 @@ def annotator_tracking(
         When the movie or the tracks cannot be used. No window is opened then.
     """
     settings = Settings(
-        model_type, checkpoint_path, device, embedding_path, tile_shape, halo, precompute_amg_state, show_embeddings
+        model_type,
+        checkpoint_path,
+        device,
+        embedding_path,
+        tile_shape,
+        halo,
+        precompute_amg_state,
+        show_embeddings,
+        decoder_path,
+        prefer_decoder,
     )
     settings.check()
-    image = None if raw is None else open_any(raw, "tracking", key, axes)
-    if image is not None:
-        check_frames(image.shape)
-    tracks = check_tracks(tracking_result, tracking_key, image)
-    return start_tool(AnnotatorTracking, settings, image, tracks, viewer=viewer, return_viewer=return_viewer)
+    raw = one_image(raw, image)
+    opened = None if raw is None else open_any(raw, "tracking", key, axes)
+    if opened is not None:
+        check_frames(opened.shape)
+    tracks = check_tracks(tracking_result, tracking_key, opened)
+    return start_tool(AnnotatorTracking, settings, opened, tracks, viewer=viewer, return_viewer=return_viewer)

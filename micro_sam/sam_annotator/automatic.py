@@ -132,7 +132,7 @@ class Automatic:
         methods = ("dense", "grid") if getattr(predictor.model, "dense_kind", None) else ("grid",)
         if methods != self.methods:
             self.methods = methods
-            self.method = methods[0]
+            self.method = methods[0 if self._annotator.settings.prefer_decoder else -1]
             self.methods_changed.emit(methods)
 
     def set_method(self, method: str) -> None:

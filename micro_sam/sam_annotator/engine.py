@@ -304,7 +304,12 @@ def _import_torch() -> None:
 def _load(settings: Settings) -> Any:
     from micro_sam.models.build import get_sam_model
 
-    return get_sam_model(settings.model_type, device=settings.device, checkpoint_path=settings.checkpoint_path)
+    return get_sam_model(
+        settings.model_type,
+        device=settings.device,
+        checkpoint_path=settings.checkpoint_path,
+        decoder_path=settings.decoder_path,
+    )
 
 
 def _open(predictor: Any, image: OpenImage, ndim: int, settings: Settings) -> tuple[Any, Any]:

@@ -45,12 +45,15 @@ class SeriesEntry:
         Where its objects are saved.
     embedding_path
         Its cache; None: its embeddings are kept in memory.
+    initial
+        Labels (array or path) to begin with while it has no result.
     """
 
     raw: Any
     name: str
     output: Path
     embedding_path: Path | None = None
+    initial: Any = None
 
     def open(self, tool: str) -> OpenImage:
         """Load and check the image."""
@@ -107,6 +110,15 @@ def plan_series(
         inputs.check(entry.embedding_path)
     recover(output_folder / "inside")
     return entries
+
+
+def with_initial(entries: list[SeriesEntry], initial: Sequence[Any] | None) -> list[SeriesEntry]:
+    """Entries with the labels to begin with, in the same order; InputError when their numbers differ."""
+    if initial is None:
+        return entries
+    if len(initial) != len(entries):
+        raise InputError(f"There are {len(entries)} images, but {len(initial)} initial segmentations.")
+    return [replace(entry, initial=labels) for entry, labels in zip(entries, initial, strict=True)]
 
 
 def unique_names(images: Sequence[Any]) -> list[str]:
@@ -246,7 +258,8 @@ class Series:
         annotator, entry = self.annotator, self.entries[index]
         image = annotator.engine.take_ahead(entry.name) or entry.open(annotator.tool)
         recover(entry.output)
-        committed = load_labels(entry.output, shape=image.shape) if entry.output.exists() else None
+        earlier = entry.output if entry.output.exists() else entry.initial
+        committed = None if earlier is None else load_labels(earlier, shape=image.shape)
         before = annotator.settings
         annotator.use_settings(before.changed(embedding_path=entry.embedding_path))
         try:
@@ -283,6 +296,8 @@ def image_series_annotator(
     is_volumetric: bool = False,
     device: str | None = None,
     skip_segmented: bool = True,
+    initial_segmentations: Sequence[np.ndarray | str | Path] | None = None,
+    prefer_decoder: bool = True,
 ) -> napari.Viewer | None:
     """Annotate images one after the other; key ``n`` saves and goes on, ``Shift-N`` goes back.
 
@@ -308,6 +323,10 @@ def image_series_annotator(
         Whether the images are stacks of slices.
     skip_segmented
         Whether images that have a result are passed over; otherwise they are shown with it.
+    initial_segmentations
+        Labels to begin with, one (array or path) per image.
+    prefer_decoder
+        Whether the automatic segmentation begins with the model's decoder, where it has one.
 
     Returns
     -------
@@ -319,8 +338,17 @@ def image_series_annotator(
     InputError, OutputError
         When the series cannot be started. No window is opened then.
     """
-    entries = plan_series(images, output_folder, embedding_path)
-    settings = Settings(model_type, checkpoint_path, device, None, tile_shape, halo, precompute_amg_state)
+    entries = with_initial(plan_series(images, output_folder, embedding_path), initial_segmentations)
+    settings = Settings(
+        model_type,
+        checkpoint_path,
+        device,
+        None,
+        tile_shape,
+        halo,
+        precompute_amg_state,
+        prefer_decoder=prefer_decoder,
+    )
     settings.check()
     kind: type[Annotator] = Annotator2D
     if is_volumetric:
@@ -337,7 +365,12 @@ def image_series_annotator(
 
 
 def image_folder_annotator(
-    input_folder: str | Path, output_folder: str | Path, pattern: str | None = "*", **kwargs: Any
+    input_folder: str | Path,
+    output_folder: str | Path,
+    pattern: str | None = "*",
+    initial_segmentation_folder: str | Path | None = None,
+    initial_segmentation_pattern: str = "*",
+    **kwargs: Any,
 ) -> napari.Viewer | None:
     """Annotate all images of a folder one after the other.
 
@@ -349,6 +382,8 @@ def image_folder_annotator(
         Gets one label image (tif) per image that has objects.
     pattern
         Glob inside the folder; ``"*"``: all images of a known kind.
+    initial_segmentation_folder, initial_segmentation_pattern
+        Labels to begin with, one for each image in the order of their names.
     **kwargs
         See :func:`image_series_annotator`.
 
@@ -358,4 +393,7 @@ def image_folder_annotator(
         When nothing matches.
     """
     images = find_images(input_folder, None if pattern == "*" else pattern)
+    if initial_segmentation_folder is not None:
+        wanted = None if initial_segmentation_pattern == "*" else initial_segmentation_pattern
+        kwargs["initial_segmentations"] = find_images(initial_segmentation_folder, wanted)
     return image_series_annotator(images, output_folder, **kwargs)

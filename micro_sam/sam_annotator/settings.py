@@ -30,6 +30,10 @@ class Settings:
         Whether the network part of the automatic segmentation runs right after the embedding.
     show_embeddings
         Whether the embeddings are shown as a layer.
+    decoder_path
+        A decoder for automatic segmentation in a file of its own; None: that of the model, if it has one.
+    prefer_decoder
+        Whether the automatic segmentation begins with the decoder, where there is one, instead of a grid of clicks.
     """
 
     model_type: str | None = "vit_h"
@@ -40,6 +44,8 @@ class Settings:
     halo: tuple[int, int] | None = None
     precompute_amg_state: bool = False
     show_embeddings: bool = False
+    decoder_path: str | Path | None = None
+    prefer_decoder: bool = True
 
     def check(self) -> None:
         """Whether the settings go together.
@@ -55,10 +61,11 @@ class Settings:
             get_spec(self.model_type)
         if self.model_type is None and self.checkpoint_path is None:
             raise InputError("Name a model, or give the path of your own weights.")
-        if self.checkpoint_path is not None:
-            recover(self.checkpoint_path)
-        if self.checkpoint_path is not None and not Path(self.checkpoint_path).is_file():
-            raise InputError(f"There are no weights at {self.checkpoint_path}. Give the path of a file.")
+        for path in (self.checkpoint_path, self.decoder_path):
+            if path is not None:
+                recover(path)
+                if not Path(path).is_file():
+                    raise InputError(f"There are no weights at {path}. Give the path of a file.")
         if self.halo is not None and self.tile_shape is None:
             raise InputError("A halo is the overlap of tiles and needs a tile shape as well.")
 
@@ -69,4 +76,4 @@ class Settings:
     @property
     def model_key(self) -> tuple:
         """What decides which model is loaded."""
-        return (self.model_type, str(self.checkpoint_path or ""), self.device or "auto")
+        return (self.model_type, str(self.checkpoint_path or ""), self.device or "auto", str(self.decoder_path or ""))

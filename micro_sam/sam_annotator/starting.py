@@ -31,6 +31,13 @@ def check_result(result: np.ndarray | str | Path | None, key: str | None, image:
     return load_labels(result, key, image.shape)
 
 
+def one_image(raw: Any, image: Any) -> Any:
+    """`image` is the name of `raw` in micro-sam 1.x; one of them is given, or none."""
+    if raw is not None and image is not None:
+        raise InputError("raw and image are two names of the same argument: give one of them.")
+    return image if raw is None else raw
+
+
 def start_tool(
     kind: type[Annotator],
     settings: Settings,

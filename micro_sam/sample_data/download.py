@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import shutil
 import urllib.request
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,8 +34,8 @@ def sample_directory() -> Path:
     return Path(base).expanduser() / "sample_data"
 
 
-def fetch_sample(remote: RemoteFile) -> Path:
-    """Path of the file, downloaded if it is not there yet.
+def fetch_sample(remote: RemoteFile, directory: Path | None = None) -> Path:
+    """Path of the file in a folder (None: `sample_directory`), downloaded if it is not there yet.
 
     Raises
     ------
@@ -41,7 +43,7 @@ def fetch_sample(remote: RemoteFile) -> Path:
         If it cannot be downloaded, or is not what the hash says; the message names the address and the place to put
         it by hand.
     """
-    target = sample_directory() / remote.filename
+    target = (directory or sample_directory()) / remote.filename
     if target.exists() and _sha256(target) == remote.sha256:
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -68,3 +70,21 @@ def _sha256(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def unpack_sample(archive: Path, folder: str) -> Path:
+    """A folder of a zip archive, unpacked beside it (``<archive>.unzip``) if it is not there yet."""
+    target = archive.with_name(f"{archive.name}.unzip")
+    if not target.exists():
+        partial = archive.with_name(f"{archive.name}.{os.getpid()}.part")
+        try:
+            with zipfile.ZipFile(archive) as content:
+                content.extractall(partial)
+            os.replace(partial, target)
+        except (OSError, zipfile.BadZipFile) as error:
+            raise InputError(
+                f"The sample {archive} could not be unpacked ({error}). Delete it and try again."
+            ) from error
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    return target / folder

@@ -10,6 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from micro_sam.embeddings.compute import iter_embeddings, open_embeddings
+from micro_sam.embeddings.embeddings import Embeddings
 from micro_sam.errors import InputError
 from micro_sam.io.checks import check_network_input
 from micro_sam.io.inputs import source_and_path
@@ -78,8 +79,11 @@ def automatic_instance_segmentation(
     tile_shape: tuple[int, int] | None = None,
     halo: tuple[int, int] | None = None,
     verbose: bool = True,
+    mask: np.ndarray | None = None,
+    return_embeddings: bool = False,
+    batch_size: int | None = None,
     **generate_kwargs,
-) -> np.ndarray:
+) -> np.ndarray | tuple[np.ndarray, Embeddings]:
     """Segment all objects of an image.
 
     Parameters
@@ -101,6 +105,12 @@ def automatic_instance_segmentation(
         None: tiles for large images.
     verbose : bool
         Show progress bars.
+    mask : array, optional
+        Of the shape of the image (or of a slice): tiles and slices without any non-zero pixel are left out.
+    return_embeddings : bool
+        Return the embeddings too.
+    batch_size : int, optional
+        Images per pass of the network.
     **generate_kwargs
         Thresholds for ``segmenter.generate``.
 
@@ -108,6 +118,8 @@ def automatic_instance_segmentation(
     -------
     labels : (H, W) or (Z, H, W), uint32
         Objects of a stack are linked over its slices.
+    embeddings : Embeddings
+        If asked for.
     """
     if output_path is not None:
         check_not_input(output_path, input_path, embedding_path)
@@ -118,7 +130,10 @@ def automatic_instance_segmentation(
     embeddings, store = open_embeddings(predictor, image, embedding_path, ndim, tile_shape, halo, image_path=path)
     missing = len(store.missing())
     for _ in tqdm(
-        iter_embeddings(predictor, image, store), total=missing, desc="Embed", disable=not (verbose and missing)
+        iter_embeddings(predictor, image, store, batch_size=batch_size, mask=mask),
+        total=missing,
+        desc="Embed",
+        disable=not (verbose and missing),
     ):
         pass
     if embeddings.n_slices is None:
@@ -132,10 +147,9 @@ def automatic_instance_segmentation(
     if not isinstance(labels, np.ndarray):
         if output_path is not None:
             raise InputError('Only label images can be written: use output_mode="instance_segmentation".')
-        return labels
-    if output_path is not None:
+    elif output_path is not None:
         save_labels(output_path, labels)
-    return labels
+    return (labels, embeddings) if return_embeddings else labels
 
 
 def segment_slices(segmenter: Segmenter, embeddings, verbose: bool = False, **generate_kwargs) -> np.ndarray:

@@ -160,13 +160,13 @@ class DenseInstanceSegmenter(Segmenter):
             prominence = PROMINENCE[self._maps.kind]
         coarse, foreground, depth = _grow(self._maps, foreground_threshold, distance_threshold, prominence, smoothing)
         inside = foreground > foreground_threshold
-        labels = _to_image(coarse, foreground, foreground_threshold, self._shape)
-        labels, n_found = _without_small_objects(labels, min_size)
+        labels = to_image(coarse, foreground, foreground_threshold, self._shape)
+        labels, n_found = without_small_objects(labels, min_size)
         self._say(
             foreground, depth, inside, n_found, int(labels.max()), foreground_threshold, distance_threshold, min_size
         )
         if output_mode == "binary_mask":
-            return _records(labels)
+            return label_records(labels)
         return labels
 
     def _diameter(self, maps: DenseMaps) -> float:
@@ -230,14 +230,21 @@ def _grow(
     maps: DenseMaps, foreground_threshold: float, distance_threshold: float, prominence: float, smoothing: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Objects at the resolution of the maps (h, w), their foreground and their depth; see ``generate``."""
+    seeds, foreground, depth = find_seeds(maps, foreground_threshold, distance_threshold, prominence, smoothing)
+    return watershed(-depth, seeds, mask=foreground > foreground_threshold), foreground, depth
+
+
+def find_seeds(
+    maps: DenseMaps, foreground_threshold: float, distance_threshold: float, prominence: float, smoothing: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The middles of objects as labels (h, w), their foreground and their depth; see ``generate``."""
     foreground = maps.values[0].astype("float32")
     depth, near_centre = _depth(maps, smoothing)
     inside = foreground > foreground_threshold
     middle = (depth > distance_threshold) & near_centre & inside
     if prominence > 0:
         middle &= h_maxima(depth, prominence) > 0
-    seeds = label(middle, connectivity=1)
-    return watershed(-depth, seeds, mask=inside), foreground, depth
+    return label(middle, connectivity=1), foreground, depth
 
 
 def _depth(maps: DenseMaps, smoothing: float) -> tuple[np.ndarray, np.ndarray]:
@@ -253,7 +260,7 @@ def _depth(maps: DenseMaps, smoothing: float) -> tuple[np.ndarray, np.ndarray]:
     return 1 - smooth(maps.values[2]), smooth(maps.values[1]) < 0.5
 
 
-def _to_image(coarse: np.ndarray, foreground: np.ndarray, threshold: float, shape: tuple[int, int]) -> np.ndarray:
+def to_image(coarse: np.ndarray, foreground: np.ndarray, threshold: float, shape: tuple[int, int]) -> np.ndarray:
     """Labels (h, w) at the resolution of the image (H, W).
 
     Outlines follow the interpolated foreground, not the steps of the coarse grid; between touching objects the nearest
@@ -295,7 +302,7 @@ def bilinear(values: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.nd
     return values
 
 
-def _without_small_objects(labels: np.ndarray, min_size: int) -> tuple[np.ndarray, int]:
+def without_small_objects(labels: np.ndarray, min_size: int) -> tuple[np.ndarray, int]:
     """Labels made consecutive without the objects of fewer pixels, and how many objects there were."""
     sizes = np.bincount(labels.ravel(), minlength=1)
     sizes[0] = 0
@@ -303,7 +310,8 @@ def _without_small_objects(labels: np.ndarray, min_size: int) -> tuple[np.ndarra
     return (np.cumsum(keep) * keep).astype("uint32")[labels], int((sizes > 0).sum())
 
 
-def _records(labels: np.ndarray) -> list[dict[str, Any]]:
+def label_records(labels: np.ndarray) -> list[dict[str, Any]]:
+    """Objects of a label image as dicts with segmentation, area and bbox (x y w h)."""
     records = []
     for value, (rows, columns) in enumerate(ndimage.find_objects(labels.astype("int32")), 1):
         mask = labels == value

@@ -166,8 +166,8 @@ def mask_data_to_segmentation(
 
 def apply_nms(
     predictions: Sequence[dict[str, Any]],
-    shape: tuple[int, int],
     min_size: int = 0,
+    shape: tuple[int, int] | None = None,
     perform_box_nms: bool = False,
     nms_thresh: float = 0.9,
     max_size: int | None = None,
@@ -178,10 +178,12 @@ def apply_nms(
     Parameters
     ----------
     predictions : sequence of dict
-        With the keys ``segmentation`` and ``predicted_iou``.
-    shape : (H, W)
+        With the keys ``segmentation`` and ``predicted_iou``. A mask of a tile also has ``bbox``, its box x y w h in the
+        tile, and ``global_bbox``, the same box in the image.
     min_size, max_size : int
         Pixels.
+    shape : (H, W), optional
+        None: just large enough for all masks.
     perform_box_nms : bool
         Compare bounding boxes instead of masks: faster, but neighbours may suppress one another.
     nms_thresh : float
@@ -193,17 +195,42 @@ def apply_nms(
     -------
     labels : (H, W) uint32
     """
-    objects = [ObjectMask.from_array(_full_mask(p), score=float(p.get("predicted_iou", 1))) for p in predictions]
+    placed = [(_full_mask(one), _place(one), float(one.get("predicted_iou", 1))) for one in predictions]
+    if shape is None:
+        if not placed:
+            raise InputError("There is no mask, so the size of the label image is not known: give its shape.")
+        ends = [np.add(mask.shape, place) for mask, place, _ in placed]
+        shape = tuple(int(size) for size in np.max(ends, axis=0))
+    objects = [ObjectMask.from_array(mask, score, offset=place) for mask, place, score in placed]
     objects = [one for one in objects if one.area >= max(min_size, 1) and not (max_size and one.area > max_size)]
     if perform_box_nms:
         kept = nms(np.array([o.box for o in objects]), np.array([o.score for o in objects]), nms_thresh)
         objects = [objects[k] for k in kept]
     else:
-        kept = []
-        for one in sorted(objects, key=lambda o: -o.score):
-            if all(_overlap(one, other, intersection_over_min) <= nms_thresh for other in kept):
-                kept.append(one)
-        objects = kept
+        objects = suppress(objects, nms_thresh, intersection_over_min)
+    return paint_by_score(objects, shape)
+
+
+def suppress(objects: Sequence[ObjectMask], threshold: float, over_min: bool = False) -> list[ObjectMask]:
+    """Non-maximum suppression of masks: by falling score, without those that overlap a better one more.
+
+    Parameters
+    ----------
+    objects : sequence of ObjectMask
+    threshold : float
+        Overlap (IoU) above which the mask with the lower score is left out.
+    over_min : bool
+        Measure the overlap relative to the smaller mask, so that parts of objects are left out too.
+    """
+    kept: list[ObjectMask] = []
+    for one in sorted(objects, key=lambda o: -o.score):
+        if all(_overlap(one, other, over_min) <= threshold for other in kept):
+            kept.append(one)
+    return kept
+
+
+def paint_by_score(objects: Sequence[ObjectMask], shape: tuple[int, int]) -> np.ndarray:
+    """Labels (H, W) uint32 of objects in the order of their scores; the earlier one keeps shared pixels."""
     labels = np.zeros(shape, "uint32")
     for value, one in reversed(list(enumerate(objects, 1))):
         one.paint(labels, value)
@@ -230,8 +257,13 @@ def segmentation_to_one_hot(segmentation: np.ndarray, segmentation_ids: np.ndarr
 
 
 def compute_iou(mask1: np.ndarray, mask2: np.ndarray) -> float:
-    """Intersection over union of two masks of the same shape; any non-zero value is object. 0 when both are empty."""
+    """Intersection over union of two masks of one shape, (H, W) or (1, H, W); any non-zero value is object.
+
+    0 when both are empty.
+    """
     a, b = np.asarray(mask1) != 0, np.asarray(mask2) != 0
+    if a.shape[-2:] == b.shape[-2:] and a.size == b.size:
+        b = b.reshape(a.shape)
     if a.shape != b.shape:
         raise InputError(f"The masks have different shapes: {a.shape} and {b.shape}.")
     union = int((a | b).sum())
@@ -270,6 +302,14 @@ def get_centers_and_bounding_boxes(
 def _full_mask(prediction: dict[str, Any]) -> np.ndarray:
     mask = prediction["segmentation"]
     return mask_from_rle(mask) if isinstance(mask, dict) else np.asarray(mask)
+
+
+def _place(prediction: dict[str, Any]) -> tuple[int, int]:
+    """Where (y, x) in the image the mask of a prediction begins; masks of a tile have their box in both frames."""
+    if "global_bbox" not in prediction:
+        return 0, 0
+    x, y = np.subtract(prediction["global_bbox"][:2], prediction["bbox"][:2])
+    return int(y), int(x)
 
 
 def _overlap(a: ObjectMask, b: ObjectMask, over_min: bool) -> float:

@@ -78,6 +78,8 @@ class Segmenter(ABC):
         pbar_update: Callable[[int], None] | None = None,
         tile_shape: tuple[int, int] | None = None,
         halo: tuple[int, int] | None = None,
+        batch_size: int | None = None,
+        mask: np.ndarray | None = None,
     ) -> None:
         """Ask the network, to the end.
 
@@ -95,11 +97,13 @@ class Segmenter(ABC):
             Called with (total, description) once, and with the number of steps just done.
         tile_shape, halo : (y, x), optional
             Tiles for embeddings that are computed here.
+        batch_size, mask
+            For these, too; see ``embeddings.compute.iter_embeddings``.
         """
         if image_embeddings is None:
             if image is None:
                 raise InputError("Give an image, its embeddings, or both.")
-            image_embeddings = compute_embeddings(self.predictor, image, tile_shape, halo)
+            image_embeddings = compute_embeddings(self.predictor, image, tile_shape, halo, batch_size, mask)
         before = 0
         bar = None
         for done, total in self.iter_initialize(image_embeddings, i, image):
@@ -184,11 +188,13 @@ class Segmenter(ABC):
         return embeddings, image
 
 
-def compute_embeddings(predictor, image: Any, tile_shape=None, halo=None) -> Embeddings:
+def compute_embeddings(
+    predictor, image: Any, tile_shape=None, halo=None, batch_size: int | None = None, mask=None
+) -> Embeddings:
     """Embeddings of a 2D image, kept in memory."""
     image = as_array(image)
     embeddings, store = open_embeddings(predictor, image, ndim=2, tile_shape=tile_shape, halo=halo)
-    for _ in iter_embeddings(predictor, image, store):
+    for _ in iter_embeddings(predictor, image, store, batch_size=batch_size, mask=mask):
         pass
     return embeddings
 

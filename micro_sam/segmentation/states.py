@@ -30,7 +30,12 @@ def state_path(embeddings: Embeddings, method: str, i: int | None = None) -> Pat
     folder = getattr(embeddings.store, "path", None)
     if folder is None:
         return None
-    return Path(folder) / "automatic" / (f"{method}.npz" if i is None else f"{method}_{i:05d}.npz")
+    return file_of(Path(folder), method, i)
+
+
+def file_of(cache: Path, method: str, i: int | None = None) -> Path:
+    """The file of an image or slice in the folder of a cache."""
+    return cache / "automatic" / (f"{method}.npz" if i is None else f"{method}_{i:05d}.npz")
 
 
 def iter_initialize_kept(
@@ -60,12 +65,12 @@ def iter_initialize_kept(
         When the features of the slice are missing.
     """
     path = state_path(embeddings, segmenter.method, i)
-    if path is not None and _read(segmenter, path):
+    if path is not None and read_state(segmenter, path):
         yield 1, 1
         return
     yield from segmenter.iter_initialize(embeddings, i, image)
     if path is not None:
-        _write(segmenter, path)
+        write_state(segmenter, path)
 
 
 def keep_states(predictor, embeddings: Embeddings) -> Iterator[int]:
@@ -84,7 +89,8 @@ def keep_states(predictor, embeddings: Embeddings) -> Iterator[int]:
         yield i or 0
 
 
-def _read(segmenter: Segmenter, path: Path) -> bool:
+def read_state(segmenter: Segmenter, path: Path) -> bool:
+    """Take up the answers in a file; False when there are none that fit."""
     try:
         with np.load(path, allow_pickle=False) as state:
             segmenter.set_state(dict(state))
@@ -96,7 +102,7 @@ def _read(segmenter: Segmenter, path: Path) -> bool:
     return True
 
 
-def _write(segmenter: Segmenter, path: Path) -> None:
+def write_state(segmenter: Segmenter, path: Path) -> None:
     """Keep the state; a folder that cannot be written costs only the time to compute it again."""
     try:
         with replacing(path) as (place,):

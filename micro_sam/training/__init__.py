@@ -10,9 +10,19 @@ from typing import Any
 from micro_sam.training.config import DataSource, TrainConfig, load_recipe
 from micro_sam.training.trainer import Progress, Trainer
 
-__all__ = ["DataSource", "Progress", "TrainConfig", "Trainer", "load_recipe", "train_sam"]
+__all__ = ["DataSource", "Progress", "TrainConfig", "Trainer", "default_sam_loader", "load_recipe", "train_sam"]
+__all__ += ["train_instance_segmentation", "train_sam_for_configuration"]
 
 Paths = str | os.PathLike | Iterable[str | os.PathLike]
+
+
+def __getattr__(name: str) -> Any:
+    """Names of micro-sam 1.x, imported on first use."""
+    if name in ("default_sam_loader", "train_instance_segmentation", "train_sam_for_configuration"):
+        from micro_sam.compat import training
+
+        return getattr(training, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def train_sam(
@@ -45,7 +55,8 @@ def train_sam(
     progress : Callable | None
         Called after every step.
     **settings
-        Fields of ``TrainConfig``.
+        Fields of ``TrainConfig``. With ``train_loader`` among them the arguments are those of micro-sam 1.x, see
+        ``compat.training.train_sam``.
 
     Returns
     -------
@@ -57,6 +68,8 @@ def train_sam(
     InputError, ModelError
         One sentence on what cannot be used, before the training begins.
     """
+    if "train_loader" in settings:
+        return _train_as_1_x(images, labels, settings)
     if config is None:
         if images is not None and labels is not None:
             settings["train"] = (DataSource(_paths(images), _paths(labels)),)
@@ -67,6 +80,14 @@ def train_sam(
         if progress is not None:
             progress(step)
     return Path(config.output)
+
+
+def _train_as_1_x(name: Any, model_type: Any, settings: dict[str, Any]) -> Path:
+    """The first two arguments of 1.x are the name of the run and the model type."""
+    from micro_sam.compat.training import train_sam as train
+
+    given = {"name": name, "model_type": model_type}
+    return train(**{key: value for key, value in given.items() if value is not None}, **settings)
 
 
 def _paths(paths: Paths) -> tuple[str, ...]:

@@ -97,6 +97,8 @@ def test_all_options_reach_the_tool(image, tmp_path, monkeypatch):
     arguments += ["--axes", "YX"]
     assert main([str(a) for a in (*arguments, "--precompute_amg_state")]) == 0
     assert seen == {
+        "decoder_path": None,
+        "prefer_decoder": True,
         "raw": str(image),
         "axes": "YX",
         "embedding_path": str(tmp_path / "e.zarr"),

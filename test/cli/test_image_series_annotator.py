@@ -52,6 +52,9 @@ def test_all_options_reach_the_tool(folder, tmp_path, monkeypatch):
     ]
     assert main([str(a) for a in (*arguments, "--tile_shape", "64", "32", "--halo", "8", "4", "--is_volumetric")]) == 0
     assert seen == {
+        "initial_segmentation_folder": None,
+        "initial_segmentation_pattern": "*",
+        "prefer_decoder": True,
         "places": (str(folder), str(tmp_path / "out"), "*.tif"),
         "model_type": "nano_lm",
         "embedding_path": str(tmp_path / "e"),

@@ -64,10 +64,10 @@ def test_duplicates_are_removed_and_better_masks_keep_shared_pixels():
         record(slice(15, 30), slice(10, 30), 0.7),
     ]
     for by_box in (True, False):
-        labels = apply_nms(predictions, (40, 60), perform_box_nms=by_box)
+        labels = apply_nms(predictions, shape=(40, 60), perform_box_nms=by_box)
         assert labels.max() == 2 and (labels[0:20, 1:20] == 1).all() and (labels[:20, 0] == 0).all()
-    assert apply_nms(predictions, (40, 60), min_size=350).max() == 1
-    assert apply_nms([], (4, 6), perform_box_nms=True).shape == (4, 6)
+    assert apply_nms(predictions, shape=(40, 60), min_size=350).max() == 1
+    assert apply_nms([], shape=(4, 6), perform_box_nms=True).shape == (4, 6)
 
 
 def test_run_length_codes_keep_masks():
@@ -128,9 +128,9 @@ def test_prompts_from_masks_lie_where_they_should():
     generator = PointAndBoxPromptGenerator(3, 4, dilation_strength=5, get_box_prompts=True, seed=0)
     points, labels, boxes, nothing = generator(masks)
     assert points.shape == (2, 7, 2) and labels.tolist() == [[1, 1, 1, 0, 0, 0, 0]] * 2 and nothing is None
-    assert boxes.tolist() == [[10, 10, 20, 30], [30, 40, 48, 58]]
-    for mask, where, label in zip(masks[:, 0], points.astype(int), labels, strict=True):
-        assert (mask[where[:, 0], where[:, 1]] == label).all()
+    assert boxes.tolist() == [[10, 10, 30, 20], [40, 30, 58, 48]]  # x before y, as Segment Anything takes them
+    for mask, where, label in zip(masks[:, 0], points.numpy(), labels.numpy(), strict=True):
+        assert (mask[where[:, 1], where[:, 0]] == label).all()
     with pytest.raises(InputError, match="empty"):
         generator(np.zeros((1, 4, 4)))
 
