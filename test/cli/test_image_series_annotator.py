@@ -79,7 +79,7 @@ def test_what_cannot_be_is_one_sentence(folder, tmp_path, capsys):
     assert "no images" in refused(capsys, "-i", tmp_path / "empty", "-o", out)
     assert "*.png" in refused(capsys, "-i", folder, "-o", out, "-p", "*.png")
     assert "is a file" in refused(capsys, "-i", folder, "-o", tmp_path / "file")
-    assert "overwrite" in refused(capsys, "-i", folder, "-o", folder)
+    assert "overwritten" in refused(capsys, "-i", folder, "-o", folder)
     assert "--tile_shape" in refused(capsys, "-i", folder, "-o", out, "--halo", "4", "4")
     assert "annotator_2d" in refused(capsys, "-i", folder, "-o", out, "--is_volumetric", "-m", "nano_lm")
     assert not out.exists()
