@@ -25,10 +25,12 @@ from micro_sam.sam_annotator.settings import Settings
 from micro_sam.sam_annotator.slices import SliceActs
 from micro_sam.sam_annotator.starting import check_result, start_tool
 from micro_sam.sam_annotator.volume_maps import MapsWork
+from micro_sam.sam_annotator.whole_object import WholeObject
 from micro_sam.session.volume import Method, VolumeSession
 
 if TYPE_CHECKING:
     from micro_sam.embeddings.store import Item
+    from micro_sam.session.values import CommitReport
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ class Annotator3D(SliceActs, CorrectionActs, Annotator):
         What the next run does.
     maps
         The work on the maps of the volume.
+    whole
+        The whole object, live.
     """
 
     title = "micro_sam 3D"
@@ -77,6 +81,7 @@ class Annotator3D(SliceActs, CorrectionActs, Annotator):
         self.volume_options = VolumeOptions()
         super().__init__(viewer, settings)
         self.maps = MapsWork(self)
+        self.whole = WholeObject(self)
 
     # ------------------------------------------------------------------ what the core asks
 
@@ -136,6 +141,23 @@ class Annotator3D(SliceActs, CorrectionActs, Annotator):
         self.volume.start(**asdict(self.volume_options), batched=self.preview.batched)
         if self.jobs.running(WORK) is not None and self.volume.is_stepwise:
             self.status.say("The object grows slice by slice. Cancel stops it and keeps what is there.")
+
+    @act
+    def commit(self) -> CommitReport | None:
+        """See the core; what is on its way to the other slices belongs to the object."""
+        if self.source == "current" and self.whole.busy and self.jobs.running(WORK) is None:
+            self.whole.then(self.commit)
+            return None
+        return super().commit()
+
+    @property
+    def _done_again(self) -> str:
+        return "the whole object" if self.session.whole_object_possible else super()._done_again
+
+    def close(self) -> None:
+        """See the core."""
+        self.whole.close()
+        super().close()
 
     @act
     def segment_all_slices(self) -> None:

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from micro_sam.errors import InputError
 from micro_sam.segmentation.values import ObjectMask, Prompts
 from micro_sam.session import current, volume_maps
-from micro_sam.session.commands import Draft
+from micro_sam.session.commands import Command, Draft
 from micro_sam.session.prompts import PromptSet
 from micro_sam.session.runs import RunActs, RunStep
 from micro_sam.session.session import Session
@@ -47,6 +47,8 @@ class VolumeRequest:
         Of :func:`micro_sam.segmentation.volume.iter_propagate_volume`.
     question
         What the maps are asked; None for propagation.
+    asked_by
+        The last step of the history.
     """
 
     known: Mapping[int, Mapping[int, ObjectMask]]
@@ -59,6 +61,7 @@ class VolumeRequest:
     predictor: Any = field(repr=False)
     embeddings: Any = field(repr=False)
     question: MapsQuestion | None = None
+    asked_by: Command | None = field(default=None, repr=False)
 
     @property
     def total(self) -> int:
@@ -204,6 +207,7 @@ class VolumeSession(RunActs, Session):
             self._predictor,
             self._embeddings,
             self._question(known) if by_maps else None,
+            self._history.last,
         )
         return self._planned
 
@@ -260,6 +264,41 @@ class VolumeSession(RunActs, Session):
         self._remember_run(step.request, draft)
         return True
 
+    @property
+    def whole_object_possible(self) -> bool:
+        """Whether the maps can tell the whole of the current object, as ``method="auto"`` asks."""
+        return self._takes_maps("auto")
+
+    @property
+    def whole_object_asked(self) -> bool:
+        """Whether the last act has changed what the object is, and the maps can tell the rest of it.
+
+        Painting alone asks nothing: who paints an object without prompts paints all of it.
+        """
+        last = self._history.last
+        if last is None or self._history.next is not None or not self._decided_slices():
+            return False
+        changed = last.kind in ("prompts", "answer") or (
+            last.details.get("layer") == "current" and any(prompt for prompt in self.prompts)
+        )
+        return changed and self.whole_object_possible
+
+    def apply_volume(self, request: VolumeRequest, steps: Sequence[RunStep]) -> bool:
+        """Show all steps of a run by the maps as part of the act that it answers: both are one step of undo.
+
+        Returns
+        -------
+        shown
+            False when the answer is stale: something else was done meanwhile.
+        """
+        if not self._run_goes_on(request) or self._history.last is not request.asked_by or self._history.next:
+            return False
+        self._run_command = (request, request.asked_by)
+        for step in steps:
+            self.apply_step(step)
+        self.finish_volume(request)
+        return True
+
     def finish_volume(self, request: VolumeRequest, cancelled: bool = False) -> str:
         """Close a run, complete or cancelled, and return what came of it as a sentence (also sent as message)."""
         return self._finish_run(request, cancelled)
@@ -287,6 +326,9 @@ class VolumeSession(RunActs, Session):
         if new and len(self._decided_slices()):
             self._say(f"Slice {new[0]} is a stop: the object ends before it. Press V to extend it up to there.")
 
+    def _imposes(self, z: int) -> bool:
+        return self._maps is not None and any(other != z for other in self._state.regions)
+
     def _takes_maps(self, method: Method) -> bool:
         if method == "maps" and self._maps is None:
             raise InputError(
@@ -302,6 +344,11 @@ class VolumeSession(RunActs, Session):
     def _question(self, known: Mapping[int, Mapping[int, ObjectMask]]) -> MapsQuestion:
         state = self._state
         exact = {label: {z: m for z, m in masks.items() if z in state.painted} for label, masks in known.items()}
+        for z, answer in state.answers.items():
+            if answer.imposed and answer.drawn == self.prompts.in_slice(z):
+                for label in known:
+                    if label in answer.labels:
+                        exact[label].setdefault(z, answer.masks[answer.labels.index(label)])
         if len(known) == 1:  # where all was erased, the object is not there
             (mine,) = exact.values()
             gone = [z for z in state.painted if z not in mine and not self.prompts.in_slice(z).has_positive]

@@ -192,6 +192,61 @@ def test_prompts_at_which_the_maps_show_nothing_are_told_and_keep_what_is_there(
     assert session.current[3, 50, 10] == 1 and messages[-1]
 
 
+def live(session, **options):
+    """What a window does after an act, when maps are there."""
+    request = session.plan_volume(method="auto", **options)
+    return session.apply_volume(request, list(session.run_volume(request)))
+
+
+def test_a_live_answer_is_one_step_of_undo_with_the_act_that_asked(session):
+    empty = snapshot(session)
+    session.add_point(ONE)
+    assert session.whole_object_asked and live(session)
+    whole = snapshot(session)
+    assert iou(session.current == 1, ball(ONE)) > 0.85
+    square = np.zeros((1, *SHAPE[1:]), np.uint32)
+    square[0, 26:34, 18:26] = 1
+    session.paint("current", (slice(15, 16), slice(0, 60), slice(0, 80)), square)
+    assert session.whole_object_asked and live(session)
+    assert session.current[16].sum() < 150 and np.array_equal(session.current[15], square[0])
+    session.undo()
+    assert snapshot(session) == whole and not session.whole_object_asked
+    session.undo()
+    assert snapshot(session) == empty
+    check_invariants(session)
+
+
+def test_a_live_answer_that_comes_too_late_is_not_shown(session):
+    session.add_point(ONE)
+    request = session.plan_volume(method="auto")
+    steps = list(session.run_volume(request))
+    session.undo()
+    before = snapshot(session)
+    assert not session.apply_volume(request, steps) and snapshot(session) == before
+
+
+def test_nothing_is_asked_of_the_maps_by_painting_alone_or_without_them(session):
+    stroke = np.ones((1, 4, 4), np.uint32)
+    session.paint("current", (slice(12, 13), slice(28, 32), slice(22, 26)), stroke)
+    assert not session.whole_object_asked
+    session.clear()
+    session.attach_maps(None)
+    session.add_point(ONE)
+    assert not session.whole_object_asked
+
+
+def test_the_mask_of_a_slice_that_was_asked_for_is_imposed_there(session):
+    session.add_point(ONE)
+    live(session)
+    session.add_point((15, 30, 24))
+    live(session)
+    assert session.current[15].sum() > 180, "the mask of the network does not agree with the maps"
+    session.segment_slice(15)
+    live(session)
+    assert np.array_equal(session.current[15] == 1, disc(SHAPE[1:], (30, 24)))
+    check_invariants(session)
+
+
 def test_a_run_by_maps_shows_nothing_once_the_prompts_have_changed(session):
     session.add_point(ONE)
     request = session.plan_volume(method="maps")

@@ -54,8 +54,11 @@ def click_at(tool, position, positive=True):
 def test_v_gives_the_whole_object_and_is_one_step_of_undo(tool_3d, no_propagation):
     tool = tool_3d
     assert tool.session.maps.is_complete
+    tool.preview.live = False
     place = middle_of(FIRST)
     click_at(tool, place)
+    key(tool.viewer, "s")
+    wait_idle(tool)
     before = tool.session.current.copy()
     key(tool.viewer, "v")
     wait_idle(tool)
@@ -72,6 +75,52 @@ def test_v_gives_the_whole_object_and_is_one_step_of_undo(tool_3d, no_propagatio
     assert tool.z in slices_of(tool)
     key(tool.viewer, "c")
     assert np.array_equal(tool.session.committed > 0, whole > 0)
+
+
+def test_a_click_gives_the_whole_object_live_and_is_one_step_of_undo(tool_3d, no_propagation):
+    tool = tool_3d
+    place = middle_of(FIRST)
+    click_at(tool, place)
+    assert overlap(tool.session.current > 0, FIRST) > 0.6, tool.status.text
+    whole = tool.session.current.copy()
+    z, y, x = place
+    click_at(tool, (z + 2, y, x), positive=False)
+    assert max(slices_of(tool)) == z + 1, tool.status.text
+    key(tool.viewer, "ctrl+z")
+    assert np.array_equal(tool.session.current, whole)
+    key(tool.viewer, "ctrl+z")
+    assert not tool.session.has_current and not len(tool.session.prompts)
+    key(tool.viewer, "ctrl+shift+z")
+    wait_idle(tool)
+    assert np.array_equal(tool.session.current, whole)
+
+
+def test_a_stroke_in_a_slice_is_exact_and_changes_the_others_live(tool_3d, no_propagation):
+    tool = tool_3d
+    z, y, x = middle_of(FIRST)
+    click_at(tool, (z, y, x))
+    before = tool.session.current.copy()
+    go_to(tool, z + 1)
+    tool.use_tool("paint")
+    drag(tool, (z + 1, y, x), (z + 1, y, x + 16))
+    painted = tool.session.current[z + 1].copy()
+    wait_idle(tool)
+    assert painted[y, x + 16] == 1 and np.array_equal(tool.session.current[z + 1], painted)
+    assert not np.array_equal(tool.session.current[z + 2], before[z + 2]), tool.status.text
+    key(tool.viewer, "ctrl+z")
+    wait_idle(tool)
+    assert np.array_equal(tool.session.current, before)
+
+
+def test_a_commit_right_after_a_click_takes_the_whole_object(tool_3d, no_propagation):
+    tool = tool_3d
+    place = middle_of(FIRST)
+    go_to(tool, place[0])
+    click(tool, place)
+    key(tool.viewer, "c")
+    wait_idle(tool)
+    assert wait_until(lambda: len(tool.session.objects) == 1), tool.status.text
+    assert overlap(tool.session.committed > 0, FIRST) > 0.6
 
 
 def test_a_negative_click_in_a_slice_of_its_own_ends_the_object(tool_3d, no_propagation):
