@@ -34,7 +34,6 @@ class MapsWork:
     def __init__(self, annotator: Annotator3D) -> None:
         self._annotator = annotator
         self._again = False
-        self._said = ""
         annotator.engine.ready.connect(lambda *_: self.begin())
 
     def begin(self) -> None:
@@ -52,7 +51,6 @@ class MapsWork:
             return
         if session.maps is not None and session.maps.is_complete:
             return
-        self._said = annotator.status.text
         predictor, embeddings, scale = session.predictor, session.embeddings, self._scale()
         annotator.jobs.start(
             "Preparing whole objects",
@@ -98,7 +96,7 @@ class MapsWork:
     def _is_awaited(self) -> bool:
         """Whether the user waits for something else."""
         annotator = self._annotator
-        busy = annotator.engine.busy or annotator.preview.busy or annotator.automatic.busy
+        busy = annotator.engine.busy or annotator.preview.busy or annotator.automatic.busy or annotator.whole.busy
         return busy or annotator.jobs.running(WORK) is not None
 
     def _focus(self) -> tuple[float, float, float] | None:
