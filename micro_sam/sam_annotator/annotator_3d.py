@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,17 +17,20 @@ from micro_sam.sam_annotator.annotator import Annotator
 from micro_sam.sam_annotator.automatic_volume import AutomaticVolume
 from micro_sam.sam_annotator.corrections import CorrectionActs
 from micro_sam.sam_annotator.images import OpenImage, open_any
-from micro_sam.sam_annotator.jobs import WORK
+from micro_sam.sam_annotator.jobs import MAPS, WORK
 from micro_sam.sam_annotator.keys import Key
 from micro_sam.sam_annotator.memory import take_memory
 from micro_sam.sam_annotator.session_run import SessionRun
 from micro_sam.sam_annotator.settings import Settings
 from micro_sam.sam_annotator.slices import SliceActs
 from micro_sam.sam_annotator.starting import check_result, one_image, start_tool
-from micro_sam.session.volume import VolumeSession
+from micro_sam.sam_annotator.volume_maps import MapsWork
+from micro_sam.sam_annotator.whole_object import WholeObject
+from micro_sam.session.volume import Method, VolumeSession
 
 if TYPE_CHECKING:
     from micro_sam.embeddings.store import Item
+    from micro_sam.session.values import CommitReport
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,8 @@ class VolumeOptions:
 
     Attributes
     ----------
+    method
+        ``"auto"``, ``"maps"`` or ``"propagation"``.
     iou_threshold
         Overlap of two slices below which a run stops outward.
     projection
@@ -46,6 +51,7 @@ class VolumeOptions:
         In gaps between prompted slices: ``"never"``, ``"lost"`` or ``"always"``.
     """
 
+    method: Method = "auto"
     iou_threshold: float = 0.8
     projection: str = "default"
     box_extension: float = 0.0
@@ -59,6 +65,10 @@ class Annotator3D(SliceActs, CorrectionActs, Annotator):
     ----------
     volume_options
         What the next run does.
+    maps
+        The work on the maps of the volume.
+    whole
+        The whole object, live.
     """
 
     title = "micro_sam 3D"
@@ -70,6 +80,8 @@ class Annotator3D(SliceActs, CorrectionActs, Annotator):
     def __init__(self, viewer: napari.Viewer, settings: Settings) -> None:
         self.volume_options = VolumeOptions()
         super().__init__(viewer, settings)
+        self.maps = MapsWork(self)
+        self.whole = WholeObject(self)
 
     # ------------------------------------------------------------------ what the core asks
 
@@ -106,7 +118,7 @@ class Annotator3D(SliceActs, CorrectionActs, Annotator):
     def extra_keys(self) -> list[Key]:
         """Keys that 2D does not have."""
         return [
-            Key(("v", "V"), "segment the volume", self.segment_volume),
+            Key(("v", "V"), "whole object: segment the volume", self.segment_volume),
             Key(("w",), "go to the least certain slice", self.go_to_weakest_slice),
             Key(("o",), "open the object under the mouse again", self.reopen_under_mouse),
         ]
@@ -125,10 +137,27 @@ class Annotator3D(SliceActs, CorrectionActs, Annotator):
 
     @act
     def segment_volume(self) -> None:
-        """Extend the current objects from the prompted slices through the volume."""
+        """The whole object(s): by the maps where they are ready, else from the prompted slices to all others."""
         self.volume.start(**asdict(self.volume_options), batched=self.preview.batched)
-        if self.jobs.running(WORK) is not None:
+        if self.jobs.running(WORK) is not None and self.volume.is_stepwise:
             self.status.say("The object grows slice by slice. Cancel stops it and keeps what is there.")
+
+    @act
+    def commit(self) -> CommitReport | None:
+        """See the core; what is on its way to the other slices belongs to the object."""
+        if self.source == "current" and self.whole.busy and self.jobs.running(WORK) is None:
+            self.whole.then(self.commit)
+            return None
+        return super().commit()
+
+    @property
+    def _done_again(self) -> str:
+        return "the whole object" if self.session.whole_object_possible else super()._done_again
+
+    def close(self) -> None:
+        """See the core."""
+        self.whole.close()
+        super().close()
 
     @act
     def segment_all_slices(self) -> None:
@@ -139,7 +168,21 @@ class Annotator3D(SliceActs, CorrectionActs, Annotator):
     def cancel(self) -> None:
         """Stop what is running; a run that only waits for its first slice is forgotten."""
         self.volume.forget()
-        super().cancel()
+        running = self.jobs.running()
+        if running is not None and running.lane == MAPS:
+            self.maps.cancel()
+        else:
+            super().cancel()
+
+    @act
+    def set_volume_option(self, name: str, value: Any) -> None:
+        """Change one of the options of the next run."""
+        self.volume_options = replace(self.volume_options, **{name: value})
+        if name == "method":
+            if value == "propagation":
+                self.maps.cancel()
+            else:
+                self.maps.begin()
 
 
 def check_slices(shape: tuple[int, ...]) -> None:

@@ -29,6 +29,8 @@ WORK = "work"
 """Lane for runs that change results: automatic segmentation, volumes, tracking."""
 AHEAD = "ahead"
 """Lane for work that nobody waits for yet: the embedding of the next image of a series. Shows no progress."""
+MAPS = "maps"
+"""Lane for the maps of a volume: behind all others, but shown."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,7 @@ class Jobs(QObject):
         """The run that is at work in a lane; without a lane, the first that is at work anywhere."""
         if lane is not None:
             return self._running.get(lane)
-        found = next((self._running[name] for name in (WORK, PREPARE) if name in self._running), None)
+        found = next((self._running[name] for name in (WORK, PREPARE, MAPS) if name in self._running), None)
         ahead = self._running.get(AHEAD)
         return found if found is not None or ahead is None or not ahead.is_awaited else ahead
 

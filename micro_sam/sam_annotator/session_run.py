@@ -83,6 +83,11 @@ class SessionRun:
         """Whether the run is at work, or waits for its first slice."""
         return self._job is not None or self._kept is not None
 
+    @property
+    def is_stepwise(self) -> bool:
+        """Whether the run at work goes from slice to slice, so that its result grows."""
+        return self._request is not None and getattr(self._request, "question", None) is None
+
     def start(self, **options: Any) -> None:
         """Plan and start a run with the prompts as they are now.
 

@@ -266,6 +266,10 @@ class SessionBase:
             raise InputError(f"There is no {self._place} {z}; the last one is {self.shape[0] - 1}.")
         return int(z)
 
+    def _imposes(self, z: int) -> bool:
+        """Whether an answer that was asked for by key or button overrules what is known from other slices."""
+        return False
+
     def _check_model(self) -> None:
         if self._predictor is None or self._embeddings is None:
             raise InputError("The model is not ready yet. Wait until the embeddings are computed, then try again.")

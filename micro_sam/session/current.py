@@ -104,6 +104,7 @@ def show(
     drawn: PromptSet,
     batched: bool = False,
     keep_others: bool = False,
+    imposed: bool = False,
 ) -> None:
     """Show the answer to prompts in one slice.
 
@@ -111,13 +112,15 @@ def show(
     ----------
     keep_others
         Whether objects with other labels stay in the slice. In 2D an answer speaks for all prompts and replaces all.
+    imposed
+        See :class:`~micro_sam.session.values.SliceAnswer`.
     """
     state = draft.state
     is_stack = state.labels["current"].ndim == 3
     answer = state.answers.get(z)
     replaced = {*labels, *(answer.labels if answer is not None else ())}
     paint_masks(draft, z, masks, labels, replaced if is_stack or keep_others else None)
-    draft.put("answers", z, SliceAnswer(tuple(masks), tuple(labels), drawn, batched))
+    draft.put("answers", z, SliceAnswer(tuple(masks), tuple(labels), drawn, batched, imposed))
     note_confidence(
         draft,
         z,

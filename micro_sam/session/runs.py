@@ -50,6 +50,8 @@ class RunStep:
         For a slice that was prompted but not segmented before: the network's answer and the labels of its masks.
     done_again, reached
         Last step of an object only: the slices that the run was to do, and those in which it found the object.
+    whole
+        The object in all slices at once (:class:`~micro_sam.segmentation.volume.values.VolumeObject`).
     """
 
     request: Any
@@ -63,6 +65,7 @@ class RunStep:
     answer: tuple[SliceResult, tuple[int, ...]] | None = None
     done_again: range = range(0)
     reached: frozenset[int] = frozenset()
+    whole: Any = None
 
 
 class RunActs(SessionBase):

@@ -167,7 +167,8 @@ class Session(PromptActs):
             name, kind="answer", join=join, z=request.z, preview=preview, model=self._model_facts()
         ) as draft:
             labels = self._assign_labels(result)
-            current.show(draft, request.z, result.masks, labels, request.drawn, request.batched)
+            imposed = not preview and self._imposes(request.z)
+            current.show(draft, request.z, result.masks, labels, request.drawn, request.batched, imposed=imposed)
         self._say(current.describe(result.masks, self._where(request.z), preview))
         return True
 

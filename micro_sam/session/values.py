@@ -161,12 +161,14 @@ class SliceAnswer:
     """The last answer of the network that `current` shows in one slice (state of the session).
 
     ``labels[k]`` is the label of ``masks[k]`` in `current`; ``drawn`` are the prompts that were asked.
+    ``imposed``: the user has said that the object is exactly so in this slice, whatever the maps of a volume say.
     """
 
     masks: tuple[ObjectMask, ...]
     labels: tuple[int, ...]
     drawn: PromptSet
     batched: bool = False
+    imposed: bool = False
 
     @property
     def nbytes(self) -> int:
@@ -198,6 +200,7 @@ class SliceAnswer:
             "scores": [float(mask.score) for mask in self.masks],
             "drawn": self.drawn.record(),
             "batched": self.batched,
+            "imposed": self.imposed,
         }
 
 

@@ -1,4 +1,7 @@
-"""A session on a volume: one or several objects, extended from the prompted slices to all others.
+"""A session on a volume: one or several objects, from the prompted slices to all others.
+
+With the maps of the volume an object is found at once, from all prompts together; without them it is handed from slice
+to slice (propagation).
 
 As with slices, the work is split: :meth:`VolumeSession.plan_volume` takes down the question,
 :meth:`VolumeSession.run_volume` is a generator for any thread, :meth:`VolumeSession.apply_step` shows each finished
@@ -10,16 +13,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from micro_sam.errors import InputError
 from micro_sam.segmentation.values import ObjectMask, Prompts
-from micro_sam.session import current
-from micro_sam.session.commands import Draft
+from micro_sam.session import current, volume_maps
+from micro_sam.session.commands import Command, Draft
 from micro_sam.session.prompts import PromptSet
 from micro_sam.session.runs import RunActs, RunStep
 from micro_sam.session.session import Session
-from micro_sam.session.values import SliceRequest
+from micro_sam.session.values import SliceAnswer, SliceRequest
+from micro_sam.session.volume_maps import MapsQuestion
+
+Method = Literal["auto", "maps", "propagation"]
+METHODS = ("auto", "maps", "propagation")
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +45,10 @@ class VolumeRequest:
         First and last slice (both included) that may change.
     options
         Of :func:`micro_sam.segmentation.volume.iter_propagate_volume`.
+    question
+        What the maps are asked; None for propagation.
+    asked_by
+        The last step of the history.
     """
 
     known: Mapping[int, Mapping[int, ObjectMask]]
@@ -49,10 +60,14 @@ class VolumeRequest:
     epoch: int
     predictor: Any = field(repr=False)
     embeddings: Any = field(repr=False)
+    question: MapsQuestion | None = None
+    asked_by: Command | None = field(default=None, repr=False)
 
     @property
     def total(self) -> int:
-        """Most steps the run can take, for a progress bar."""
+        """Most steps the run can take, for a progress bar; 0 when that is not known."""
+        if self.question is not None:
+            return 0
         objects = max(len(self.known), *(len(request.prompts.boxes) for request in self.pending), 1)
         return objects * (self.z_range[1] - self.z_range[0] + 1)
 
@@ -67,10 +82,46 @@ class VolumeSession(RunActs, Session):
                 f"The 3D tool needs a stack of slices (Z, H, W), but this image has the shape {self.shape}."
             )
 
+    _maps: Any = None
+
+    # ------------------------------------------------------------------ maps
+
+    def attach(self, predictor: Any, embeddings: Any) -> None:
+        """See :class:`~micro_sam.session.base.SessionBase`. The maps of other features are let go."""
+        if embeddings is not self._embeddings or predictor is not self._predictor:
+            self._maps = None
+        super().attach(predictor, embeddings)
+
+    def attach_maps(self, maps: Any) -> None:
+        """Use these maps (:class:`~micro_sam.segmentation.volume.maps.VolumeMaps`) from now on; they may still grow.
+
+        Raises
+        ------
+        InputError
+            For maps of a volume of another shape.
+        """
+        if maps is not None and tuple(maps.shape) != self.shape:
+            raise InputError(
+                f"These maps are of a volume {tuple(maps.shape)}, but this one has the shape {self.shape}."
+            )
+        self._maps = maps
+
+    @property
+    def maps(self) -> Any:
+        """The maps of the volume, complete or growing; None where there are none."""
+        return self._maps
+
+    @property
+    def maps_ready(self) -> bool:
+        """Whether the maps are known around the prompts and painted slices of the current objects."""
+        painted = {z: self._state.regions[z] for z in self._state.painted if z in self._state.regions}
+        return volume_maps.are_ready(self._maps, self.prompts, painted)
+
     # ------------------------------------------------------------------ runs
 
     def plan_volume(
         self,
+        method: Method = "propagation",
         iou_threshold: float = 0.8,
         projection: str = "default",
         box_extension: float = 0.0,
@@ -84,6 +135,9 @@ class VolumeSession(RunActs, Session):
 
         Parameters
         ----------
+        method
+            ``"maps"``: the whole object at once, by the maps of the volume. ``"propagation"``: from slice to slice;
+            all other parameters but `batched` are for it. ``"auto"``: maps where they are ready around the prompts.
         iou_threshold
             The run stops outward at the first slice whose overlap with the slice before is lower.
         projection
@@ -99,16 +153,20 @@ class VolumeSession(RunActs, Session):
         Raises
         ------
         InputError
-            When there are no prompts, or a stop lies between prompted slices of the object.
+            When there are no prompts, a stop lies between prompted slices of the object, or there are no maps for
+            ``method="maps"``.
         """
+        if method not in METHODS:
+            raise InputError(f"The method is one of {', '.join(METHODS)}, not {method!r}.")
         if not 0 <= iou_threshold <= 1:
             raise InputError(f"The IoU threshold lies between 0 and 1, but is {iou_threshold}.")
         stops = self.stop_slices
         decided = self._decided_slices()
         if not decided:
             raise InputError("There is no object to extend. Click on it in one slice, or draw a box around it there.")
-        z_range = self._range_to_do(decided)
         self._check_model()
+        by_maps = self._takes_maps(method)
+        z_range = (0, self.shape[0] - 1) if by_maps else self._range_to_do(decided)
         inside = [z for z in decided if z_range[0] <= z <= z_range[1]]
         pending, known = [], {}
         for z in inside:
@@ -117,7 +175,7 @@ class VolumeSession(RunActs, Session):
                 continue
             for label, mask in self._masks_in(z).items():
                 known.setdefault(label, {})[z] = mask
-        if known and not pending:
+        if known and not pending and not by_maps:
             boxes = [masks[inside[0]].box for masks in known.values() if inside[0] in masks]
             self._check_ready(inside[0], Prompts(boxes=boxes))
         if not known and not pending:
@@ -128,14 +186,28 @@ class VolumeSession(RunActs, Session):
                 f"Slice {between[0]} says that the object is not there (only a negative point), but there are prompts "
                 "on both sides of it. Remove the negative point, or the prompts beyond it."
             )
-        options = {
-            "iou_threshold": iou_threshold,
-            "projection": projection,
-            "box_extension": box_extension,
-            "interpolation": interpolation,
-        }
+        options = (
+            {"method": "maps"}
+            if by_maps
+            else {
+                "iou_threshold": iou_threshold,
+                "projection": projection,
+                "box_extension": box_extension,
+                "interpolation": interpolation,
+            }
+        )
         self._planned = VolumeRequest(
-            known, tuple(pending), stops, z_range, options, self.prompts, self._epoch, self._predictor, self._embeddings
+            known,
+            tuple(pending),
+            stops,
+            z_range,
+            options,
+            self.prompts,
+            self._epoch,
+            self._predictor,
+            self._embeddings,
+            self._question(known) if by_maps else None,
+            self._history.last,
         )
         return self._planned
 
@@ -145,15 +217,22 @@ class VolumeSession(RunActs, Session):
         from micro_sam.segmentation.volume import iter_propagate_volume
 
         known = {label: dict(masks) for label, masks in request.known.items()}
+        answers = dict(request.question.answers) if request.question is not None else {}
         for slice_request in request.pending:
             result = cls.run(slice_request)
             labels = _labels_beside(known, slice_request.z, result.masks)
+            answers[slice_request.z] = SliceAnswer(result.masks, labels, slice_request.drawn, slice_request.batched)
             for label, mask in zip(labels, result.masks, strict=True):
                 if not mask.is_empty:
                     known.setdefault(label, {})[slice_request.z] = mask
             yield RunStep(request, 0, slice_request.z, source="prompt", answer=(result, labels))
         if not known:
             raise InputError("The model finds no object at the prompts. Click nearer to its centre, or draw a box.")
+        if request.question is not None:
+            for item in volume_maps.find_objects(request, answers):
+                label, whole = item or (0, None)
+                yield RunStep(request, label, -1, source="maps", whole=whole)
+            return
         for label, masks in sorted(known.items()):
             steps = iter_propagate_volume(
                 request.predictor,
@@ -170,6 +249,55 @@ class VolumeSession(RunActs, Session):
                 yield RunStep(request, label, step.z, step.mask, step.score, step.overlap, step.source, step.reason)
             done_again = range(request.z_range[0], request.z_range[1] + 1)
             yield RunStep(request, label, -1, source="end", done_again=done_again, reached=frozenset(reached))
+
+    def apply_step(self, step: RunStep) -> bool:
+        """See :class:`~micro_sam.session.runs.RunActs`; a whole object takes the place of what was shown of it."""
+        if step.whole is None:
+            return super().apply_step(step)
+        if not self._run_goes_on(step.request):
+            return False
+        if step.whole.is_empty:
+            self._run_reasons += (step.whole.hint,)
+            return True
+        with self._run_act(step.request) as draft:
+            volume_maps.show_object(draft, step.label, step.whole, self._decided_slices())
+        self._remember_run(step.request, draft)
+        return True
+
+    @property
+    def whole_object_possible(self) -> bool:
+        """Whether the maps can tell the whole of the current object, as ``method="auto"`` asks."""
+        return self._takes_maps("auto")
+
+    @property
+    def whole_object_asked(self) -> bool:
+        """Whether the last act has changed what the object is, and the maps can tell the rest of it.
+
+        Painting alone asks nothing: who paints an object without prompts paints all of it.
+        """
+        last = self._history.last
+        if last is None or self._history.next is not None or not self._decided_slices():
+            return False
+        changed = last.kind in ("prompts", "answer") or (
+            last.details.get("layer") == "current" and any(prompt for prompt in self.prompts)
+        )
+        return changed and self.whole_object_possible
+
+    def apply_volume(self, request: VolumeRequest, steps: Sequence[RunStep]) -> bool:
+        """Show all steps of a run by the maps as part of the act that it answers: both are one step of undo.
+
+        Returns
+        -------
+        shown
+            False when the answer is stale: something else was done meanwhile.
+        """
+        if not self._run_goes_on(request) or self._history.last is not request.asked_by or self._history.next:
+            return False
+        self._run_command = (request, request.asked_by)
+        for step in steps:
+            self.apply_step(step)
+        self.finish_volume(request)
+        return True
 
     def finish_volume(self, request: VolumeRequest, cancelled: bool = False) -> str:
         """Close a run, complete or cancelled, and return what came of it as a sentence (also sent as message)."""
@@ -197,6 +325,36 @@ class VolumeSession(RunActs, Session):
         new = sorted(set(self.stop_slices) - before)
         if new and len(self._decided_slices()):
             self._say(f"Slice {new[0]} is a stop: the object ends before it. Press V to extend it up to there.")
+
+    def _imposes(self, z: int) -> bool:
+        return self._maps is not None and any(other != z for other in self._state.regions)
+
+    def _takes_maps(self, method: Method) -> bool:
+        if method == "maps" and self._maps is None:
+            raise InputError(
+                "There are no maps of this volume: they are not begun yet, or the model cannot make them. Choose the "
+                "method 'auto' or 'propagation'."
+            )
+        # A loaded or merged object has no prompts that say what it is: only the corrected slices may change.
+        reopened = self._state.reopened
+        if method == "auto" and reopened is not None and not len(reopened.record_before.prompts):
+            return False
+        return method == "maps" or (method == "auto" and self.maps_ready)
+
+    def _question(self, known: Mapping[int, Mapping[int, ObjectMask]]) -> MapsQuestion:
+        state = self._state
+        exact = {label: {z: m for z, m in masks.items() if z in state.painted} for label, masks in known.items()}
+        for z, answer in state.answers.items():
+            if answer.imposed and answer.drawn == self.prompts.in_slice(z):
+                for label in known:
+                    if label in answer.labels:
+                        exact[label].setdefault(z, answer.masks[answer.labels.index(label)])
+        if len(known) == 1:  # where all was erased, the object is not there
+            (mine,) = exact.values()
+            gone = [z for z in state.painted if z not in mine and not self.prompts.in_slice(z).has_positive]
+            mine.update(dict.fromkeys(gone, volume_maps.NOTHING))
+        answers = {z: a for z, a in state.answers.items() if a.drawn == self.prompts.in_slice(z)}
+        return MapsQuestion(self._maps, self._embeddings, tuple(known), exact, answers)
 
     def _range_to_do(self, decided: Sequence[int]) -> tuple[int, int]:
         """First and last slice that a run may change: up to the nearest decided slices that did not change."""

@@ -51,6 +51,9 @@ def wait_idle(tool, timeout: float = 180.0) -> None:
     """Until nothing runs in the background of a tool."""
 
     def idle() -> bool:
+        whole = getattr(tool, "whole", None)
+        if whole is not None and whole.busy:
+            return False
         return tool.jobs.running() is None and not tool.preview.busy and not tool.automatic.busy
 
     assert wait_until(idle, timeout), f"still running after {timeout} s: {tool.status.text}"

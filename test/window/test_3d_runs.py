@@ -18,7 +18,13 @@ from .volumes import FIRST, OTHER, box_in, go_to, menu, middle_of, overlap, plac
 
 
 @pytest.fixture
-def slow_steps(monkeypatch):
+def propagates(tool_3d):
+    """V goes from slice to slice, though maps are there."""
+    menu(tool_3d).method.value = "propagation"
+
+
+@pytest.fixture
+def slow_steps(monkeypatch, propagates):
     """Every step of a run waits until the test lets it go."""
     gate = threading.Semaphore(0)
     step = propagation.project_mask
@@ -122,7 +128,7 @@ def test_keys_during_a_run_do_not_harm_it(tool_3d, slow_steps):
     assert overlap(tool.session.current > 0, FIRST) > 0.5, tool.status.text
 
 
-def test_several_objects_at_once(tool_3d):
+def test_several_objects_at_once(tool_3d, propagates):
     tool = tool_3d
     menu(tool).iou_threshold.value = 0.3
     z = middle_of(FIRST)[0] - 1
@@ -147,7 +153,7 @@ def assert_two_objects(tool) -> None:
         assert pixels[1:].argmax() + 1 == nucleus
 
 
-def test_one_object_per_point(tool_3d):
+def test_one_object_per_point(tool_3d, propagates):
     tool = tool_3d
     menu(tool).iou_threshold.value = 0.3
     z = middle_of(FIRST)[0] - 1
@@ -162,7 +168,7 @@ def test_one_object_per_point(tool_3d):
     assert_two_objects(tool)
 
 
-def test_a_negative_point_stops_the_object_and_one_in_the_middle_is_explained(tool_3d):
+def test_a_negative_point_stops_the_object_and_one_in_the_middle_is_explained(tool_3d, propagates):
     tool = tool_3d
     z, y, x = middle_of(FIRST)
     go_to(tool, z)
@@ -251,7 +257,7 @@ def test_the_slice_in_view_is_embedded_first_and_can_be_segmented_while_others_a
     assert heart.longest < 0.5, f"the window stood still for {heart.longest:.2f} s"
 
 
-def test_the_window_lives_while_an_object_grows(tool_3d):
+def test_the_window_lives_while_an_object_grows(tool_3d, propagates):
     tool = tool_3d
     place = middle_of(FIRST)
     go_to(tool, place[0])

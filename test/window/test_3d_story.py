@@ -20,6 +20,7 @@ def test_from_a_click_to_a_committed_object_and_its_correction(tool_3d):
     assert names == {"raw", "prompts", "box_prompts", "current_object", "committed_objects", "auto_segmentation"}
     place = middle_of(FIRST)
     go_to(tool, place[0])
+    menu(tool).method.value = "propagation"
 
     # A click is segmented at once, in the slice in view only.
     click(tool, place)
@@ -84,6 +85,7 @@ def test_nuclei_of_a_real_stack_are_extended_and_committed(opened, shared_data):
     image, truth = (tifffile.imread(folder / f"stardist_{kind}.tif") for kind in ("image", "labels"))
     tool = opened(annotator_3d, image, model_type="nano_lm")
     assert wait_until(lambda: tool.session.embeddings is not None and not tool.engine.busy, 300), tool.status.text
+    menu(tool).method.value = "propagation"
     menu(tool).iou_threshold.value = 0.6  # low, since the person says where each nucleus ends
     sizes = np.bincount(truth.ravel())[1:]
     chosen = (np.argsort(-sizes)[:3] + 1).tolist()

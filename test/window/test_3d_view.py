@@ -42,6 +42,7 @@ def test_points_keep_their_size_and_are_shown_in_their_slice_only(tool_3d):
 def test_the_strip_shows_where_the_object_is_and_a_click_goes_there(tool_3d):
     tool = tool_3d
     strip = menu(tool).strip
+    menu(tool).method.value = "propagation"  # with maps the object is in all slices at once
     z, y, x = middle_of(FIRST)
     go_to(tool, z)
     click(tool, (z, y, x))
@@ -82,6 +83,7 @@ def test_an_object_at_work_is_not_mixed_with_one_that_is_opened_again(tool_3d):
     commit_first(tool)
     go_to(tool, z)
     click(tool, (z, 2, 2))
+    wait_idle(tool)
     driver.press(menu(tool).correct)
     assert "at work" in tool.status.text and tool.session.reopened is None
 

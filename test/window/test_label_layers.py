@@ -180,7 +180,8 @@ def test_brush_in_three_dimensions_is_one_step(tool_3d):
     key(tool_3d.viewer, "ctrl+shift+z")
     layer.n_edit_dimensions = 2
     key(tool_3d.viewer, "c")
-    assert tool_3d.session.objects[1].slices[0] < z < tool_3d.session.objects[1].slices[1] - 1
+    (record,) = tool_3d.session.objects.values()
+    assert record.slices[0] < z < record.slices[1] - 1
 
 
 @pytest.mark.parametrize("way", ["paint", "write", "new array"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from magicgui.widgets import ComboBox, Container, FloatSlider, FloatSpinBox
@@ -23,6 +22,7 @@ PROJECTIONS = [
     ("points and mask", "points_and_mask"),
     ("single point", "single_point"),
 ]
+METHODS = [("auto", "auto"), ("maps", "maps"), ("propagation", "propagation")]
 INTERPOLATIONS = [("where the object is lost", "lost"), ("never", "never"), ("always", "always")]
 
 
@@ -36,7 +36,7 @@ class VolumeMenu(QWidget):
         self._annotator = annotator
         self.run = button(
             "Segment Volume [V]",
-            "Extend the object(s) from the prompted slices to all others.",
+            "The object(s) in all slices: at once where whole objects are ready, else slice by slice.",
             annotator.segment_volume,
             primary=True,
         )
@@ -58,6 +58,13 @@ class VolumeMenu(QWidget):
             annotator.segment_all_slices,
         )
         options = annotator.volume_options
+        self.method = ComboBox(
+            choices=METHODS,
+            value=options.method,
+            label="method",
+            tooltip="maps: the whole object at once, from all slices together. propagation: from slice to slice. "
+            "auto: maps where they are ready, else propagation.",
+        )
         self.iou_threshold = FloatSlider(
             value=options.iou_threshold,
             min=0.0,
@@ -88,10 +95,11 @@ class VolumeMenu(QWidget):
             "or always (no model is asked).",
         )
         self.form = Container(
-            widgets=[self.iou_threshold, self.projection, self.box_extension, self.interpolation], labels=True
+            widgets=[self.method, self.iou_threshold, self.projection, self.box_extension, self.interpolation],
+            labels=True,
         )
         self.form.margins = (0, 0, 0, 0)
-        for name in ("iou_threshold", "projection", "box_extension", "interpolation"):
+        for name in ("method", "iou_threshold", "projection", "box_extension", "interpolation"):
             getattr(self, name).changed.connect(lambda value, name=name: self._set(name, value))
         self.parameters = folded("Parameters of Segment Volume", self.form.native)
         beside = QHBoxLayout()
@@ -109,7 +117,7 @@ class VolumeMenu(QWidget):
         annotator.tool_changed.connect(self._show_tool)
 
     def _set(self, name: str, value: object) -> None:
-        self._annotator.volume_options = replace(self._annotator.volume_options, **{name: value})
+        self._annotator.set_volume_option(name, value)
 
     def _show_tool(self) -> None:
         self.correct.setChecked(self._annotator.corrects_by_click)

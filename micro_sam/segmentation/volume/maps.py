@@ -14,6 +14,7 @@ is a pure function of maps and prompts, cheap enough for every click.
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections import OrderedDict
 from collections.abc import Iterable
 
@@ -52,6 +53,7 @@ class VolumeMaps:
             axis: np.zeros((geometry.planes(axis), len(geometry.grid(axis))), bool) for axis in geometry.axes
         }
         self._derived: OrderedDict[tuple, object] = OrderedDict()
+        self._adding = threading.Lock()  # a prompt may need a block while others are computed in the background
         for block, values in disc.read_all(geometry) if disc is not None else ():
             self._fill(block, values)
 
@@ -94,15 +96,20 @@ class VolumeMaps:
         With ``every_direction`` False slices along z are enough.
         """
         inside = self._to_work(window) if window is not None else tuple(slice(0, n) for n in self.geometry.work)
+        return self.knows(inside, every_direction)
+
+    def knows(self, window: Window, every_direction: bool = True) -> bool:
+        """As :meth:`is_ready`, for a window in the grid of the maps."""
         axes = self.geometry.axes if every_direction else (0,)
-        return all(bool(self._known(axis, inside).all()) for axis in axes)
+        return all(bool(self._known(axis, window).all()) for axis in axes)
 
     def add(self, block: MapBlock, values: np.ndarray) -> None:
         """Take up a block: (2, z, y, x) floats from 0 to 1 of the size of its area; kept on disc where there is one."""
         coded = np.rint(np.clip(np.nan_to_num(values), 0, 1) * 255).astype("uint8")
-        if self.disc is not None:
-            self.disc.write(block, coded)
-        self._fill(block, coded)
+        with self._adding:
+            if self.disc is not None:
+                self.disc.write(block, coded)
+            self._fill(block, coded)
 
     def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
         """Foreground and depth, float32 from 0 to 1, of a window in the grid of the maps; 0 where nothing is known."""

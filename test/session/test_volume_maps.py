@@ -1,0 +1,257 @@
+"""Whole objects of a volume by maps that tell the truth: runs, corrections, ends, several at once."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from micro_sam.errors import InputError
+from micro_sam.segmentation.volume.maps import VolumeMaps
+from micro_sam.session.volume import VolumeSession
+
+from .conftest import attach_fake, check_invariants, disc, snapshot
+
+SHAPE = (24, 60, 80)
+ONE, TWO = (12, 30, 24), (12, 30, 60)
+
+
+def ball(centre, radius=9.0):
+    z, y, x = np.ogrid[tuple(slice(0, n) for n in SHAPE)]
+    return sum((a - c) ** 2 for a, c in zip((z, y, x), centre, strict=True)) <= radius**2
+
+
+def maps_of(*masks):
+    depth = np.zeros(SHAPE)
+    for mask in masks:
+        inside = ndimage.distance_transform_edt(mask)
+        depth = np.maximum(depth, inside / inside.max())
+    return VolumeMaps.from_arrays(np.any(masks, axis=0).astype("float32"), depth)
+
+
+@pytest.fixture(scope="module")
+def maps():
+    return maps_of(ball(ONE), ball(TWO))
+
+
+@pytest.fixture
+def session(runs, maps):
+    session = attach_fake(VolumeSession(SHAPE))
+    session.attach_maps(maps)
+    return session
+
+
+def iou(mask, truth):
+    return (mask & truth).sum() / (mask | truth).sum()
+
+
+def test_one_click_gives_the_whole_object_in_one_step_of_undo(session, runs):
+    session.add_point(ONE)
+    before = snapshot(session)
+    session.segment_volume(method="auto")
+    assert runs == [] and iou(session.current == 1, ball(ONE)) > 0.85
+    assert set(session.confidence) == set(session.current_slices)
+    assert session.confidence[ONE[0]].source == "prompt" and session.confidence[ONE[0] + 3].source == "maps"
+    assert session.weakest_slice() in session.current_slices
+    after = snapshot(session)
+    session.undo()
+    assert snapshot(session) == before
+    session.redo()
+    assert snapshot(session) == after
+    check_invariants(session)
+
+
+def test_a_new_result_takes_the_place_of_the_one_before_in_all_slices(session, runs):
+    session.add_point(ONE)
+    session.segment_volume(method="propagation")
+    assert runs and session.current[ONE[0] - 6, 30, 24 + 5] == 1
+    session.add_point((ONE[0] + 4, 30, 24))
+    session.segment_volume(method="auto")
+    assert iou(session.current == 1, ball(ONE)) > 0.85
+
+
+def test_without_maps_the_object_goes_from_slice_to_slice(session, runs):
+    session.attach_maps(None)
+    session.add_point(ONE)
+    with pytest.raises(InputError, match="no maps"):
+        session.plan_volume(method="maps")
+    session.segment_volume(method="auto")
+    assert len(runs) == 1
+
+
+def test_maps_that_are_not_known_around_the_prompts_are_not_used_by_auto(session, runs, maps):
+    growing = VolumeMaps(maps.geometry)
+    session.attach_maps(growing)
+    session.add_point(ONE)
+    assert not session.maps_ready
+    session.segment_volume(method="auto")
+    assert len(runs) == 1
+
+
+def test_maps_of_another_volume_are_refused(session):
+    with pytest.raises(InputError, match="another volume|has the shape"):
+        session.attach_maps(VolumeMaps.from_arrays(np.zeros((3, 9, 9)), np.zeros((3, 9, 9))))
+
+
+def test_a_slice_with_only_a_negative_point_ends_the_object(session):
+    session.add_point(ONE)
+    session.segment_volume(method="maps")
+    session.add_point((16, 30, 24), positive=False)
+    session.segment_volume(method="maps")
+    assert max(session.current_slices) == 15 and min(session.current_slices) < 6
+
+
+def test_a_negative_point_splits_off_a_touching_neighbour(runs):
+    near = (12, 30, 36)
+    session = attach_fake(VolumeSession(SHAPE))
+    foreground = (ball(ONE) | ball(near)).astype("float32")
+    depth = ndimage.distance_transform_edt(foreground)
+    session.attach_maps(VolumeMaps.from_arrays(foreground, np.minimum(depth, 6) / 6))
+    session.add_point(ONE)
+    session.segment_volume(method="maps")
+    assert session.current[near] == 1
+    session.add_point((12, 30, 40), positive=False)
+    session.segment_volume(method="maps")
+    assert session.current[12, 30, 40] == 0 and iou(session.current == 1, ball(ONE)) > 0.7
+
+
+def test_a_painted_slice_is_exact_and_changes_its_neighbours(session):
+    session.add_point(ONE)
+    session.segment_volume(method="maps")
+    before = session.current.copy()
+    z = 15
+    square = np.zeros(SHAPE[1:], np.uint32)
+    square[26:34, 18:26] = 1
+    session.paint("current", (slice(z, z + 1), slice(0, 60), slice(0, 80)), square[None])
+    session.segment_volume(method="maps")
+    assert np.array_equal(session.current[z], square)
+    assert not np.array_equal(session.current[z + 1], before[z + 1])
+    assert np.array_equal(session.current[6], before[6])
+    assert session.confidence[z].source == "painted"
+
+
+def test_a_slice_that_was_erased_ends_the_object(session):
+    session.add_point(ONE)
+    session.segment_volume(method="maps")
+    empty = np.zeros((1, *SHAPE[1:]), np.uint32)
+    session.paint("current", (slice(15, 16), slice(0, 60), slice(0, 80)), empty)
+    session.segment_volume(method="maps")
+    assert np.flatnonzero(session.current.any(axis=(1, 2))).max() == 14
+
+
+def test_boxes_and_points_are_several_objects(session):
+    for y, x in ((20, 14), (20, 50)):
+        session.add_shape("rectangle", [(12, y, x), (12, y + 20, x + 20)])
+    session.segment_volume(method="auto")
+    assert iou(session.current == 1, ball(ONE)) > 0.85 and iou(session.current == 2, ball(TWO)) > 0.85
+    session.clear()
+    session.add_point(TWO)
+    session.add_point(ONE)
+    session.segment_volume(method="auto", batched=True)
+    assert iou(session.current == 1, ball(TWO)) > 0.85 and iou(session.current == 2, ball(ONE)) > 0.85
+
+
+def test_several_objects_are_corrected_each_by_its_own_prompts(session):
+    session.add_point(ONE)
+    session.add_point(TWO)
+    session.segment_volume(method="auto", batched=True)
+    session.add_point((17, *TWO[1:]))
+    session.segment_volume(method="auto", batched=True)
+    assert sorted(np.unique(session.current)) == [0, 1, 2]
+    assert iou(session.current == 1, ball(ONE)) > 0.85 and iou(session.current == 2, ball(TWO)) > 0.8
+
+
+def test_an_object_that_was_opened_again_is_corrected_and_keeps_its_id(session, runs):
+    session.add_point(ONE)
+    session.segment_volume(method="auto")
+    session.commit()
+    session.reopen(1)
+    session.add_point((16, 30, 24), positive=False)
+    session.segment_volume(method="auto")
+    assert runs == [] and max(session.current_slices) == 15
+    assert session.commit().ids == (1,)
+    check_invariants(session)
+
+
+def test_a_loaded_object_is_kept_beyond_its_corrections(session):
+    labels = np.zeros(SHAPE, np.uint32)
+    labels[3:17] = disc(SHAPE[1:], (30, 30)) * 7
+    session.load_committed(labels)
+    session.reopen(7)
+    session.add_point((8, 30, 36))
+    session.segment_volume(method="auto")
+    session.commit()
+    assert [z for z in range(24) if ((session.committed[z] == 7) != (labels[z] == 7)).any()] == [8]
+
+
+def test_prompts_at_which_the_maps_show_nothing_are_told_and_keep_what_is_there(session, monkeypatch):
+    messages = []
+    session.events.message.connect(messages.append)
+    session.attach_maps(maps_of(ball(TWO)))
+    session.add_point((3, 50, 10))
+    session.segment_slice(3)
+    session.segment_volume(method="maps")
+    assert session.current[3, 50, 10] == 1 and messages[-1]
+
+
+def live(session, **options):
+    """What a window does after an act, when maps are there."""
+    request = session.plan_volume(method="auto", **options)
+    return session.apply_volume(request, list(session.run_volume(request)))
+
+
+def test_a_live_answer_is_one_step_of_undo_with_the_act_that_asked(session):
+    empty = snapshot(session)
+    session.add_point(ONE)
+    assert session.whole_object_asked and live(session)
+    whole = snapshot(session)
+    assert iou(session.current == 1, ball(ONE)) > 0.85
+    square = np.zeros((1, *SHAPE[1:]), np.uint32)
+    square[0, 26:34, 18:26] = 1
+    session.paint("current", (slice(15, 16), slice(0, 60), slice(0, 80)), square)
+    assert session.whole_object_asked and live(session)
+    assert session.current[16].sum() < 150 and np.array_equal(session.current[15], square[0])
+    session.undo()
+    assert snapshot(session) == whole and not session.whole_object_asked
+    session.undo()
+    assert snapshot(session) == empty
+    check_invariants(session)
+
+
+def test_a_live_answer_that_comes_too_late_is_not_shown(session):
+    session.add_point(ONE)
+    request = session.plan_volume(method="auto")
+    steps = list(session.run_volume(request))
+    session.undo()
+    before = snapshot(session)
+    assert not session.apply_volume(request, steps) and snapshot(session) == before
+
+
+def test_nothing_is_asked_of_the_maps_by_painting_alone_or_without_them(session):
+    stroke = np.ones((1, 4, 4), np.uint32)
+    session.paint("current", (slice(12, 13), slice(28, 32), slice(22, 26)), stroke)
+    assert not session.whole_object_asked
+    session.clear()
+    session.attach_maps(None)
+    session.add_point(ONE)
+    assert not session.whole_object_asked
+
+
+def test_the_mask_of_a_slice_that_was_asked_for_is_imposed_there(session):
+    session.add_point(ONE)
+    live(session)
+    session.add_point((15, 30, 24))
+    live(session)
+    assert session.current[15].sum() > 180, "the mask of the network does not agree with the maps"
+    session.segment_slice(15)
+    live(session)
+    assert np.array_equal(session.current[15] == 1, disc(SHAPE[1:], (30, 24)))
+    check_invariants(session)
+
+
+def test_a_run_by_maps_shows_nothing_once_the_prompts_have_changed(session):
+    session.add_point(ONE)
+    request = session.plan_volume(method="maps")
+    steps = list(session.run_volume(request))
+    session.add_point((13, 30, 24))
+    before = snapshot(session)
+    assert not any(session.apply_step(step) for step in steps)
+    assert snapshot(session) == before
