@@ -77,8 +77,12 @@ class Saving:
     @property
     def must_ask(self) -> bool:
         """Whether work would be lost if the window closed now."""
-        has_news = self.unsaved and (bool(self._session.objects) or self.path is not None)
-        return has_news or self.uncommitted or self.uncommitted_auto
+        return self.has_news or self.uncommitted or self.uncommitted_auto
+
+    @property
+    def has_news(self) -> bool:
+        """Whether the committed objects are others than those in the file."""
+        return self.unsaved and (bool(self._session.objects) or self.path is not None)
 
     def save(self, path: str | Path | None = None) -> Path | None:
         """Write the committed objects.

@@ -226,7 +226,7 @@ class Series:
             if not may_leave_uncommitted(annotator):
                 return
             saved = annotator.saving.save_silently()
-            if not saved and annotator.saving.must_ask:
+            if not saved and annotator.saving.has_news:
                 raise InputError(
                     f"The objects of this image are not saved, because {annotator.saving.path} stays as it is. Press N "
                     "again to replace it, or save them in another file with Save As."

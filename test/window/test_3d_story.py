@@ -5,12 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tifffile
+from scipy import ndimage
 
 from micro_sam.sam_annotator import annotator_3d
 
 from . import driver
 from .driver import click, drag, key, wait_idle, wait_until
 from .volumes import FIRST, box_in, go_to, menu, middle_of, overlap, point_at, slices_of
+
+
+def largest_piece(mask: np.ndarray) -> np.ndarray:
+    pieces, _ = ndimage.label(mask)
+    return pieces == np.bincount(pieces.ravel())[1:].argmax() + 1
 
 
 def test_from_a_click_to_a_committed_object_and_its_correction(tool_3d):
@@ -50,7 +56,8 @@ def test_from_a_click_to_a_committed_object_and_its_correction(tool_3d):
 
     # Commit, undo, redo.
     key(viewer, "c")
-    assert np.array_equal(session.committed > 0, grown > 0) and not session.has_current
+    grown = largest_piece(grown > 0)  # crumbs that nobody asked for are left out, and that is said
+    assert np.array_equal(session.committed > 0, grown) and not session.has_current
     key(viewer, "ctrl+z")
     assert session.has_current and not session.committed.any()
     key(viewer, "ctrl+shift+z")
