@@ -40,6 +40,7 @@ from micro_sam.training.objective import Objective, ObjectiveSettings
 from micro_sam.training.outputs import check_outputs
 from micro_sam.training.schedule import Pace, is_out_of_memory, learning_rate, with_rate
 from micro_sam.training.state import TrainState, load_state, save_state
+from micro_sam.training.textured import generated_images
 from micro_sam.training.validation import measure, score
 from micro_sam.training.windows import Encoder
 
@@ -253,7 +254,7 @@ class Trainer:
         held_back = data.thin(held_back, config.validation_images)
         data.check_channels([*images, *held_back])
         if config.synthetic:
-            images += data.synthetic_images(config.synthetic_images, config.seed)
+            images += generated_images(config.synthetic_images, config.seed, images)
         return images, held_back
 
     def _crop_settings(self) -> list[CropSettings]:
