@@ -24,8 +24,6 @@ GAIN = 1.25  # a close-up enlarges an object at least by as much beyond what the
 LARGEST = 8.0  # times a close-up enlarges the image at most
 PLACES = 8  # per side: close-ups lie at few places and have few sizes, so that they are met again
 LOOKS = 2  # close-ups per question at most
-FRAGMENT = 0.3  # of the area of the first answer to a click: a smaller answer is believed only when it is ...
-SURER = 0.1  # ... surer by so much (predicted IoU)
 
 
 def segment_object(
@@ -49,9 +47,9 @@ def segment_object(
     question = (predictor, embeddings, i)
     if not can_look_closer(predictor, embeddings):
         return segment_in_tiles(*question, prompt, multimask, choose)
-    extent, found, first = _extent(prompt), None, None
+    extent, found = _extent(prompt), None
     if extent is None:  # clicks say where, not how large
-        found = first = segment_in_tiles(*question, prompt, multimask, choose)
+        found = segment_in_tiles(*question, prompt, multimask, choose)
         extent = _extent(prompt, found)
     area = _first_area(predictor, embeddings, prompt, extent)
     for _ in range(LOOKS):
@@ -60,7 +58,7 @@ def segment_object(
         rows, columns = slice(area[0], area[2]), slice(area[1], area[3])
         decoder = TileDecoder(predictor, close_up(*question, area), rows, columns, area)
         answer = ask(decoder, prompt, multimask, choose)
-        if answer.is_empty or (first is not None and _is_fragment(answer, first)):
+        if answer.is_empty:
             break
         found = answer
         if prompt.box is not None or prompt.mask is not None:  # the size was known
@@ -96,11 +94,6 @@ def _extent(prompt: ObjectPrompt, found: ObjectMask | None = None, with_previous
     boxes += [np.concatenate([point, point + 1]) for point in points]
     boxes = np.array(boxes)
     return np.concatenate([boxes[:, :2].min(0), boxes[:, 2:].max(0)])
-
-
-def _is_fragment(answer: ObjectMask, first: ObjectMask) -> bool:
-    """Whether a close-up, taken from a first answer that was wrong, shows but a piece of the object."""
-    return answer.mask.sum() < FRAGMENT * first.mask.sum() and answer.score < first.score + SURER
 
 
 def _area_around(extent: np.ndarray | None, predictor, embeddings) -> Box | None:

@@ -187,17 +187,3 @@ def test_no_close_up_where_it_is_not_known_how_the_network_saw_the_image(predict
     embeddings = precompute_image_embeddings(predictor, draw(), verbose=False)
     embeddings.store.normalization = None  # as in caches that do not tell
     assert segment_object(predictor, embeddings, None, click(*SMALL[0])).tile == 0
-
-
-@pytest.mark.parametrize(("share", "surer", "believed"), [(0.2, 0.0, False), (0.2, 0.3, True), (0.8, -0.3, True)])
-def test_piece_of_the_first_answer_is_believed_only_when_it_is_surer(
-    predictor, embeddings, monkeypatch, share, surer, believed
-):
-    """In phase contrast a close-up of a wrong first answer showed a granule of the cell."""
-    from dataclasses import replace
-
-    far = segment_in_tiles(predictor, embeddings, None, click(*SMALL[0]))
-    piece = far.mask & (np.cumsum(far.mask).reshape(far.mask.shape) <= share * far.mask.sum())
-    monkeypatch.setattr(close_ups, "ask", lambda *a: replace(far, mask=piece, score=far.score + surer))
-    found = segment_object(predictor, embeddings, None, click(*SMALL[0]))
-    assert np.array_equal(found.mask, piece if believed else far.mask)
