@@ -14,8 +14,8 @@ from skimage.segmentation import watershed
 
 from micro_sam.errors import InputError
 from micro_sam.segmentation.automatic_masks import get_amg
-from micro_sam.segmentation.dense_close_ups import finer_grid, iter_finer
 from micro_sam.segmentation.dense_maps import DenseMaps, iter_stitched, tile_maps
+from micro_sam.segmentation.dense_scales import iter_best_scale, looks
 from micro_sam.segmentation.segmenter import Segmenter
 
 __all__ = ["DenseInstanceSegmenter", "get_segmenter"]
@@ -76,8 +76,8 @@ class DenseInstanceSegmenter(Segmenter):
     ) -> Iterator[tuple[int, int]]:
         """Stitch the maps of an image or slice; yields (done, total) tiles. Closing the generator cancels.
 
-        Where the encoder is cheap and the objects of a 2D image are small, it is looked at again, enlarged (see
-        ``dense_close_ups``).
+        Where the encoder is cheap, a 2D image is looked at again, enlarged or from farther off, when its objects are
+        small or large for the network (see ``dense_scales``).
 
         Parameters
         ----------
@@ -96,8 +96,9 @@ class DenseInstanceSegmenter(Segmenter):
         embeddings, _ = self._open(source, i, image)
         grid, predictor = embeddings.grid, self.predictor
         tiles = [tile for tile in grid if not embeddings.store.is_skipped(i, tile.index)]
-        finer = finer_grid(predictor, embeddings, i) if len(tiles) == len(grid) else None
-        total = len(tiles) + (len(finer) if finer else 0)
+        is_complete = len(tiles) == len(grid)
+        more = sum(len(look) for part in looks(predictor, embeddings, i) for look in part) if is_complete else 0
+        total = len(tiles) + more
 
         def stored(tile):
             return tile_maps(predictor, embeddings.load(i, tile.index, device=predictor.device))
@@ -107,10 +108,10 @@ class DenseInstanceSegmenter(Segmenter):
             maps = found
             if done < total:
                 yield done, total
-        if finer:
-            for done, found in iter_finer(predictor, embeddings, finer, maps, self._diameter):
+        if more:
+            for done, _, found in iter_best_scale(predictor, embeddings, i, maps, _objects):
                 maps = found or maps
-                if found is None:
+                if found is None and len(tiles) + done < total:
                     yield len(tiles) + done, total
         # before the last yield: the caller may stop there
         self._maps, self._shape, self._is_initialized = maps, maps.shape, True
@@ -168,13 +169,6 @@ class DenseInstanceSegmenter(Segmenter):
         if output_mode == "binary_mask":
             return label_records(labels)
         return labels
-
-    def _diameter(self, maps: DenseMaps) -> float:
-        """Median diameter of the objects that maps show, in pixels of the image; NaN when they show none."""
-        coarse, _, _ = _grow(maps, 0.5, DISTANCE[maps.kind], PROMINENCE[maps.kind], 1.0)
-        areas = np.bincount(coarse.ravel())[1:]
-        pixel = max(maps.shape) / max(coarse.shape)
-        return float(np.median(2 * np.sqrt(areas[areas > 0] / np.pi))) * pixel if areas.any() else float("nan")
 
     def _say(self, foreground, depth, inside, found, shown, foreground_threshold, distance_threshold, min_size) -> None:
         self.hint = None
@@ -245,6 +239,11 @@ def find_seeds(
     if prominence > 0:
         middle &= h_maxima(depth, prominence) > 0
     return label(middle, connectivity=1), foreground, depth
+
+
+def _objects(maps: DenseMaps) -> np.ndarray:
+    """Objects (h, w) with the thresholds that ``generate`` has unless it is told others."""
+    return _grow(maps, 0.5, DISTANCE[maps.kind], PROMINENCE[maps.kind], 1.0)[0]
 
 
 def _depth(maps: DenseMaps, smoothing: float) -> tuple[np.ndarray, np.ndarray]:

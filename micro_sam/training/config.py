@@ -98,6 +98,9 @@ class TrainConfig:
     pool : int
         Number of different crops; 0 draws a new one every time. With ``trainable = "decoder"`` every crop of the pool
         is encoded only once, which makes training on a CPU many times faster for the larger models.
+    workers : int
+        Processes that draw the crops of the next steps; 0 draws them when they are needed. Worth it where a GPU would
+        wait. The result is the same.
     natural : float
         Share of crops in which the image has about the size at which the model meets it; in the others, objects are
         scaled to all sizes, which makes a model more general and is learned more slowly.
@@ -148,6 +151,7 @@ class TrainConfig:
     objects: int = 12
     crop: int | tuple[int, ...] = 0
     pool: int = 0
+    workers: int = 0
     natural: float = 1.0
     enlarged: float = 0.5
     learning_rate: float = 0.0
@@ -188,7 +192,7 @@ class TrainConfig:
             raise InputError(f"The side of the crops must be a multiple of 32 pixels, not {self.crop}.")
         if self.pool and len(self.crop_sizes) > 1:
             raise InputError("A pool of crops that are encoded once needs crops of one size.")
-        for name in ("pool", "validate_every", "patience", "warmup", "synthetic", "synthetic_images"):
+        for name in ("pool", "validate_every", "patience", "warmup", "synthetic", "synthetic_images", "workers"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} must not be negative, but is {getattr(self, name)}.")
         if not 0 <= self.learning_rate < 1 or not math.isfinite(self.learning_rate):

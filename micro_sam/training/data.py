@@ -25,7 +25,6 @@ from micro_sam.io.tracks.ctc import is_ctc
 from micro_sam.training.config import DataSource, TrainConfig
 from micro_sam.training.crops import TrainingImage
 from micro_sam.training.reading import is_tracks, read_labels, read_pixels
-from micro_sam.training.synthetic import synthetic_image
 
 logger = logging.getLogger(__name__)
 
@@ -49,16 +48,6 @@ def read_source(source: DataSource) -> list[TrainingImage]:
             f"No label image of {names} has an object (all are 0). Are these the label images, and were the objects "
             "committed and saved?"
         )
-    return found
-
-
-def synthetic_images(count: int, seed: int, size: int = 288, group: str = "synthetic") -> list[TrainingImage]:
-    """Generated images, the same for the same seed."""
-    found = []
-    for number in range(count):
-        image, labels = synthetic_image(np.random.default_rng((seed, 1, number)), (size, size))
-        if labels.any():
-            found.append(TrainingImage(image, labels, f"synthetic {number}", group))
     return found
 
 

@@ -14,6 +14,7 @@ from scipy import ndimage as ndi
 from scipy.spatial import cKDTree
 
 from micro_sam.errors import InputError
+from micro_sam.training.shapes import bumpy_disc, log_uniform, rod, smooth_noise
 from micro_sam.training.targets import interior
 
 
@@ -48,7 +49,7 @@ def synthetic_image(
     if min(shape) < 32:
         raise InputError(f"A synthetic image needs at least 32 x 32 pixels, not {shape[0]} x {shape[1]}.")
     kind = kind or str(rng.choice(list(KINDS)))
-    labels = _consecutive(KINDS[kind](rng, shape))
+    labels = consecutive(KINDS[kind](rng, shape))
     return render(rng, labels, membranes=kind == "membranes"), labels
 
 
@@ -57,12 +58,12 @@ def synthetic_image(
 
 def nuclei(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     """Round to oval objects with slightly bumpy outlines, alone or touching."""
-    return _scatter(rng, shape, lambda radius: _bumpy_disc(rng, radius, rng.uniform(0.6, 1.0), rng.uniform(0, 0.08)))
+    return _scatter(rng, shape, lambda radius: bumpy_disc(rng, radius, rng.uniform(0.6, 1.0), rng.uniform(0, 0.08)))
 
 
 def irregular(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     """Lobed and spread cells."""
-    return _scatter(rng, shape, lambda radius: _bumpy_disc(rng, radius, rng.uniform(0.4, 1.0), rng.uniform(0.12, 0.3)))
+    return _scatter(rng, shape, lambda radius: bumpy_disc(rng, radius, rng.uniform(0.4, 1.0), rng.uniform(0.12, 0.3)))
 
 
 def rods(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
@@ -73,17 +74,17 @@ def rods(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     def draw(radius: float) -> np.ndarray:
         width = max(radius / np.sqrt(length_ratio), 1.5)
         angle = common + rng.normal(0, 0.2) if rng.random() < aligned else rng.uniform(0, np.pi)
-        return _rod(width, width * length_ratio * rng.uniform(0.6, 1.4), angle, rng.uniform(-bend, bend))
+        return rod(width, width * length_ratio * rng.uniform(0.6, 1.4), angle, rng.uniform(-bend, bend))
 
     return _scatter(rng, shape, draw)
 
 
 def membranes(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     """A tissue: cells that fill the plane, with or without holes."""
-    spacing = _log_uniform(rng, 12, 70)
+    spacing = log_uniform(rng, 12, 70)
     n = int(np.clip(shape[0] * shape[1] / spacing**2, 4, 600))
     seeds = rng.uniform(-0.1, 1.1, (n, 2)) * shape
-    warp = [_smooth_noise(rng, shape, spacing) * spacing * rng.uniform(0, 0.3) for _ in range(2)]
+    warp = [smooth_noise(rng, shape, spacing) * spacing * rng.uniform(0, 0.3) for _ in range(2)]
     yy, xx = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
     points = np.stack([(yy + warp[0]).ravel(), (xx + warp[1]).ravel()], axis=1)
     labels = (cKDTree(seeds).query(points)[1] + 1).reshape(shape).astype(np.int32)
@@ -103,7 +104,7 @@ KINDS: dict[str, Callable[[np.random.Generator, tuple[int, int]], np.ndarray]] =
 def _scatter(rng: np.random.Generator, shape: tuple[int, int], draw: Callable[[float], np.ndarray]) -> np.ndarray:
     """Places drawn masks at random, some in clumps; a new one may hide up to a quarter of what lies below."""
     labels = np.zeros(shape, np.int32)
-    radius, spread = _log_uniform(rng, 4, 45), rng.uniform(0.05, 0.4)
+    radius, spread = log_uniform(rng, 4, 45), rng.uniform(0.05, 0.4)
     cover = rng.uniform(0.05, 0.7) * labels.size
     allowed = rng.choice([0.0, 0.05, 0.25])
     clumps = rng.uniform(0, 1, (rng.integers(1, 6), 2)) * shape
@@ -130,33 +131,6 @@ def _scatter(rng: np.random.Generator, shape: tuple[int, int], draw: Callable[[f
     return labels
 
 
-def _bumpy_disc(rng: np.random.Generator, radius: float, aspect: float, bumps: float) -> np.ndarray:
-    """An oval whose outline is modulated by a few Fourier terms; ``aspect`` is minor / major axis."""
-    size = int(np.ceil(radius * 1.7 / np.sqrt(aspect)))
-    yy, xx = np.mgrid[-size : size + 1, -size : size + 1].astype(np.float32)
-    angle = rng.uniform(0, np.pi)
-    u = (np.cos(angle) * xx + np.sin(angle) * yy) * np.sqrt(aspect)
-    v = (-np.sin(angle) * xx + np.cos(angle) * yy) / np.sqrt(aspect)
-    theta = np.arctan2(v, u)
-    outline = 1 + sum(
-        bumps / np.sqrt(k - 1) * rng.normal(0, 0.6) * np.cos(k * theta + rng.uniform(0, 2 * np.pi))
-        for k in (2, 3, 4, 5)
-    )
-    return np.hypot(u, v) <= radius * np.clip(outline, 0.3, 1.7)
-
-
-def _rod(width: float, length: float, angle: float, bend: float) -> np.ndarray:
-    """All pixels within ``width`` / 2 of an arc of ``length`` that turns by ``bend`` radians per half."""
-    steps = np.linspace(-0.5, 0.5, 16) * max(length - width, 0.1)
-    direction = angle + bend * 2 * steps / max(length, 1)
-    spine = np.cumsum(np.stack([np.sin(direction), np.cos(direction)]) * np.gradient(steps), axis=1)
-    spine -= spine.mean(axis=1, keepdims=True)
-    size = int(np.ceil(np.abs(spine).max() + width / 2 + 1))
-    yy, xx = np.mgrid[-size : size + 1, -size : size + 1].astype(np.float32)
-    distance = np.min(np.hypot(yy[None] - spine[0][:, None, None], xx[None] - spine[1][:, None, None]), axis=0)
-    return distance <= width / 2
-
-
 # ---------------------------------------------------------------------------------------------------- how they look
 
 
@@ -166,7 +140,7 @@ def render(rng: np.random.Generator, labels: np.ndarray, membranes: bool = False
     inside = ndi.distance_transform_edt(interior(labels)).astype(np.float32)
     foreground = labels > 0
     strength = np.concatenate([[0.0], rng.uniform(rng.uniform(0.25, 0.9), 1.0, n)]).astype(np.float32)[labels]
-    rim_width = _log_uniform(rng, 0.8, 4)
+    rim_width = log_uniform(rng, 0.8, 4)
     style = rng.choice(
         ["membrane", "hollow"] if membranes else ["filled", "filled", "filled", "dome", "hollow", "halo"]
     )
@@ -182,21 +156,21 @@ def render(rng: np.random.Generator, labels: np.ndarray, membranes: bool = False
         signal = strength * foreground - rng.uniform(0.3, 0.9) * np.exp(-outside / rim_width) * ~foreground
     else:
         signal = strength
-    texture = _smooth_noise(rng, shape, _log_uniform(rng, 2, 12))
+    texture = smooth_noise(rng, shape, log_uniform(rng, 2, 12))
     signal = signal * (1 + rng.uniform(0, 0.45) * texture)
     if rng.random() < 0.4:  # out-of-focus light of the same objects, elsewhere in depth
         ghost = np.roll(signal, tuple(rng.integers(0, s) for s in shape), (0, 1))
         signal = signal + rng.uniform(0.1, 0.5) * ndi.gaussian_filter(ghost, rng.uniform(4, 12))
-    ground = rng.uniform(0, 0.3) * _smooth_noise(rng, shape, _log_uniform(rng, 20, 120))
-    ground = ground + rng.uniform(0, 0.12) * _smooth_noise(rng, shape, _log_uniform(rng, 1.5, 8))
-    light = 1 + rng.uniform(0, 0.35) * _smooth_noise(rng, shape, max(shape))
+    ground = rng.uniform(0, 0.3) * smooth_noise(rng, shape, log_uniform(rng, 20, 120))
+    ground = ground + rng.uniform(0, 0.12) * smooth_noise(rng, shape, log_uniform(rng, 1.5, 8))
+    light = 1 + rng.uniform(0, 0.35) * smooth_noise(rng, shape, max(shape))
     image = (signal * rng.choice([1.0, 1.0, -1.0]) + ground) * light
-    image = ndi.gaussian_filter(image, _log_uniform(rng, 0.3, 2.0))
+    image = ndi.gaussian_filter(image, log_uniform(rng, 0.3, 2.0))
     image = (image - image.min()) / max(float(np.ptp(image)), 1e-6)
     if rng.random() < 0.6:
-        photons = _log_uniform(rng, 8, 400)
+        photons = log_uniform(rng, 8, 400)
         image = rng.poisson(image * photons) / photons
-    image = image + rng.normal(0, _log_uniform(rng, 0.003, 0.08), shape)
+    image = image + rng.normal(0, log_uniform(rng, 0.003, 0.08), shape)
     low, high = np.percentile(image, (1, 99.7))
     image = np.clip((image - low) / max(high - low, 1e-6), 0, 1).astype(np.float32)
     return np.round(_colour(rng, image) * 255).astype(np.uint8)
@@ -213,17 +187,5 @@ def _colour(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     return (light + (np.clip(dark, 0, 1) - light) * image[..., None]).astype(np.float32)
 
 
-def _smooth_noise(rng: np.random.Generator, shape: tuple[int, int], scale: float) -> np.ndarray:
-    """Noise of standard deviation 1 whose features are about ``scale`` pixels wide (drawn coarse, then zoomed)."""
-    factor = max(scale / 2, 1.0)
-    coarse = rng.normal(size=[int(np.ceil(s / factor)) + 3 for s in shape]).astype(np.float32)
-    noise = ndi.zoom(ndi.gaussian_filter(coarse, 1.0), factor, order=1)[: shape[0], : shape[1]]
-    return noise / max(float(noise.std()), 1e-6)
-
-
-def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
-    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
-
-
-def _consecutive(labels: np.ndarray) -> np.ndarray:
+def consecutive(labels: np.ndarray) -> np.ndarray:
     return np.unique(labels, return_inverse=True)[1].reshape(labels.shape).astype(np.int32) if labels.any() else labels

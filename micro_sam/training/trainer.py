@@ -31,15 +31,17 @@ from micro_sam.models.predictor import Predictor
 from micro_sam.models.sam import Sam
 from micro_sam.segmentation.close_ups import SHARE
 from micro_sam.training import data
+from micro_sam.training.ahead import StepCrops, iter_ahead
 from micro_sam.training.card import describe, make_card
 from micro_sam.training.config import TrainConfig
-from micro_sam.training.crops import Crop, CropSettings, TrainingImage, draw_crop
+from micro_sam.training.crops import Crop, CropSettings, TrainingImage
 from micro_sam.training.lora import merge_adapters
 from micro_sam.training.model import choose_parameters, make_model, set_mode
 from micro_sam.training.objective import Objective, ObjectiveSettings
 from micro_sam.training.outputs import check_outputs
 from micro_sam.training.schedule import Pace, is_out_of_memory, learning_rate, with_rate
 from micro_sam.training.state import TrainState, load_state, save_state
+from micro_sam.training.textured import generated_images
 from micro_sam.training.validation import measure, score
 from micro_sam.training.windows import Encoder
 
@@ -101,7 +103,9 @@ class Trainer:
         self.weights = data.sampling_weights(self.images, config)
         self.model = make_model(config, self.device)
         self.config = config = with_rate(config, self.model.architecture)
-        self.crops = self._crop_settings()
+        self.crops = StepCrops(config, self.images, self.weights, self._crop_settings())
+        self._ahead: Iterator[list[Crop]] = iter(())
+        self._drawn: tuple[int, list[Crop]] = (-1, [])
         self.parameters = choose_parameters(self.model, config)
         self.encoder = Encoder(self.model, keep=config.trainable == "decoder" and bool(config.pool))
         self._pool: dict[int, Crop] = {}
@@ -122,6 +126,8 @@ class Trainer:
         if state.step == 0 and not state.history:
             state.history.append({"step": 0, **self._validate(self._weights())})
             yield Progress(0, config.steps, math.nan, validation=state.history[0])
+        if config.workers and not config.pool:
+            self._ahead = iter_ahead(self.crops, state.step)
         saved = time.monotonic()
         pace = Pace(config.steps - state.step)
         try:
@@ -168,14 +174,14 @@ class Trainer:
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.zero_grad(set_to_none=True)
-        crops_of_step, share = self._choose_crops()
+        share = self.crops.choose(state.step)[1]
         objective = Objective(self.model, self._objective_settings(share), self.encoder)
-        wanted, done, total = max(1, round(config.batch_size * config.accumulate / share)), 0, 0.0
+        wanted, done, total = self.crops.count(state.step), 0, 0.0
         sums: dict[str, list[float]] = {}
         while done < wanted:
             # every crop has a random stream of its own: the same crops whatever the size of the passes
             count = min(state.chunk, wanted - done)
-            keys, crops = zip(*(self._crop(done + i, crops_of_step) for i in range(count)), strict=True)
+            keys, crops = zip(*(self._crop(done + i) for i in range(count)), strict=True)
             with self._autocast():
                 rng = np.random.default_rng((config.seed, 3, state.step, done))
                 loss, figures = objective(rng, crops, keys)
@@ -195,24 +201,18 @@ class Trainer:
         self._average()
         return total, {name: float(np.mean(values)) for name, values in sums.items()}
 
-    def _choose_crops(self) -> tuple[CropSettings, float]:
-        """How this step's crops are drawn, and their area relative to the first size's."""
-        rng = np.random.default_rng((self.config.seed, 6, self.state.step))
-        chosen = self.crops[int(rng.integers(len(self.crops)))]
-        return chosen, (chosen.size / self.crops[0].size) ** 2
-
-    def _crop(self, number: int, settings: CropSettings) -> tuple[int | None, Crop]:
-        """A crop and, when it may come again, its key."""
-        config, key = self.config, None
-        if config.pool:
-            key = int(np.random.default_rng((config.seed, 4, self.state.step, number)).integers(config.pool))
-            if key in self._pool:
-                return key, self._pool[key]
-        rng = np.random.default_rng((config.seed, 5, key) if config.pool else (config.seed, 4, self.state.step, number))
-        crop = draw_crop(rng, self.images[rng.choice(len(self.images), p=self.weights)], settings)
+    def _crop(self, number: int) -> tuple[int | None, Crop]:
+        """A crop of this step and, when it may come again, its key."""
+        step, key = self.state.step, self.crops.key(self.state.step, number)
         if key is not None:
-            self._pool[key] = crop
-        return key, crop
+            if key not in self._pool:
+                self._pool[key] = self.crops.draw(step, number)
+            return key, self._pool[key]
+        if not self.config.workers:
+            return None, self.crops.draw(step, number)
+        if self._drawn[0] != step:
+            self._drawn = step, next(self._ahead)
+        return None, self._drawn[1][number]
 
     def _average(self) -> None:
         """Follows the weights with a running average, faster in the beginning."""
@@ -253,7 +253,7 @@ class Trainer:
         held_back = data.thin(held_back, config.validation_images)
         data.check_channels([*images, *held_back])
         if config.synthetic:
-            images += data.synthetic_images(config.synthetic_images, config.seed)
+            images += generated_images(config.synthetic_images, config.seed, images)
         return images, held_back
 
     def _crop_settings(self) -> list[CropSettings]:
@@ -335,7 +335,7 @@ class Trainer:
     def _settings(self) -> str:
         """Settings and data in words, by which a state knows its run. Where it is written does not matter."""
         settings = self.config.to_dict() | {"device": str(self.device.type), "precision": self.precision}
-        for name in ("output", "save_every", "patience", "name", "licences", "train", "validation"):
+        for name in ("output", "save_every", "patience", "name", "licences", "train", "validation", "workers"):
             settings.pop(name)
         digest = hashlib.sha256()
         for image in (*self.images, *self.validation_images):

@@ -93,6 +93,15 @@ def test_killed_run_ends_with_the_same_weights(tiny_set, tmp_path):
     assert cards[0] == cards[1] and "| click |" in cards[0]
 
 
+def test_crops_that_are_drawn_ahead_are_the_same(tiny_set, tmp_path):
+    weights = []
+    for workers in (0, 2):
+        output = tmp_path / f"{workers}.safetensors"
+        list(Trainer(tiny_config(tiny_set, output, steps=2, crop=(128, 64), workers=workers)).run())
+        weights.append(load_file(output))
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
+
+
 def test_other_settings_do_not_continue_a_run(tiny_set, tmp_path):
     output = tmp_path / "mine.safetensors"
     run = Trainer(tiny_config(tiny_set, output)).run()
