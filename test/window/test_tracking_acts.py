@@ -214,7 +214,8 @@ def test_a_track_is_followed_backward_too_when_the_person_says_so(tool_tracking)
     assert np.array_equal(tool.session.current, forward), "one step of undo"
     key(tool.viewer, "ctrl+shift+z")
     key(tool.viewer, "c")
-    assert tool.session.lineage[1].frames == range(N_FRAMES)
+    (track,) = tool.session.lineage.tracks
+    assert track.frames == range(N_FRAMES)
 
 
 # ---------------------------------------------------------------------- without clicks
