@@ -94,13 +94,15 @@ class Candidates:
         floors : (score, stability, share)
             Answers with lower scores, or that cover more than this share of the frame, are dropped at once.
         """
-        logits = valid_part(logits, self.frame.sizes, image_size)
-        stability = stability_score(logits, self.offset)
-        share = (logits > 0).float().mean((-2, -1))
+        valid = valid_part(logits, self.frame.sizes, image_size)
+        stability = stability_score(valid, self.offset)
+        share = (valid > 0).float().mean((-2, -1))
+        height, width = valid.shape[-2:]
         wanted = (scores >= floors[0]) & (stability >= floors[1]) & (share > 0) & (share <= floors[2])
         for b, m in torch.nonzero(wanted).tolist():
             one = logits[b, m]
-            above = one > -self.offset
+            # the first answers of the padding reach into the last pixels of the image
+            above = one[: height + 1, : width + 1] > -self.offset
             rows, columns = (torch.nonzero(above.any(axis)).flatten() for axis in (1, 0))
             y0, x0 = max(int(rows[0]) - 2, 0), max(int(columns[0]) - 2, 0)
             part = one[y0 : int(rows[-1]) + 3, x0 : int(columns[-1]) + 3]
