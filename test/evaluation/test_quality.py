@@ -41,8 +41,8 @@ def test_clicks_boxes_and_corrections(images):
 
     click, box = mean("point"), mean("box")
     print("click, +1, +2:", click.round(3), "box, +1, +2:", box.round(3))
-    assert click[0] > 0.78 and click[2] > 0.855 and click[2] > click[0]
-    assert box[0] > 0.82 and box[2] > 0.86 and box[2] > box[0]
+    assert click[0] > 0.78 and click[2] > 0.85 and click[2] > click[0]
+    assert box[0] > 0.81 and box[2] > 0.85 and box[2] > box[0]
 
 
 def test_automatic_segmentation(images):
@@ -53,4 +53,4 @@ def test_automatic_segmentation(images):
         figures.append(compare_labels(segmenter.generate(), truth))
     means = {key: np.mean([one[key] for one in figures]) for key in figures[0]}
     print(means)
-    assert means["SA50"] > 0.785 and means["mSA"] > 0.55 and means["dice"] > 0.91
+    assert means["SA50"] > 0.78 and means["mSA"] > 0.54 and means["dice"] > 0.91
