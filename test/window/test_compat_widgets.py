@@ -1,5 +1,6 @@
 """The window's names of micro-sam 0.0.2 to 1.8: widgets to dock, ``image=``, prompts in layers."""
 
+import contextlib
 import inspect
 import subprocess
 import sys
@@ -9,6 +10,8 @@ import pytest
 
 from micro_sam.errors import InputError
 
+from . import driver
+
 pytestmark = pytest.mark.window
 
 
@@ -16,9 +19,15 @@ pytestmark = pytest.mark.window
 def viewer():
     import napari
 
-    viewer = napari.Viewer(show=False)
+    from micro_sam.sam_annotator import get_annotator
+
+    viewer = napari.Viewer()
     yield viewer
-    viewer.close()
+    with contextlib.suppress(InputError):  # a viewer without a tool
+        tool = get_annotator(viewer)
+        tool.saving.unsaved = False
+        driver.wait_until(lambda: not tool.engine.busy and tool.jobs.running() is None, timeout=60)
+    driver.close(viewer)
 
 
 def test_points_and_boxes_of_a_layer_are_prompts(viewer):
