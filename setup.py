@@ -70,6 +70,7 @@ setup(
             "pytest>=8",
             "pytest-timeout",
             "ruff",
+            "import-linter>=2.7",  # the arrows between the rooms, see pyproject.toml
             "build",
             "mobilesam-mirror",
             "psutil",

@@ -141,7 +141,7 @@ def automatic_instance_segmentation(
         labels = segmenter.generate(**generate_kwargs)
     else:
         labels = segment_slices(segmenter, embeddings, verbose, **generate_kwargs)
-        from micro_sam.multi_dimensional_segmentation import merge_instance_segmentation_3d
+        from micro_sam.segmentation.merging import merge_instance_segmentation_3d
 
         labels = merge_instance_segmentation_3d(labels)
     if not isinstance(labels, np.ndarray):
