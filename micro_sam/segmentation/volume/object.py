@@ -30,10 +30,10 @@ CENTRAL = 0.7  # how deep in a region a click lies, over how deep one can lie th
 QUITE_CENTRAL, LARGE = 0.9, 2  # the same for regions that are more than so many times as large as the object
 AGREES = 0.8  # overlap (IoU) of a decoded mask with the maps' object, from which it is believed
 # How far a click that is not meant for a region moves the surface: in its distances to it, near and along the surface.
-BULKY = (
-    1.0  # times as deep in the object as a positive click, from which a negative one takes more than its surroundings
-)
 BALL, CUT, SHELL, REACH = 1.0, 1.2, 2.0, 4.0
+SMALLER = (1.0, 0.7)
+MOST = 1.5
+BULKY = 1.2
 
 Ensure = Callable[[Window], None]
 
@@ -161,23 +161,32 @@ class _Work:
             return
         kept = self.before(place, 1)
         region = self._meant(place, self.mask, kept)
-        if region is None:
-            inside, around, foreground = (
-                depth_inside(self.mask, self.spacing),
-                self.distance_to(place),
-                self.regions.foreground,
-            )
-            gap = max(float(inside[place]), 1.0)
-            faint = foreground < 1.05 * foreground[place]
-            region = self.mask & ((around <= CUT * gap) | ((inside <= SHELL * gap) & faint & (around <= REACH * gap)))
-            for other in kept:
-                region &= around < self.distance_to(other)
-            shallow = [p for p in kept if self.mask[p] and BULKY * inside[p] <= gap]
-            if shallow:  # what is wrong is bulkier than what is right: both get their share, by how deep they lie
-                share = np.minimum.reduce([self.distance_to(p) / max(float(inside[p]), 1.0) for p in shallow])
-                region |= self.mask & (around / gap < share)
-        before, self.mask = self.mask, self._connected(self.mask & ~region, kept)
+        cuts = [region] if region is not None else self._cuts(place, kept)
+        left = [self._connected(self.mask & ~cut, kept) for cut in cuts]
+        # A cut that takes more with it than itself has gone through the object: a smaller one will do.
+        taken = [int((self.mask & ~cut & ~rest).sum()) <= int(cut.sum()) for cut, rest in zip(cuts, left, strict=True)]
+        before, self.mask = self.mask, left[taken.index(True) if any(taken) else 0]
         self.removed |= before & ~self.mask
+
+    def _cuts(self, place: tuple[int, int, int], kept) -> list[np.ndarray]:
+        """What lies between a negative click and the surface, the largest first."""
+        inside, around, foreground = (
+            depth_inside(self.mask, self.spacing),
+            self.distance_to(place),
+            self.regions.foreground,
+        )
+        gap = max(float(inside[place]), 1.0)
+        faint = foreground < 1.05 * foreground[place]
+        free = np.ones_like(self.mask)
+        for other in kept:
+            free &= around < self.distance_to(other)
+        region = free & ((around <= CUT * gap) | ((inside <= SHELL * gap) & faint & (around <= REACH * gap)))
+        held = [(p, float(inside[p])) for p in kept if self.mask[p]]
+        # what is wrong is bulkier than what is right: both get their share, by how deep they lie
+        if held and BULKY * max(depth for _, depth in held) <= gap:
+            share = np.minimum.reduce([self.distance_to(p) / max(depth, 1.0, gap / MOST) for p, depth in held])
+            region |= around / gap < share
+        return [self.mask & region] + [self.mask & free & (around <= part * gap) for part in SMALLER]
 
     def _meant(self, place, allowed: np.ndarray, keep_out, large: float = np.inf) -> np.ndarray | None:
         """The largest region that a click lies in the middle of; None when it lies at the side of all.
