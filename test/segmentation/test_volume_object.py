@@ -79,6 +79,38 @@ def test_between_dense_objects_a_click_near_the_border_takes_no_more_than_the_ga
     assert (before & ~mask).sum() == 0
 
 
+def test_a_negative_click_in_a_slice_without_other_prompts_splits_off_what_it_lies_in():
+    maps = VolumeMaps.from_arrays((TWO > 0).astype("float32"), np.where(TWO > 0, 0.8, 0))
+    _, mask = segment(maps, [(12, 30, 26), (15, 30, 47)], [1, 0])
+    assert mask[15].any() and not mask[15, 30, 47] and iou(mask, TWO == 1) > 0.75
+
+
+def test_a_negative_click_leaves_most_of_an_object_whose_surface_was_corrected_before():
+    first = [(12, 30, 26), (12, 20, 28), (12, 34, 21)]  # the second adds a little at the surface
+    _, before = segment(MAPS, first[:2], [1, 1])
+    _, mask = segment(MAPS, first, [1, 1, 0])
+    assert not mask[12, 34, 21] and (before & ~mask).sum() < 0.4 * before.sum()
+
+
+def test_a_negative_click_near_a_thin_place_does_not_cut_the_object_in_two():
+    labels = np.zeros((20, 60, 100), "uint32")
+    labels[4:16, 20:40, 10:45] = 1
+    labels[4:16, 20:40, 55:90] = 1
+    labels[8:12, 26:34, 45:55] = 1
+    maps = VolumeMaps.from_arrays(labels.astype("float32"), np.where(labels > 0, 0.8, 0))
+    _, mask = segment(maps, [(9, 29, 25), (9, 27, 50)], [1, 0])
+    assert not mask[9, 27, 50] and iou(mask, labels == 1) > 0.9
+
+
+def test_a_painted_slice_that_fits_no_region_says_how_thick_the_object_is():
+    labels = np.zeros((40, 60, 60), "uint32")
+    labels[:, 5:55, 5:55] = 1
+    painted = np.zeros((60, 60), bool)
+    painted[20:32, 20:32] = True
+    _, mask = segment(maps_of(labels), masks={20: ObjectMask.from_array(painted)})
+    assert (mask[20] == painted).all() and mask.sum() < 3 * 12**3
+
+
 def test_the_object_ends_at_the_slice_in_which_nothing_of_it_is_left():
     labels = np.zeros(SHAPE, "uint32")
     labels[:, 25:33, 30:38] = 1

@@ -31,9 +31,10 @@ QUITE_CENTRAL, LARGE = 0.9, 2  # the same for regions that are more than so many
 AGREES = 0.8  # overlap (IoU) of a decoded mask with the maps' object, from which it is believed
 # How far a click that is not meant for a region moves the surface: in its distances to it, near and along the surface.
 BALL, CUT, SHELL, REACH = 1.0, 1.2, 2.0, 4.0
-SMALLER = (1.0, 0.7)
-MOST = 1.5
-BULKY = 1.2
+SMALLER = (1.0, 0.7)  # cuts that are tried where the usual one would go through the object
+# How many times as deep as the deepest positive click a negative one lies, from which both get their share of the
+# object, and by how much at most its share is larger.
+BULKY, MOST = 1.2, 1.5
 
 Ensure = Callable[[Window], None]
 
