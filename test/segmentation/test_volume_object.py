@@ -7,6 +7,7 @@ from segmentation_helpers import iou
 
 from micro_sam.errors import InputError
 from micro_sam.segmentation.values import ObjectMask
+from micro_sam.segmentation.volume import object as volume_object
 from micro_sam.segmentation.volume.automatic import segment_volume
 from micro_sam.segmentation.volume.geometry import MapBlock, MapGeometry
 from micro_sam.segmentation.volume.maps import VolumeMaps
@@ -57,6 +58,30 @@ def test_objects_that_reach_beyond_the_first_window_are_whole():
     labels[5:35, 20:180, 30:190] = 1
     _, mask = segment(maps_of(labels), [(10, 40, 50)])
     assert iou(mask, labels == 1) > 0.95
+
+
+def test_large_objects_are_found_on_a_coarser_grid_with_the_same_outline(monkeypatch):
+    labels = balls([(20, 90, 70), (20, 90, 127)], 29, (41, 181, 200))
+    maps = maps_of(labels)
+    prompts = [(20, 88, 66), (20, 75, 90)], [1, 0]
+    painted = np.zeros(labels.shape[1:], bool)
+    painted[66:111, 44:93] = True
+    fine = []
+    for voxels in (10**9, 120_000):
+        monkeypatch.setattr(volume_object, "FINE_VOXELS", voxels)
+        _, whole = segment(maps, prompts[0][:1])
+        _, corrected = segment(maps, *prompts)
+        _, exact = segment(maps, prompts[0][:1], masks={20: ObjectMask.from_array(painted)})
+        assert (exact[20] == painted).all()
+        fine.append((whole, corrected, exact))
+    assert all(iou(a, b) > 0.95 for a, b in zip(*fine, strict=True)) and iou(fine[1][0], labels == 1) > 0.9
+    # the same while one direction is not known everywhere yet
+    half = VolumeMaps(MapGeometry(labels.shape, labels.shape, (1.0, 1.0), (0, 1), side=200))
+    for z in range(len(labels)):
+        half.add(MapBlock(0, z), np.stack(maps.read((slice(z, z + 1), slice(0, 181), slice(0, 200)))))
+    half.add(MapBlock(1, 90), np.stack(maps.read((slice(0, 41), slice(90, 91), slice(0, 200)))))
+    _, growing = segment(half, prompts[0][:1])
+    assert iou(growing, fine[1][0]) > 0.99
 
 
 def test_a_negative_click_splits_two_touching_nuclei():

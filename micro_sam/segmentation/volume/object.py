@@ -26,6 +26,8 @@ FAINT = 0.08  # foreground at a click below which the maps show nothing there
 SHARE = 0.6  # of the foreground at a click, above which voxels belong to a faint object
 START, GROWTH, STEP = 16, 0.35, 8  # margin of the first window, its growth as share of its side, and its raster
 MOST_VOXELS = 8_000_000  # of a window
+FINE_VOXELS = 300_000  # of a window, above which rows and columns are taken together, at most MOST_TOGETHER
+MOST_TOGETHER = 4
 CENTRAL = 0.7  # how deep in a region a click lies, over how deep one can lie there, to be meant for the whole region
 QUITE_CENTRAL, LARGE = 0.9, 2  # the same for regions that are more than so many times as large as the object
 AGREES = 0.8  # overlap (IoU) of a decoded mask with the maps' object, from which it is believed
@@ -296,16 +298,24 @@ def _find(maps: VolumeMaps, prompts: VolumePrompts, ensure: Ensure | None) -> _W
         if ensure is not None:
             ensure(window)
         threshold = _threshold(maps, prompts, window)
-        key = ("regions", *((s.start, s.stop) for s in window), threshold)
-        regions = maps.derived(key, lambda w=window, t=threshold: Regions(*maps.read(w), t, geometry.spacing))
-        work = _Work(maps, window, regions, threshold, prompts)
-        side = np.array(work.shape)
-        touched = _touched(work.mask, window, geometry.work)
-        if not any(touched) or side.prod() * (1 + GROWTH) > MOST_VOXELS:
+        side = np.array([s.stop - s.start for s in window])
+        factor = int(np.clip(np.ceil(np.sqrt(side.prod() / FINE_VOXELS)), 1, MOST_TOGETHER))
+        view, inside = maps.coarser(factor), (window[0], *(_taken_together(s, factor) for s in window[1:]))
+        key = ("regions", factor, *((s.start, s.stop) for s in inside), threshold)
+        regions = maps.derived(
+            key, lambda v=view, w=inside, t=threshold, f=factor: Regions(*v.read(w), t, v.geometry.spacing, f)
+        )
+        work = _Work(view, inside, regions, threshold, prompts)
+        touched = _touched(work.mask, inside, view.geometry.work)
+        if not any(touched) or side.prod() * (1 + GROWTH) > MOST_VOXELS * factor**2:
             return work
         grow = np.maximum(GROWTH * side, STEP)
         low = np.array([s.start - g * t for s, g, t in zip(window, grow, touched[:3], strict=True)])
         high = np.array([s.stop + g * t for s, g, t in zip(window, grow, touched[3:], strict=True)])
+
+
+def _taken_together(rows: slice, factor: int) -> slice:
+    return slice(rows.start // factor, -(-rows.stop // factor))
 
 
 def _extent(maps: VolumeMaps, prompts: VolumePrompts) -> tuple[np.ndarray, np.ndarray]:
@@ -385,6 +395,5 @@ def _paint(work: _Work, inside: tuple[slice, ...], mask: np.ndarray, low: np.nda
     margin = work.regions.foreground[inside] - work.threshold
     soft = np.where(part, np.where(margin > 0, margin, 0.25), np.where(margin < 0, margin, -0.25)).astype("float32")
     rows, columns = ((np.arange(mask.shape[a]) + low[a] + 0.5) / pixel[a] - 0.5 - start[a] for a in (1, 2))
-    for k in range(len(part)):
-        if part[k].any():
-            mask[first + k] = bilinear(soft[k], rows, columns) > 0
+    for k in np.flatnonzero(part.any((1, 2))):
+        mask[first + k] = bilinear(soft[k], rows, columns) > 0
