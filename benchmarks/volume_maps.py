@@ -7,7 +7,9 @@ largest connected error is deepest; apart from that, the middle slice painted ex
 over objects of at least 4 slices (2 in thin stacks) and 30 pixels. "upper half": objects whose middle slice lies there,
 which no weights have seen. Embeddings and maps stay in ``--cache`` and are found again.
 
-``volume_and_tracking.py`` measures propagation as published and that of micro-sam 1.8 on the same clicks.
+``--peer PYTHON`` (an environment with micro-sam 1.8, see ``volume_and_tracking.py``) adds what its propagation makes of
+the same weights, features and first masks, from one click and from one exact slice. Automatic segmentation (mSA) is
+measured by the maps and slice by slice.
 """
 
 from __future__ import annotations
@@ -21,11 +23,16 @@ from pathlib import Path
 import numpy as np
 import tifffile
 from scipy import ndimage
+from volume_and_tracking import PEER_MODES, iou, run_peer
 
 from micro_sam.embeddings.compute import iter_embeddings, open_embeddings
+from micro_sam.evaluation.metrics import compare_labels
 from micro_sam.models.build import get_sam_model
 from micro_sam.prompt_generators import innermost
-from micro_sam.segmentation.values import ObjectMask
+from micro_sam.segmentation.dense import DenseInstanceSegmenter
+from micro_sam.segmentation.prompted import segment_objects
+from micro_sam.segmentation.values import ObjectMask, Prompts
+from micro_sam.segmentation.volume.automatic import segment_stack
 from micro_sam.segmentation.volume.compute import iter_volume_maps
 from micro_sam.segmentation.volume.maps import open_volume_maps
 from micro_sam.segmentation.volume.object import segment_volume_object
@@ -53,6 +60,8 @@ def main() -> None:
     parser.add_argument("--checkpoint", help="weights of one's own")
     parser.add_argument("--sets", nargs="*", default=list(STACKS), choices=list(STACKS))
     parser.add_argument("--methods", nargs="*", default=["maps", "propagation"], choices=["maps", "propagation"])
+    parser.add_argument("--peer", help="Python of an environment with micro-sam 1.8")
+    parser.add_argument("--iou-threshold", type=float, default=0.8, help="of propagation")
     parser.add_argument("--output", type=Path, help="JSON file")
     options = parser.parse_args()
     predictor = get_sam_model(options.model, checkpoint_path=options.checkpoint)
@@ -98,6 +107,47 @@ def measure(predictor, name: str, options) -> Iterator[dict]:
             row |= {"exact slice": round(float(exact), 3), "CPU s per prompt": round(float(seconds), 4)}
             print(row, flush=True)
             yield row | {"CPU s per slice": {"embedding": per_slice, "maps": costs}}
+    if options.peer:
+        yield from measure_peer(predictor, embeddings, truth, name, options)
+    yield from measure_automatic(predictor, embeddings, truth, name, scale)
+
+
+def measure_automatic(predictor, embeddings, truth: np.ndarray, name: str, scale) -> Iterator[dict]:
+    """Segmentation of all objects, by the maps and slice by slice."""
+    for method in ("maps", "slices"):
+        begin = time.process_time()
+        labels = segment_stack(DenseInstanceSegmenter(predictor), embeddings, method, scale)
+        row = {"set": name, "method": f"automatic, {method}"} | compare_labels(labels, truth)
+        row |= {"CPU s": time.process_time() - begin}
+        print({key: round(v, 3) if isinstance(v, float) else v for key, v in row.items()}, flush=True)
+        yield row
+
+
+def measure_peer(predictor, embeddings, truth: np.ndarray, name: str, options) -> Iterator[dict]:
+    """Propagation of micro-sam 1.8 from one click (the mask that our model gives for it) and from an exact slice."""
+    clicks, exact = {}, {}
+    for value, z in objects(truth):
+        one = Prompts(np.array([innermost(truth[z] == value)], float), np.array([1]))
+        clicks[value] = {z: segment_objects(predictor, one, embeddings, z)[0]}
+        exact[value] = {z: ObjectMask.from_array(truth[z] == value)}
+    for mode in PEER_MODES:
+        row = {"set": name, "part": "whole stack", "method": f"micro-sam 1.8, {mode}", "objects": len(clicks)}
+        for start, masks in (("one click", clicks), ("exact slice", exact)):
+            found, seconds = run_peer(options, predictor, embeddings, masks, truth.shape, "volume", mode)
+            row[start] = round(float(np.mean([iou(found[v], truth == v) for v in masks])), 3)
+        row["CPU s per prompt"] = round(seconds, 4)
+        print(row, flush=True)
+        yield row
+
+
+def objects(truth: np.ndarray) -> Iterator[tuple[int, int]]:
+    """The objects that are measured, each with its middle slice."""
+    least = 4 if len(truth) > 15 else 2
+    for value in np.unique(truth)[1:].tolist():
+        slices = np.flatnonzero((truth == value).any((1, 2)))
+        z = int(slices[len(slices) // 2])
+        if len(slices) >= least and (truth[z] == value).sum() >= 30:
+            yield value, z
 
 
 def per_item(run: Iterator) -> float | None:
@@ -108,20 +158,14 @@ def per_item(run: Iterator) -> float | None:
 
 def trials(truth: np.ndarray, segment) -> Iterator[tuple[int, list[float], float, float]]:
     """Of each object: its middle slice, IoU after each click, IoU from an exact slice, CPU seconds per prompt."""
-    least = 4 if len(truth) > 15 else 2
-    for value in np.unique(truth)[1:].tolist():
-        area = ndimage.find_objects((truth == value).astype("uint8"))[0]
-        slices = np.flatnonzero((truth[area] == value).any((1, 2))) + area[0].start
-        z = int(slices[len(slices) // 2])
-        if len(slices) < least or (truth[z] == value).sum() < 30:
-            continue
+    for value, z in objects(truth):
         wanted = truth == value
         points, labels, ious, seconds = [(z, *innermost(wanted[z]))], [1], [], []
         for step in range(CORRECTIONS + 1):
             begin = time.process_time()
             found = segment(VolumePrompts(points, labels))
             seconds.append(time.process_time() - begin)
-            ious.append(float((found & wanted).sum() / max((found | wanted).sum(), 1)))
+            ious.append(iou(found, wanted))
             click = next_click(wanted, found) if step < CORRECTIONS else None
             if click is None:
                 ious += [ious[-1]] * (CORRECTIONS - step)
@@ -129,8 +173,7 @@ def trials(truth: np.ndarray, segment) -> Iterator[tuple[int, list[float], float
             points.append(click[0])
             labels.append(click[1])
         found = segment(VolumePrompts(masks={z: ObjectMask.from_array(wanted[z])}))
-        exact = float((found & wanted).sum() / max((found | wanted).sum(), 1))
-        yield z, ious, exact, float(np.mean(seconds))
+        yield z, ious, iou(found, wanted), float(np.mean(seconds))
 
 
 def next_click(truth: np.ndarray, found: np.ndarray) -> tuple[tuple[int, ...], int] | None:

@@ -59,6 +59,20 @@ def build_parser() -> argparse.ArgumentParser:
         help="amg: a grid of clicks; ais: the decoder of the model; apg: clicks where the decoder shows objects; auto "
         "(default): the decoder where the model has one",
     )
+    parser.add_argument(
+        "--volume_method",
+        choices=("auto", "maps", "slices"),
+        default="auto",
+        help="of stacks: by the maps of the whole volume, or slice by slice, then merged; auto (default): maps where "
+        "the model has a decoder",
+    )
+    parser.add_argument(
+        "--scale",
+        nargs=3,
+        type=float,
+        metavar=("Z", "Y", "X"),
+        help="size of a voxel of a stack (default: what the file says), with which maps look along y and x, too",
+    )
     parser.add_argument("--tracking", action="store_true", help="link the objects of a movie; the output is a folder")
     parser.add_argument("--annotate", action="store_true", help="open the result in the window")
     parser.add_argument("--batch_size", type=int, metavar="N", help="images per pass of the network")
@@ -120,8 +134,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if options.tracking:
                 labels, _ = automatic_tracking(predictor, segmenter, image.data, output, **common)
             else:
+                stack = {"method": options.volume_method, "scale": options.scale or job.voxel_size(image)}
                 labels = automatic_instance_segmentation(
-                    predictor, segmenter, image.data, None, ndim=options.ndim, **common
+                    predictor, segmenter, image.data, None, ndim=options.ndim, **stack, **common
                 )
                 save_labels(output, labels, image.scale)
         except MicroSamError as error:

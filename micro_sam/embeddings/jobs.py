@@ -13,6 +13,7 @@ from micro_sam.errors import CacheError, InputError, OutputError
 from micro_sam.io.checks import CheckedImage, check_any
 from micro_sam.io.images import find_images, open_image
 from micro_sam.io.results import Inputs, check_place, recover
+from micro_sam.io.source import is_movie
 
 CACHE_SUFFIX = ".zarr"
 
@@ -43,9 +44,8 @@ class EmbeddingJob:
 
     def voxel_size(self, image: CheckedImage) -> tuple[float, ...] | None:
         """Size of a voxel (z, y, x) of a stack; None where the file does not say, and for movies."""
-        axes = self.axes or open_image(self.image_path, self.key).axes or ""
-        is_movie = "T" in axes.upper() and "Z" not in axes.upper()
-        return image.scale if image.ndim == 3 and not is_movie else None
+        axes = self.axes or open_image(self.image_path, self.key).axes
+        return image.scale if image.ndim == 3 and not is_movie(axes) else None
 
 
 def check_caches(jobs: Sequence[EmbeddingJob], input_path: str | Path, pattern: str | None = None) -> None:

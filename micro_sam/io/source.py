@@ -50,3 +50,9 @@ class ImageSource:
     @property
     def shape(self) -> tuple[int, ...]:
         return tuple(int(s) for s in self.data.shape)
+
+
+def is_movie(axes: str | None) -> bool:
+    """Whether the slices of a stack with these axes (as in `ImageSource`) are frames, so that they have no distance."""
+    letters = (axes or "").upper()
+    return "T" in letters and "Z" not in letters

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tqdm import tqdm
@@ -16,9 +17,13 @@ from micro_sam.io.checks import check_network_input
 from micro_sam.io.inputs import source_and_path
 from micro_sam.io.labels import check_labels_path, save_labels
 from micro_sam.io.results import check_not_input
+from micro_sam.io.source import is_movie
 from micro_sam.models.build import get_sam_model
 from micro_sam.segmentation.dense import get_segmenter
 from micro_sam.segmentation.segmenter import Segmenter
+
+if TYPE_CHECKING:
+    from micro_sam.segmentation.volume.automatic import Method
 
 __all__ = ["automatic_instance_segmentation", "get_predictor_and_segmenter", "segment_slices"]
 
@@ -82,6 +87,8 @@ def automatic_instance_segmentation(
     mask: np.ndarray | None = None,
     return_embeddings: bool = False,
     batch_size: int | None = None,
+    method: Method = "auto",
+    scale: Sequence[float] | None = None,
     **generate_kwargs,
 ) -> np.ndarray | tuple[np.ndarray, Embeddings]:
     """Segment all objects of an image.
@@ -111,13 +118,17 @@ def automatic_instance_segmentation(
         Return the embeddings too.
     batch_size : int, optional
         Images per pass of the network.
+    method : "auto" | "maps" | "slices"
+        For stacks; see :func:`~micro_sam.segmentation.volume.automatic.segment_stack`.
+    scale : (z, y, x), optional
+        Size of a voxel of a stack, with which it is looked at along y and x too. None: that of the file.
     **generate_kwargs
-        Thresholds for ``segmenter.generate``.
+        Thresholds for ``segmenter.generate``; with maps those of ``segment_volume``.
 
     Returns
     -------
     labels : (H, W) or (Z, H, W), uint32
-        Objects of a stack are linked over its slices.
+        Objects of a stack have one number in all its slices.
     embeddings : Embeddings
         If asked for.
     """
@@ -140,10 +151,11 @@ def automatic_instance_segmentation(
         segmenter.initialize(image, embeddings, verbose=verbose)
         labels = segmenter.generate(**generate_kwargs)
     else:
-        labels = segment_slices(segmenter, embeddings, verbose, **generate_kwargs)
-        from micro_sam.segmentation.merging import merge_instance_segmentation_3d
+        from micro_sam.segmentation.volume.automatic import segment_stack
 
-        labels = merge_instance_segmentation_3d(labels)
+        if scale is None and not is_movie(getattr(source, "axes", None)):
+            scale = checked.scale
+        labels = segment_stack(segmenter, embeddings, method, scale, verbose=verbose, **generate_kwargs)
     if not isinstance(labels, np.ndarray):
         if output_path is not None:
             raise InputError('Only label images can be written: use output_mode="instance_segmentation".')

@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Generator, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -15,9 +15,9 @@ from micro_sam.errors import InputError
 from micro_sam.io.inputs import as_array, image_and_path
 from micro_sam.io.tracks import TrackRow, save_tracks
 from micro_sam.segmentation.automatic import segment_slices
-from micro_sam.segmentation.dense import DenseInstanceSegmenter
 from micro_sam.segmentation.frame_linking import FrameObjects, link_frames
-from micro_sam.segmentation.merging import fill_gaps, merge_instance_segmentation_3d
+from micro_sam.segmentation.merging import fill_gaps
+from micro_sam.segmentation.volume.automatic import Method, segment_stack
 
 logger = logging.getLogger(__name__)
 
@@ -194,11 +194,11 @@ def automatic_3d_segmentation(
     verbose: bool = True,
     return_embeddings: bool = False,
     batch_size: int | None = None,
-    method: Literal["auto", "maps", "slices"] = "auto",
+    method: Method = "auto",
     scale: tuple[float, float, float] | None = None,
     **kwargs: Any,
 ) -> np.ndarray | tuple[np.ndarray, Mapping]:
-    """Segment a volume: by the dense maps of all slices, or every slice, then :func:`merge_instance_segmentation_3d`.
+    """Segment a volume; drives :func:`~micro_sam.segmentation.volume.automatic.segment_stack`.
 
     Parameters
     ----------
@@ -208,8 +208,8 @@ def automatic_3d_segmentation(
         An automatic segmenter of 2D images.
     embedding_path : path, optional
         Where the features are kept, or are already.
-    with_background, gap_closing, min_z_extent
-        See :func:`merge_instance_segmentation_3d`.
+    with_background, gap_closing, min_z_extent, method, scale, kwargs
+        See :func:`segment_stack`.
     tile_shape, halo : (int, int), optional
     verbose : bool
         Show progress bars.
@@ -217,38 +217,22 @@ def automatic_3d_segmentation(
         Return the features too.
     batch_size : int, optional
         Slices that the network encodes at once.
-    method : "auto" | "maps" | "slices"
-        "auto": the maps for a :class:`DenseInstanceSegmenter`, unless ``with_background`` or ``smoothing`` ask for what
-        only slices can do. With maps, other thresholds cost no new network pass as long as the embeddings live.
-    scale : (z, y, x), optional
-        Size of a voxel, with which the volume is looked at along y and x too, where it allows it; for maps.
-    **kwargs
-        Thresholds of the segmenter's ``generate``; with maps those of :func:`segment_volume`.
 
     Returns
     -------
     (Z, H, W) uint32, and the embeddings if asked for
     """
-    if method not in ("auto", "maps", "slices"):
-        raise InputError(f'The method is "auto", "maps" or "slices", not {method!r}.')
-    fits = isinstance(segmentor, DenseInstanceSegmenter) and with_background and "smoothing" not in kwargs
-    if method == "maps" or (method == "auto" and fits):
-        from micro_sam.segmentation.volume.automatic import segment_volume
-        from micro_sam.segmentation.volume.compute import compute_volume_maps
-        from micro_sam.segmentation.volume.scripts import maps_of
-
-        embeddings = _embed_stack(volume, predictor, embedding_path, tile_shape, halo, verbose, batch_size)
-        maps = compute_volume_maps(predictor, embeddings, maps_of(predictor, embeddings, scale), verbose=verbose)
-        given = {name: value for name, value in kwargs.items() if value is not None}
-        result = segment_volume(maps, min_z_extent=min_z_extent, **given)
-        if gap_closing:
-            fill_gaps(result)
-        return (result, embeddings) if return_embeddings else result
-    slices, embeddings = _segment_stack(
-        volume, predictor, segmentor, embedding_path, tile_shape, halo, verbose, batch_size, kwargs
-    )
-    result = merge_instance_segmentation_3d(
-        slices, with_background=with_background, gap_closing=gap_closing, min_z_extent=min_z_extent, verbose=verbose
+    embeddings = _embed_stack(volume, predictor, embedding_path, tile_shape, halo, verbose, batch_size)
+    result = segment_stack(
+        segmentor,
+        embeddings,
+        method,
+        scale,
+        with_background=with_background,
+        gap_closing=gap_closing,
+        min_z_extent=min_z_extent,
+        verbose=verbose,
+        **kwargs,
     )
     return (result, embeddings) if return_embeddings else result
 

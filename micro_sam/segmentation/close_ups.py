@@ -33,11 +33,13 @@ def segment_object(
     prompt: ObjectPrompt,
     multimask: bool | None = None,
     choose: Callable[[list[ObjectMask]], ObjectMask] | None = None,
+    gain: float = GAIN,
 ) -> ObjectMask:
     """Segment one object, as well as the model can.
 
     Parameters as of :func:`objects.segment_in_tiles`, which does all the work for models that take no close-ups, when
-    the image is not at hand, and for objects that are large enough in the image.
+    the image is not at hand, and for objects that are large enough in the image: a close-up enlarges them at least
+    ``gain`` times beyond what the features of the image show.
 
     Returns
     -------
@@ -51,7 +53,7 @@ def segment_object(
     if extent is None:  # clicks say where, not how large
         found = segment_in_tiles(*question, prompt, multimask, choose)
         extent = _extent(prompt, found)
-    area = _first_area(predictor, embeddings, prompt, extent)
+    area = _first_area(predictor, embeddings, prompt, extent, gain)
     for _ in range(LOOKS):
         if area is None:
             break
@@ -66,7 +68,7 @@ def segment_object(
         extent = _extent(prompt, found, with_previous=False)
         if _suits(area, extent, embeddings.grid.shape):
             break
-        area = _area_around(extent, predictor, embeddings)
+        area = _area_around(extent, predictor, embeddings, gain)
     return found if found is not None and area is not None else segment_in_tiles(*question, prompt, multimask, choose)
 
 
@@ -77,8 +79,10 @@ def needs_tiles(predictor, embeddings, prompt: ObjectPrompt) -> bool:
     return _first_area(predictor, embeddings, prompt, _extent(prompt)) is None
 
 
-def _first_area(predictor, embeddings, prompt: ObjectPrompt, extent: np.ndarray | None) -> Box | None:
-    return _earlier_area(prompt, extent, embeddings) or _area_around(extent, predictor, embeddings)
+def _first_area(
+    predictor, embeddings, prompt: ObjectPrompt, extent: np.ndarray | None, gain: float = GAIN
+) -> Box | None:
+    return _earlier_area(prompt, extent, embeddings) or _area_around(extent, predictor, embeddings, gain)
 
 
 def _extent(prompt: ObjectPrompt, found: ObjectMask | None = None, with_previous: bool = True) -> np.ndarray | None:
@@ -96,7 +100,7 @@ def _extent(prompt: ObjectPrompt, found: ObjectMask | None = None, with_previous
     return np.concatenate([boxes[:, :2].min(0), boxes[:, 2:].max(0)])
 
 
-def _area_around(extent: np.ndarray | None, predictor, embeddings) -> Box | None:
+def _area_around(extent: np.ndarray | None, predictor, embeddings, gain: float) -> Box | None:
     """The close-up in which an object of this extent has the right size; None where the image shows it as large."""
     if extent is None:
         return None
@@ -104,7 +108,7 @@ def _area_around(extent: np.ndarray | None, predictor, embeddings) -> Box | None
     size = max(float((extent[2:] - extent[:2]).max()), 1.0)
     side = 2 ** (round(2 * np.log2(max(size / SHARE, pixels / LARGEST))) / 2)
     tile = embeddings.grid[embeddings.grid.tile_at(*((extent[:2] + extent[2:] - 1) / 2)).index]
-    if pixels / side < GAIN * predictor.model.image_size / max(tile.shape):
+    if pixels / side < gain * predictor.model.image_size / max(tile.shape):
         return None
     area = []
     for middle, length in zip((extent[:2] + extent[2:]) / 2, shape, strict=True):

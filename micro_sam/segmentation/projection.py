@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from micro_sam.errors import InputError
-from micro_sam.segmentation.close_ups import segment_object
+from micro_sam.segmentation.close_ups import GAIN, segment_object
 from micro_sam.segmentation.interpolation import shifted
 from micro_sam.segmentation.objects import ObjectPrompt
 from micro_sam.segmentation.prompt_generators import points_from_mask
@@ -85,6 +85,7 @@ def project_mask(
     projection: Projection,
     shift: tuple[float, float] = (0.0, 0.0),
     box_extension: float = 0.0,
+    close_up_gain: float = GAIN,
 ) -> tuple[ObjectMask, float]:
     """Find in slice ``i`` the object that had ``mask`` in a neighbouring slice.
 
@@ -101,6 +102,8 @@ def project_mask(
         Expected displacement in pixels.
     box_extension : float
         Pixels (>= 1) or fraction of the box (< 1) by which the box prompt grows on every side.
+    close_up_gain : float
+        See :func:`segment_object`.
 
     Returns
     -------
@@ -121,6 +124,7 @@ def project_mask(
         prompt,
         multimask=not projection.use_box,
         choose=lambda answers: max(answers, key=expected.iou),
+        gain=close_up_gain,
     )
     return found, found.iou(expected)
 

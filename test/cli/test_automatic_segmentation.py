@@ -57,3 +57,24 @@ def test_an_output_that_cannot_be_is_refused_before_any_work(tmp_path, capsys):
     for output in (tmp_path, tmp_path / "nowhere" / "labels.tif"):
         assert main(["-i", str(tmp_path / "a.tif"), "-o", str(output), "-m", "nano_lm"]) == 2
         assert str(output) in capsys.readouterr().err
+
+
+def test_a_stack_is_segmented_by_the_maps_of_the_volume_or_slice_by_slice(tmp_path, monkeypatch):
+    from micro_sam.segmentation.volume import automatic, maps
+
+    z, y, x = np.ogrid[:13, :40, :40]
+    ball = (z - 6) ** 2 + (y - 20) ** 2 + (x - 20) ** 2 < 30
+    tifffile.imwrite(tmp_path / "stack.tif", np.where(ball, 200, 20).astype("uint8"), metadata={"axes": "ZYX"})
+    opened, merged = [], []
+    open_maps, merge = maps.open_volume_maps, automatic.merge_instance_segmentation_3d
+    monkeypatch.setattr(
+        "micro_sam.segmentation.volume.scripts.open_volume_maps", lambda *a: opened.append(a[2]) or open_maps(*a)
+    )
+    monkeypatch.setattr(automatic, "merge_instance_segmentation_3d", lambda *a, **k: merged.append(1) or merge(*a, **k))
+    call = ["-i", str(tmp_path / "stack.tif"), "-n", "3", "-m", "nano_lm", "-d", "cpu", "-o"]
+    assert main([*call, str(tmp_path / "maps.tif"), "--scale", "1", "1", "1"]) == 0
+    labels = tifffile.imread(tmp_path / "maps.tif")
+    assert labels.shape == ball.shape and (labels[ball] > 0).mean() > 0.5 and len(np.unique(labels[3:10, 20, 20])) == 1
+    assert opened == [[1.0, 1.0, 1.0]] and not merged
+    assert main([*call, str(tmp_path / "slices.tif"), "--volume_method", "slices"]) == 0
+    assert merged and len(opened) == 1

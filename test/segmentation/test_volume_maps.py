@@ -9,15 +9,19 @@ import pytest
 from oracle_stack import cone, oracle_stack
 from segmentation_helpers import Oracle, iou
 
+from micro_sam.automatic_segmentation import automatic_instance_segmentation
 from micro_sam.embeddings.compute import iter_embeddings, open_embeddings
 from micro_sam.embeddings.embeddings import as_embeddings
 from micro_sam.embeddings.tiles import TileGrid
 from micro_sam.errors import CacheError, InputError, NotComputedYet
 from micro_sam.multi_dimensional_segmentation import automatic_3d_segmentation, segment_object_in_volume
 from micro_sam.prompt_based_segmentation import segment_from_box, segment_from_points
+from micro_sam.segmentation.automatic_masks import get_amg
 from micro_sam.segmentation.dense import get_segmenter
 from micro_sam.segmentation.prompted import segment_objects
 from micro_sam.segmentation.values import Prompts
+from micro_sam.segmentation.volume import automatic
+from micro_sam.segmentation.volume.automatic import iter_segment_volume, segment_stack
 from micro_sam.segmentation.volume.compute import iter_volume_maps
 from micro_sam.segmentation.volume.geometry import MapBlock, plan_geometry
 from micro_sam.segmentation.volume.keeping import keep_automatic
@@ -225,6 +229,37 @@ def test_automatic_volumes_come_from_the_maps_and_thresholds_ask_no_network(
     assert found.shape == SHAPE and found.dtype == np.uint32
     assert iou(found == found[7, 20, 13], stack[1] == 1) > 0.5
     assert automatic_3d_segmentation(stack[0], predictor, segmenter, min_size=10**6, **options).max() == 0
+    again = automatic_instance_segmentation(predictor, segmenter, stack[0], ndim=3, **options)
+    np.testing.assert_array_equal(again, found)
+    embeddings = open_embeddings(predictor, stack[0], tmp_path / "copy.zarr", ndim=3)[0]
+    steps = iter_segment_volume(predictor, embeddings, (1, 1, 1), min_size=10**6)
+    assert next(steps) == (sum(SHAPE) + 1, sum(SHAPE) + SHAPE[0])
+
+
+def test_slices_are_merged_when_asked_for_or_when_maps_cannot_do_it(predictor, stack, kept, tmp_path, monkeypatch):
+    shutil.copytree(kept, tmp_path / "copy.zarr")
+    embeddings = open_embeddings(predictor, stack[0], tmp_path / "copy.zarr", ndim=3)[0]
+    segmenter = get_segmenter(predictor)
+    asked = []
+    monkeypatch.setattr(automatic, "segment_slices", lambda *_, **given: asked.append(given) or stack[1])
+    for options in ({"method": "slices"}, {"smoothing": 2.0}, {"with_background": False}):
+        assert segment_stack(segmenter, embeddings, **options).max() >= 2
+    assert len(asked) == 3 and asked[1] == {"smoothing": 2.0}
+    assert segment_stack(get_amg(predictor, False), embeddings).max() == 2 and len(asked) == 4
+    with pytest.raises(InputError, match="know nothing of smoothing"):
+        segment_stack(segmenter, embeddings, "maps", smoothing=2.0)
+    with pytest.raises(InputError, match="no dense head"):
+        segment_stack(get_amg(Oracle(), False), oracle_stack(cone()), "maps")
+
+
+def test_what_a_mask_left_out_stays_without_objects(predictor, stack):
+    mask = np.ones(SHAPE, bool)
+    mask[8:] = False
+    segmenter = get_segmenter(predictor)
+    found = automatic_instance_segmentation(
+        predictor, segmenter, stack[0], ndim=3, mask_path=mask, scale=(1, 1, 1), verbose=False
+    )
+    assert found[4:8].any((1, 2)).all() and not found[8:].any()
 
 
 def test_scripts_get_what_the_window_gets(predictor, stack, embeddings):

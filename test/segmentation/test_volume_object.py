@@ -7,6 +7,7 @@ from segmentation_helpers import iou
 
 from micro_sam.errors import InputError
 from micro_sam.segmentation.values import ObjectMask
+from micro_sam.segmentation.volume import object as volume_object
 from micro_sam.segmentation.volume.automatic import segment_volume
 from micro_sam.segmentation.volume.geometry import MapBlock, MapGeometry
 from micro_sam.segmentation.volume.maps import VolumeMaps
@@ -59,6 +60,30 @@ def test_objects_that_reach_beyond_the_first_window_are_whole():
     assert iou(mask, labels == 1) > 0.95
 
 
+def test_large_objects_are_found_on_a_coarser_grid_with_the_same_outline(monkeypatch):
+    labels = balls([(20, 90, 70), (20, 90, 127)], 29, (41, 181, 200))
+    maps = maps_of(labels)
+    prompts = [(20, 88, 66), (20, 75, 90)], [1, 0]
+    painted = np.zeros(labels.shape[1:], bool)
+    painted[66:111, 44:93] = True
+    fine = []
+    for voxels in (10**9, 120_000):
+        monkeypatch.setattr(volume_object, "FINE_VOXELS", voxels)
+        _, whole = segment(maps, prompts[0][:1])
+        _, corrected = segment(maps, *prompts)
+        _, exact = segment(maps, prompts[0][:1], masks={20: ObjectMask.from_array(painted)})
+        assert (exact[20] == painted).all()
+        fine.append((whole, corrected, exact))
+    assert all(iou(a, b) > 0.95 for a, b in zip(*fine, strict=True)) and iou(fine[1][0], labels == 1) > 0.9
+    # the same while one direction is not known everywhere yet
+    half = VolumeMaps(MapGeometry(labels.shape, labels.shape, (1.0, 1.0), (0, 1), side=200))
+    for z in range(len(labels)):
+        half.add(MapBlock(0, z), np.stack(maps.read((slice(z, z + 1), slice(0, 181), slice(0, 200)))))
+    half.add(MapBlock(1, 90), np.stack(maps.read((slice(0, 41), slice(90, 91), slice(0, 200)))))
+    _, growing = segment(half, prompts[0][:1])
+    assert iou(growing, fine[1][0]) > 0.99
+
+
 def test_a_negative_click_splits_two_touching_nuclei():
     maps = VolumeMaps.from_arrays((TWO > 0).astype("float32"), np.where(TWO > 0, 0.8, 0))
     _, both = segment(maps, [(12, 30, 26)])
@@ -77,6 +102,38 @@ def test_between_dense_objects_a_click_near_the_border_takes_no_more_than_the_ga
     _, mask = segment(MAPS, [(12, 30, 26), (12, 30, 39)], [1, 1])
     assert mask[12, 30, 39] and (mask & (TWO == 2)).sum() < 0.4 * (TWO == 2).sum()
     assert (before & ~mask).sum() == 0
+
+
+def test_a_negative_click_in_a_slice_without_other_prompts_splits_off_what_it_lies_in():
+    maps = VolumeMaps.from_arrays((TWO > 0).astype("float32"), np.where(TWO > 0, 0.8, 0))
+    _, mask = segment(maps, [(12, 30, 26), (15, 30, 47)], [1, 0])
+    assert mask[15].any() and not mask[15, 30, 47] and iou(mask, TWO == 1) > 0.75
+
+
+def test_a_negative_click_leaves_most_of_an_object_whose_surface_was_corrected_before():
+    first = [(12, 30, 26), (12, 20, 28), (12, 34, 21)]  # the second adds a little at the surface
+    _, before = segment(MAPS, first[:2], [1, 1])
+    _, mask = segment(MAPS, first, [1, 1, 0])
+    assert not mask[12, 34, 21] and (before & ~mask).sum() < 0.4 * before.sum()
+
+
+def test_a_negative_click_near_a_thin_place_does_not_cut_the_object_in_two():
+    labels = np.zeros((20, 60, 100), "uint32")
+    labels[4:16, 20:40, 10:45] = 1
+    labels[4:16, 20:40, 55:90] = 1
+    labels[8:12, 26:34, 45:55] = 1
+    maps = VolumeMaps.from_arrays(labels.astype("float32"), np.where(labels > 0, 0.8, 0))
+    _, mask = segment(maps, [(9, 29, 25), (9, 27, 50)], [1, 0])
+    assert not mask[9, 27, 50] and iou(mask, labels == 1) > 0.9
+
+
+def test_a_painted_slice_that_fits_no_region_says_how_thick_the_object_is():
+    labels = np.zeros((40, 60, 60), "uint32")
+    labels[:, 5:55, 5:55] = 1
+    painted = np.zeros((60, 60), bool)
+    painted[20:32, 20:32] = True
+    _, mask = segment(maps_of(labels), masks={20: ObjectMask.from_array(painted)})
+    assert (mask[20] == painted).all() and mask.sum() < 3 * 12**3
 
 
 def test_the_object_ends_at_the_slice_in_which_nothing_of_it_is_left():

@@ -60,19 +60,18 @@ def iter_volume_maps(
     InputError
         When planes along y or x are missing and the image is not at hand.
     """
-    waiting = {block for block in maps.missing() if window is None or _meets(maps.geometry.area(block), window)}
-    if not waiting:
+    blocks = [block for block in maps.missing() if window is None or _meets(maps.geometry.area(block), window)]
+    if not blocks:
         return
     image = image if image is not None else embeddings.image
-    if image is None and any(block.axis for block in waiting):
+    if image is None and any(block.axis for block in blocks):
         raise InputError(
             "The maps along y and x need the image, and only its features are at hand: give the image (volume=...)."
         )
     reader = _PlaneReader(image, embeddings, maps)
-    postponed = 0
+    postponed, waiting = 0, _Waiting(blocks, maps)
     while waiting:
-        block = _next_block(waiting, maps, focus)
-        waiting.discard(block)
+        block = waiting.take(focus() if focus is not None else None)
         if block.axis == 0:
             if not embeddings.is_complete(block.plane):
                 postponed += 1
@@ -96,19 +95,32 @@ def compute_volume_maps(
     return maps
 
 
-def _next_block(waiting: set[MapBlock], maps: VolumeMaps, focus: Focus | None) -> MapBlock:
-    place = focus() if focus is not None else None
-    if place is None:
-        return min(waiting, key=lambda block: (block.axis, block.plane, block.tile))
-    centre, spacing = maps.geometry.to_work(place), maps.geometry.spacing
+class _Waiting:
+    """The blocks that are yet to be computed; the next one is found in one pass over arrays, however many there are."""
 
-    def distance(block: MapBlock) -> tuple:
-        far = 0.0
-        for area, at, size in zip(maps.geometry.area(block), centre, spacing, strict=True):
-            far = max(far, (area.start - at) * size, (at - area.stop + 1) * size)
-        return far // NEARBY, block.axis, far, block.plane, block.tile
+    def __init__(self, blocks: list[MapBlock], maps: VolumeMaps) -> None:
+        self._blocks, self._geometry = blocks, maps.geometry
+        areas = [maps.geometry.area(block) for block in blocks]
+        self._low = np.array([[s.start for s in area] for area in areas], float).reshape(-1, 3)
+        self._high = np.array([[s.stop - 1 for s in area] for area in areas], float).reshape(-1, 3)
+        self._order = np.array([(block.axis, block.plane, block.tile) for block in blocks]).reshape(-1, 3)
+        self._left = np.ones(len(blocks), bool)
 
-    return min(waiting, key=distance)
+    def __len__(self) -> int:
+        return int(self._left.sum())
+
+    def take(self, place: tuple[float, float, float] | None) -> MapBlock:
+        """The block nearest to a place (z, y, x) in voxels, or the first; it waits no longer."""
+        left = np.flatnonzero(self._left)
+        keys = list(self._order[left].T[::-1])
+        if place is not None:
+            centre = self._geometry.to_work(place)
+            beyond = np.maximum(self._low[left] - centre, centre - self._high[left]) * self._geometry.spacing
+            far = np.maximum(beyond.max(1), 0)
+            keys = [*keys[:2], far, keys[2], far // NEARBY]
+        first = left[np.lexsort(keys)[0]]
+        self._left[first] = False
+        return self._blocks[first]
 
 
 def _meets(area: Window, window: Window) -> bool:

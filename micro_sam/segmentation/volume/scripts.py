@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -17,7 +18,7 @@ from micro_sam.segmentation.volume.object import segment_volume_object
 from micro_sam.segmentation.volume.propagation import iter_propagate_volume
 from micro_sam.segmentation.volume.values import VolumePrompts
 
-__all__ = ["Method", "maps_of", "segment_object_in_volume"]
+__all__ = ["Method", "decoded_slices", "maps_of", "segment_object_in_volume"]
 
 Method = Literal["auto", "maps", "propagation"]
 IOU_THRESHOLD = 0.8  # of propagation, as in the window
@@ -96,6 +97,7 @@ def segment_object_in_volume(
         mask, certainty = _propagated(predictor, embeddings, prompts)
     else:
         maps = maps_of(predictor, embeddings, scale)
+        prompts = replace(prompts, decoded=decoded_slices(predictor, embeddings, prompts))
         found = segment_volume_object(
             maps, prompts, ensure=lambda window: _complete(predictor, embeddings, maps, window)
         )
@@ -148,12 +150,10 @@ def _prompts(points, labels, boxes, masks, shape) -> VolumePrompts:
 
 def _propagated(predictor, embeddings: Embeddings, prompts: VolumePrompts) -> tuple[np.ndarray, np.ndarray]:
     """The object handed from slice to slice, starting from what each prompted slice gives."""
-    known, stops = dict(_prompted_slices(predictor, embeddings, prompts)), []
-    for z in sorted(
-        {*(int(round(p[0])) for p in prompts.negative), *(z for z, m in prompts.masks.items() if m.is_empty)}
-    ):
-        if z not in known:
-            stops.append(z)
+    known = decoded_slices(predictor, embeddings, prompts) | dict(prompts.masks)
+    stops = {int(round(p[0])) for p in prompts.negative} - set(known) | {
+        z for z, m in prompts.masks.items() if m.is_empty
+    }
     mask, certainty = np.zeros(embeddings.shape, bool), np.zeros(embeddings.shape[0], "float32")
     known = {z: one for z, one in known.items() if not one.is_empty}
     if not known:
@@ -162,7 +162,7 @@ def _propagated(predictor, embeddings: Embeddings, prompts: VolumePrompts) -> tu
     if prompts.box is not None:
         limits = (max(0, int(prompts.box[0])), min(embeddings.shape[0], int(np.ceil(prompts.box[3]))) - 1)
     for step in iter_propagate_volume(
-        predictor, embeddings, known, stops=stops, iou_threshold=IOU_THRESHOLD, z_range=limits
+        predictor, embeddings, known, stops=sorted(stops), iou_threshold=IOU_THRESHOLD, z_range=limits
     ):
         if step.mask is not None:
             step.mask.paint(mask[step.z], True)
@@ -170,18 +170,21 @@ def _propagated(predictor, embeddings: Embeddings, prompts: VolumePrompts) -> tu
     return mask, certainty
 
 
-def _prompted_slices(predictor, embeddings: Embeddings, prompts: VolumePrompts) -> Iterator[tuple[int, ObjectMask]]:
+def decoded_slices(predictor, embeddings: Embeddings, prompts: VolumePrompts) -> dict[int, ObjectMask]:
+    """What the model gives for the prompts of each slice that is not painted and has a positive point or a box.
+
+    A box around the whole object counts in its middle slice, when it is the only prompt that says where the object is.
+    """
     boxes = dict(prompts.boxes)
-    if prompts.box is not None:
-        middle = int((prompts.box[0] + prompts.box[3] - 1) // 2)
-        boxes.setdefault(middle, (*prompts.box[1:3], *prompts.box[4:]))
     at = np.rint(prompts.points[:, 0]).astype(int)
-    for z in sorted({*boxes, *at[prompts.labels == 1].tolist(), *prompts.masks}):
-        painted = prompts.masks.get(z)
-        if painted is not None:
-            if not painted.is_empty:
-                yield z, painted
-            continue
+    slices = {*boxes, *at[prompts.labels == 1].tolist(), *(z for z, mask in prompts.masks.items() if not mask.is_empty)}
+    if prompts.box is not None and not slices:
+        middle = int((prompts.box[0] + prompts.box[3] - 1) // 2)
+        boxes[middle] = (*prompts.box[1:3], *prompts.box[4:])
+        slices.add(middle)
+    found = {}
+    for z in sorted(slices - set(prompts.masks)):
         here = at == z
         one = Prompts(prompts.points[here, 1:], prompts.labels[here], [boxes[z]] if z in boxes else ())
-        yield z, segment_objects(predictor, one, embeddings, z)[0]
+        found[z] = segment_objects(predictor, one, embeddings, z)[0]
+    return found

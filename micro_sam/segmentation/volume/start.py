@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from micro_sam.segmentation.volume.field import plane_of
+from micro_sam.segmentation.volume.field import plane_of, rounded
 from micro_sam.segmentation.volume.regions import LEVELS, PROMINENCE, part_at
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 MOSTLY = 0.6  # of a region's area, or volume, that lies in a box, for the region to be meant
 MARGIN = 0.1  # of a box's side by which the object may reach out of it
 TIP = 0.1  # of a painted slice's area, below which a region under it does not count
+LEAST = 0.6  # overlap (IoU) of regions with a painted slice, below which they say nothing of its object
 FITS_BETTER = 0.04  # overlap (IoU) by which another prominence must fit a painted slice better than the usual one
 NEAR = 2.0  # pixels: a click so near to a region is in it
 
@@ -26,7 +27,7 @@ def first_region(work: _Work, prompts: VolumePrompts) -> np.ndarray:
     for z, one in prompts.masks.items():
         k = z - work.window[0].start
         if not one.is_empty and 0 <= k < work.shape[0]:
-            mask |= _under(work, k, plane_of(one, work) > 0)
+            mask |= _under(work, k, plane_of(one, work))
     if prompts.box is not None:
         mask |= _in_box(work, prompts.box)
     for z, (y0, x0, y1, x1) in prompts.boxes.items():
@@ -51,9 +52,9 @@ def _at_click(work: _Work, place: tuple[int, int, int]) -> np.ndarray:
     return part_at(labels == found, place) if found else np.zeros(work.shape, bool)
 
 
-def _under(work: _Work, k: int, plane: np.ndarray) -> np.ndarray:
-    """The regions that lie mostly under a painted slice, as coarse or fine as fits it best."""
-    best, found = 0.0, np.zeros(work.shape, bool)
+def _under(work: _Work, k: int, signed: np.ndarray) -> np.ndarray:
+    """The regions that lie mostly under a painted slice (signed distances), as coarse or fine as fits it best."""
+    best, found, plane = 0.0, np.zeros(work.shape, bool), signed > 0
     for prominence in sorted(LEVELS, key=lambda level: abs(level - PROMINENCE)):
         labels = work.regions.labels(prominence)
         size = np.bincount(labels[k].ravel(), minlength=1)
@@ -66,7 +67,13 @@ def _under(work: _Work, k: int, plane: np.ndarray) -> np.ndarray:
         fits = inside[members].sum() / (plane.sum() + (size - inside)[members].sum())
         if fits > best + (FITS_BETTER if best else 0):
             best, found = fits, np.isin(labels, members)
-    return found
+    if best >= LEAST:
+        return found
+    # a slice that no region fits says itself how thick the object is, within the regions that it lies on
+    labels = work.regions.labels()
+    inside = np.bincount(labels[k][signed > 0], minlength=1)
+    members = np.flatnonzero(inside > TIP * inside.sum())
+    return rounded({k: signed}, work.shape, work.spacing) & np.isin(labels, members)
 
 
 def _in_box(work: _Work, box) -> np.ndarray:
