@@ -22,7 +22,7 @@ from micro_sam.session.commands import Command, Draft
 from micro_sam.session.prompts import PromptSet
 from micro_sam.session.runs import RunActs, RunStep
 from micro_sam.session.session import Session
-from micro_sam.session.values import SliceAnswer, SliceRequest
+from micro_sam.session.values import LayerName, SliceAnswer, SliceRequest
 from micro_sam.session.volume_maps import MapsQuestion
 
 Method = Literal["auto", "maps", "propagation"]
@@ -271,16 +271,11 @@ class VolumeSession(RunActs, Session):
 
     @property
     def whole_object_asked(self) -> bool:
-        """Whether the last act has changed what the object is, and the maps can tell the rest of it.
-
-        Painting alone asks nothing: who paints an object without prompts paints all of it.
-        """
+        """Whether the last act has changed what the object is, and the maps can tell the rest of it."""
         last = self._history.last
         if last is None or self._history.next is not None or not self._decided_slices():
             return False
-        changed = last.kind in ("prompts", "answer") or (
-            last.details.get("layer") == "current" and any(prompt for prompt in self.prompts)
-        )
+        changed = last.kind in ("prompts", "answer") or last.details.get("layer") == "current"
         return changed and self.whole_object_possible
 
     def apply_volume(self, request: VolumeRequest, steps: Sequence[RunStep]) -> bool:
@@ -321,10 +316,22 @@ class VolumeSession(RunActs, Session):
 
     def _change_prompts(self, after: PromptSet, also: Callable[[Draft], None] | None = None) -> None:
         before = set(self.stop_slices)
-        super()._change_prompts(after, also)
+
+        def forget(draft: Draft) -> None:
+            current.forget_unfounded(draft, current.without_prompts(draft.state, after))
+            if also is not None:
+                also(draft)
+
+        super()._change_prompts(after, forget)
         new = sorted(set(self.stop_slices) - before)
         if new and len(self._decided_slices()):
             self._say(f"Slice {new[0]} is a stop: the object ends before it. Press V to extend it up to there.")
+
+    def _paint(self, verb: str, name: LayerName, *where: Any) -> None:
+        super()._paint(verb, name, *where)
+        if name == "current":
+            with self._act(f"{verb} current object", join=True) as draft:  # the last painted slice may be erased
+                current.forget_unfounded(draft, current.without_prompts(draft.state, self.prompts))
 
     def _imposes(self, z: int) -> bool:
         return self._maps is not None and any(other != z for other in self._state.regions)
@@ -337,7 +344,7 @@ class VolumeSession(RunActs, Session):
             )
         # A loaded or merged object has no prompts that say what it is: only the corrected slices may change.
         reopened = self._state.reopened
-        if method == "auto" and reopened is not None and not len(reopened.record_before.prompts):
+        if method == "auto" and reopened is not None and reopened.record_before.is_given:
             return False
         return method == "maps" or (method == "auto" and self.maps_ready)
 
@@ -345,10 +352,9 @@ class VolumeSession(RunActs, Session):
         state = self._state
         exact = {label: {z: m for z, m in masks.items() if z in state.painted} for label, masks in known.items()}
         for z, answer in state.answers.items():
-            if answer.imposed and answer.drawn == self.prompts.in_slice(z):
-                for label in known:
-                    if label in answer.labels:
-                        exact[label].setdefault(z, answer.masks[answer.labels.index(label)])
+            for label in known:
+                if answer.is_imposed_on(label, self.prompts):
+                    exact[label].setdefault(z, answer.masks[answer.labels.index(label)])
         if len(known) == 1:  # where all was erased, the object is not there
             (mine,) = exact.values()
             gone = [z for z in state.painted if z not in mine and not self.prompts.in_slice(z).has_positive]
