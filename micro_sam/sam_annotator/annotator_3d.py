@@ -157,6 +157,7 @@ class Annotator3D(SliceActs, CorrectionActs, Annotator):
     def close(self) -> None:
         """See the core."""
         self.whole.close()
+        self.automatic_volume.close()
         super().close()
 
     @act

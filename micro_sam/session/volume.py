@@ -206,7 +206,7 @@ class VolumeSession(RunActs, Session):
             self._epoch,
             self._predictor,
             self._embeddings,
-            self._question(known) if by_maps else None,
+            volume_maps.question_of(self._state, known, self._maps, self._embeddings) if by_maps else None,
             self._history.last,
         )
         return self._planned
@@ -272,11 +272,15 @@ class VolumeSession(RunActs, Session):
     @property
     def whole_object_asked(self) -> bool:
         """Whether the last act has changed what the object is, and the maps can tell the rest of it."""
+        return self.whole_object_due and self.whole_object_possible
+
+    @property
+    def whole_object_due(self) -> bool:
+        """Whether the last act has changed what the object is, so that the rest of it is to follow."""
         last = self._history.last
-        if last is None or self._history.next is not None or not self._decided_slices():
+        if last is None or self._history.next is not None or self._is_given or not self._decided_slices():
             return False
-        changed = last.kind in ("prompts", "answer") or last.details.get("layer") == "current"
-        return changed and self.whole_object_possible
+        return last.kind in ("prompts", "answer") or last.details.get("layer") == "current"
 
     def apply_volume(self, request: VolumeRequest, steps: Sequence[RunStep]) -> bool:
         """Show all steps of a run by the maps as part of the act that it answers: both are one step of undo.
@@ -342,25 +346,13 @@ class VolumeSession(RunActs, Session):
                 "There are no maps of this volume: they are not begun yet, or the model cannot make them. Choose the "
                 "method 'auto' or 'propagation'."
             )
-        # A loaded or merged object has no prompts that say what it is: only the corrected slices may change.
-        reopened = self._state.reopened
-        if method == "auto" and reopened is not None and reopened.record_before.is_given:
-            return False
-        return method == "maps" or (method == "auto" and self.maps_ready)
+        return method == "maps" or (method == "auto" and self.maps_ready and not self._is_given)
 
-    def _question(self, known: Mapping[int, Mapping[int, ObjectMask]]) -> MapsQuestion:
-        state = self._state
-        exact = {label: {z: m for z, m in masks.items() if z in state.painted} for label, masks in known.items()}
-        for z, answer in state.answers.items():
-            for label in known:
-                if answer.is_imposed_on(label, self.prompts):
-                    exact[label].setdefault(z, answer.masks[answer.labels.index(label)])
-        if len(known) == 1:  # where all was erased, the object is not there
-            (mine,) = exact.values()
-            gone = [z for z in state.painted if z not in mine and not self.prompts.in_slice(z).has_positive]
-            mine.update(dict.fromkeys(gone, volume_maps.NOTHING))
-        answers = {z: a for z, a in state.answers.items() if a.drawn == self.prompts.in_slice(z)}
-        return MapsQuestion(self._maps, self._embeddings, tuple(known), exact, answers)
+    @property
+    def _is_given(self) -> bool:
+        """Whether a loaded or merged object is open, of which only the corrected slices may change."""
+        reopened = self._state.reopened
+        return reopened is not None and reopened.record_before.is_given
 
     def _range_to_do(self, decided: Sequence[int]) -> tuple[int, int]:
         """First and last slice that a run may change: up to the nearest decided slices that did not change."""

@@ -16,6 +16,7 @@ from micro_sam.segmentation.values import ObjectMask
 from micro_sam.session import current
 from micro_sam.session.commands import Draft
 from micro_sam.session.prompts import PromptSet
+from micro_sam.session.state import State
 from micro_sam.session.values import SliceAnswer, SliceConfidence
 
 MARGIN = 16
@@ -46,6 +47,23 @@ class MapsQuestion:
     labels: tuple[int, ...]
     exact: Mapping[int, Mapping[int, ObjectMask]]
     answers: Mapping[int, SliceAnswer]
+
+
+def question_of(
+    state: State, known: Mapping[int, Mapping[int, ObjectMask]], maps: Any, embeddings: Any
+) -> MapsQuestion:
+    """What the maps are asked of the objects that are known (label -> slice -> mask)."""
+    exact = {label: {z: m for z, m in masks.items() if z in state.painted} for label, masks in known.items()}
+    for z, answer in state.answers.items():
+        for label in known:
+            if answer.is_imposed_on(label, state.prompts):
+                exact[label].setdefault(z, answer.masks[answer.labels.index(label)])
+    if len(known) == 1:  # where all was erased, the object is not there
+        (mine,) = exact.values()
+        gone = [z for z in state.painted if z not in mine and not state.prompts.in_slice(z).has_positive]
+        mine.update(dict.fromkeys(gone, NOTHING))
+    answers = {z: a for z, a in state.answers.items() if a.drawn == state.prompts.in_slice(z)}
+    return MapsQuestion(maps, embeddings, tuple(known), exact, answers)
 
 
 class _NotKnown(Exception):
