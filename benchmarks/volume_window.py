@@ -104,6 +104,7 @@ def measure(image: np.ndarray, options) -> list[dict]:
         turn += 1
         if maps is not None and maps.is_complete and turn > 6:
             break
+    tool.session.clear()
     tool.saving.unsaved = False
     viewer.close()
     return rows

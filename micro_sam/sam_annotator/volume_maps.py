@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from micro_sam.sam_annotator.annotator_3d import Annotator3D
 
 PAUSE = 0.02  # seconds between two looks whether others have ended their work
-READY = "Whole objects are ready: V gives the object in all slices at once."
+READY = "Whole objects are ready: every click gives the object in all slices at once."
 STOPPED = "Cancelled: whole objects are ready where they were prepared; elsewhere V goes from slice to slice."
 
 

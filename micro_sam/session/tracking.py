@@ -285,4 +285,4 @@ class TrackingSession(RunActs, TrackActs, Session):
         weakest = self.weakest_slice()
         if weakest is not None:
             texts.append(f"The least certain frame is {weakest}.")
-        return " ".join([*texts, "Commit with C, or correct a frame and press V again."])
+        return " ".join([*texts, self._what_next])

@@ -83,6 +83,7 @@ class VolumeSession(RunActs, Session):
             )
 
     _maps: Any = None
+    _run_by_maps = False
 
     # ------------------------------------------------------------------ maps
 
@@ -180,7 +181,7 @@ class VolumeSession(RunActs, Session):
             self._check_ready(inside[0], Prompts(boxes=boxes))
         if not known and not pending:
             raise InputError("The prompted slices are empty. Segment the object in one of them first (S).")
-        between = [z for z in stops if len(known) < 2 and inside[0] < z < inside[-1]]
+        between = [z for z in stops if not by_maps and len(known) < 2 and inside[0] < z < inside[-1]]
         if between:
             raise InputError(
                 f"Slice {between[0]} says that the object is not there (only a negative point), but there are prompts "
@@ -300,6 +301,7 @@ class VolumeSession(RunActs, Session):
 
     def finish_volume(self, request: VolumeRequest, cancelled: bool = False) -> str:
         """Close a run, complete or cancelled, and return what came of it as a sentence (also sent as message)."""
+        self._run_by_maps = request.question is not None
         return self._finish_run(request, cancelled)
 
     def segment_volume(self, **options: Any) -> str:
@@ -328,7 +330,7 @@ class VolumeSession(RunActs, Session):
 
         super()._change_prompts(after, forget)
         new = sorted(set(self.stop_slices) - before)
-        if new and len(self._decided_slices()):
+        if new and len(self._decided_slices()) and not self.whole_object_possible:
             self._say(f"Slice {new[0]} is a stop: the object ends before it. Press V to extend it up to there.")
 
     def _paint(self, verb: str, name: LayerName, *where: Any) -> None:
@@ -336,6 +338,10 @@ class VolumeSession(RunActs, Session):
         if name == "current":
             with self._act(f"{verb} current object", join=True) as draft:  # the last painted slice may be erased
                 current.forget_unfounded(draft, current.without_prompts(draft.state, self.prompts))
+
+    @property
+    def _what_next(self) -> str:
+        return "Commit with C, or correct what is wrong in any slice." if self._run_by_maps else super()._what_next
 
     def _imposes(self, z: int) -> bool:
         return self._maps is not None and any(other != z for other in self._state.regions)

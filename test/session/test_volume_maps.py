@@ -113,6 +113,36 @@ def test_a_negative_point_splits_off_a_touching_neighbour(runs):
     assert session.current[12, 30, 40] == 0 and iou(session.current == 1, ball(ONE)) > 0.7
 
 
+def test_a_negative_point_at_the_side_of_a_slice_of_its_own_does_not_end_the_object(session):
+    session.add_point(ONE)
+    session.add_point((17, 30, 24))
+    live(session)
+    whole = session.current.copy()
+    session.add_point((14, 30, 31), positive=False)
+    assert live(session) and session.current[14, 30, 31] == 0
+    assert session.current[14].sum() > 0.5 * whole[14].sum() and set(session.current_slices) >= {13, 14, 15, 17}
+    session.add_point((9, 5, 60), positive=False)  # not in the object at all
+    assert live(session) and 9 in session.current_slices and min(session.current_slices) < 9
+
+
+def test_a_negative_point_in_another_slice_splits_off_a_touching_neighbour(runs):
+    near = (12, 30, 40)
+    session = attach_fake(VolumeSession(SHAPE))
+    session.attach_maps(maps_of(ball(ONE), ball(near)))
+    session.add_point(ONE)
+    session.add_point(near)
+    live(session)
+    assert session.current[near] == 1
+    session.remove_prompts([session.prompts.points[1].id])
+    session.add_shape("rectangle", [(12, 20, 14), (12, 40, 50)])
+    live(session)
+    assert session.current[near] == 1
+    session.add_point((14, 30, 42), positive=False)
+    live(session)
+    assert session.current[near] == 0 and iou(session.current == 1, ball(ONE)) > 0.7
+    assert max(session.current_slices) > 16
+
+
 def test_a_painted_slice_is_exact_and_changes_its_neighbours(session):
     session.add_point(ONE)
     session.segment_volume(method="maps")
