@@ -151,12 +151,15 @@ class Annotator3D(SliceActs, CorrectionActs, Annotator):
         return super().commit()
 
     @property
-    def _done_again(self) -> str:
-        return "the whole object" if self.session.whole_object_possible else super()._done_again
+    def _then(self) -> str:
+        if not self.session.whole_object_possible or self.volume_options.method == "propagation":
+            return super()._then
+        return "the whole object follows" if self.preview.live else "then press V: the whole object is done again"
 
     def close(self) -> None:
         """See the core."""
         self.whole.close()
+        self.automatic_volume.close()
         super().close()
 
     @act

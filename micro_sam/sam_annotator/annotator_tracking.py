@@ -86,7 +86,7 @@ class AnnotatorTracking(LineageActs, SliceActs, CorrectionActs, Annotator):
     has_batches = False
     has_hover = False
     names = LayerNames(current="current_tracks", committed="committed_tracks", tracks="tracks")
-    _done_again = "only what follows"
+    _then = "then press V: only what follows is done again"
     session: TrackingSession | None
     layers: TrackLayers | None
 

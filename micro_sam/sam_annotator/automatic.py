@@ -88,9 +88,12 @@ class Automatic:
     -------
     methods_changed
         Which methods the model has: the menu adapts.
+    method_changed
+        Which one is used.
     """
 
     methods_changed = Signal(tuple)
+    method_changed = Signal(str)
 
     def __init__(self, annotator: Annotator) -> None:
         self._annotator = annotator
@@ -134,10 +137,12 @@ class Automatic:
             self.methods = methods
             self.method = methods[0 if self._annotator.settings.prefer_decoder else -1]
             self.methods_changed.emit(methods)
+            self.method_changed.emit(self.method)
 
     def set_method(self, method: str) -> None:
         """Choose how objects are found."""
         self.method = method
+        self.method_changed.emit(method)
         self._again()
 
     def set_value(self, name: str, value: float) -> None:

@@ -56,10 +56,10 @@ class CorrectionActs:
         self.use_tool("point")
         self.status.say(
             f"{self.noun.capitalize()} {object_id} is open again. Click or draw in the {self.place}s that are wrong, "
-            f"then press V: {self._done_again} is done again. Commit with C."
+            f"{self._then}. Commit with C."
         )
 
-    _done_again = "only what lies between your corrections"
+    _then = "then press V: only what lies between your corrections is done again"
 
     def _check_free(self) -> None:
         session = self._needed().session

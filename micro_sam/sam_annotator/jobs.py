@@ -20,6 +20,7 @@ from typing import Any
 from qtpy.QtCore import QObject, Signal
 
 from micro_sam.errors import Cancelled, InputError
+from micro_sam.sam_annotator.leaving import start_thread
 
 log = logging.getLogger(__name__)
 
@@ -161,9 +162,7 @@ class Jobs(QObject):
         self._callbacks[job] = _Callbacks(on_item, on_done, on_error or self._report, on_cancel)
         # A daemon: a model that is being loaded must not keep the program alive after its window. What a run writes is
         # whole or not there.
-        thread = threading.Thread(target=self._run, args=(job, steps), name=f"micro_sam {name}", daemon=True)
-        self._threads[job] = thread
-        thread.start()
+        self._threads[job] = start_thread(name, self._run, (job, steps), stop=job.cancel)
         self.changed.emit()
         return job
 

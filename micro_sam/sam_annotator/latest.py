@@ -8,6 +8,8 @@ from typing import Any
 
 from qtpy.QtCore import QObject, Signal
 
+from micro_sam.sam_annotator.leaving import start_thread
+
 
 class LatestWins(QObject):
     """Calls functions in one thread; of those that wait, only the newest is kept.
@@ -29,8 +31,7 @@ class LatestWins(QObject):
         self._waiting: tuple[Any, Callable[[], Any]] | None = None
         self._working = False
         self._closed = False
-        self._thread = threading.Thread(target=self._loop, name=f"micro_sam {name}", daemon=True)
-        self._thread.start()
+        self._thread = start_thread(name, self._loop, stop=self._stop)
 
     def ask(self, tag: Any, function: Callable[[], Any]) -> None:
         """Call `function` as soon as the thread is free, unless a newer question comes before."""
@@ -51,11 +52,14 @@ class LatestWins(QObject):
 
     def close(self, timeout: float = 1.0) -> None:
         """End the thread after the call it is in."""
+        self._stop()
+        self._thread.join(timeout)
+
+    def _stop(self) -> None:
         with self._condition:
             self._closed = True
             self._waiting = None
             self._condition.notify()
-        self._thread.join(timeout)
 
     def _loop(self) -> None:
         while True:

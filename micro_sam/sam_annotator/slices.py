@@ -32,5 +32,5 @@ class SliceActs:
         confidence = session.confidence[z]
         self.status.say(
             f"{self.place.capitalize()} {z} is the least certain ({confidence.value:.2f}). If it is wrong, click or "
-            "draw a box here, then press V again: only what lies between your corrections is done again."
+            f"draw a box here, {self._then}."
         )

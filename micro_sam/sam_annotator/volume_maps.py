@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from micro_sam.sam_annotator.annotator_3d import Annotator3D
 
 PAUSE = 0.02  # seconds between two looks whether others have ended their work
-READY = "Whole objects are ready: V gives the object in all slices at once."
+READY = "Whole objects are ready: every click gives the object in all slices at once."
 STOPPED = "Cancelled: whole objects are ready where they were prepared; elsewhere V goes from slice to slice."
 
 
@@ -34,6 +34,7 @@ class MapsWork:
     def __init__(self, annotator: Annotator3D) -> None:
         self._annotator = annotator
         self._again = False
+        self._left: float | None = None  # seconds
         annotator.engine.ready.connect(lambda *_: self.begin())
 
     def begin(self) -> None:
@@ -45,19 +46,18 @@ class MapsWork:
             if self._again:
                 job.cancel()
             return
-        if session is None or session.embeddings is None or annotator.volume_options.method == "propagation":
-            return
-        if getattr(session.predictor.model, "dense_kind", None) is None or not session.embeddings.is_complete():
+        if not self._are_wanted() or not session.embeddings.is_complete():
             return
         if session.maps is not None and session.maps.is_complete:
             return
-        predictor, embeddings, scale = session.predictor, session.embeddings, self._scale()
+        predictor, embeddings, scale = session.predictor, session.embeddings, self.scale
+        self._left = None
         annotator.jobs.start(
             "Preparing whole objects",
             lambda job: self._steps(job, predictor, embeddings, scale),
             lane=MAPS,
             on_item=lambda maps: self._attach(session, embeddings, maps),
-            on_done=lambda _: self._end(READY),
+            on_done=lambda _: self._end(f"{READY} {session.maps.note}".strip()),
             on_error=self._failed,
             on_cancel=lambda: self._end(STOPPED),
         )
@@ -66,8 +66,26 @@ class MapsWork:
         """Stop; what is computed stays."""
         self._annotator.jobs.cancel(MAPS)
 
-    def _scale(self) -> tuple[float, ...] | None:
-        """Size of a voxel; a layer that says 1 for all axes says nothing."""
+    def promise(self) -> str:
+        """When a whole object comes that the maps cannot tell yet, as a sentence; empty when nobody computes them."""
+        annotator = self._annotator
+        job = annotator.jobs.running(MAPS)
+        if job is not None and not job.cancelled:
+            when = "" if self._left is None else f" (in {duration(self._left)} at most)"
+            return f"The whole object comes by itself when its slices are prepared{when}; V goes from slice to slice."
+        if self._are_wanted() and annotator.engine.at_work:
+            return "The whole object comes by itself later, when all slices are embedded."
+        return ""
+
+    def _are_wanted(self) -> bool:
+        session = self._annotator.session
+        if session is None or session.embeddings is None or self._annotator.volume_options.method == "propagation":
+            return False
+        return getattr(session.predictor.model, "dense_kind", None) is not None
+
+    @property
+    def scale(self) -> tuple[float, ...] | None:
+        """Size of a voxel (z, y, x); a layer that says 1 for all axes says nothing."""
         image = self._annotator.image
         if image.scale is None or (image.layer is not None and set(image.scale) == {1.0}):
             return None
@@ -83,15 +101,18 @@ class MapsWork:
         yield maps
         done, total = maps.progress
         began, before = time.monotonic(), done
-        run = iter_volume_maps(predictor, embeddings, maps, focus=self._focus)
+        run = iter_volume_maps(predictor, embeddings, maps, focus=self.focus)
         while True:
-            while self._is_awaited() and not job.cancelled:
-                time.sleep(PAUSE)
+            if self._is_awaited():
+                while self._is_awaited() and not job.cancelled:
+                    time.sleep(PAUSE)
+                run = iter_volume_maps(predictor, embeddings, maps, focus=self.focus)  # they may have computed some
             if job.cancelled or next(run, None) is None:
                 return
             done = maps.progress[0]
-            left = (time.monotonic() - began) / max(done - before, 1) * (total - done)
-            yield Progress(f"Preparing whole objects: {done} of {total}, {duration(left)} left", done, total)
+            self._left = (time.monotonic() - began) / max(done - before, 1) * (total - done)
+            yield maps
+            yield Progress(f"Preparing whole objects: {done} of {total}, {duration(self._left)} left", done, total)
 
     def _is_awaited(self) -> bool:
         """Whether the user waits for something else."""
@@ -99,7 +120,7 @@ class MapsWork:
         busy = annotator.engine.busy or annotator.preview.busy or annotator.automatic.busy or annotator.whole.busy
         return busy or annotator.jobs.running(WORK) is not None
 
-    def _focus(self) -> tuple[float, float, float] | None:
+    def focus(self) -> tuple[float, float, float] | None:
         """Where the user is at work: the newest prompt of the slice in view, else the middle of the view."""
         focus = self._annotator.engine.focus
         box = focus.prompts[0] if focus.prompts else focus.view
@@ -112,6 +133,7 @@ class MapsWork:
     def _attach(self, session: Any, embeddings: Any, maps: Any) -> None:
         if session is self._annotator.session and session.embeddings is embeddings:
             session.attach_maps(maps)
+            self._annotator.whole.maps_grew()
 
     def _failed(self, error: Exception) -> None:
         if not isinstance(error, NotComputedYet):  # other features are there by now
@@ -126,6 +148,6 @@ class MapsWork:
         status = self._annotator.status
         if text == STOPPED:
             status.say(text)
-        elif text and status.kind != "error":
+        elif text and status.kind != "error" and not self._annotator.whole.busy:
             # whatever was said meanwhile is still to be read
             status.say(f"{status.text} {text}", status.kind)

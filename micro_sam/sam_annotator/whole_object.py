@@ -34,6 +34,7 @@ class WholeObject:
         self._session: VolumeSession | None = None
         self._asked: Any = None
         self._shows = False
+        self._waits = False
         self._then: Callable[[], object] | None = None
         self._timer = QTimer()
         self._timer.setSingleShot(True)
@@ -53,6 +54,11 @@ class WholeObject:
         """Do something as soon as the answer that is on its way is shown."""
         self._then = act
 
+    def maps_grew(self) -> None:
+        """More of the maps is known: what waits for it may be asked."""
+        if self._waits and self._session.whole_object_asked:
+            self._timer.start()
+
     def close(self) -> None:
         """End the thread."""
         self._timer.stop()
@@ -60,7 +66,7 @@ class WholeObject:
         self._latest.close()
 
     def _follow(self, session: VolumeSession) -> None:
-        self._session, self._asked, self._then = session, None, None
+        self._session, self._asked, self._then, self._waits = session, None, None, False
         session.events.history_changed.connect(self._changed)
 
     def _changed(self) -> None:
@@ -69,8 +75,11 @@ class WholeObject:
 
     def _consider(self) -> None:
         """The history has changed: ask, when the last step has changed what the object is."""
+        self._waits = False
         try:
-            if self._wants():
+            if self._wants() and not self._session.whole_object_possible:
+                self._wait()
+            elif self._wants():
                 batched = self._annotator.preview.batched
                 request = self._session.plan_volume(method="auto", batched=batched)
                 self._asked = request
@@ -89,7 +98,13 @@ class WholeObject:
             return False
         if annotator.preview.busy or annotator.preview.waits or annotator.volume.busy:
             return False  # their answers come here, too
-        return session.whole_object_asked
+        return session.whole_object_due
+
+    def _wait(self) -> None:
+        """The maps do not know the place yet: say when the object comes."""
+        self._waits, status, promise = True, self._annotator.status, self._annotator.maps.promise()
+        if promise and status.kind != "error" and self._session.has_current:
+            status.say(f"{status.text} {promise}", status.kind)
 
     def _show(self, request: VolumeRequest, steps: list[RunStep]) -> None:
         if request is not self._asked:

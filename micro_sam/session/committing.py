@@ -286,7 +286,8 @@ def _record(state: State, label: int, new_id: int, extent: Extent, source: str, 
     facts = {"slices": (extent.z0, extent.z1), "box": extent.box, "area": extent.area}
     if source == "auto":
         return ObjectRecord(new_id, "auto", **facts, **model)
-    confidence = {z: known[label] for z, known in sorted(state.confidence.items()) if label in known}
+    known = state.confidence
+    confidence = {z: values[label] for z, values in sorted(known.items()) if label in values}
     by_model = any(value.source != "painted" for value in confidence.values())
     return ObjectRecord(
         new_id,
@@ -294,7 +295,8 @@ def _record(state: State, label: int, new_id: int, extent: Extent, source: str, 
         **facts,
         prompts=_prompts_of(state, label),
         confidence=confidence,
-        painted=tuple(sorted(state.painted)),
+        painted=tuple(z for z in sorted(state.painted) if label in known.get(z, (label,))),
+        imposed=tuple(z for z, answer in sorted(state.answers.items()) if answer.is_imposed_on(label, state.prompts)),
         **(model if by_model else {}),
     )
 

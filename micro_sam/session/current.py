@@ -7,6 +7,7 @@ rectangles listed there, `current` is zero.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -188,6 +189,40 @@ def erase(draft: Draft, z: int, labels: Iterable[int]) -> None:
         clear_slice(draft, z)
 
 
+def without_prompts(state: State, prompts: PromptSet) -> set[int]:
+    """The labels of `current` that none of these prompts speaks for. As long as one is not answered: none of them."""
+    if state.reopened is not None and state.reopened.record_before.is_given:
+        return set()
+    positive = {prompt.id for prompt in prompts if getattr(prompt, "positive", True)}
+    founded, free = set(), set(positive)
+    for answer in state.answers.values():
+        for label in answer.labels:
+            own = positive & {prompt.id for prompt in answer.drawn_for(label)}
+            founded |= {label} if own else set()
+            free -= own
+    if free:
+        return set()
+    shown = {label for known in state.confidence.values() for label in known}
+    return shown.union(*(answer.labels for answer in state.answers.values())) - founded
+
+
+def forget_unfounded(draft: Draft, labels: Iterable[int]) -> None:
+    """Remove objects that no prompt speaks for any more from all slices, unless one of their slices is painted."""
+    state = draft.state
+    gone = {label for label in labels if not any(_holds(state, z, label) for z in state.painted)}
+    for z in list(state.regions) if gone else ():
+        erase(draft, z, gone)
+    if gone and not any(state.plane("current", z)[crop(region)].any() for z, region in state.regions.items()):
+        for z in {*state.regions, *state.painted, *state.answers}:
+            clear_slice(draft, z)
+        draft.set("anchors", None)
+
+
+def _holds(state: State, z: int, label: int) -> bool:
+    region = state.regions.get(z)
+    return region is not None and bool((state.plane("current", z)[crop(region)] == label).any())
+
+
 def clear_slice(draft: Draft, z: int) -> None:
     """Empty one slice of `current` and forget what was known of it."""
     region = draft.state.regions.get(z)
@@ -216,7 +251,8 @@ def keep_only(draft: Draft, labels: Collection[int], prompts: PromptSet) -> None
     for z, answer in list(state.answers.items()):
         k = [k for k, label in enumerate(answer.labels) if label in labels]
         masks, left = tuple(answer.masks[i] for i in k), tuple(answer.labels[i] for i in k)
-        draft.put("answers", z, SliceAnswer(masks, left, _among(answer.drawn, prompts), answer.batched) if k else None)
+        kept = replace(answer, masks=masks, labels=left, drawn=_among(answer.drawn, prompts))
+        draft.put("answers", z, kept if k else None)
     for z, region in list(state.regions.items()):
         gone = set(np.unique(state.plane("current", z)[crop(region)]).tolist()) - {0, *labels}
         erase(draft, z, gone)

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from micro_sam.segmentation.values import ObjectMask
 from micro_sam.session import current
 from micro_sam.session.commands import Draft
 from micro_sam.session.committed import CommittedWriter, Extent, relabel
 from micro_sam.session.labels import Runs, crop, union
 from micro_sam.session.prompts import PromptSet
-from micro_sam.session.values import Anchors, ObjectRecord, Reopened, SliceConfidence
+from micro_sam.session.values import Anchors, ObjectRecord, Reopened, SliceAnswer, SliceConfidence
 
 
 def load(draft: Draft, labels: np.ndarray, source: str) -> None:
@@ -52,6 +53,7 @@ def merge(draft: Draft, ids: Sequence[int]) -> int:
         prompts=PromptSet().add(*(prompt for record in records for prompt in record.prompts)),
         confidence=confidence,
         painted=tuple(sorted({z for record in records for z in record.painted})),
+        imposed=tuple(sorted({z for record in records for z in record.imposed})),
     )
     draft.put("objects", target, merged)
     return target
@@ -71,6 +73,10 @@ def reopen(draft: Draft, object_id: int) -> None:
         draft.put("confidence", z, {1: value})
     for z in record.painted:
         draft.put("painted", z, 1)
+    for z in set(record.imposed) & draft.state.regions.keys():
+        drawn, region = record.prompts.in_slice(z), draft.state.regions[z]
+        mask = ObjectMask.from_array(draft.state.plane("current", z)[crop(region)] == 1, offset=region[:2])
+        draft.put("answers", z, SliceAnswer((mask,), (1,), drawn, imposed=True))
     draft.set("prompts", record.prompts)
     draft.set("anchors", Anchors(record.prompts, dict(draft.state.painted)))
     draft.set("reopened", Reopened(record, tuple(edits)))

@@ -184,4 +184,8 @@ class RunActs(SessionBase):
             text += " " + " ".join(reasons[:2])
         if weakest is not None:
             text += f" The least certain {self._place} is {weakest}."
-        return text + f" Commit with C, or correct a {self._place} and press V again."
+        return f"{text} {self._what_next}"
+
+    @property
+    def _what_next(self) -> str:
+        return f"Commit with C, or correct a {self._place} and press V again."

@@ -218,7 +218,7 @@ class TrackingSession(RunActs, TrackActs, Session):
         super()._emit(changes)
 
     def _change_prompts(self, after: PromptSet, also: Any = None) -> None:
-        before = dict(self._state.current_tracks)
+        drawn, before = self.prompts, dict(self._state.current_tracks)
         assigned = assign_tracks(after, before, self._active, self.shape[0])
 
         def take_over_tracks(draft: Draft) -> None:
@@ -228,6 +228,10 @@ class TrackingSession(RunActs, TrackActs, Session):
             for t in list(self._state.regions) if before != assigned.tracks else ():
                 ended = [i for i, track in assigned.tracks.items() if not track.may_have(t)]
                 current.erase(draft, t, {*ended, *(before.keys() - assigned.tracks.keys())})
+            left = {i for i in before if drawn.of_track(i).has_positive and not after.of_track(i).has_positive}
+            reopened = draft.state.reopened
+            if reopened is None or not reopened.record_before.is_given:
+                current.forget_unfounded(draft, left)
 
         super()._change_prompts(assigned.prompts, take_over_tracks)
         if assigned.divided is not None:
@@ -281,4 +285,4 @@ class TrackingSession(RunActs, TrackActs, Session):
         weakest = self.weakest_slice()
         if weakest is not None:
             texts.append(f"The least certain frame is {weakest}.")
-        return " ".join([*texts, "Commit with C, or correct a frame and press V again."])
+        return " ".join([*texts, self._what_next])

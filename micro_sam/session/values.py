@@ -66,7 +66,9 @@ class ObjectRecord:
     confidence
         Per slice.
     painted
-        Slices that somebody painted by hand.
+        Slices that somebody painted by hand, also those from which all of it was erased.
+    imposed
+        Slices whose mask the user has said to be exact, whatever the maps of a volume say.
     model_name, model_hash
         The model that made it; empty for loaded or painted objects.
     """
@@ -79,8 +81,14 @@ class ObjectRecord:
     prompts: PromptSet = field(default_factory=PromptSet)
     confidence: Mapping[int, SliceConfidence] = field(default_factory=dict)
     painted: tuple[int, ...] = ()
+    imposed: tuple[int, ...] = ()
     model_name: str = ""
     model_hash: str = ""
+
+    @property
+    def is_given(self) -> bool:
+        """Whether prompts and painted slices do not say what it is: it was loaded, say, or found automatically."""
+        return not len(self.prompts) and self.source != "prompts"
 
     @property
     def score(self) -> float | None:
@@ -103,6 +111,7 @@ class ObjectRecord:
             "prompts": self.prompts.record(),
             "confidence": {str(z): c.record() for z, c in self.confidence.items()},
             "painted": list(self.painted),
+            "imposed": list(self.imposed),
             "model_name": self.model_name,
             "model_hash": self.model_hash,
         }
@@ -174,6 +183,11 @@ class SliceAnswer:
     def nbytes(self) -> int:
         """Memory it takes."""
         return sum(m.mask.nbytes + (m.logits.nbytes if m.logits is not None else 0) for m in self.masks)
+
+    def is_imposed_on(self, label: int, prompts: PromptSet) -> bool:
+        """Whether the user has said that an object is exactly so, and the prompts of the slice are as they were."""
+        places = {prompt.z for prompt in self.drawn}
+        return self.imposed and label in self.labels and all(prompts.in_slice(z) == self.drawn for z in places)
 
     def drawn_for(self, label: int) -> PromptSet:
         """The prompts that made one of the objects: its shape or point, points in its box, all negative points."""

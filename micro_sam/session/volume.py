@@ -22,7 +22,7 @@ from micro_sam.session.commands import Command, Draft
 from micro_sam.session.prompts import PromptSet
 from micro_sam.session.runs import RunActs, RunStep
 from micro_sam.session.session import Session
-from micro_sam.session.values import SliceAnswer, SliceRequest
+from micro_sam.session.values import LayerName, SliceAnswer, SliceRequest
 from micro_sam.session.volume_maps import MapsQuestion
 
 Method = Literal["auto", "maps", "propagation"]
@@ -83,6 +83,7 @@ class VolumeSession(RunActs, Session):
             )
 
     _maps: Any = None
+    _run_by_maps = False
 
     # ------------------------------------------------------------------ maps
 
@@ -180,7 +181,7 @@ class VolumeSession(RunActs, Session):
             self._check_ready(inside[0], Prompts(boxes=boxes))
         if not known and not pending:
             raise InputError("The prompted slices are empty. Segment the object in one of them first (S).")
-        between = [z for z in stops if len(known) < 2 and inside[0] < z < inside[-1]]
+        between = [z for z in stops if not by_maps and len(known) < 2 and inside[0] < z < inside[-1]]
         if between:
             raise InputError(
                 f"Slice {between[0]} says that the object is not there (only a negative point), but there are prompts "
@@ -206,7 +207,7 @@ class VolumeSession(RunActs, Session):
             self._epoch,
             self._predictor,
             self._embeddings,
-            self._question(known) if by_maps else None,
+            volume_maps.question_of(self._state, known, self._maps, self._embeddings) if by_maps else None,
             self._history.last,
         )
         return self._planned
@@ -271,17 +272,16 @@ class VolumeSession(RunActs, Session):
 
     @property
     def whole_object_asked(self) -> bool:
-        """Whether the last act has changed what the object is, and the maps can tell the rest of it.
+        """Whether the last act has changed what the object is, and the maps can tell the rest of it."""
+        return self.whole_object_due and self.whole_object_possible
 
-        Painting alone asks nothing: who paints an object without prompts paints all of it.
-        """
+    @property
+    def whole_object_due(self) -> bool:
+        """Whether the last act has changed what the object is, so that the rest of it is to follow."""
         last = self._history.last
-        if last is None or self._history.next is not None or not self._decided_slices():
+        if last is None or self._history.next is not None or self._is_given or not self._decided_slices():
             return False
-        changed = last.kind in ("prompts", "answer") or (
-            last.details.get("layer") == "current" and any(prompt for prompt in self.prompts)
-        )
-        return changed and self.whole_object_possible
+        return last.kind in ("prompts", "answer") or last.details.get("layer") == "current"
 
     def apply_volume(self, request: VolumeRequest, steps: Sequence[RunStep]) -> bool:
         """Show all steps of a run by the maps as part of the act that it answers: both are one step of undo.
@@ -301,6 +301,7 @@ class VolumeSession(RunActs, Session):
 
     def finish_volume(self, request: VolumeRequest, cancelled: bool = False) -> str:
         """Close a run, complete or cancelled, and return what came of it as a sentence (also sent as message)."""
+        self._run_by_maps = request.question is not None
         return self._finish_run(request, cancelled)
 
     def segment_volume(self, **options: Any) -> str:
@@ -321,10 +322,26 @@ class VolumeSession(RunActs, Session):
 
     def _change_prompts(self, after: PromptSet, also: Callable[[Draft], None] | None = None) -> None:
         before = set(self.stop_slices)
-        super()._change_prompts(after, also)
+
+        def forget(draft: Draft) -> None:
+            current.forget_unfounded(draft, current.without_prompts(draft.state, after))
+            if also is not None:
+                also(draft)
+
+        super()._change_prompts(after, forget)
         new = sorted(set(self.stop_slices) - before)
-        if new and len(self._decided_slices()):
+        if new and len(self._decided_slices()) and not self.whole_object_possible:
             self._say(f"Slice {new[0]} is a stop: the object ends before it. Press V to extend it up to there.")
+
+    def _paint(self, verb: str, name: LayerName, *where: Any) -> None:
+        super()._paint(verb, name, *where)
+        if name == "current":
+            with self._act(f"{verb} current object", join=True) as draft:  # the last painted slice may be erased
+                current.forget_unfounded(draft, current.without_prompts(draft.state, self.prompts))
+
+    @property
+    def _what_next(self) -> str:
+        return "Commit with C, or correct what is wrong in any slice." if self._run_by_maps else super()._what_next
 
     def _imposes(self, z: int) -> bool:
         return self._maps is not None and any(other != z for other in self._state.regions)
@@ -335,26 +352,13 @@ class VolumeSession(RunActs, Session):
                 "There are no maps of this volume: they are not begun yet, or the model cannot make them. Choose the "
                 "method 'auto' or 'propagation'."
             )
-        # A loaded or merged object has no prompts that say what it is: only the corrected slices may change.
-        reopened = self._state.reopened
-        if method == "auto" and reopened is not None and not len(reopened.record_before.prompts):
-            return False
-        return method == "maps" or (method == "auto" and self.maps_ready)
+        return method == "maps" or (method == "auto" and self.maps_ready and not self._is_given)
 
-    def _question(self, known: Mapping[int, Mapping[int, ObjectMask]]) -> MapsQuestion:
-        state = self._state
-        exact = {label: {z: m for z, m in masks.items() if z in state.painted} for label, masks in known.items()}
-        for z, answer in state.answers.items():
-            if answer.imposed and answer.drawn == self.prompts.in_slice(z):
-                for label in known:
-                    if label in answer.labels:
-                        exact[label].setdefault(z, answer.masks[answer.labels.index(label)])
-        if len(known) == 1:  # where all was erased, the object is not there
-            (mine,) = exact.values()
-            gone = [z for z in state.painted if z not in mine and not self.prompts.in_slice(z).has_positive]
-            mine.update(dict.fromkeys(gone, volume_maps.NOTHING))
-        answers = {z: a for z, a in state.answers.items() if a.drawn == self.prompts.in_slice(z)}
-        return MapsQuestion(self._maps, self._embeddings, tuple(known), exact, answers)
+    @property
+    def _is_given(self) -> bool:
+        """Whether a loaded or merged object is open, of which only the corrected slices may change."""
+        reopened = self._state.reopened
+        return reopened is not None and reopened.record_before.is_given
 
     def _range_to_do(self, decided: Sequence[int]) -> tuple[int, int]:
         """First and last slice that a run may change: up to the nearest decided slices that did not change."""

@@ -88,6 +88,19 @@ def test_a_correction_replaces_only_what_follows(session):
     assert frames_of(session, 1) == list(range(12))
 
 
+def test_a_track_without_its_last_prompt_leaves_nothing_and_undo_brings_it_back(session):
+    point = session.add_point((2, 30, 40))
+    other = session.add_shape("rectangle", [(2, 10, 10), (2, 20, 20)])
+    session.set_track([other], 2)
+    session.track_objects()
+    before = snapshot(session)
+    assert len(frames_of(session, 1, "current")) > 2 and frames_of(session, 2, "current")
+    session.remove_prompts([point])
+    assert not frames_of(session, 1, "current") and frames_of(session, 2, "current")
+    session.undo()
+    assert snapshot(session) == before
+
+
 def test_motion_before_a_correction_is_remembered(session):
     for t in range(3):
         session.add_point((t, 20, 10 + 5 * t))

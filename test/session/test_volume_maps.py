@@ -113,6 +113,36 @@ def test_a_negative_point_splits_off_a_touching_neighbour(runs):
     assert session.current[12, 30, 40] == 0 and iou(session.current == 1, ball(ONE)) > 0.7
 
 
+def test_a_negative_point_at_the_side_of_a_slice_of_its_own_does_not_end_the_object(session):
+    session.add_point(ONE)
+    session.add_point((17, 30, 24))
+    live(session)
+    whole = session.current.copy()
+    session.add_point((14, 30, 31), positive=False)
+    assert live(session) and session.current[14, 30, 31] == 0
+    assert session.current[14].sum() > 0.5 * whole[14].sum() and set(session.current_slices) >= {13, 14, 15, 17}
+    session.add_point((9, 5, 60), positive=False)  # not in the object at all
+    assert live(session) and 9 in session.current_slices and min(session.current_slices) < 9
+
+
+def test_a_negative_point_in_another_slice_splits_off_a_touching_neighbour(runs):
+    near = (12, 30, 40)
+    session = attach_fake(VolumeSession(SHAPE))
+    session.attach_maps(maps_of(ball(ONE), ball(near)))
+    session.add_point(ONE)
+    session.add_point(near)
+    live(session)
+    assert session.current[near] == 1
+    session.remove_prompts([session.prompts.points[1].id])
+    session.add_shape("rectangle", [(12, 20, 14), (12, 40, 50)])
+    live(session)
+    assert session.current[near] == 1
+    session.add_point((14, 30, 42), positive=False)
+    live(session)
+    assert session.current[near] == 0 and iou(session.current == 1, ball(ONE)) > 0.7
+    assert max(session.current_slices) > 16
+
+
 def test_a_painted_slice_is_exact_and_changes_its_neighbours(session):
     session.add_point(ONE)
     session.segment_volume(method="maps")
@@ -225,14 +255,121 @@ def test_a_live_answer_that_comes_too_late_is_not_shown(session):
     assert not session.apply_volume(request, steps) and snapshot(session) == before
 
 
-def test_nothing_is_asked_of_the_maps_by_painting_alone_or_without_them(session):
-    stroke = np.ones((1, 4, 4), np.uint32)
-    session.paint("current", (slice(12, 13), slice(28, 32), slice(22, 26)), stroke)
-    assert not session.whole_object_asked
-    session.clear()
+def paint(session, z, value=1, where=(slice(26, 34), slice(20, 29))):
+    """A rectangle of the label and nothing else (0: nothing at all) in a slice."""
+    plane = np.zeros_like(session.current[z])
+    plane[where] = value
+    session.paint("current", (slice(z, z + 1), slice(0, SHAPE[1]), slice(0, SHAPE[2])), plane[None])
+
+
+def test_nothing_is_asked_of_the_maps_where_there_are_none(session):
     session.attach_maps(None)
     session.add_point(ONE)
     assert not session.whole_object_asked
+    session.clear()
+    paint(session, 12)
+    assert not session.whole_object_asked
+
+
+def test_a_painted_slice_without_any_prompt_gives_the_whole_object(session, runs):
+    start = snapshot(session)
+    paint(session, 12, where=disc(SHAPE[1:], ONE[1:], 9))
+    painted = session.current[12].copy()
+    assert session.whole_object_asked and live(session)
+    assert np.array_equal(session.current[12], painted) and runs == []
+    assert iou(session.current == 1, ball(ONE)) > 0.8
+    first = snapshot(session)
+    paint(session, 15, where=(slice(28, 31), slice(22, 26)))
+    assert session.whole_object_asked and live(session)
+    assert session.current[15].sum() == 12 and session.current[16].sum() < 100
+    session.undo()
+    assert snapshot(session) == first
+    session.undo()
+    assert snapshot(session) == start
+    check_invariants(session)
+
+
+def test_an_object_whose_only_painted_slice_is_erased_leaves_nothing(session):
+    paint(session, 12)
+    live(session)
+    whole = snapshot(session)
+    paint(session, 12, value=0)
+    assert not session.current.any() and not session.current_slices and not session.whole_object_asked
+    session.undo()
+    assert snapshot(session) == whole
+    check_invariants(session)
+
+
+@pytest.mark.parametrize("method", ["maps", "propagation"])
+def test_an_object_without_its_last_prompt_leaves_nothing_and_undo_brings_it_back(session, runs, method):
+    point = session.add_point(ONE)
+    negative = session.add_point((16, 30, 24), positive=False)
+    session.segment_volume(method=method)
+    whole = snapshot(session)
+    session.remove_prompts([point])
+    assert not session.current.any() and not session.confidence and negative in session.prompts
+    session.undo()
+    assert snapshot(session) == whole
+    session.set_polarity([point], False)
+    assert not session.current.any()
+    session.undo()
+    assert snapshot(session) == whole
+    check_invariants(session)
+
+
+def test_one_of_several_objects_goes_with_its_prompt(session):
+    one, two = session.add_point(ONE), session.add_point(TWO)
+    session.segment_volume(method="auto", batched=True)
+    session.remove_prompts([two])
+    assert iou(session.current == 1, ball(ONE)) > 0.85 and not (session.current == 2).any()
+    session.undo()
+    session.remove_prompts([one])
+    assert iou(session.current == 2, ball(TWO)) > 0.85 and not (session.current == 1).any()
+    check_invariants(session)
+
+
+def test_an_object_with_a_painted_slice_stays_without_prompts(session):
+    point = session.add_point(ONE)
+    live(session)
+    paint(session, 15)
+    live(session)
+    session.remove_prompts([point])
+    assert session.current[15].any() and session.whole_object_asked and live(session)
+    assert session.current[12].any()
+
+
+def test_a_loaded_object_stays_when_its_correction_is_removed(session):
+    labels = np.zeros(SHAPE, np.uint32)
+    labels[3:17] = disc(SHAPE[1:], (30, 30)) * 7
+    session.load_committed(labels)
+    session.reopen(7)
+    point = session.add_point((8, 30, 36))
+    session.segment_volume(method="auto")
+    session.remove_prompts([point])
+    assert session.current[3:8].any(axis=(1, 2)).all()
+
+
+@pytest.mark.parametrize("exact", ["painted", "imposed"])
+def test_exact_slices_are_kept_by_an_object_that_is_opened_again(session, exact):
+    session.add_point(ONE)
+    live(session)
+    session.add_point((15, 30, 24))
+    live(session)
+    if exact == "imposed":
+        session.segment_slice(15)
+    else:
+        paint(session, 15)
+    live(session)
+    plane = session.current[15].copy()
+    (first,) = session.commit().ids
+    assert getattr(session.objects[first], exact) == (15,)
+    for click in ((9, 30, 24), (10, 30, 22)):  # again after another commit
+        session.reopen(first)
+        session.add_point(click)
+        assert session.whole_object_asked and live(session)
+        assert np.array_equal(session.current[15], plane)
+        assert session.commit().ids == (first,)
+    check_invariants(session)
 
 
 def test_the_mask_of_a_slice_that_was_asked_for_is_imposed_there(session):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from magicgui.widgets import ComboBox, Container, FloatSlider, SpinBox
@@ -12,6 +13,21 @@ from micro_sam.sam_annotator.widgets.parts import button, folded
 
 if TYPE_CHECKING:
     from micro_sam.sam_annotator.annotator import Annotator
+
+
+def threshold(parameter: Parameter, changed: Callable[[str, float], object]) -> FloatSlider | SpinBox:
+    """The slider of a parameter; `changed` is called with its name and value."""
+    kind = SpinBox if isinstance(parameter.default, int) else FloatSlider
+    widget = kind(
+        value=parameter.default,
+        min=parameter.low,
+        max=parameter.high,
+        step=parameter.step,
+        label=parameter.label,
+        tooltip=parameter.tip,
+    )
+    widget.changed.connect(lambda value: changed(parameter.name, value))
+    return widget
 
 
 class AutomaticMenu(QWidget):
@@ -28,7 +44,7 @@ class AutomaticMenu(QWidget):
         self.values: dict[str, FloatSlider | SpinBox] = {}
         for group in PARAMETERS.values():
             for parameter in group:
-                self.values[parameter.name] = self._make(parameter)
+                self.values[parameter.name] = threshold(parameter, annotator.automatic.set_value)
         self.form = Container(widgets=[self.method, *self.values.values()], labels=True)
         self.form.margins = (0, 0, 0, 0)
         layout = QVBoxLayout(self)
@@ -39,19 +55,6 @@ class AutomaticMenu(QWidget):
         layout.addWidget(self.parameters)
         annotator.automatic.methods_changed.connect(self._show_methods)
         self._show_methods(annotator.automatic.methods)
-
-    def _make(self, parameter: Parameter) -> FloatSlider | SpinBox:
-        kind = SpinBox if isinstance(parameter.default, int) else FloatSlider
-        widget = kind(
-            value=parameter.default,
-            min=parameter.low,
-            max=parameter.high,
-            step=parameter.step,
-            label=parameter.label,
-            tooltip=parameter.tip,
-        )
-        widget.changed.connect(lambda value, name=parameter.name: self._annotator.automatic.set_value(name, value))
-        return widget
 
     def _set_method(self, method: str | None) -> None:
         if method:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from magicgui.widgets import ComboBox, Container, FloatSlider, FloatSpinBox
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
+from micro_sam.sam_annotator.automatic_volume import PARAMETERS
+from micro_sam.sam_annotator.widgets.automatic import threshold
 from micro_sam.sam_annotator.widgets.confidence_strip import ConfidenceStrip
 from micro_sam.sam_annotator.widgets.parts import button, folded
 from micro_sam.sam_annotator.widgets.prompts import CHECKED
@@ -54,7 +56,8 @@ class VolumeMenu(QWidget):
         self.correct.clicked.connect(lambda checked: annotator.correct_by_click(checked))
         self.all_slices = button(
             "Segment All in Volume",
-            "Find the objects of every slice with the method and thresholds of Segment All Objects, and join them.",
+            "Find the objects of the whole volume: by its maps where the model has them, else slice by slice with the "
+            "method and thresholds of Segment All Objects.",
             annotator.segment_all_slices,
         )
         options = annotator.volume_options
@@ -102,6 +105,12 @@ class VolumeMenu(QWidget):
         for name in ("method", "iou_threshold", "projection", "box_extension", "interpolation"):
             getattr(self, name).changed.connect(lambda value, name=name: self._set(name, value))
         self.parameters = folded("Parameters of Segment Volume", self.form.native)
+        automatic = annotator.automatic_volume
+        self.thresholds = {p.name: threshold(p, automatic.set_value) for p in PARAMETERS}
+        self.all_form = Container(widgets=list(self.thresholds.values()), labels=True)
+        self.all_form.margins = (0, 0, 0, 0)
+        self.all_parameters = folded("Parameters of Segment All in Volume", self.all_form.native)
+        annotator.automatic.method_changed.connect(lambda _: self._show_thresholds())
         beside = QHBoxLayout()
         beside.setSpacing(3)
         beside.addWidget(self.weakest)
@@ -114,10 +123,16 @@ class VolumeMenu(QWidget):
         layout.addLayout(beside)
         layout.addWidget(self.parameters)
         layout.addWidget(self.all_slices.native)
+        layout.addWidget(self.all_parameters)
         annotator.tool_changed.connect(self._show_tool)
+        self._show_thresholds()
 
     def _set(self, name: str, value: object) -> None:
         self._annotator.set_volume_option(name, value)
+        self._show_thresholds()
+
+    def _show_thresholds(self) -> None:
+        self.all_parameters.setVisible(self._annotator.automatic_volume.by_maps)
 
     def _show_tool(self) -> None:
         self.correct.setChecked(self._annotator.corrects_by_click)

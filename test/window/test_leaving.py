@@ -1,0 +1,70 @@
+"""A window that is closed while threads compute: the program ends by itself, and with exit code 0."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+# The step at work is a long one: small ones would have ended before Python does.
+PROGRAM = """
+import sys, threading
+import numpy as np
+from qtpy.QtCore import QTimer
+from micro_sam.sam_annotator import {tool}
+from micro_sam.sam_annotator import leaving
+from micro_sam.models.predictor import Predictor
+
+leaving.PATIENCE = {patience}
+encode = Predictor.encode_batch
+
+def slow(self, tiles):
+    import torch
+    print("encoding", flush=True)
+    block = torch.rand(400, 400)
+    for _ in range({steps}):
+        block = block @ block / block.norm()
+    return encode(self, tiles)
+
+Predictor.encode_batch = slow
+image = np.random.default_rng(0).integers(0, 255, {shape}).astype("uint8")
+viewer = {tool}(image, model_type="nano_lm", return_viewer=True)
+window = viewer.window._qt_window
+
+def look():
+    if any(thread.name.startswith("micro_sam Preparing") for thread in threading.enumerate()):
+        QTimer.singleShot({delay}, window.close)
+    else:
+        QTimer.singleShot(20, look)
+
+look()
+import napari
+napari.run()
+print("closed", flush=True)
+"""
+
+
+def run(**options):
+    options = {"tool": "annotator_2d", "shape": (600, 700), "delay": 0, "steps": 3000, "patience": 60} | options
+    program = PROGRAM.format(**options)
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=400)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options",
+    [{"delay": 1500}, {"tool": "annotator_3d", "shape": (5, 300, 300), "delay": 4000}],
+)
+def test_a_window_that_is_closed_while_it_encodes_ends_with_exit_code_0(options):
+    result = run(**options)
+    assert result.returncode == 0, (result.returncode, result.stderr[-2000:])
+    assert result.stdout.endswith("closed\n") and "Traceback" not in result.stderr
+
+
+@pytest.mark.slow
+def test_a_step_that_takes_too_long_is_broken_off_with_a_word():
+    result = run(delay=5000, steps=10**9, patience=3)
+    assert result.returncode == 0, (result.returncode, result.stderr[-2000:])
+    assert "encoding" in result.stdout and "waiting for the step at work" in result.stderr
+    assert "broken off" in result.stderr
