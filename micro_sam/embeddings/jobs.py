@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from micro_sam.embeddings.zarr_layout import is_cache
@@ -115,3 +115,11 @@ def plan_jobs(
         name = path.stem if names[path.stem] == 1 else path.name.replace(".", "_")  # a.tif and a.png are two images
         jobs.append(EmbeddingJob(path, output_path / f"{name}{CACHE_SUFFIX}", key, axes))
     return jobs
+
+
+def absolute(job: EmbeddingJob) -> EmbeddingJob:
+    """The job with paths that hold in every process, wherever it was started."""
+    image = job.image_path
+    if not str(image).startswith("sample:"):
+        image = Path(os.path.abspath(Path(image).expanduser()))
+    return replace(job, image_path=image, cache_path=Path(os.path.abspath(job.cache_path)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ def iter_volume_maps(
     focus: Focus | None = None,
     image: Any = None,
     window: Window | None = None,
+    blocks: Iterable[MapBlock] | None = None,
 ) -> Iterator[MapBlock]:
     """Compute what is missing of the maps; every block is yielded when others can read it.
 
@@ -52,6 +53,8 @@ def iter_volume_maps(
         (Z, H, W[, C]), for planes along y and x; None: that of the embeddings.
     window : three slices, optional
         In the grid of the maps: only blocks that meet it are computed.
+    blocks : iterable of MapBlock, optional
+        Only these are computed: the share of this process, where others work on the same maps.
 
     Raises
     ------
@@ -61,6 +64,8 @@ def iter_volume_maps(
         When planes along y or x are missing and the image is not at hand.
     """
     waiting = {block for block in maps.missing() if window is None or _meets(maps.geometry.area(block), window)}
+    if blocks is not None:
+        waiting &= set(blocks)
     if not waiting:
         return
     image = image if image is not None else embeddings.image

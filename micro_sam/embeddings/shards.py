@@ -1,0 +1,133 @@
+"""A cache with several items in one file, for file systems that want few files (``precompute_embeddings --shard``).
+
+Layout (zarr, format 2; the attributes are those of ``zarr_layout.py``, and `cache` has `shard`, the items of a file)::
+
+    features             untiled: array float32 (Z, 1, C, g, g), one chunk for `shard` slices
+    features/items       tiled: array float32 (slices * tiles, 1, C, g, g), one chunk for `shard` items
+    state/checksum       uint64 (slices * tiles,), one chunk for `shard` items; 0 missing, 1 outside the mask, otherwise
+                         the hash of the item's bytes, written after them
+    state/dense/items    float16 (slices * tiles, K, h, w)
+
+Items are numbered slice by slice. Chunks are not compressed, so an item is a range of bytes of its file: it is read and
+written by itself, and another item of the same file is not touched. Whatever reads zarr reads these arrays, too; older
+versions of micro_sam, however, look for one array for each tile.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+
+from micro_sam.embeddings.views import stacked_features
+from micro_sam.embeddings.zarr_layout import ITEMS
+from micro_sam.embeddings.zarr_store import ZarrStore
+from micro_sam.errors import CacheError
+
+DENSE = f"state/dense/{ITEMS}"
+
+
+class ShardStore(ZarrStore):
+    """A cache with several items in a file; opened by `ZarrStore.open`.
+
+    Several processes may write into one file, each an item of its own. On network file systems, where a page may be
+    written back as a whole, one process at a time should write a file; if not, an item may come to be missing, never
+    wrong.
+    """
+
+    @property
+    def items_per_file(self) -> int:
+        return int(self._group.attrs["cache"]["shard"])
+
+    def features(self) -> Any:
+        return stacked_features(self) if self.grid.is_tiled else self._group["features"]
+
+    def _check_arrays(self) -> None:
+        if self._feature_name not in self._group or "state/checksum" not in self._group:
+            raise CacheError(
+                f"The embeddings in {self.path} lack the note of what is complete (an interrupted copy?). Copy the "
+                "folder again, or delete it and compute them anew."
+            )
+
+    @property
+    def _feature_name(self) -> str:
+        return f"features/{ITEMS}" if self.grid.is_tiled else "features"
+
+    def _store_item(self, i: int | None, tile: int, data: np.ndarray, dense: np.ndarray | None, sizes: dict) -> None:
+        index = self._index(i, tile)
+        if dense is not None:
+            if DENSE not in self._arrays:
+                shape, chunks = (self._length, *dense.shape), (self.items_per_file, *dense.shape)
+                self._arrays[DENSE] = self._for_writing(DENSE, shape, chunks, "float16")
+            self._write_bytes(self._arrays[DENSE], index, dense)
+        self._write_bytes(self._array(self._feature_name), index, data)
+
+    def _stored(self, i: int | None, tile: int) -> tuple[np.ndarray, np.ndarray | None]:
+        index = self._index(i, tile)
+        data = self._read_bytes(self._array(self._feature_name), index)
+        if DENSE not in self._arrays and DENSE not in self._group:
+            return data, None
+        dense = self._array(DENSE)
+        return data, self._read_bytes(dense, index) if self._file_of(dense, index)[0].exists() else None
+
+    def _sizes(self, tile: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        return self.grid[tile].shape, self._network_size(tile)
+
+    def _stored_mark(self, i: int | None, tile: int) -> int:
+        try:
+            return int(self._read_bytes(self._array("state/checksum"), self._index(i, tile)))
+        except (OSError, ValueError):  # no item of the file is there yet, or it was copied half
+            return 0
+
+    def _store_mark(self, i: int | None, tile: int, value: int) -> None:
+        self._write_bytes(self._array("state/checksum"), self._index(i, tile), np.uint64(value))
+
+    def _chunk_is_whole(self, i: int | None, tile: int) -> bool:
+        array = self._array(self._feature_name)
+        path, _, _ = self._file_of(array, self._index(i, tile))
+        try:
+            return path.stat().st_size == int(np.prod(array.chunks)) * array.dtype.itemsize
+        except OSError:
+            return False
+
+    @property
+    def _length(self) -> int:
+        return len(self.grid) * (self.n_slices or 1)
+
+    def _index(self, i: int | None, tile: int) -> int:
+        return (i or 0) * len(self.grid) + tile
+
+    def _array(self, name: str) -> zarr.Array:
+        if name not in self._arrays:
+            self._arrays[name] = self._group[name]
+        return self._arrays[name]
+
+    def _file_of(self, array: zarr.Array, index: int) -> tuple[Path, int, int]:
+        """The file of an item, where in it the item begins, and how many bytes it has."""
+        chunk, inside = divmod(index, array.chunks[0])
+        size = int(np.prod(array.shape[1:], dtype=int)) * array.dtype.itemsize
+        key = array.metadata.encode_chunk_key((chunk, *(0,) * (array.ndim - 1)))
+        return self.path / array.path / key, inside * size, size
+
+    def _read_bytes(self, array: zarr.Array, index: int) -> np.ndarray:
+        path, start, size = self._file_of(array, index)
+        with open(path, "rb") as file:
+            file.seek(start)
+            content = bytearray(file.read(size))
+        return np.frombuffer(content, array.dtype).reshape(array.shape[1:])
+
+    def _write_bytes(self, array: zarr.Array, index: int, data: np.ndarray) -> None:
+        path, start, _ = self._file_of(array, index)
+        whole = int(np.prod(array.chunks)) * array.dtype.itemsize
+        content = np.ascontiguousarray(data, array.dtype).tobytes()
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+        with open(descriptor, "r+b", buffering=0) as file:
+            # several processes may do this at once: the file only grows, to the same size
+            if os.fstat(descriptor).st_size < whole:
+                file.truncate(whole)
+            file.seek(start)
+            while content:
+                content = content[file.write(content) :]
