@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 from micro_sam.distributed.options import ClusterOptions, Part
@@ -116,3 +116,10 @@ def run_tasks(
             bar.clear()
             print(f"{name}: {answer.error}", file=sys.stderr)
     return failed
+
+
+def report(failed: Collection[Any], total: int, what: str) -> int:
+    """The exit code: 1 when something failed. The errors were printed when they came."""
+    if failed:
+        print(f"{len(failed)} of {total} images could not be {what}; the others are stored.", file=sys.stderr)
+    return int(bool(failed))

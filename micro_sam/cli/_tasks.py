@@ -95,6 +95,10 @@ class Precompute:
         """The first task of each image."""
         return (EmbeddingTask(job, self._settings) for job in self._jobs)
 
+    def is_embedded(self, job: EmbeddingJob) -> bool:
+        """Whether an image that was begun has all its embeddings."""
+        return job not in self._progress.failed and not self._progress.left.get(job, 0)
+
     def follow(self, task: EmbeddingTask | FinishTask, answer: Any) -> list[EmbeddingTask | FinishTask]:
         """Take notice of an answer; returns the tasks that come next."""
         embeds = isinstance(task, EmbeddingTask)

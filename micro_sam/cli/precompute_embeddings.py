@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from micro_sam.cli._cluster import add_cluster, cluster_options, run_tasks, started
+from micro_sam.cli._cluster import add_cluster, cluster_options, report, run_tasks, started
 from micro_sam.cli._common import add_input, add_model, add_tiling, make_parser, parse, run
 from micro_sam.errors import InputError, MicroSamError
 
@@ -129,7 +129,7 @@ def _run_on_cluster(options: argparse.Namespace, wanted: ClusterOptions) -> int:
         f"{run.computed} slices and tiles of {len(jobs)} image{'s' * (len(jobs) > 1)} embedded in "
         f"{time.monotonic() - start:.1f} s: {options.output_path}"
     )
-    return _report(failed, len(jobs), "embedded")
+    return report(failed, len(jobs), "embedded")
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -157,7 +157,7 @@ def _run(options: argparse.Namespace) -> int:
             failed.append(job.image_path)
             print(f"{job.image_path}: {error}", file=sys.stderr)
     if options.part is not None:
-        return _report(failed, len(jobs), "embedded")
+        return report(failed, len(jobs), "embedded")
     if failed:
         raise InputError(f"{len(failed)} of {len(jobs)} images could not be embedded; the others are stored.")
     return 0
@@ -244,13 +244,6 @@ def _end_part(predictor, job, image, embeddings, items: list[Item], options: arg
                 pass
         if is_kept(predictor, embeddings, scale):
             keep_maps(predictor, embeddings)
-
-
-def _report(failed, total: int, what: str) -> int:
-    """The exit code 1 when something failed; the errors were printed when they came."""
-    if failed:
-        print(f"{len(failed)} of {total} images could not be {what}; the others are stored.", file=sys.stderr)
-    return int(bool(failed))
 
 
 if __name__ == "__main__":

@@ -59,10 +59,11 @@ def check_caches(jobs: Sequence[EmbeddingJob], input_path: str | Path, pattern: 
         When something else is at its place.
     """
     inputs = Inputs(input_path, pattern=pattern)
+    for place in {job.cache_path.parent: job.cache_path for job in jobs}.values():  # thousands may share a folder
+        check_place(place)
+        recover(place)
     for job in jobs:
         inputs.check(job.cache_path)
-        check_place(job.cache_path)
-        recover(job.cache_path)
         there = job.cache_path
         if os.path.lexists(there) and not is_cache(there) and not (there.is_dir() and not any(there.iterdir())):
             raise CacheError(

@@ -36,6 +36,7 @@ class EmbeddingSettings:
     batch_size: int | None = None
     shard: int | None = None  # items in one file
     workers: int = 1  # that share the work
+    smooth_noise: bool = True
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def open_image(predictor: Predictor, job: EmbeddingJob, settings: EmbeddingSetti
             tile_shape=settings.tile_shape,
             halo=settings.halo,
             image_path=job.image_path,
-            smooth_noise=True,
+            smooth_noise=settings.smooth_noise,
             shard=settings.shard,
         )
         _OPEN[key] = OpenImage(checked, embeddings, store)

@@ -19,6 +19,7 @@ import zarr
 from zarr.errors import ContainsArrayError
 
 from micro_sam.embeddings.cache_key import CacheKey
+from micro_sam.embeddings.plain_files import chunk_name, describe_array, read_number, write_file
 from micro_sam.embeddings.store import EmbeddingStore, Item, describe
 from micro_sam.embeddings.zarr_layout import (
     SKIPPED,
@@ -67,6 +68,7 @@ class ZarrStore(EmbeddingStore):
         # noted by caches whose arrays are made when they are written: thousands are not opened
         self._feature_shape = tuple(attrs.get("cache", {}).get("feature_shape", ()))
         self._made: set[int] = set()  # tiles whose array is there
+        self._described: set[str] = set()  # arrays that were made or checked here
         stored = attrs.get("cache", {}).get("normalization_values")
         self.normalization = None if stored is None else Normalization(*stored)
         self._refresh()
@@ -189,12 +191,25 @@ class ZarrStore(EmbeddingStore):
             self._set_mark(i, tile, checksum(data, dense))
 
     def _store_item(self, i: int | None, tile: int, data: np.ndarray, dense: np.ndarray | None, sizes: dict) -> None:
-        array = self._features(tile, make=data.shape)
+        if not self._feature_shape:  # of an older version
+            array = self._features(tile, make=data.shape)
+            if dense is not None:
+                self._put(self._dense(tile, dense.shape), i, dense)
+            if self.grid.is_tiled and not array.attrs.get("input_size"):
+                array.attrs.update(sizes)
+            self._put(array, i, data)
+            return
         if dense is not None:
-            self._put(self._dense(tile, dense.shape), i, dense)
-        if self.grid.is_tiled and not array.attrs.get("input_size"):
-            array.attrs.update(sizes)
-        self._put(array, i, data)
+            self._write_plain(f"state/dense/{tile}", i, dense, None)
+        name, notes = (f"features/{tile}", sizes) if self.grid.is_tiled else ("features", None)
+        self._write_plain(name, i, data, notes)
+
+    def _write_plain(self, name: str, i: int | None, data: np.ndarray, attributes: dict | None) -> None:
+        folder = self.path / name
+        if name not in self._described:
+            describe_array(folder, *stack_shape(self.n_slices, data.shape), str(data.dtype), attributes)
+            self._described.add(name)
+        write_file(folder / chunk_name(i, data.ndim), np.ascontiguousarray(data).tobytes())
 
     def missing(self) -> list[Item]:
         """The items that are yet to be computed; what other processes stored since is not among them."""
@@ -341,6 +356,8 @@ class ZarrStore(EmbeddingStore):
         return value
 
     def _stored_mark(self, i: int | None, tile: int) -> int:
+        if self._feature_shape:
+            return read_number(self.path / "state/checksum" / f"{i or 0}.{tile}")
         if "checksum" not in self._arrays:
             self._arrays["checksum"] = self._group["state/checksum"] if "state/checksum" in self._group else None
         marks = self._arrays["checksum"]
@@ -356,6 +373,9 @@ class ZarrStore(EmbeddingStore):
         self._damaged_items.discard((i, tile))
 
     def _store_mark(self, i: int | None, tile: int, value: int) -> None:
+        if self._feature_shape:
+            write_file(self.path / "state/checksum" / f"{i or 0}.{tile}", np.uint64(value).tobytes())
+            return
         if "state/checksum" not in self._group:  # a cache of 1.x goes on here: keep what it has
             complete = [(k, t) for k, t in self.items() if self.is_complete(k, t)]
             marks = make_marks(self._group, self.n_slices or 1, len(self.grid))
@@ -371,8 +391,7 @@ class ZarrStore(EmbeddingStore):
                 folder = self.path / "features" / str(tile)
                 if tile not in self._made and (folder / ".zarray").stat():
                     self._made.add(tile)
-                chunk = ".".join(([] if i is None else [str(i)]) + ["0"] * 4)
-                return (folder / chunk).stat().st_size == 4 * math.prod(self._feature_shape)
+                return (folder / chunk_name(i, 4)).stat().st_size == 4 * math.prod(self._feature_shape)
             array = self._features(tile)
             chunk = array.metadata.encode_chunk_key((0,) * array.ndim if i is None else (i,) + (0,) * (array.ndim - 1))
             size = (self.path / array.path / chunk).stat().st_size

@@ -173,7 +173,8 @@ def recover(path: str | os.PathLike) -> None:
     folder = _places([path])[0].parent
     try:
         with os.scandir(folder) as entries:
-            found = [(entry.name, match) for entry in entries if (match := _STAGING.fullmatch(entry.name))]
+            hidden = (entry.name for entry in entries if entry.name.startswith("."))  # folders may hold thousands
+            found = [(name, match) for name in hidden if (match := _STAGING.fullmatch(name))]
     except OSError:
         return
     if not found:
