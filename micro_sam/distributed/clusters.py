@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import socket
+import time
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -37,11 +38,15 @@ class Cluster:
     def __init__(self, client: Any, owner: Any, options: ClusterOptions) -> None:
         self.client, self._owner, self._options = client, owner, options
         self.wanted = None if options.is_address else _workers(options)
+        self._counted, self._count = 0.0, 0
 
     @property
     def workers(self) -> int:
-        """How many workers are there now."""
-        return len(self.client.scheduler_info(n_workers=-1)["workers"])
+        """How many workers there were within the last second."""
+        if time.monotonic() - self._counted > 1:
+            self._count = len(self.client.scheduler_info(n_workers=-1)["workers"])
+            self._counted = time.monotonic()
+        return self._count
 
     @property
     def dashboard(self) -> str | None:
@@ -204,6 +209,7 @@ def _start(options: ClusterOptions) -> Any:
         "n_workers": workers,
         "threads_per_worker": 1,
         "memory_limit": _limit(options, workers),
+        "silence_logs": logging.CRITICAL,
         "env": dict.fromkeys(THREADS, str(_threads(options))),
     }
     if options.gpus and importlib.util.find_spec("dask_cuda") is not None:

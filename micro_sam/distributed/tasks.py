@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 from micro_sam.distributed.clusters import Cluster
-from micro_sam.distributed.worker import Answer, ModelSource, UnfitWorker, perform
+from micro_sam.distributed.worker import Answer, ModelSource, perform
 from micro_sam.errors import ClusterError
 
 Task = TypeVar("Task")
@@ -58,7 +58,7 @@ def iter_tasks(
     coming, urgent = iter(tasks), deque()
     running: dict[Any, Task] = {}
     finished: queue.SimpleQueue = queue.SimpleQueue()
-    refilled, unfit, done = time.monotonic(), {}, 0
+    refilled, unfit, done, told = time.monotonic(), set(), 0, False
 
     def submit() -> None:
         limit = AHEAD * max(1, cluster.workers, cluster.wanted or 0)
@@ -76,30 +76,35 @@ def iter_tasks(
         while running:
             if time.monotonic() - refilled > REFILL:
                 refilled = time.monotonic()
-                if not unfit:
+                if done or not unfit:
                     cluster.refill()
+                if not cluster.workers and not told:
+                    told = True
+                    say("No worker is there at the moment; the work goes on when one comes.")
             try:
                 future = finished.get(timeout=1.0)
             except queue.Empty:
                 continue
+            told = False
             task = running.pop(future)
             try:
                 answer = _answer(future)
-            except UnfitWorker as error:
-                if error.address not in unfit:
-                    unfit[error.address] = error.reason
-                    say(error.reason)
-                    cluster.dismiss(error.address)
-                enough = cluster.wanted if cluster.wanted is not None else len(unfit) + cluster.workers
-                if not done and len(unfit) >= enough:
-                    raise ClusterError(f"No worker can work. {error.reason}") from None
-                urgent.append(task)
             except _again():
                 urgent.append(task)
             else:
-                done += 1
-                urgent.extend(follow(task, answer))
-                yield task, answer
+                if answer.unfit is None:
+                    done += 1
+                    urgent.extend(follow(task, answer))
+                    yield task, answer
+                else:
+                    urgent.append(task)
+                    if answer.worker not in unfit:
+                        unfit.add(answer.worker)
+                        say(answer.unfit)
+                        cluster.dismiss(answer.worker)
+                    wanted = cluster.wanted if cluster.wanted is not None else len(unfit) + cluster.workers
+                    if not done and len(unfit) >= wanted:
+                        raise ClusterError(f"No worker can work. {answer.unfit}")
             future.release()
             submit()
     finally:

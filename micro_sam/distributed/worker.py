@@ -106,47 +106,48 @@ class ModelSource:
 
 
 class UnfitWorker(RuntimeError):
-    """A worker that cannot work: its model cannot be loaded. What it was given is for others.
-
-    Attributes
-    ----------
-    address : str
-        Of the worker, as dask knows it.
-    reason : str
-        One sentence for the user.
-    """
-
-    def __init__(self, address: str, reason: str) -> None:
-        super().__init__(address, reason)
-        self.address, self.reason = address, reason
+    """This process cannot work: its model cannot be loaded, or its GPU is lost. The message is for the user."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of a task: a value, or one sentence that says why there is none."""
+    """What came of a task.
+
+    Attributes
+    ----------
+    value
+        What the task gives.
+    error
+        One sentence that says why there is no value.
+    unfit
+        One sentence that says why this worker cannot do any task; the task is for others.
+    worker
+        The address of the worker, as dask knows it.
+    """
 
     value: Any = None
     error: str | None = None
+    unfit: str | None = None
+    worker: str = ""
 
 
 def perform(function: Callable[[Predictor, Any], Any], source: ModelSource, task: Any) -> Answer:
-    """Do a task with this worker's model. An error of the task is part of the answer.
-
-    Raises
-    ------
-    UnfitWorker
-        When the model cannot be loaded here.
-    """
-    predictor = worker_predictor(source)
+    """Do a task with this worker's model. Errors are part of the answer."""
+    worker = _worker()
+    address = "" if worker is None else worker.address
     try:
-        return Answer(function(predictor, task))
+        predictor = worker_predictor(source)
+        return Answer(function(predictor, task), worker=address)
+    except UnfitWorker as error:
+        return Answer(unfit=str(error), worker=address)
     except MicroSamError as error:
-        return Answer(error=str(error))
+        return Answer(error=str(error), worker=address)
     except Exception as error:
         logger.exception("a task failed")
         if _device_is_lost(error):
-            raise UnfitWorker(_address(), f"The GPU of {platform.node()} fails: {_first_line(error)}") from None
-        return Answer(error=f"{type(error).__name__}: {_first_line(error)}")
+            words = f"The GPU of {platform.node()} fails: {_first_line(error)}"
+            return Answer(unfit=words, worker=address)
+        return Answer(error=f"{type(error).__name__}: {_first_line(error)}", worker=address)
 
 
 def worker_predictor(source: ModelSource) -> Predictor:
@@ -162,7 +163,7 @@ def worker_predictor(source: ModelSource) -> Predictor:
             _LOADED[source] = source.load()
         except Exception as error:  # drivers, file systems and torch raise many kinds
             words = str(error) if isinstance(error, MicroSamError) else f"{type(error).__name__}: {_first_line(error)}"
-            raise UnfitWorker(_address(), f"The model cannot be loaded on {platform.node()}: {words}") from None
+            raise UnfitWorker(f"The model cannot be loaded on {platform.node()}: {words}") from None
     return _LOADED[source]
 
 
@@ -194,11 +195,6 @@ def _worker() -> Any:
         return get_worker()
     except (ImportError, ValueError):  # not in a worker
         return None
-
-
-def _address() -> str:
-    worker = _worker()
-    return "" if worker is None else worker.address
 
 
 def _device_is_lost(error: Exception) -> bool:

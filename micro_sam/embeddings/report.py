@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ def describe_cache(path: str | Path) -> dict[str, Any]:
             "dtype": None if signature is None else signature.dtype,
             "ndim": key.ndim,
             "samples": None if signature is None else signature.samples,
+            "file": None if signature is None or signature.file is None else list(signature.file),
         },
         "model": {"type": key.model_type, "name": key.model_name, "hash": key.model_hash, "precision": key.precision},
         "tiles": None
@@ -78,6 +80,7 @@ def as_text(found: dict[str, Any]) -> str:
     lines = {
         "embeddings": found["path"],
         "of": f"{what}, {shape}{', ' + image['dtype'] if image['dtype'] else ''}",
+        "its file": _file(image["file"]),
         "model": name + (f" (weights {model['hash'][:12]})" if model["hash"] else ""),
         "precision": model["precision"] or "not known",
     }
@@ -98,6 +101,14 @@ def as_text(found: dict[str, Any]) -> str:
     per_file = f", {found['items_per_file']} items in a file" if found["items_per_file"] > 1 else ""
     lines["on disc"] = f"{found['bytes'] / 1e6:,.1f} MB in {found['files']:,} files{per_file}"
     return "\n".join(f"{key:<18}{value}" for key, value in lines.items())
+
+
+def _file(state: list[int] | None) -> str:
+    """Size and last change of the file, as whoever looks for it sees them."""
+    if state is None:
+        return "not known"
+    size, changed = state
+    return f"{size:,} bytes, changed {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(changed / 1e9))}"
 
 
 def _ranges(missing: list[Item], tiles: int) -> list[str]:
