@@ -19,6 +19,7 @@ from micro_sam.errors import ClusterError, InputError
 CORES, MEMORY = 4, "16GB"  # of a job, unless said otherwise
 NEVER = 2**31  # deaths of workers that a task survives
 GRACE = 300  # seconds before the end of a job's time in which a worker leaves in order
+ENDED = 2  # looks at which a job is not there any more
 CONNECT = 30  # seconds to wait for a scheduler
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 ENVIRONMENT = (*THREADS, "MALLOC_TRIM_THRESHOLD_")
@@ -39,6 +40,7 @@ class Cluster:
         self.client, self._owner, self._options = client, owner, options
         self.wanted = None if options.is_address else _workers(options)
         self._counted, self._count = 0.0, 0
+        self._absent: dict[Any, int] = {}  # job that was seen at work -> looks in a row at which it was not there
 
     @property
     def workers(self) -> int:
@@ -58,9 +60,23 @@ class Cluster:
         if self._owner is None:
             return
         if self._options.has_jobs:
+            self._forget_ended_jobs()
             self._owner.scale(jobs=self._options.jobs)
         else:
             self._owner.scale(self.wanted)
+
+    def _forget_ended_jobs(self) -> None:
+        """A job whose workers were here and are gone has ended; dask does not notice it where jobs have several."""
+        names = {str(worker["name"]) for worker in self.client.scheduler_info(n_workers=-1)["workers"].values()}
+        specification = self._owner.worker_spec
+        for job in list(specification):
+            workers = {f"{job}{suffix}" for suffix in specification[job].get("group", [""])}
+            if workers & names:
+                self._absent[job] = 0
+            elif job in self._absent:
+                self._absent[job] += 1
+                if self._absent[job] >= ENDED:
+                    del specification[job], self._absent[job]
 
     def dismiss(self, address: str) -> None:
         """End a worker that cannot work."""
@@ -87,6 +103,8 @@ def open_cluster(options: ClusterOptions) -> Iterator[Cluster]:
         "distributed.scheduler.allowed-failures": NEVER,
         # no worker is assigned more than it does now: what waits is not hurt when it ends
         "distributed.scheduler.worker-saturation": 1.0,
+        # a process that is being started again is not lost
+        **({} if options.has_jobs else {"distributed.deploy.lost-worker-timeout": "1 hour"}),
     }
     with _same_environment(), dask.config.set(settings), contextlib.ExitStack() as stack:
         owner = None

@@ -14,6 +14,7 @@ from micro_sam.errors import ClusterError
 
 Task = TypeVar("Task")
 REFILL = 20.0  # seconds after which workers that are gone are started anew
+FETCH = 5.0  # seconds to wait for an answer that is there
 AHEAD = 2  # tasks for each worker that are handed out
 
 
@@ -89,6 +90,10 @@ def iter_tasks(
             task = running.pop(future)
             try:
                 answer = _answer(future)
+            except TimeoutError:  # its worker ended before the answer was fetched: it is done again
+                running[future] = task
+                future.add_done_callback(finished.put)
+                continue
             except _again():
                 urgent.append(task)
             else:
@@ -113,11 +118,13 @@ def iter_tasks(
 
 
 def _answer(future: Any) -> Answer:
-    if future.status in ("cancelled", "lost"):
+    if future.status in ("lost", "pending"):
+        raise TimeoutError
+    if future.status == "cancelled":
         raise ClusterError(
             "The connection to the scheduler is lost. What was computed is stored; start again to go on from there."
         )
-    return future.result()
+    return future.result(timeout=FETCH)
 
 
 def _again() -> tuple[type[Exception], ...]:
