@@ -92,6 +92,7 @@ def iter_tasks(
                 answer = _answer(future)
             except TimeoutError:  # its worker ended before the answer was fetched: it is done again
                 running[future] = task
+                time.sleep(0.1)
                 future.add_done_callback(finished.put)
                 continue
             except _again():
