@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import random
 import sys
 import time
 from collections.abc import Sequence
@@ -110,6 +111,7 @@ def _run_on_cluster(options: argparse.Namespace, wanted: ClusterOptions) -> int:
     from micro_sam.embeddings.tasks import EmbeddingSettings
 
     jobs = [absolute(job) for job in _plan(options)]
+    random.shuffle(jobs)  # another client on the same folder shall not do the same at the same time
     if len(jobs) == 1:
         jobs[0].open(options.ndim)  # what is wrong with the image shows before workers are started
     source = ModelSource.prepare(options.model_type, options.checkpoint, options.device, options.precision)

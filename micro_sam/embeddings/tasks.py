@@ -7,6 +7,7 @@ that are stored are never computed again, so a task may be done twice.
 from __future__ import annotations
 
 import math
+import random
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -100,6 +101,7 @@ def embed(predictor: Predictor, task: EmbeddingTask) -> Embedded:
         missing = store.missing()
         groups = list(item_groups(store, missing, settings))
         if len(groups) > 1:
+            random.shuffle(groups)  # another client on the same cache shall not do the same at the same time
             more = tuple(replace(task, items=group) for group in groups)
             return Embedded(total - len(missing), total, more=more, note=image.checked.note or "")
         computed = _compute(predictor, image, missing, settings)
