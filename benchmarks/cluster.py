@@ -113,10 +113,6 @@ def main() -> int:
     parser.add_argument("--output", type=Path, help="JSON file for the numbers")
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
-    sys.path.insert(0, str(Path(__file__).parent))
-    os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)  # workers import `nothing` from here
-    from cluster import nothing as _importable  # noqa: F401
-
     image, results = textured(options.tiles), {}
     with tempfile.TemporaryDirectory() as top:
         path = Path(top) / "image.tif"
