@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from micro_sam.cli._tasks import Precompute
 from micro_sam.embeddings.jobs import EmbeddingJob
 from micro_sam.embeddings.tasks import EmbeddingSettings, EmbeddingTask, close_images, embed
+from micro_sam.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,6 @@ def segment_one(predictor, segmenter, task: SegmentationTask) -> Segmented:
     MicroSamError
         With a sentence.
     """
-    from micro_sam.cli.automatic_segmentation import check_thresholds
     from micro_sam.compat.automatic import automatic_instance_segmentation, automatic_tracking
     from micro_sam.io.labels import save_labels
     from micro_sam.segmentation.labels import count_labels
@@ -105,6 +106,30 @@ def segment_one(predictor, segmenter, task: SegmentationTask) -> Segmented:
         labels = automatic_instance_segmentation(predictor, segmenter, image.data, None, ndim=settings.ndim, **common)
         save_labels(task.output, labels, image.scale)
     return Segmented(count_labels(labels))
+
+
+def check_thresholds(pairs: Sequence[tuple[str, str]], segmenter) -> dict[str, float]:
+    """Names and numbers for ``segmenter.generate``.
+
+    Raises
+    ------
+    InputError
+        For a name that the segmenter does not know, or a value that is no number.
+    """
+    known = [
+        name
+        for name, parameter in inspect.signature(segmenter.generate).parameters.items()
+        if "float" in str(parameter.annotation) or "int" in str(parameter.annotation)
+    ]
+    thresholds = {}
+    for name, text in pairs:
+        if name not in known:
+            raise InputError(f"There is no threshold {name!r} for this model; there are {', '.join(known)}.")
+        try:
+            thresholds[name] = float(text)
+        except ValueError:
+            raise InputError(f"The threshold {name} needs a number, not {text!r}.") from None
+    return thresholds
 
 
 class Segmentation:

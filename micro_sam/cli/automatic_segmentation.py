@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import inspect
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -97,7 +96,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.part is not None:
         jobs = options.part.of(jobs)
 
-    from micro_sam.cli._segment import SegmentationSettings, SegmentationTask, make_segmenter, segment_one
+    from micro_sam.cli._segment import (
+        SegmentationSettings,
+        SegmentationTask,
+        check_thresholds,
+        make_segmenter,
+        segment_one,
+    )
 
     named = [(name, str(getattr(options, name))) for name in THRESHOLDS if getattr(options, name) is not None]
     settings = SegmentationSettings(
@@ -217,30 +222,6 @@ def plan(options: argparse.Namespace) -> list[tuple]:
         inputs.check(path)
         others.check(path)
     return planned
-
-
-def check_thresholds(pairs: Sequence[tuple[str, str]], segmenter) -> dict[str, float]:
-    """Names and numbers for ``segmenter.generate``.
-
-    Raises
-    ------
-    InputError
-        For a name that the segmenter does not know, or a value that is no number.
-    """
-    known = [
-        name
-        for name, parameter in inspect.signature(segmenter.generate).parameters.items()
-        if "float" in str(parameter.annotation) or "int" in str(parameter.annotation)
-    ]
-    thresholds = {}
-    for name, text in pairs:
-        if name not in known:
-            raise InputError(f"There is no threshold {name!r} for this model; there are {', '.join(known)}.")
-        try:
-            thresholds[name] = float(text)
-        except ValueError:
-            raise InputError(f"The threshold {name} needs a number, not {text!r}.") from None
-    return thresholds
 
 
 if __name__ == "__main__":

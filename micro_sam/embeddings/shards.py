@@ -17,100 +17,78 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import zarr
 
-from micro_sam.embeddings.views import stacked_features
+from micro_sam.embeddings.item_files import ItemFiles
+from micro_sam.embeddings.tiles import TileGrid
 from micro_sam.embeddings.zarr_layout import ITEMS
-from micro_sam.embeddings.zarr_store import ZarrStore
-from micro_sam.errors import CacheError
 
 DENSE = f"state/dense/{ITEMS}"
 
 
-class ShardStore(ZarrStore):
-    """A cache with several items in a file; opened by `ZarrStore.open`.
+class ShardFiles(ItemFiles):
+    """Several items in a file.
 
     Several processes may write into one file, each an item of its own. On network file systems, where a page may be
     written back as a whole, one process at a time should write a file; if not, an item may come to be missing, never
     wrong.
     """
 
-    @property
-    def items_per_file(self) -> int:
-        return int(self._group.attrs["cache"]["shard"])
+    def __init__(self, path: Path, group: zarr.Group, grid: TileGrid, n_slices: int | None) -> None:
+        super().__init__(path, group, grid, n_slices)
+        self.items_per_file = int(group.attrs["cache"]["shard"])
+        self._name = f"features/{ITEMS}" if grid.is_tiled else "features"
 
-    def features(self) -> Any:
-        return stacked_features(self) if self.grid.is_tiled else self._group["features"]
+    def check(self) -> None:
+        self._check_present(self._name, "state/checksum")
 
-    def _check_arrays(self) -> None:
-        if self._feature_name not in self._group or "state/checksum" not in self._group:
-            raise CacheError(
-                f"The embeddings in {self.path} lack the note of what is complete (an interrupted copy?). Copy the "
-                "folder again, or delete it and compute them anew."
-            )
-
-    @property
-    def _feature_name(self) -> str:
-        return f"features/{ITEMS}" if self.grid.is_tiled else "features"
-
-    def _store_item(self, i: int | None, tile: int, data: np.ndarray, dense: np.ndarray | None, sizes: dict) -> None:
+    def read(self, i: int | None, tile: int) -> tuple[np.ndarray, np.ndarray | None]:
         index = self._index(i, tile)
-        if dense is not None:
-            if DENSE not in self._arrays:
-                shape, chunks = (self._length, *dense.shape), (self.items_per_file, *dense.shape)
-                self._arrays[DENSE] = self._for_writing(DENSE, shape, chunks, "float16")
-            self._write_bytes(self._arrays[DENSE], index, dense)
-        self._write_bytes(self._array(self._feature_name), index, data)
-
-    def _stored(self, i: int | None, tile: int) -> tuple[np.ndarray, np.ndarray | None]:
-        index = self._index(i, tile)
-        data = self._read_bytes(self._array(self._feature_name), index)
+        data = self._read_bytes(self._array(self._name), index)
         if DENSE not in self._arrays and DENSE not in self._group:
             return data, None
         dense = self._array(DENSE)
         return data, self._read_bytes(dense, index) if self._file_of(dense, index)[0].exists() else None
 
-    def _sizes(self, tile: int) -> tuple[tuple[int, int], tuple[int, int]]:
-        return self.grid[tile].shape, self._network_size(tile)
+    def write(self, i: int | None, tile: int, data: np.ndarray, dense: np.ndarray | None, sizes: dict) -> None:
+        index = self._index(i, tile)
+        if dense is not None:
+            shape = (len(self._grid) * (self._n_slices or 1), *dense.shape)
+            array = self._for_writing(DENSE, shape, (self.items_per_file, *dense.shape), "float16")
+            self._write_bytes(array, index, dense)
+        self._write_bytes(self._array(self._name), index, data)
 
-    def _stored_mark(self, i: int | None, tile: int) -> int:
+    def read_mark(self, i: int | None, tile: int) -> int:
         try:
             return int(self._read_bytes(self._array("state/checksum"), self._index(i, tile)))
         except (OSError, ValueError):  # no item of the file is there yet, or it was copied half
             return 0
 
-    def _store_mark(self, i: int | None, tile: int, value: int) -> None:
+    def write_mark(self, i: int | None, tile: int, value: int) -> None:
         self._write_bytes(self._array("state/checksum"), self._index(i, tile), np.uint64(value))
 
-    def _chunk_is_whole(self, i: int | None, tile: int) -> bool:
-        array = self._array(self._feature_name)
-        path, _, _ = self._file_of(array, self._index(i, tile))
+    def is_whole(self, i: int | None, tile: int) -> bool:
+        array = self._array(self._name)
         try:
-            return path.stat().st_size == int(np.prod(array.chunks)) * array.dtype.itemsize
+            size = self._file_of(array, self._index(i, tile))[0].stat().st_size
         except OSError:
             return False
+        return size == int(np.prod(array.chunks)) * array.dtype.itemsize
 
-    @property
-    def _length(self) -> int:
-        return len(self.grid) * (self.n_slices or 1)
+    def features(self) -> zarr.Array | None:
+        return None if self._grid.is_tiled else self._group["features"]
 
     def _index(self, i: int | None, tile: int) -> int:
-        return (i or 0) * len(self.grid) + tile
-
-    def _array(self, name: str) -> zarr.Array:
-        if name not in self._arrays:
-            self._arrays[name] = self._group[name]
-        return self._arrays[name]
+        return (i or 0) * len(self._grid) + tile
 
     def _file_of(self, array: zarr.Array, index: int) -> tuple[Path, int, int]:
         """The file of an item, where in it the item begins, and how many bytes it has."""
         chunk, inside = divmod(index, array.chunks[0])
         size = int(np.prod(array.shape[1:], dtype=int)) * array.dtype.itemsize
         key = array.metadata.encode_chunk_key((chunk, *(0,) * (array.ndim - 1)))
-        return self.path / array.path / key, inside * size, size
+        return self._path / array.path / key, inside * size, size
 
     def _read_bytes(self, array: zarr.Array, index: int) -> np.ndarray:
         path, start, size = self._file_of(array, index)
