@@ -66,6 +66,8 @@ setup(
         "readers": ["mrcfile", "py-ctcmetrics", "traccuracy"],
         # files of microscope makers and ROIs of ImageJ, see micro_sam/io/formats; all are under the BSD licence
         "formats": ["czifile", "liffile", "nd2", "roifile"],
+        # workers on other machines, see docs/cluster.md
+        "cluster": ["bokeh>=3.1", "dask-jobqueue>=0.9", "distributed"],
         "test": [
             "pytest>=8",
             "pytest-timeout",
@@ -75,7 +77,7 @@ setup(
             "build",
             "mobilesam-mirror",
             "psutil",
-            "micro_sam[export,formats,readers]",
+            "micro_sam[cluster,export,formats,readers]",
         ],
     },
     entry_points={"console_scripts": [f"micro_sam.{name} = micro_sam.cli.{name}:main" for name in COMMANDS]},

@@ -82,3 +82,7 @@ class NotOurs(OutputError):
 
 class Cancelled(MicroSamError):
     """The person stopped a run. What was finished before stays."""
+
+
+class ClusterError(MicroSamError, RuntimeError):
+    """Workers cannot be had, or none of them can work."""

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import inspect
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from micro_sam.cli._cluster import add_cluster, cluster_options, report, run_tasks, started
 from micro_sam.cli._common import add_embedding_path, add_input, add_model, add_tiling, make_parser, parse, run
 from micro_sam.cli._window import check_screen
 from micro_sam.errors import InputError, MicroSamError
+
+if TYPE_CHECKING:
+    from micro_sam.cli._segment import SegmentationTask
+    from micro_sam.distributed.options import ClusterOptions
 
 EPILOG = """examples:
   micro_sam.automatic_segmentation -i image.tif -o labels.tif -m nano_lm
@@ -79,6 +85,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "-v", "--verbose", action=argparse.BooleanOptionalAction, default=True, help="show progress (default)"
     )
+    add_cluster(parser)
     more = parser.add_argument_group("parameters of the mask generator (mode amg) and thresholds, by their own names")
     for name, kind in GENERATOR.items() | THRESHOLDS.items():
         more.add_argument(f"--{name}", type=kind, metavar="N", help=argparse.SUPPRESS)
@@ -92,63 +99,102 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(build_parser(), arguments)
     if options.tracking and options.pattern:
         raise InputError("--tracking is for one movie; leave --pattern out.")
+    wanted = cluster_options(options)
     if options.annotate:
+        if wanted is not None or options.part is not None:
+            raise InputError("--annotate opens a window here; leave it out on a cluster.")
         check_screen()
+    if options.part is not None and not options.pattern:
+        raise InputError("--part shares out the images of a folder: give --pattern, too.")
     jobs = plan(options)
+    if options.part is not None:
+        jobs = options.part.of(jobs)
 
-    from micro_sam.compat.automatic import (
-        automatic_instance_segmentation,
-        automatic_tracking,
-        get_predictor_and_segmenter,
+    from micro_sam.cli._segment import (
+        SegmentationSettings,
+        SegmentationTask,
+        check_thresholds,
+        make_segmenter,
+        segment_one,
     )
-    from micro_sam.io.labels import save_labels
-    from micro_sam.segmentation.labels import count_labels
 
-    generator = {name: getattr(options, name) for name in GENERATOR if getattr(options, name) is not None}
-    predictor, segmenter = get_predictor_and_segmenter(
-        options.model_type,
-        options.checkpoint,
-        options.device,
-        None if options.mode == "auto" else options.mode,
-        is_tiled=options.tile_shape is not None,
-        **generator,
-    )
     named = [(name, str(getattr(options, name))) for name in THRESHOLDS if getattr(options, name) is not None]
-    thresholds = check_thresholds([*options.threshold, *named], segmenter)
-    failed = []
+    settings = SegmentationSettings(
+        options.mode,
+        options.ndim,
+        options.tile_shape,
+        options.halo,
+        options.batch_size,
+        options.embedding_path is not None,
+        options.tracking,
+        options.annotate,
+        options.verbose and wanted is None,
+        tuple((name, value) for name, value in [*options.threshold, *named]),
+        tuple((name, getattr(options, name)) for name in GENERATOR if getattr(options, name) is not None),
+        options.volume_method,
+        None if options.scale is None else tuple(options.scale),
+    )
+    tasks = []
     for job, output in jobs:
         if options.pattern and output.exists():
             print(f"{output} is there already: skipped.")
-            continue
+        else:
+            tasks.append(SegmentationTask(job, output, settings))
+    if wanted is not None:
+        return _run_on_cluster(options, wanted, tasks)
+    predictor, segmenter = make_segmenter(
+        settings, model_type=options.model_type, checkpoint=options.checkpoint, device=options.device
+    )
+    check_thresholds(settings.thresholds, segmenter)
+    failed = []
+    for task in tasks:
         try:
-            common = {
-                "embedding_path": job.cache_path if options.embedding_path else None,
-                "tile_shape": options.tile_shape,
-                "halo": options.halo,
-                "verbose": options.verbose,
-                "annotate": options.annotate,
-                "batch_size": options.batch_size,
-                **thresholds,
-            }
-            image = job.open(3 if options.tracking else options.ndim)
-            if options.tracking:
-                labels, _ = automatic_tracking(predictor, segmenter, image.data, output, **common)
-            else:
-                stack = {"method": options.volume_method, "scale": options.scale or job.voxel_size(image)}
-                labels = automatic_instance_segmentation(
-                    predictor, segmenter, image.data, None, ndim=options.ndim, **stack, **common
-                )
-                save_labels(output, labels, image.scale)
+            done = segment_one(predictor, segmenter, task)
         except MicroSamError as error:
             if len(jobs) == 1:
                 raise
-            failed.append(output)
-            print(f"{job.image_path}: {error}", file=sys.stderr)
+            failed.append(task.output)
+            print(f"{task.job.image_path}: {error}", file=sys.stderr)
         else:
-            print(f"{count_labels(labels)} objects: {output}")
+            print(f"{done.objects} objects: {task.output}")
+    if options.part is not None:
+        return report(failed, len(jobs), "segmented")
     if failed:
         raise InputError(f"{len(failed)} of {len(jobs)} images could not be segmented; the others are written.")
     return 0
+
+
+def _run_on_cluster(options: argparse.Namespace, wanted: ClusterOptions, tasks: list[SegmentationTask]) -> int:
+    from tqdm import tqdm
+
+    from micro_sam.cli._segment import Segmentation, segment
+    from micro_sam.distributed.worker import ModelSource
+    from micro_sam.embeddings.jobs import absolute
+    from micro_sam.embeddings.tasks import EmbeddingSettings
+
+    for name, _ in options.threshold:
+        if name not in THRESHOLDS:
+            raise InputError(f"There is no threshold {name!r}; there are {', '.join(THRESHOLDS)}.")
+    if not tasks:
+        return 0
+    if len(tasks) == 1:
+        tasks[0].job.open(3 if options.tracking else options.ndim)  # what is wrong shows before workers are started
+    tasks = [replace(task, job=absolute(task.job), output=task.output.absolute()) for task in tasks]
+    source = ModelSource.prepare(options.model_type, options.checkpoint, options.device)
+    with started(wanted) as cluster, tqdm(total=len(tasks), unit="item", desc="Segment") as bar:
+        embedding = None
+        if options.embedding_path is not None:
+            embedding = EmbeddingSettings(
+                3 if options.tracking else options.ndim,
+                options.tile_shape,
+                options.halo,
+                options.batch_size,
+                workers=cluster.wanted or max(1, cluster.workers),
+                smooth_noise=False,  # as without workers
+            )
+        run = Segmentation(tasks, embedding, bar)
+        failed = run_tasks(cluster, segment, source, run.tasks(), run.follow, bar)
+    return report(failed, len(tasks), "segmented")
 
 
 def plan(options: argparse.Namespace) -> list[tuple]:
@@ -192,30 +238,6 @@ def plan(options: argparse.Namespace) -> list[tuple]:
         inputs.check(path)
         others.check(path)
     return planned
-
-
-def check_thresholds(pairs: Sequence[tuple[str, str]], segmenter) -> dict[str, float]:
-    """Names and numbers for ``segmenter.generate``.
-
-    Raises
-    ------
-    InputError
-        For a name that the segmenter does not know, or a value that is no number.
-    """
-    known = [
-        name
-        for name, parameter in inspect.signature(segmenter.generate).parameters.items()
-        if "float" in str(parameter.annotation) or "int" in str(parameter.annotation)
-    ]
-    thresholds = {}
-    for name, text in pairs:
-        if name not in known:
-            raise InputError(f"There is no threshold {name!r} for this model; there are {', '.join(known)}.")
-        try:
-            thresholds[name] = float(text)
-        except ValueError:
-            raise InputError(f"The threshold {name} needs a number, not {text!r}.") from None
-    return thresholds
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""``micro_sam.info``: versions, device, folders, and which models are here."""
+"""``micro_sam.info``: versions, device, folders, which models are here, and what a cache holds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print what is installed, as a table or as JSON."""
     parser = make_parser("info", "Show versions, device, cache directory, and which models are on this machine.")
     parser.add_argument("--json", action="store_true", help="print JSON, for programs and bug reports")
+    parser.add_argument(
+        "--cache", metavar="PATH", help="show instead what embeddings on disc are of and what is missing"
+    )
     options = parser.parse_args(arguments)
+    if options.cache is not None:
+        from micro_sam.embeddings import report
+
+        found = report.describe_cache(options.cache)
+        print(json.dumps(found, indent=2) if options.json else report.as_text(found))
+        return 0
     info = collect()
     print(json.dumps(info, indent=2) if options.json else as_text(info))
     return 0

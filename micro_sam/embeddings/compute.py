@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -51,6 +51,7 @@ def iter_embeddings(
     focus: Callable[[], Focus | int | None] | None = None,
     batch_size: int | None = None,
     mask: np.ndarray | None = None,
+    items: Iterable[Item] | None = None,
 ) -> Iterator[Item]:
     """Compute what a store misses; every item is yielded when it is stored.
 
@@ -72,6 +73,9 @@ def iter_embeddings(
         Images per network pass; None: 1 on a CPU, on a GPU as many as its free memory holds.
     mask
         Array of the image's spatial shape (or of one slice); items without any non-zero pixel are left out.
+    items
+        The share of this process where others work on the same image: nothing else is looked at, and whoever comes
+        last calls `EmbeddingStore.finish`. None: all.
 
     Yields
     ------
@@ -89,9 +93,10 @@ def iter_embeddings(
     """
     image = as_array(image)
     _check_shape("image", image, store)
-    waiting = Queue(_wanted(store, mask), store.grid)
+    waiting = Queue(_wanted(store, mask) if items is None else _missing_of(store, items), store.grid)
     if not len(waiting):
-        store.finish()
+        if items is None:
+            store.finish()
         return
     if not store.writable:
         raise OutputError(
@@ -127,7 +132,8 @@ def iter_embeddings(
             yield from write(batch, encode(tiles))
     else:
         yield from _overlapped(read, encode, write)
-    store.finish()
+    if items is None:
+        store.finish()
 
 
 def _overlapped(
@@ -313,6 +319,10 @@ def _encode(predictor: Predictor, tiles: list[np.ndarray], size: int) -> tuple[l
             size = max(1, size // 2)
             logger.info("The memory of the GPU is full; going on with batches of %i.", size)
     return done, size
+
+
+def _missing_of(store: EmbeddingStore, items: Iterable[Item]) -> list[Item]:
+    return [item for item in items if not (store.is_complete(*item) or store.is_skipped(*item))]
 
 
 def _wanted(store: EmbeddingStore, mask: np.ndarray | None) -> list[Item]:

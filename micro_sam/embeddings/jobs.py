@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from micro_sam.embeddings.zarr_layout import is_cache
@@ -59,10 +59,11 @@ def check_caches(jobs: Sequence[EmbeddingJob], input_path: str | Path, pattern: 
         When something else is at its place.
     """
     inputs = Inputs(input_path, pattern=pattern)
+    for place in {job.cache_path.parent: job.cache_path for job in jobs}.values():  # thousands may share a folder
+        check_place(place)
+        recover(place)
     for job in jobs:
         inputs.check(job.cache_path)
-        check_place(job.cache_path)
-        recover(job.cache_path)
         there = job.cache_path
         if os.path.lexists(there) and not is_cache(there) and not (there.is_dir() and not any(there.iterdir())):
             raise CacheError(
@@ -115,3 +116,11 @@ def plan_jobs(
         name = path.stem if names[path.stem] == 1 else path.name.replace(".", "_")  # a.tif and a.png are two images
         jobs.append(EmbeddingJob(path, output_path / f"{name}{CACHE_SUFFIX}", key, axes))
     return jobs
+
+
+def absolute(job: EmbeddingJob) -> EmbeddingJob:
+    """The job with paths that hold in every process, wherever it was started."""
+    image = job.image_path
+    if not str(image).startswith("sample:"):
+        image = Path(os.path.abspath(Path(image).expanduser()))
+    return replace(job, image_path=image, cache_path=Path(os.path.abspath(job.cache_path)))

@@ -37,6 +37,7 @@ def open_embeddings(
     image_path: str | Path | None = None,
     normalization: Normalization | None = None,
     smooth_noise: bool = False,
+    shard: int | None = None,
 ) -> tuple[Embeddings, EmbeddingStore]:
     """The embeddings of an image as far as they exist; everything is checked and nothing is computed.
 
@@ -60,6 +61,9 @@ def open_embeddings(
         Grey values that become 0 and 255, for instance a person's contrast limits; None: robust percentiles.
     smooth_noise
         Whether the slices of a stack are smoothed first when its noise is high. An existing cache goes on as it began.
+    shard
+        Slices or tiles in one file of a new cache, for file systems that want few files (``shards.py``); None: one,
+        which every version of micro_sam reads. An existing cache goes on as it began.
 
     Returns
     -------
@@ -117,7 +121,7 @@ def open_embeddings(
     signed = dataclasses.replace(key, signature=compute_signature(image, image_path))
     stored_stretch = stretch or estimate_normalization(image, ndim)
     feature_shape = (1, model.embed_dim, model.grid_size, model.grid_size)
-    store = ZarrStore.create(save_path, signed, feature_shape, stored_stretch, model.image_size)
+    store = ZarrStore.create(save_path, signed, feature_shape, stored_stretch, model.image_size, shard or 1)
     return Embeddings(store, image), store
 
 

@@ -83,6 +83,11 @@ class EmbeddingStore(ABC):
         """Whether items can be added."""
         return True
 
+    @property
+    def items_per_file(self) -> int:
+        """How many items, in the order of `items`, share a file and should have one writer."""
+        return 1
+
     def finish(self) -> bool:
         """Called at the end of a run; returns whether nothing is missing."""
         return not self.missing()

@@ -24,6 +24,8 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import xxhash
 import zarr
 
 from micro_sam import __version__
@@ -33,6 +35,7 @@ from micro_sam.errors import CacheError
 from micro_sam.io.marks import KEY, mark, read_kind
 from micro_sam.io.normalization import Normalization
 
+ITEMS = "items"  # the array that holds all tiles, in caches with several items in a file
 SKIPPED = 1  # the mark of an item that lies outside the mask
 ZARR_FORMAT = 2
 _PARTIAL = re.compile(r"\.[0-9a-f]{32}\.partial$")  # as zarr and `is_writable` name them
@@ -75,16 +78,27 @@ def key_of(group: zarr.Group, attrs: dict[str, Any]) -> CacheKey:
 
 
 def make_group(
-    path: Path, key: CacheKey, feature_shape: tuple[int, ...], normalization: Normalization, image_size: int
+    path: Path,
+    key: CacheKey,
+    feature_shape: tuple[int, ...],
+    normalization: Normalization,
+    image_size: int,
+    shard: int = 1,
 ) -> None:
     group = zarr.open_group(str(path), mode="w", zarr_format=ZARR_FORMAT)
     grid = key.grid
     if grid.is_tiled:
         features = group.create_group("features")
         features.attrs.update({"shape": list(grid.shape), "tile_shape": list(grid.tile_shape), "halo": list(grid.halo)})
-    else:
+    elif shard == 1:
         make_stack(group, "features", key.n_slices, feature_shape, "float32")
-    make_marks(group, key.n_slices or 1, len(grid))
+    if shard == 1:
+        make_marks(group, key.n_slices or 1, len(grid))
+    else:
+        n_items = len(grid) * (key.n_slices or 1)
+        name = f"features/{ITEMS}" if grid.is_tiled else "features"
+        make_array(group, name, (n_items, *feature_shape), (shard, *feature_shape), "float32")
+        make_array(group, "state/checksum", (n_items,), (shard,), "uint64")
     values = key.normalization
     group.attrs.update(
         {
@@ -107,6 +121,7 @@ def make_group(
                 "normalization_values": [list(normalization.lower), list(normalization.upper), normalization.smoothing],
                 "image_size": image_size,
                 "feature_shape": list(feature_shape),
+                **({} if shard == 1 else {"shard": shard}),
             },
         }
     )
@@ -118,8 +133,12 @@ def make_marks(group: zarr.Group, n_slices: int, n_tiles: int) -> zarr.Array:
 
 def make_stack(group: zarr.Group, name: str, n_slices: int | None, shape: tuple[int, ...], dtype: str) -> zarr.Array:
     """An array of one item of `shape`, or of one per slice; one chunk per item."""
-    stack = () if n_slices is None else (n_slices,)
-    return make_array(group, name, (*stack, *shape), (*((1,) * len(stack)), *shape), dtype)
+    return make_array(group, name, *stack_shape(n_slices, shape), dtype)
+
+
+def stack_shape(n_slices: int | None, shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Shape and chunks of an array of one item of `shape`, or of one per slice."""
+    return (shape, shape) if n_slices is None else ((n_slices, *shape), (1, *shape))
 
 
 def make_array(group: zarr.Group, name: str, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: str) -> zarr.Array:
@@ -135,11 +154,19 @@ def make_array(group: zarr.Group, name: str, shape: tuple[int, ...], chunks: tup
     )
 
 
-def read_mark(marks: zarr.Array, i: int, tile: int) -> int:
+def read_mark(marks: zarr.Array, *index: int) -> int:
     try:
-        return int(marks[i, tile])
+        return int(marks[index])
     except Exception:  # copied half, or unreadable: the item counts as missing
         return 0
+
+
+def checksum(data: np.ndarray, dense: np.ndarray | None) -> int:
+    """The mark of an item with these features and maps."""
+    hasher = xxhash.xxh3_64(np.ascontiguousarray(data).reshape(-1).view(np.uint8))
+    if dense is not None:
+        hasher.update(np.ascontiguousarray(dense).reshape(-1).view(np.uint8))
+    return max(hasher.intdigest(), SKIPPED + 1)
 
 
 def is_raw(array: zarr.Array) -> bool:

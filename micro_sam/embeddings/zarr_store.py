@@ -9,31 +9,29 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xxhash
 import zarr
-from zarr.errors import ContainsArrayError
 
 from micro_sam.embeddings.cache_key import CacheKey
+from micro_sam.embeddings.item_files import ItemFiles, OlderFiles
+from micro_sam.embeddings.plain_files import PlainFiles
+from micro_sam.embeddings.shards import ShardFiles
 from micro_sam.embeddings.store import EmbeddingStore, Item, describe
 from micro_sam.embeddings.zarr_layout import (
     SKIPPED,
+    checksum,
     is_cache,
-    is_raw,
     is_writable,
     key_of,
     make_group,
-    make_marks,
-    make_stack,
-    read_mark,
     remove_partial_files,
 )
 from micro_sam.errors import CacheError, NotComputedYet, OutputError
-from micro_sam.io.atomic import recover, remove_folder, replacing
+from micro_sam.io.atomic import locked, recover, replacing
 from micro_sam.io.normalization import Normalization
 
 if TYPE_CHECKING:
@@ -56,15 +54,10 @@ class ZarrStore(EmbeddingStore):
         self._writable = writable
         self._marks: dict[Item, int] = {}  # checksums read so far; only those that are set
         self._damaged_items: set[Item] = set()  # found when they were read
-        self._arrays: dict[str, zarr.Array] = {}
         attrs = dict(group.attrs)
         self._is_ours = "cache" in attrs
-        # a cache of micro_sam 1.x says with these attributes that its run came to the end
-        finished = key.tile_shape is not None or bool(attrs.get("input_size"))
-        self._foreign_complete = not self._is_ours and "state/checksum" not in group and finished
-        # noted by caches whose arrays are made when they are written: thousands are not opened
-        self._feature_shape = tuple(attrs.get("cache", {}).get("feature_shape", ()))
-        self._made: set[int] = set()  # tiles whose array is there
+        self._files = _files_of(attrs)(path, group, self.grid, self.n_slices)
+        self._feature_shape = tuple(attrs.get("cache", {}).get("feature_shape", ()))  # empty: an older version's
         stored = attrs.get("cache", {}).get("normalization_values")
         self.normalization = None if stored is None else Normalization(*stored)
         self._refresh()
@@ -97,7 +90,7 @@ class ZarrStore(EmbeddingStore):
             attrs = dict(group.attrs)
             key = key_of(group, attrs)
             store = cls(path, group, key, writable)
-            store._check_arrays()
+            store._files.check()
         except CacheError:
             raise
         except Exception as error:  # zarr raises many kinds for a folder that is no zarr group, or a damaged one
@@ -117,6 +110,7 @@ class ZarrStore(EmbeddingStore):
         feature_shape: tuple[int, int, int, int],
         normalization: Normalization,
         image_size: int = 1024,
+        shard: int = 1,
     ) -> ZarrStore:
         """Make an empty cache; if another process is quicker, open the one that it made.
 
@@ -132,6 +126,8 @@ class ZarrStore(EmbeddingStore):
             The grey values that become 0 and 255.
         image_size
             Longest side of the network's input in pixels.
+        shard
+            Items in one file; see ``shards.py``.
 
         Raises
         ------
@@ -143,7 +139,8 @@ class ZarrStore(EmbeddingStore):
             raise OutputError(f"{path} exists and does not hold embeddings. Choose another embedding path.")
         try:
             with replacing(path, only_new=True) as (place,):
-                make_group(place, key, feature_shape, normalization, image_size)
+                shard = min(shard, len(key.grid) * (key.n_slices or 1))
+                make_group(place, key, feature_shape, normalization, image_size, shard)
         except OutputError as error:
             if not path.exists():
                 raise _cannot_write(path, error.__cause__ or error) from error
@@ -156,7 +153,7 @@ class ZarrStore(EmbeddingStore):
         return self._writable
 
     def is_complete(self, i: int | None, tile: int) -> bool:
-        return self._mark(i, tile) > SKIPPED and self._chunk_is_whole(i, tile)
+        return self._mark(i, tile) > SKIPPED and self._files.is_whole(i, tile)
 
     def is_skipped(self, i: int | None, tile: int) -> bool:
         return self._mark(i, tile) == SKIPPED
@@ -171,19 +168,16 @@ class ZarrStore(EmbeddingStore):
 
         self.check_item(i, tile)
         data = np.ascontiguousarray(as_numpy(features.features))
-        expected = self._feature_shape or tuple(self._features(tile).shape[-4:])
+        expected = self._feature_shape or self._files.item_shape(tile) or data.shape
         if data.shape != expected:
             raise CacheError(f"The model gives features {data.shape}, but the cache {self.path} holds {expected}.")
         with self._writing():
-            array = self._features(tile, make=data.shape)
+            if self.is_complete(i, tile):  # another process was quicker; on another device its bytes may differ
+                return
             dense = None if features.dense is None else features.dense.detach().to("cpu").numpy().astype("float16")
-            if dense is not None:
-                self._put(self._dense(tile, dense.shape), i, dense)
-            if self.grid.is_tiled and not array.attrs.get("input_size"):
-                sizes = {"original_size": list(features.original_size), "input_size": list(features.input_size)}
-                array.attrs.update(sizes)
-            self._put(array, i, data)
-            self._set_mark(i, tile, _checksum(data, dense))
+            sizes = {"original_size": list(features.original_size), "input_size": list(features.input_size)}
+            self._files.write(i, tile, data, dense, sizes)
+            self._set_mark(i, tile, checksum(data, dense))
 
     def missing(self) -> list[Item]:
         """The items that are yet to be computed; what other processes stored since is not among them."""
@@ -194,7 +188,7 @@ class ZarrStore(EmbeddingStore):
         return [
             item
             for item in self.items()
-            if not (marks.get(item) == SKIPPED or (item in marks and self._chunk_is_whole(*item)))
+            if not (marks.get(item) == SKIPPED or (item in marks and self._files.is_whole(*item)))
         ]
 
     def finish(self) -> bool:
@@ -204,9 +198,9 @@ class ZarrStore(EmbeddingStore):
         if self._writable and not self.grid.is_tiled and not self._group.attrs.get("input_size"):
             loaded = next((self.load(i, t) for i, t in self.items() if self.is_complete(i, t)), None)
             if loaded is not None:
+                sizes = {"input_size": list(loaded.input_size), "original_size": list(self.grid.shape)}
                 with self._writing():
-                    sizes = {"input_size": list(loaded.input_size), "original_size": list(self.grid.shape)}
-                    self._group.attrs.update(sizes)
+                    self._note(lambda attrs: attrs.update(sizes))
         return True
 
     @property
@@ -217,13 +211,23 @@ class ZarrStore(EmbeddingStore):
     def remember_file(self, state: tuple[int, int]) -> None:
         """Note size and time of change of the image's file after its content was compared: quick the next time."""
         if self._writable and self._is_ours:
-            notes = dict(self._group.attrs["cache"])
-            notes["image"] = {**notes["image"], "file": list(state)}
             with contextlib.suppress(OSError):
-                self._group.attrs["cache"] = notes
+                self._note(lambda attrs: attrs["cache"]["image"].update(file=list(state)))
+
+    def _note(self, change: Callable[[dict], object]) -> None:
+        """Change the attributes as they are now: another process may have changed them since they were read."""
+        with locked(self.path):
+            attrs = dict(zarr.open_group(str(self.path), mode="r").attrs)
+            change(attrs)
+            self._group.attrs.update(attrs)
 
     def features(self) -> Any:
-        return self._group["features"]
+        found = self._files.features()
+        return super().features() if found is None else found
+
+    @property
+    def items_per_file(self) -> int:
+        return self._files.items_per_file
 
     def _read(self, i: int | None, tile: int) -> ImageFeatures:
         import torch
@@ -231,18 +235,14 @@ class ZarrStore(EmbeddingStore):
         from micro_sam.models.predictor import ImageFeatures
 
         try:
-            array = self._features(tile)
-            if not self._is_ours:  # no checksums: caches of micro_sam 1.x are compressed with Blosc
-                from micro_sam.io.formats.blosc import with_checked_chunks
-
-                array = with_checked_chunks(array)
-            data = np.asarray(array[:] if i is None else array[i], dtype="float32")
-            dense = self._read_dense(i, tile)
+            data, dense = self._files.read(i, tile)
         except Exception as error:  # a damaged chunk: the codecs and file systems raise many kinds
             raise self._damaged(i, tile) from error
-        if self._is_ours and self._mark(i, tile) != _checksum(data, dense):
-            raise self._damaged(i, tile)
-        original_size, input_size = self._sizes(array, tile)
+        if self._is_ours and self._mark(i, tile) != checksum(data, dense):
+            self._marks.pop((i, tile), None)  # another process may have written both anew
+            if self._mark(i, tile) != checksum(data, dense):
+                raise self._damaged(i, tile)
+        original_size, input_size = self._sizes(tile)
         dense_map = None if dense is None else torch.from_numpy(dense.astype("float32"))
         return ImageFeatures(torch.from_numpy(data), input_size, original_size, dense_map)
 
@@ -250,57 +250,23 @@ class ZarrStore(EmbeddingStore):
 
     def _refresh(self) -> None:
         """Read all checksums at once (also those that other processes wrote)."""
-        if "state/checksum" in self._group:
-            marks = self._group["state/checksum"]
-            try:
-                values = np.asarray(marks[:])
-            except Exception:  # a mark was copied half: look at each
-                values = np.zeros(marks.shape, marks.dtype)
-                for index in np.ndindex(*marks.shape):
-                    values[index] = read_mark(marks, *index)
+        values = self._files.marks()
+        if values is not None:
             damaged = self._damaged_items
             self._marks = {
                 (i, t): int(values[i or 0, t]) for i, t in self.items() if values[i or 0, t] and (i, t) not in damaged
             }
 
-    def _check_arrays(self) -> None:
-        """Raise unless the arrays are there that were made at the start."""
-        if self._is_ours:
-            for tile in range(0 if self._feature_shape and self.grid.is_tiled else len(self.grid)):
-                self._features(tile)
-            if "features" not in self._group or "state/checksum" not in self._group:
-                raise CacheError(
-                    f"The embeddings in {self.path} lack the note of what is complete (an interrupted copy?). Copy the "
-                    "folder again, or delete it and compute them anew."
-                )
+    def _sizes(self, tile: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        size = self._files.input_size(tile) if self.grid.is_tiled else self._group.attrs.get("input_size")
+        size = size or self._network_size(tile)
+        return self.grid[tile].shape, (int(size[0]), int(size[1]))
 
-    def _features(self, tile: int, make: tuple[int, ...] | None = None) -> zarr.Array:
-        """The array of a tile; `make`: shape of its items if it is not there yet, otherwise that is a KeyError."""
-        name = f"features/{tile}" if self.grid.is_tiled else "features"
-        if name not in self._arrays:
-            self._arrays[name] = self._group[name] if make is None else self._for_writing(name, make, "float32")
-        return self._arrays[name]
-
-    def _for_writing(self, name: str, shape: tuple[int, ...], dtype: str) -> zarr.Array:
-        """An array with items of this shape, made if it is not there."""
-        try:
-            return self._group[name]
-        except KeyError:
-            pass
-        except Exception:  # its description was copied half: all its items are made again
-            remove_folder(self.path / name)
-        with contextlib.suppress(ContainsArrayError):  # another process was quicker
-            make_stack(self._group, name, self.n_slices, shape, dtype)
-        return self._group[name]
-
-    def _sizes(self, array: zarr.Array, tile: int) -> tuple[tuple[int, int], tuple[int, int]]:
-        attrs = array.attrs if self.grid.is_tiled else self._group.attrs
-        original, size = self.grid[tile].shape, attrs.get("input_size")
-        if size is None:  # a run that is not finished: the model's longest side is in the cache's own notes
-            longest = self._group.attrs["cache"]["image_size"]
-            scale = longest / max(original)
-            size = (int(original[0] * scale + 0.5), int(original[1] * scale + 0.5))
-        return original, (int(size[0]), int(size[1]))
+    def _network_size(self, tile: int) -> tuple[int, int]:
+        """Size of a tile as the network sees it; the model's longest side is in the cache's own notes."""
+        height, width = self.grid[tile].shape
+        scale = self._group.attrs["cache"]["image_size"] / max(height, width)
+        return int(height * scale + 0.5), int(width * scale + 0.5)
 
     def _mark(self, i: int | None, tile: int) -> int:
         """0 missing, 1 skipped, larger: complete as far as the writer knew."""
@@ -309,67 +275,15 @@ class ZarrStore(EmbeddingStore):
             return 0
         if item in self._marks:
             return self._marks[item]
-        if "checksum" not in self._arrays:
-            self._arrays["checksum"] = self._group["state/checksum"] if "state/checksum" in self._group else None
-        marks = self._arrays["checksum"]
-        if marks is not None:
-            value = read_mark(marks, i or 0, tile)
-        elif self.grid.is_tiled and str(tile) not in self._group["features"]:
-            value = SKIPPED  # micro_sam 1.x leaves out the tiles outside the mask
-        else:
-            value = SKIPPED + 1 if self._foreign_complete else 0
+        value = self._files.read_mark(i, tile)
         if value:
             self._marks[item] = value
         return value
 
     def _set_mark(self, i: int | None, tile: int, value: int) -> None:
-        if "state/checksum" not in self._group:  # a cache of 1.x goes on here: keep what it has
-            complete = [(k, t) for k, t in self.items() if self.is_complete(k, t)]
-            marks = make_marks(self._group, self.n_slices or 1, len(self.grid))
-            self._arrays["checksum"] = marks
-            for k, t in complete:
-                marks[k or 0, t] = SKIPPED + 1
-        marks = self._arrays.get("checksum") or self._group["state/checksum"]
-        marks[i or 0, tile] = np.uint64(value)
+        self._files.write_mark(i, tile, value)
         self._marks[i, tile] = value
         self._damaged_items.discard((i, tile))
-
-    def _chunk_is_whole(self, i: int | None, tile: int) -> bool:
-        try:
-            if self._feature_shape and self.grid.is_tiled:
-                folder = self.path / "features" / str(tile)
-                if tile not in self._made and (folder / ".zarray").stat():
-                    self._made.add(tile)
-                chunk = ".".join(([] if i is None else [str(i)]) + ["0"] * 4)
-                return (folder / chunk).stat().st_size == 4 * math.prod(self._feature_shape)
-            array = self._features(tile)
-            chunk = array.metadata.encode_chunk_key((0,) * array.ndim if i is None else (i,) + (0,) * (array.ndim - 1))
-            size = (self.path / array.path / chunk).stat().st_size
-        except (OSError, KeyError):
-            return False
-        return size == np.prod(array.chunks) * array.dtype.itemsize if is_raw(array) else size > 0
-
-    def _dense(self, tile: int, shape: tuple[int, ...]) -> zarr.Array:
-        name = f"state/dense/{tile}"
-        if name not in self._arrays:
-            self._arrays[name] = self._for_writing(name, shape, "float16")
-        return self._arrays[name]
-
-    def _read_dense(self, i: int | None, tile: int) -> np.ndarray | None:
-        name = f"state/dense/{tile}"
-        if name not in self._arrays:
-            if name not in self._group:
-                return None
-            self._arrays[name] = self._group[name]
-        array = self._arrays[name]
-        return np.asarray(array[:] if i is None else array[i])
-
-    @staticmethod
-    def _put(array: zarr.Array, i: int | None, data: np.ndarray) -> None:
-        if i is None:
-            array[:] = data
-        else:
-            array[i] = data
 
     def _damaged(self, i: int | None, tile: int) -> NotComputedYet:
         self._damaged_items.add((i, tile))  # counts as missing from now on; the next run computes it again
@@ -393,11 +307,12 @@ class ZarrStore(EmbeddingStore):
             raise _cannot_write(self.path, error) from error
 
 
-def _checksum(data: np.ndarray, dense: np.ndarray | None) -> int:
-    hasher = xxhash.xxh3_64(np.ascontiguousarray(data).reshape(-1).view(np.uint8))
-    if dense is not None:
-        hasher.update(np.ascontiguousarray(dense).reshape(-1).view(np.uint8))
-    return max(hasher.intdigest(), SKIPPED + 1)
+def _files_of(attrs: dict) -> type[ItemFiles]:
+    """How the items of a cache with these attributes lie in files."""
+    notes = attrs.get("cache", {})
+    if not notes.get("feature_shape"):
+        return OlderFiles
+    return PlainFiles if notes.get("shard", 1) == 1 else ShardFiles
 
 
 def _cannot_write(path: Path, error: OSError) -> OutputError:

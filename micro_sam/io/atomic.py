@@ -173,15 +173,16 @@ def recover(path: str | os.PathLike) -> None:
     folder = _places([path])[0].parent
     try:
         with os.scandir(folder) as entries:
-            found = [(entry.name, match) for entry in entries if (match := _STAGING.fullmatch(entry.name))]
+            hidden = (entry.name for entry in entries if entry.name.startswith("."))  # folders may hold thousands
+            found = [(name, match) for name in hidden if (match := _STAGING.fullmatch(name))]
     except OSError:
         return
     if not found:
         return
-    with _locked(folder) as is_locked:
+    with locked(folder) as has_lock:
         for name, owner in found:
             staging, alive = folder / name, _is_alive(folder / name, owner["host"], int(owner["pid"]))
-            if (staging / _READY).is_dir() and (is_locked or not alive):
+            if (staging / _READY).is_dir() and (has_lock or not alive):
                 try:
                     _place(staging, folder)
                 except OSError as error:
@@ -242,7 +243,7 @@ def _put_in_place(staging: Path, folder: Path, backup: bool, only_new: bool) -> 
             _flush_folder(folder)
             return
     (staging / (_BACKUP if backup else _OLD)).mkdir()
-    with _locked(folder):
+    with locked(folder):
         before = {name: _state(folder / name) for name in names}  # another process may have been quicker
         (staging / _BEFORE).write_text(json.dumps(before))
         _flush_file(staging / _BEFORE)
@@ -306,8 +307,8 @@ def _state(path: Path) -> list[int] | None:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[bool]:
-    """One process at a time puts files of a folder in their places; False where the file system has no locks."""
+def locked(folder: Path) -> Iterator[bool]:
+    """One process at a time changes what lies in a folder; False where the file system has no locks."""
     descriptor, locked = None, False
     try:
         if fcntl is not None:

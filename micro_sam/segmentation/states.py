@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +73,7 @@ def iter_initialize_kept(
         write_state(segmenter, path)
 
 
-def keep_states(predictor, embeddings: Embeddings) -> Iterator[int]:
+def keep_states(predictor, embeddings: Embeddings, slices: Iterable[int | None] | None = None) -> Iterator[int]:
     """Prepare the automatic segmentation of an image or of every slice; yields the slice just done (0 in 2D).
 
     Parameters
@@ -82,8 +82,12 @@ def keep_states(predictor, embeddings: Embeddings) -> Iterator[int]:
         Decides how objects are found: with its dense head, or else by a grid of points.
     embeddings
         Complete, from a cache on disc.
+    slices
+        Only these; None: all.
     """
-    for i in [None] if embeddings.n_slices is None else range(embeddings.n_slices):
+    if slices is None:
+        slices = [None] if embeddings.n_slices is None else range(embeddings.n_slices)
+    for i in slices:
         for _ in iter_initialize_kept(get_segmenter(predictor, embeddings.grid.is_tiled), embeddings, i):
             pass
         yield i or 0

@@ -299,11 +299,11 @@ def test_full_disc_stops_the_run_and_keeps_what_was_stored(predictor, stack, tmp
     run = iter_embeddings(predictor, stack, store)
     assert next(run) == (0, 0)
 
-    async def full(*args, **kwargs):
+    def full(*args, **kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("zarr.storage.LocalStore.set", full)
+        patch.setattr("pathlib.Path.write_bytes", full)
         with pytest.raises(OutputError, match="No space left on device.*intact"):
             next(run)
     assert embeddings.is_complete(0) and len(store.missing()) == 4

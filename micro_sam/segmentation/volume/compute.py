@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ def iter_volume_maps(
     focus: Focus | None = None,
     image: Any = None,
     window: Window | None = None,
+    blocks: Iterable[MapBlock] | None = None,
 ) -> Iterator[MapBlock]:
     """Compute what is missing of the maps; every block is yielded when others can read it.
 
@@ -52,6 +53,8 @@ def iter_volume_maps(
         (Z, H, W[, C]), for planes along y and x; None: that of the embeddings.
     window : three slices, optional
         In the grid of the maps: only blocks that meet it are computed.
+    blocks : iterable of MapBlock, optional
+        Only these are computed: the share of this process, where others work on the same maps.
 
     Raises
     ------
@@ -60,16 +63,19 @@ def iter_volume_maps(
     InputError
         When planes along y or x are missing and the image is not at hand.
     """
-    blocks = [block for block in maps.missing() if window is None or _meets(maps.geometry.area(block), window)]
-    if not blocks:
+    missing = [block for block in maps.missing() if window is None or _meets(maps.geometry.area(block), window)]
+    if blocks is not None:
+        share = set(blocks)
+        missing = [block for block in missing if block in share]
+    if not missing:
         return
     image = image if image is not None else embeddings.image
-    if image is None and any(block.axis for block in blocks):
+    if image is None and any(block.axis for block in missing):
         raise InputError(
             "The maps along y and x need the image, and only its features are at hand: give the image (volume=...)."
         )
     reader = _PlaneReader(image, embeddings, maps)
-    postponed, waiting = 0, _Waiting(blocks, maps)
+    postponed, waiting = 0, _Waiting(missing, maps)
     while waiting:
         block = waiting.take(focus() if focus is not None else None)
         if block.axis == 0:

@@ -2,14 +2,97 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
+from micro_sam.distributed.options import Part as Share
 from micro_sam.embeddings.embeddings import Embeddings
-from micro_sam.segmentation.states import keep_states
+from micro_sam.segmentation.dense import get_segmenter
+from micro_sam.segmentation.states import keep_states, state_path
 from micro_sam.segmentation.volume.compute import iter_volume_maps
-from micro_sam.segmentation.volume.maps import open_volume_maps
+from micro_sam.segmentation.volume.geometry import MapBlock
+from micro_sam.segmentation.volume.maps import VolumeMaps, open_volume_maps
 
-__all__ = ["keep_automatic"]
+__all__ = ["automatic_parts", "keep_automatic", "is_kept", "keep_parts", "share_of_parts"]
+
+Part = MapBlock | int | None  # a block of the maps of a volume, a slice, or a whole image
+
+
+def automatic_parts(predictor, embeddings: Embeddings, scale: Sequence[float] | None = None) -> list[Part]:
+    """What there is to prepare, in parts that any process can do; those that are kept already may be among them.
+
+    Parameters
+    ----------
+    predictor, embeddings, scale
+        See :func:`keep_automatic`.
+    """
+    if embeddings.n_slices is None:
+        return [None]
+    if predictor.model.dense_kind is None:
+        return list(range(embeddings.n_slices))
+    embeddings.derived.pop(("maps", scale), None)  # others may have added to them
+    return _maps(predictor, embeddings, scale).missing()
+
+
+def keep_parts(
+    predictor, embeddings: Embeddings, scale: Sequence[float] | None, parts: Iterable[Part]
+) -> Iterator[Part]:
+    """Prepare some parts; nothing is done again that is kept already.
+
+    Parameters
+    ----------
+    predictor, embeddings, scale
+        See :func:`keep_automatic`; complete for the slices of the parts.
+    parts : iterable of MapBlock, int or None
+        From :func:`automatic_parts`.
+
+    Yields
+    ------
+    MapBlock, int or None
+        The part just done.
+    """
+    parts = list(parts)
+    blocks = [part for part in parts if isinstance(part, MapBlock)]
+    if blocks:
+        yield from iter_volume_maps(predictor, embeddings, _maps(predictor, embeddings, scale), blocks=blocks)
+    slices = [part for part in parts if not isinstance(part, MapBlock)]
+    for part, _ in zip(slices, keep_states(predictor, embeddings, slices), strict=True):
+        yield part
+
+
+def share_of_parts(parts: Sequence[Part], slices: Collection[int | None], share: Share) -> list[Part]:
+    """The parts that a job of an array does: those of its own slices, and its share of those that need no features.
+
+    Parameters
+    ----------
+    parts
+        From :func:`automatic_parts`.
+    slices
+        Embedded by this job.
+    share
+        Which of the jobs this is.
+    """
+    across = [part for part in parts if isinstance(part, MapBlock) and part.axis != 0]
+    along = [part for part in parts if not (isinstance(part, MapBlock) and part.axis != 0)]
+    own = [part for part in along if (part.plane if isinstance(part, MapBlock) else part) in slices]
+    return own + share.of(across)
+
+
+def is_kept(predictor, embeddings: Embeddings, scale: Sequence[float] | None = None) -> bool:
+    """Whether everything is prepared; what other processes did since is taken into account."""
+    if embeddings.n_slices is not None and predictor.model.dense_kind is not None:
+        return not automatic_parts(predictor, embeddings, scale)
+    method = get_segmenter(predictor, embeddings.grid.is_tiled).method
+    slices = [None] if embeddings.n_slices is None else range(embeddings.n_slices)
+    paths = [state_path(embeddings, method, i) for i in slices]
+    return all(path is not None and path.exists() for path in paths)
+
+
+def _maps(predictor, embeddings: Embeddings, scale: Sequence[float] | None) -> VolumeMaps:
+    """The maps of a volume, open as long as its embeddings."""
+    key = ("maps", scale)
+    if key not in embeddings.derived:
+        embeddings.derived[key] = open_volume_maps(predictor, embeddings, scale)
+    return embeddings.derived[key]
 
 
 def keep_automatic(

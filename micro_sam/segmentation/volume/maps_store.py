@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import xxhash
 import zarr
+from zarr.errors import ContainsArrayError
 
 from micro_sam.embeddings.embeddings import Embeddings
 from micro_sam.embeddings.zarr_layout import ZARR_FORMAT, make_array
@@ -139,7 +140,10 @@ class MapsOnDisc:
             return zarr.open_group(str(self.path / self.name), mode="r")
         if self._group is None or self._group.read_only:
             root = zarr.open_group(str(self.path), mode="r+", zarr_format=ZARR_FORMAT)
-            group = root.require_group(self.name)
+            try:
+                group = root.require_group(self.name)
+            except Exception:  # another process made it at the same moment
+                group = root[self.name]
             if "about" not in group.attrs:
                 group.attrs["about"] = json.dumps(self.about)
             self._arrays.clear()
@@ -150,7 +154,10 @@ class MapsOnDisc:
         if name not in self._arrays:
             array = group[name] if name in group else None
             if array is None or array.shape != tuple(shape):
-                array = make_array(group, name, tuple(shape), tuple(chunks), dtype)
+                try:
+                    array = make_array(group, name, tuple(shape), tuple(chunks), dtype)
+                except ContainsArrayError:  # another process was quicker
+                    array = group[name]
             self._arrays[name] = array
         return self._arrays[name]
 

@@ -1,0 +1,1 @@
+"""Work on several processes or machines; dask is imported only where a cluster is opened."""
