@@ -32,6 +32,7 @@ class SegmentationSettings:
     generator: tuple[tuple[str, Any], ...] = ()
     volume_method: str = "auto"
     scale: tuple[float, float, float] | None = None
+    look_closer: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def make_segmenter(settings: SegmentationSettings, predictor=None, **model: Any)
     """
     from micro_sam.compat.automatic import get_predictor_and_segmenter
 
-    return get_predictor_and_segmenter(
+    predictor, segmenter = get_predictor_and_segmenter(
         model.get("model_type"),
         model.get("checkpoint"),
         model.get("device"),
@@ -69,6 +70,9 @@ def make_segmenter(settings: SegmentationSettings, predictor=None, **model: Any)
         predictor=predictor,
         **dict(settings.generator),
     )
+    if settings.look_closer:
+        segmenter.look_closer = True
+    return predictor, segmenter
 
 
 def segment(predictor, task: SegmentationTask | EmbeddingTask) -> Any:

@@ -79,6 +79,12 @@ def build_parser() -> argparse.ArgumentParser:
         metavar=("Z", "Y", "X"),
         help="size of a voxel of a stack (default: what the file says), with which maps look along y and x, too",
     )
+    parser.add_argument(
+        "--look_closer",
+        action="store_true",
+        help="large images (more than 64 tiles): look again, enlarged, wherever objects are small; finds more of them, "
+        "and takes several times as long",
+    )
     parser.add_argument("--tracking", action="store_true", help="link the objects of a movie; the output is a folder")
     parser.add_argument("--annotate", action="store_true", help="open the result in the window")
     parser.add_argument("--batch_size", type=int, metavar="N", help="images per pass of the network")
@@ -133,6 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tuple((name, getattr(options, name)) for name in GENERATOR if getattr(options, name) is not None),
         options.volume_method,
         None if options.scale is None else tuple(options.scale),
+        options.look_closer,
     )
     tasks = []
     for job, output in jobs:
