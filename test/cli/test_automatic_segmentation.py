@@ -75,6 +75,6 @@ def test_a_stack_is_segmented_by_the_maps_of_the_volume_or_slice_by_slice(tmp_pa
     assert main([*call, str(tmp_path / "maps.tif"), "--scale", "1", "1", "1"]) == 0
     labels = tifffile.imread(tmp_path / "maps.tif")
     assert labels.shape == ball.shape and (labels[ball] > 0).mean() > 0.5 and len(np.unique(labels[3:10, 20, 20])) == 1
-    assert opened == [[1.0, 1.0, 1.0]] and not merged
+    assert opened == [(1.0, 1.0, 1.0)] and not merged
     assert main([*call, str(tmp_path / "slices.tif"), "--volume_method", "slices"]) == 0
     assert merged and len(opened) == 1
