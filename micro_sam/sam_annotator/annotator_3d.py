@@ -154,7 +154,7 @@ class Annotator3D(SliceActs, CorrectionActs, Annotator):
     def _then(self) -> str:
         if not self.session.whole_object_possible or self.volume_options.method == "propagation":
             return super()._then
-        return "the whole object follows" if self.preview.live else "then press V: the whole object is done again"
+        return "and the whole object follows" if self.preview.live else "then press V: the whole object is done again"
 
     def close(self) -> None:
         """See the core."""

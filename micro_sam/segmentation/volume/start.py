@@ -23,11 +23,16 @@ NEAR = 2.0  # pixels: a click so near to a region is in it
 
 def first_region(work: _Work, prompts: VolumePrompts) -> np.ndarray:
     """The object before its corrections (bool); empty where the maps show nothing."""
-    mask = np.zeros(work.shape, bool)
+    mask, alone = np.zeros(work.shape, bool), {}
     for z, one in prompts.masks.items():
         k = z - work.window[0].start
         if not one.is_empty and 0 <= k < work.shape[0]:
-            mask |= _under(work, k, plane_of(one, work))
+            signed = plane_of(one, work)
+            found = _under(work, k, signed > 0)
+            if found is None:
+                alone[k] = signed
+            else:
+                mask |= found
     if prompts.box is not None:
         mask |= _in_box(work, prompts.box)
     for z, (y0, x0, y1, x1) in prompts.boxes.items():
@@ -35,6 +40,9 @@ def first_region(work: _Work, prompts: VolumePrompts) -> np.ndarray:
     if not mask.any():
         for place in work.positive[:1]:
             mask |= _at_click(work, place)
+    if not mask.any():
+        for k, signed in alone.items():
+            mask |= _as_thick_as(work, k, signed)
     return mask
 
 
@@ -52,9 +60,9 @@ def _at_click(work: _Work, place: tuple[int, int, int]) -> np.ndarray:
     return part_at(labels == found, place) if found else np.zeros(work.shape, bool)
 
 
-def _under(work: _Work, k: int, signed: np.ndarray) -> np.ndarray:
-    """The regions that lie mostly under a painted slice (signed distances), as coarse or fine as fits it best."""
-    best, found, plane = 0.0, np.zeros(work.shape, bool), signed > 0
+def _under(work: _Work, k: int, plane: np.ndarray) -> np.ndarray | None:
+    """The regions that lie mostly under a painted slice, as coarse or fine as fits it best; None: none fits it."""
+    best, found = 0.0, np.zeros(work.shape, bool)
     for prominence in sorted(LEVELS, key=lambda level: abs(level - PROMINENCE)):
         labels = work.regions.labels(prominence)
         size = np.bincount(labels[k].ravel(), minlength=1)
@@ -67,9 +75,11 @@ def _under(work: _Work, k: int, signed: np.ndarray) -> np.ndarray:
         fits = inside[members].sum() / (plane.sum() + (size - inside)[members].sum())
         if fits > best + (FITS_BETTER if best else 0):
             best, found = fits, np.isin(labels, members)
-    if best >= LEAST:
-        return found
-    # a slice that no region fits says itself how thick the object is, within the regions that it lies on
+    return found if best >= LEAST else None
+
+
+def _as_thick_as(work: _Work, k: int, signed: np.ndarray) -> np.ndarray:
+    """What a painted slice (signed distances) that no region fits says itself, within the regions that it lies on."""
     labels = work.regions.labels()
     inside = np.bincount(labels[k][signed > 0], minlength=1)
     members = np.flatnonzero(inside > TIP * inside.sum())
