@@ -88,6 +88,13 @@ def test_pictures_are_read_with_their_colours(tmp_path, suffix):
     assert np.abs(np.asarray(source.data).astype(int) - picture).mean() < 5
 
 
+@pytest.mark.parametrize("spacing", [{}, {"spacing": 0.0}])
+def test_a_distance_of_slices_that_imagej_does_not_write_is_one_of_its_unit(volume, tmp_path, spacing):
+    metadata = {"axes": "ZYX", "unit": "nm", **spacing}
+    tifffile.imwrite(tmp_path / "em.tif", volume, imagej=True, resolution=(1 / 5, 1 / 5), metadata=metadata)
+    assert open_image(tmp_path / "em.tif").scale == pytest.approx((1e-3, 5e-3, 5e-3))
+
+
 def test_axes_and_voxel_size_are_read_from_ome_and_imagej(volume, tmp_path):
     tifffile.imwrite(
         tmp_path / "a.ome.tif",

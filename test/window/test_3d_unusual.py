@@ -51,9 +51,7 @@ def test_slices_that_are_far_apart_are_looked_at_along_z_only_and_the_window_say
     assert no_errors(told)[0], told
 
 
-@pytest.mark.parametrize(
-    ("spacing", "words"), [(None, "size of a voxel is not known"), (1e9, "cannot be right"), (0.0, "")]
-)
+@pytest.mark.parametrize(("spacing", "words"), [(None, "size of a voxel is not known"), (1e9, "cannot be right")])
 def test_a_voxel_size_that_is_missing_or_absurd_is_told(opened, tmp_path, spacing, words):
     volume = small_volume()[0]
     image = volume if spacing is None else write(tmp_path / "stack.tif", volume, spacing)

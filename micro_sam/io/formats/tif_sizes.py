@@ -60,7 +60,9 @@ def _imagej(file: Any) -> dict[str, float | None]:
     for letter in "XY":
         length = _length(file, letter)
         sizes[letter] = None if length is None else size_of(letter, length, units[letter])
-    sizes["Z"] = size_of("Z", metadata.get("spacing"), units["Z"])
+    # ImageJ writes no distance of slices that is 1 of the unit, and takes 0 for 1.
+    spacing = metadata.get("spacing") or (1.0 if sizes["X"] else None)
+    sizes["Z"] = size_of("Z", spacing, units["Z"])
     sizes["T"] = size_of("T", metadata.get("finterval"), metadata.get("tunit") or "s")
     return sizes
 
