@@ -1,12 +1,13 @@
 """The scripts that are submitted for each job, compared with expected ones; no scheduler is needed."""
 
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 pytest.importorskip("dask_jobqueue")
 
-from micro_sam.distributed.clusters import job_script
+from micro_sam.distributed.clusters import Cluster, job_script
 from micro_sam.distributed.options import ClusterOptions
 
 ASKED = {
@@ -97,3 +98,33 @@ def test_with_dask_cuda_its_workers_are_started(monkeypatch):
     script = job_script(ClusterOptions("slurm", **ASKED))
     assert f"{sys.executable} -m dask cuda worker tcp://SCHEDULER:PORT" in script
     assert "--nworkers" not in script and "--nanny" not in script and "--lifetime" not in script
+
+
+class Jobs:
+    """In place of a cluster of dask-jobqueue: two jobs of two workers."""
+
+    def __init__(self) -> None:
+        self.worker_spec = {"job-0": {"group": ["-0", "-1"]}, "job-1": {"group": ["-0", "-1"]}}
+        self.asked: list[int] = []
+
+    def scale(self, jobs: int) -> None:
+        self.asked.append(jobs)
+        while len(self.worker_spec) < jobs:
+            self.worker_spec[f"job-{len(self.asked) + 1}"] = {"group": ["-0", "-1"]}
+
+
+def test_jobs_that_ended_are_submitted_again_and_those_that_wait_are_not():
+    names = ["job-0-0", "job-0-1"]  # job-1 waits in the queue
+    client = SimpleNamespace(scheduler_info=lambda n_workers: {"workers": {n: {"name": n} for n in names}})
+    jobs = Jobs()
+    cluster = Cluster(client, jobs, ClusterOptions("slurm", workers=4, gpus=2))
+    cluster.refill()
+    names.clear()  # its time is over, or its workers are started anew
+    cluster.refill()
+    assert set(jobs.worker_spec) == {"job-0", "job-1"}
+    names.append("job-0-1")
+    cluster.refill()
+    names.clear()
+    cluster.refill(), cluster.refill()
+    assert "job-0" not in jobs.worker_spec and "job-1" in jobs.worker_spec and len(jobs.worker_spec) == 2
+    assert jobs.asked == [2] * 5
