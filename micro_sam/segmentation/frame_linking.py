@@ -10,11 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial import cKDTree
 
 from micro_sam.errors import InputError
+from micro_sam.segmentation.label_runs import LabelRuns
 
 __all__ = ["FrameObjects", "LinkedTracks", "link_frames"]
 
@@ -40,12 +40,14 @@ class FrameObjects:
     @classmethod
     def of(cls, labels: np.ndarray) -> FrameObjects:
         """The objects of a label image (H, W)."""
-        ids, inverse, areas = np.unique(labels, return_inverse=True, return_counts=True)
-        if len(ids) and ids[0] == 0:
-            ids, areas, inverse = ids[1:], areas[1:], inverse - 1
-        inverse = inverse.reshape(labels.shape)
-        centres = ndimage.center_of_mass(inverse >= 0, inverse, np.arange(len(ids))) if len(ids) else []
-        return cls(ids.astype(np.int64), np.array(centres, float).reshape(-1, 2), areas.astype(float))
+        runs = LabelRuns(labels)
+        ids, place, areas = runs.labels()
+        which = runs.image(place).ravel()
+        rows = np.repeat(np.arange(labels.shape[0]), labels.shape[1])
+        columns = np.tile(np.arange(labels.shape[1]), labels.shape[0])
+        centres = np.stack([np.bincount(which, x, len(ids)) / areas for x in (rows, columns)], 1)
+        real = ids != 0
+        return cls(ids[real].astype(np.int64), centres[real], areas[real].astype(float))
 
 
 @dataclass(frozen=True, eq=False)

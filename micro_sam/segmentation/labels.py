@@ -13,6 +13,7 @@ from skimage.measure import regionprops
 from micro_sam.errors import InputError
 from micro_sam.segmentation.prompt_generators import innermost
 from micro_sam.segmentation.rle import mask_from_rle
+from micro_sam.segmentation.suppression import nms, suppress
 from micro_sam.segmentation.values import ObjectMask
 
 __all__ = [
@@ -24,38 +25,6 @@ __all__ = [
     "paint_objects",
     "segmentation_to_one_hot",
 ]
-
-
-def nms(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
-    """Greedy non-maximum suppression of boxes, with the results of ``torchvision.ops.nms``.
-
-    Parameters
-    ----------
-    boxes : (n, 4)
-        (y0, x0, y1, x1); the order of the axes does not matter.
-    scores : (n,)
-        The better ones suppress the others.
-    threshold : float
-        Boxes that overlap a better one with a higher IoU are removed.
-
-    Returns
-    -------
-    indices : (k,) int64, the kept boxes by falling score
-    """
-    boxes = np.asarray(boxes, "float32").reshape(-1, 4)
-    order = np.argsort(-np.asarray(scores), kind="stable")
-    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    keep = []
-    while len(order):
-        best, order = order[0], order[1:]
-        keep.append(best)
-        low = np.maximum(boxes[best, :2], boxes[order, :2])
-        high = np.minimum(boxes[best, 2:], boxes[order, 2:])
-        shared = np.prod(np.maximum(high - low, 0), 1)
-        union = area[best] + area[order] - shared
-        overlap = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
-        order = order[~(overlap.astype("float64") > threshold)]
-    return np.array(keep, "int64")
 
 
 def paint_objects(
@@ -211,24 +180,6 @@ def apply_nms(
     return paint_by_score(objects, shape)
 
 
-def suppress(objects: Sequence[ObjectMask], threshold: float, over_min: bool = False) -> list[ObjectMask]:
-    """Non-maximum suppression of masks: by falling score, without those that overlap a better one more.
-
-    Parameters
-    ----------
-    objects : sequence of ObjectMask
-    threshold : float
-        Overlap (IoU) above which the mask with the lower score is left out.
-    over_min : bool
-        Measure the overlap relative to the smaller mask, so that parts of objects are left out too.
-    """
-    kept: list[ObjectMask] = []
-    for one in sorted(objects, key=lambda o: -o.score):
-        if all(_overlap(one, other, over_min) <= threshold for other in kept):
-            kept.append(one)
-    return kept
-
-
 def paint_by_score(objects: Sequence[ObjectMask], shape: tuple[int, int]) -> np.ndarray:
     """Labels (H, W) uint32 of objects in the order of their scores; the earlier one keeps shared pixels."""
     labels = np.zeros(shape, "uint32")
@@ -310,9 +261,3 @@ def _place(prediction: dict[str, Any]) -> tuple[int, int]:
         return 0, 0
     x, y = np.subtract(prediction["global_bbox"][:2], prediction["bbox"][:2])
     return int(y), int(x)
-
-
-def _overlap(a: ObjectMask, b: ObjectMask, over_min: bool) -> float:
-    if not over_min:
-        return a.iou(b)
-    return a.intersection(b) / max(min(a.area, b.area), 1)

@@ -14,6 +14,7 @@ from elf.segmentation.multicut import compute_edge_costs, multicut_kernighan_lin
 
 from micro_sam.errors import InputError
 from micro_sam.segmentation.interpolation import interpolate_masks
+from micro_sam.segmentation.label_runs import LabelRuns
 from micro_sam.segmentation.values import ObjectMask
 
 __all__ = ["fill_gaps", "merge_instance_segmentation_3d", "number_per_slice", "overlaps"]
@@ -71,11 +72,15 @@ def merge_instance_segmentation_3d(
     step(1)
     merged = _multicut(len(slice_of), links, similarity, slice_of, beta)
     step(1)
-    extent = np.array([len(np.unique(slice_of[merged == k])) if k else 0 for k in range(merged.max(initial=0) + 1)])
     if min_z_extent:
+        in_slices = np.unique(np.stack([merged, slice_of], 1), axis=0)
+        extent = np.bincount(in_slices[in_slices[:, 0] > 0, 0], minlength=merged.max(initial=0) + 1)
         merged[extent[merged] < min_z_extent] = 0
     ids, merged = np.unique(np.concatenate([[0], merged[1:]]), return_inverse=True)
-    result = merged.astype(np.uint32)[nodes]
+    result = nodes  # in place: the volume may be large
+    table = merged.astype(np.uint32)
+    for plane in result:
+        plane[:] = table[plane]
     if gap_closing:
         fill_gaps(result)
     step(1)
@@ -95,9 +100,10 @@ def number_per_slice(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     nodes = np.zeros(labels.shape, np.uint32)
     slice_of = [-1]
     for z, plane in enumerate(labels):
-        ids, inverse = np.unique(plane, return_inverse=True)
-        numbers = np.where(ids > 0, np.cumsum(ids > 0) + len(slice_of) - 1, 0)
-        nodes[z] = numbers[inverse.reshape(plane.shape)]
+        runs = LabelRuns(plane)
+        ids, place, _ = runs.labels()
+        numbers = np.where(ids > 0, np.cumsum(ids > 0) + len(slice_of) - 1, 0).astype(np.uint32)
+        nodes[z] = runs.image(numbers[place])
         slice_of += [z] * int((ids > 0).sum())
     return nodes, np.array(slice_of)
 
@@ -114,10 +120,12 @@ def overlaps(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.n
     inside : (n,) float64
         Intersection over the area of the smaller object.
     """
-    both = (a > 0) & (b > 0)
-    pairs, shared = np.unique(np.stack([a[both], b[both]], 1).astype(np.int64), axis=0, return_counts=True)
-    areas = [dict(zip(*np.unique(x[x > 0], return_counts=True), strict=True)) for x in (a, b)]
-    size = np.array([(areas[0][i], areas[1][j]) for i, j in pairs], float).reshape(-1, 2)
+    runs = LabelRuns(a, b)
+    pairs, shared = runs.shared()
+    size = np.zeros((len(pairs), 2))
+    for k in (0, 1):
+        ids, _, areas = runs.labels(k)
+        size[:, k] = areas[np.searchsorted(ids, pairs[:, k])]
     return pairs, shared / (size.sum(1) - shared), shared / size.min(1, initial=np.inf)
 
 
@@ -125,8 +133,9 @@ def fill_gaps(labels: np.ndarray) -> None:
     """Interpolate objects in the slices between their first and last that they miss, in place, on background only."""
     present: dict[int, list[int]] = {}
     for z, plane in enumerate(labels):
-        for i in np.unique(plane)[(np.unique(plane) > 0)]:
-            present.setdefault(int(i), []).append(z)
+        for i in LabelRuns(plane).labels()[0].tolist():
+            if i > 0:
+                present.setdefault(i, []).append(z)
     for i, slices in present.items():
         for a, b in zip(slices, slices[1:], strict=False):
             if b - a == 1:

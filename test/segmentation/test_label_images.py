@@ -1,5 +1,7 @@
 """Label images from masks, and small tools around them."""
 
+import time
+
 import numpy as np
 import pytest
 from segmentation_helpers import iou
@@ -16,6 +18,7 @@ from micro_sam.segmentation.labels import (
 )
 from micro_sam.segmentation.mask_output import remove_small_regions
 from micro_sam.segmentation.rle import compress_rle, decompress_rle, mask_from_rle, rle_from_object
+from micro_sam.segmentation.suppression import suppress
 from micro_sam.segmentation.values import ObjectMask
 
 
@@ -37,6 +40,62 @@ def test_nms_agrees_with_torchvision():
         expected = torchvision.ops.nms(torch.from_numpy(boxes), torch.from_numpy(scores), threshold).numpy()
         np.testing.assert_array_equal(nms(boxes, scores, threshold), expected)
     assert len(nms(np.zeros((0, 4)), np.zeros(0), 0.5)) == 0
+
+
+def test_nms_of_boxes_of_all_sizes_agrees_with_torchvision():
+    torchvision = pytest.importorskip("torchvision")
+    import torch
+
+    random = np.random.default_rng(1)
+    low = random.uniform(-500, 4000, (6000, 2))
+    size = np.exp(random.uniform(0, 7, (6000, 2)))
+    boxes = np.concatenate([low, low + size], 1)
+    boxes[::2] = boxes[1::2] + random.normal(0, 1, (3000, 4))  # doublets: half of the boxes are suppressed
+    boxes[:20, 2:] = boxes[:20, :2]  # without area
+    boxes = boxes.astype("float32")
+    scores = random.integers(0, 500, 6000).astype("float32")  # many are equal
+    for threshold in (0, 0.01, 0.5, 0.9, 1):
+        order = np.argsort(-scores, kind="stable")  # torchvision does not say which of equals comes first
+        expected = order[torchvision.ops.nms(torch.tensor(boxes[order]), -torch.arange(6000.0), threshold).numpy()]
+        np.testing.assert_array_equal(nms(boxes, scores, threshold), expected)
+    assert nms(boxes, scores, -0.1).tolist() == [int(np.argmax(scores))]
+
+
+def test_suppression_of_boxes_costs_no_square_of_their_number():
+    def seconds(number, side):
+        random = np.random.default_rng(2)
+        low = np.repeat(random.uniform(0, side, (number // 4, 2)), 4, 0) + random.normal(0, 2, (number, 2))
+        boxes = np.concatenate([low, low + random.uniform(20, 40, (number, 2))], 1)
+        begin = time.process_time()
+        kept = nms(boxes, random.random(number), 0.5)
+        assert number / 5 < len(kept) < number
+        return time.process_time() - begin
+
+    seconds(1000, 1000)
+    ratio = min(seconds(40000, 8000) / seconds(5000, 8000 / 8**0.5) for _ in range(3))
+    print(f"8 times as many boxes take {ratio:.1f} times as long")
+    assert ratio < 24  # 64 if each was compared with all others
+
+
+@pytest.mark.parametrize("over_min", [False, True])
+def test_suppression_of_masks_is_that_of_all_pairs(over_min):
+    random = np.random.default_rng(3)
+    masks = []
+    for y, x in random.integers(0, 300, (400, 2)):
+        size = random.integers(2, 60, 2)
+        masks.append(ObjectMask.from_array(random.random(size) > 0.3, float(random.random()), offset=(y, x)))
+    masks.append(ObjectMask((0, 0, 0, 0), np.zeros((0, 0), bool), 2.0))
+    for threshold in (0.0, 0.2, 0.6):
+        expected = []
+        for one in sorted(masks, key=lambda mask: -mask.score):
+            shares = [one.intersection(other) for other in expected]
+            sizes = [
+                min(one.area, other.area) if over_min else one.area + other.area - shared
+                for other, shared in zip(expected, shares, strict=True)
+            ]
+            if all(shared / max(size, 1) <= threshold for shared, size in zip(shares, sizes, strict=True)):
+                expected.append(one)
+        assert [id(one) for one in suppress(masks, threshold, over_min)] == [id(one) for one in expected]
 
 
 def test_masks_to_labels():

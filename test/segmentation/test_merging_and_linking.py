@@ -11,6 +11,7 @@ from micro_sam.multi_dimensional_segmentation import merge_instance_segmentation
 from micro_sam.sample_data import open_sample
 from micro_sam.segmentation.automatic_stacks import lineages_of, track_labels
 from micro_sam.segmentation.frame_linking import FrameObjects, link_frames
+from micro_sam.segmentation.merging import number_per_slice, overlaps
 
 
 def scrambled(labels, seed=0):
@@ -53,6 +54,28 @@ def test_gaps_are_closed_and_short_objects_left_out():
     assert merged.max() < whole.max() and merged[14].any()
     extents = [len(np.unique(np.nonzero(merged == i)[0])) for i in np.unique(merged)[1:]]
     assert min(extents) >= 3
+
+
+def test_objects_that_share_pixels_are_found_with_their_areas():
+    random = np.random.default_rng(0)
+    for dtype in (np.uint32, np.int64, np.uint8):
+        a, b = (np.kron(random.integers(0, 60, (20, 30)), np.ones((4, 5), int)).astype(dtype) for _ in range(2))
+        b[:7] = 0
+        pairs, iou, inside = overlaps(a, b)
+        expected = sorted({(int(i), int(j)) for i, j in zip(a.ravel(), b.ravel(), strict=True) if i and j})
+        assert pairs.tolist() == [list(pair) for pair in expected]
+        for (i, j), over_union, over_smaller in zip(expected, iou, inside, strict=True):
+            shared, sizes = np.sum((a == i) & (b == j)), (np.sum(a == i), np.sum(b == j))
+            assert over_union == shared / (sum(sizes) - shared) and over_smaller == shared / min(sizes)
+    assert [len(one) for one in overlaps(a, np.zeros_like(b))] == [0, 0, 0]
+    assert [len(one) for one in overlaps(a[:0], b[:0])] == [0, 0, 0]
+
+
+def test_objects_of_slices_are_numbered_in_their_order():
+    labels = np.array([[[7, 7, 0], [2, 7, 300]], [[0, 0, 0], [0, 0, 0]], [[7, 0, 7], [0, 7, 7]]])
+    nodes, slice_of = number_per_slice(labels)
+    assert nodes.tolist() == [[[2, 2, 0], [1, 2, 3]], [[0, 0, 0], [0, 0, 0]], [[4, 0, 4], [0, 4, 4]]]
+    assert slice_of.tolist() == [-1, 0, 0, 0, 2]
 
 
 def test_without_background_every_pixel_belongs_to_an_object():
