@@ -18,6 +18,7 @@ from micro_sam.io.label_reading import is_labels_only, read_labels
 from micro_sam.sam_annotator import images
 from micro_sam.sam_annotator.closing import may_leave
 from micro_sam.sam_annotator.jobs import WORK
+from micro_sam.session.large_commits import is_large
 from micro_sam.session.values import CommitReport
 
 if TYPE_CHECKING:
@@ -124,8 +125,11 @@ class Acts:
     # ------------------------------------------------------------------ acts: objects
 
     @act
-    def commit(self) -> CommitReport | None:
-        """Move the current object, or the automatic segmentation, into the committed objects."""
+    def commit(self, wait: bool = False) -> CommitReport | None:
+        """Move the current object, or the automatic segmentation, into the committed objects.
+
+        A large segmentation is committed in the background, unless `wait`.
+        """
         session = self._needed().session
         running = self.jobs.running(WORK)
         if running is not None:
@@ -137,6 +141,9 @@ class Acts:
             raise InputError("Your prompt is kept, but the embedding is not ready yet. Commit when its mask is there.")
         if self.source == "current" and self.preview.completes and self.engine.busy:
             raise InputError("A part of the object is not embedded yet. Commit it when the rest has appeared.")
+        if not wait and is_large(session, self.source):
+            self.large_steps.commit()
+            return None
         report = session.commit(self.source, self.preserve, min_size=int(self.automatic.values["min_size"]))
         self.set_source("current")
         self._go_on()

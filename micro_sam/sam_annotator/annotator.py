@@ -29,6 +29,7 @@ from micro_sam.sam_annotator.garbage import garbage_timer
 from micro_sam.sam_annotator.hover import Hover
 from micro_sam.sam_annotator.jobs import WORK, Jobs
 from micro_sam.sam_annotator.keys import Key, Keys
+from micro_sam.sam_annotator.large_steps import LargeSteps
 from micro_sam.sam_annotator.layers import LayerNames, SessionLayers
 from micro_sam.sam_annotator.looking import Looking
 from micro_sam.sam_annotator.offers import ModelOffer, no_model
@@ -125,6 +126,7 @@ class Annotator(Acts):
         self.looking = Looking(self)
         self.hover = Hover(self)
         self.automatic = Automatic(self)
+        self.large_steps = LargeSteps(self)
         self.saving = self.make_saving()
         self.series: Series | None = None
         self.training = Training(self)
@@ -345,6 +347,7 @@ class Annotator(Acts):
             self.layers.close(remove=False)
         self.looking.close()
         self.hover.close()
+        self.large_steps.close()
         self.preview.close()
         self.automatic.close()
         self.training.close()

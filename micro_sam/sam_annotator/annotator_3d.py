@@ -143,12 +143,12 @@ class Annotator3D(SliceActs, CorrectionActs, Annotator):
             self.status.say("The object grows slice by slice. Cancel stops it and keeps what is there.")
 
     @act
-    def commit(self) -> CommitReport | None:
+    def commit(self, wait: bool = False) -> CommitReport | None:
         """See the core; what is on its way to the other slices belongs to the object."""
         if self.source == "current" and self.whole.busy and self.jobs.running(WORK) is None:
             self.whole.then(self.commit)
             return None
-        return super().commit()
+        return super().commit(wait)
 
     @property
     def _done_again(self) -> str:

@@ -129,7 +129,7 @@ def _commit_all(annotator: Annotator) -> bool:
     for source, is_open in (("current", lambda: saving.uncommitted), ("auto", lambda: saving.uncommitted_auto)):
         if is_open():
             annotator.set_source(source)
-            if annotator.commit() is None or is_open():
+            if annotator.commit(wait=True) is None or is_open():
                 return False
     return True
 

@@ -7,7 +7,21 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["LabelRuns"]
+__all__ = ["LabelRuns", "values_and_places"]
+
+_TABLE = 2**22  # largest value for which a table is shorter work than sorting
+
+
+def values_and_places(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sorted values of an array (n,) of integers from 0, and the place of each one among them (n,).
+
+    As ``np.unique(values, return_inverse=True)``; labels are seldom large, and a table of them needs no sorting.
+    """
+    if not len(values) or values.dtype.kind not in "iu" or int(values.min()) < 0 or int(values.max()) > _TABLE:
+        return np.unique(values, return_inverse=True)
+    is_there = np.zeros(int(values.max()) + 1, bool)
+    is_there[values] = True
+    return np.flatnonzero(is_there).astype(values.dtype), (np.cumsum(is_there) - 1)[values]
 
 
 class LabelRuns:
@@ -40,7 +54,7 @@ class LabelRuns:
 
     def labels(self, k: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Sorted values of array ``k``, the place of each run's value among them, and the pixels of each value."""
-        found, which = np.unique(self.values[k], return_inverse=True)
+        found, which = values_and_places(self.values[k])
         return found, which, np.bincount(which, self.lengths, len(found)).astype(np.int64)
 
     def image(self, values: np.ndarray) -> np.ndarray:
@@ -54,8 +68,8 @@ class LabelRuns:
         """
         a, b = self.values
         both = (a > 0) & (b > 0)
-        ids = [np.unique(one[both], return_inverse=True) for one in (a, b)]
+        ids = [values_and_places(one[both]) for one in (a, b)]
         (ids_a, at_a), (ids_b, at_b) = ids
-        keys, which = np.unique(at_a * np.int64(max(len(ids_b), 1)) + at_b, return_inverse=True)
+        keys, which = values_and_places(at_a * np.int64(max(len(ids_b), 1)) + at_b)
         pairs = np.stack([ids_a[keys // max(len(ids_b), 1)], ids_b[keys % max(len(ids_b), 1)]], 1).astype(np.int64)
         return pairs, np.bincount(which, self.lengths[both], len(keys)).astype(np.int64)

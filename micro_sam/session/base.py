@@ -48,6 +48,8 @@ class SessionBase:
 
     _events_type = SessionEvents
     _place = "slice"
+    can_write_later = True
+    """Whether :attr:`writes_later` may be set."""
 
     def __init__(self, shape: Sequence[int], *, max_history_bytes: int = 512 * 1024**2) -> None:
         shape = tuple(int(size) for size in shape)
@@ -57,6 +59,10 @@ class SessionBase:
         self._state = State.empty(shape)
         self._history = History(max_history_bytes)
         self._epoch = 0
+        self._revision = 0
+        """Counts the steps in which committed or automatic objects changed."""
+        self.writes_later = False
+        """Whether the pixels of large steps are left to :meth:`write_some`, which the window then calls."""
         self._last_prompt_id = 0
         self._positive = True
         self._predictor: Predictor | None = None
@@ -82,23 +88,23 @@ class SessionBase:
     @property
     def current(self) -> np.ndarray:
         """Labels 1..n of the objects at work, uint32. Always the same array; only acts change it."""
-        return self._state.labels["current"]
+        return self._state.layer("current")
 
     @property
     def committed(self) -> np.ndarray:
         """Committed objects, uint32. Always the same array."""
-        return self._state.labels["committed"]
+        return self._state.layer("committed")
 
     @property
     def auto(self) -> np.ndarray:
         """Automatic segmentation, uint32. Always the same array."""
-        return self._state.labels["auto"]
+        return self._state.layer("auto")
 
     def layer(self, name: LayerName) -> np.ndarray:
         """One of the three label arrays by its name."""
         if name not in LAYERS:
             raise InputError(f"There is no label layer '{name}'; there are {', '.join(LAYERS)}.")
-        return self._state.labels[name]
+        return self._state.layer(name)
 
     @property
     def objects(self) -> Mapping[int, ObjectRecord]:
@@ -196,7 +202,7 @@ class SessionBase:
         if command is None:
             self._say("There is nothing to undo.")
             return None
-        self._after(command.undo(self._state))
+        self._after(command.undo(self._state, later=self.writes_later and command.is_large))
         self._say(f"Undone: {command.name}.")
         return command.name
 
@@ -206,9 +212,25 @@ class SessionBase:
         if command is None:
             self._say("There is nothing to redo.")
             return None
-        self._after(command.do(self._state))
+        self._after(command.do(self._state, later=self.writes_later and command.is_large))
         self._say(f"Redone: {command.name}.")
         return command.name
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether pixels of the last step are still to be written or told."""
+        return bool(self._state.unwritten or self._state.written)
+
+    def write_some(self) -> bool:
+        """Write some more pixels of the last step, and tell which; whether there are more. It takes a moment only.
+
+        Whoever asks for a layer of the session meanwhile gets it with all pixels written.
+        """
+        self._state.write_next()
+        while self._state.written:
+            name, z, box = self._state.written.popleft()
+            self._emit_labels(name, z, z + 1, box)
+        return self.is_writing
 
     # ------------------------------------------------------------------ inside
 
@@ -228,19 +250,31 @@ class SessionBase:
                 self._history.extend(command)
             else:
                 self._history.push(command)
+            self._revision += bool(draft.changes.regions.keys() & {"committed", "auto"})
             self._emit(draft.changes)
+
+    def _perform(self, command: Command) -> None:
+        """Do a command that was made elsewhere, as a step of the history."""
+        self._revision += 1
+        changes = command.do(self._state, later=self.writes_later and command.is_large)
+        self._history.push(command)
+        self._emit(changes)
 
     def _complete(self, draft: Draft) -> None:
         """Bring what depends on the edits of an act in line with them, before it becomes a step of the history."""
 
     def _after(self, changes: Changes) -> None:
         self._epoch += 1
+        self._revision += 1
         self._emit(changes)
 
+    def _emit_labels(self, name: str, z0: int, z1: int, box: Box) -> None:
+        plane = crop(box)
+        self.events.labels_changed.emit(name, plane if self.ndim == 2 else (slice(z0, z1), *plane))
+
     def _emit(self, changes: Changes) -> None:
-        for name, (z0, z1, (y0, x0, y1, x1)) in changes.regions.items():
-            plane = (slice(y0, y1), slice(x0, x1))
-            self.events.labels_changed.emit(name, plane if self.ndim == 2 else (slice(z0, z1), *plane))
+        for name, (z0, z1, box) in changes.regions.items():
+            self._emit_labels(name, z0, z1, box)
         if "prompts" in changes.keys:
             self.events.prompts_changed.emit(self.prompts)
         if "objects" in changes.keys:

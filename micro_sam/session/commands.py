@@ -9,12 +9,12 @@ edit at once and remembers it, so that an act that fails half-way is taken back 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from micro_sam.session.labels import Box, LabelEdit, Runs, crop, shift, union
+from micro_sam.session.labels import BOX_PIXELS, Box, LabelEdit, Runs, crop, shift, union
 from micro_sam.session.state import State
 
 _MISSING = None  # an entry that is not there; the state never stores None in its dicts
@@ -141,19 +141,24 @@ class Command:
     def __post_init__(self) -> None:
         self.nbytes = 500 + sum(edit.nbytes for edit in self.edits)
 
+    @property
+    def is_large(self) -> bool:
+        """Whether so many pixels change that writing them takes longer than a moment."""
+        return sum(edit.n_pixels for edit in self.edits if isinstance(edit, LabelEdit)) > BOX_PIXELS
+
     def extend(self, other: Command) -> None:
         """Append the edits and details of a command that was done right after this one."""
         self.edits.extend(other.edits)
         self.details.update(other.details)
         self.nbytes += other.nbytes
 
-    def do(self, state: State) -> Changes:
-        """Do the edits again, in order."""
-        return _write_all(self.edits, state, forward=True)
+    def do(self, state: State, later: bool = False) -> Changes:
+        """Do the edits again, in order. `later`: pixels go to ``state.unwritten``, and are not in the changes."""
+        return _write_all(self.edits, state, forward=True, later=later)
 
-    def undo(self, state: State) -> Changes:
-        """Take the edits back, last one first."""
-        return _write_all(reversed(self.edits), state, forward=False)
+    def undo(self, state: State, later: bool = False) -> Changes:
+        """Take the edits back, last one first; `later` as in :meth:`do`."""
+        return _write_all(reversed(self.edits), state, forward=False, later=later)
 
     def record(self) -> dict[str, Any]:
         """The command as a JSON-able dict: what a journal writes and can replay without a network."""
@@ -198,13 +203,14 @@ class Draft:
 
     def paint_runs(self, name: str, z: int, box: Box, runs: Runs) -> Runs | None:
         """As :meth:`paint`, for who has the runs of what is there (array 0) and of what is to come (array 1)."""
-        edit = LabelEdit.between(name, z, box, runs)
-        if edit is None:
-            return None
-        inner = runs.crop(shift(edit.box, -box[0], -box[1]))
-        self.state.plane(name, z)[crop(edit.box)] = inner.array(1) if inner.values[1].any() else 0
-        self._remember(edit)
-        return runs
+        first = len(self.edits)
+        for part, inside in runs.bands():
+            part = shift(part, box[0], box[1])
+            edit = LabelEdit.between(name, z, part, inside)
+            if edit is not None:
+                self._write_runs(edit, inside.crop(shift(edit.box, -part[0], -part[1])))
+                self._remember(edit)
+        return runs if len(self.edits) > first else None
 
     def set(self, key: str, value: Any) -> None:
         """Give an attribute of the state a new value."""
@@ -237,6 +243,10 @@ class Draft:
         _write_all(reversed(self.edits), self.state, forward=False)
         self.edits.clear()
 
+    def _write_runs(self, edit: LabelEdit, runs: Runs) -> None:
+        plane = self.state.plane(edit.name, edit.z)
+        plane[crop(edit.box)] = runs.array(1) if runs.values[1].any() else 0
+
     def _add(self, edit: Edit) -> None:
         _write(edit, self.state, forward=True)
         self._remember(edit)
@@ -244,6 +254,22 @@ class Draft:
     def _remember(self, edit: Edit) -> None:
         self.edits.append(edit)
         self.changes.note(edit)
+
+
+class Plan(Draft):
+    """A draft that leaves the pixels alone: its edits are done later, as a command.
+
+    Parameters
+    ----------
+    state
+        Of a session; its values are copied as far as a commit changes them.
+    """
+
+    def __init__(self, state: State, details: dict[str, Any] | None = None) -> None:
+        super().__init__(replace(state, objects=dict(state.objects)), details)
+
+    def _write_runs(self, edit: LabelEdit, runs: Runs) -> None:
+        pass
 
 
 def to_json(value: Any) -> Any:
@@ -259,9 +285,12 @@ def to_json(value: Any) -> Any:
     return value
 
 
-def _write_all(edits, state: State, forward: bool) -> Changes:
+def _write_all(edits, state: State, forward: bool, later: bool = False) -> Changes:
     changes = Changes()
     for edit in edits:
+        if later and isinstance(edit, LabelEdit):
+            state.unwritten.append((edit, forward))
+            continue
         _write(edit, state, forward)
         changes.note(edit)
     return changes

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -68,6 +69,10 @@ class CommitRules:
             raise InputError(f"Committed objects can be preserved by {known}, not by '{self.preserve}'.")
         if self.min_size < 0:
             raise InputError(f"The minimal size of an object is a number of pixels from 0 on, not {self.min_size}.")
+
+    def record(self, source: str) -> dict[str, Any]:
+        """What the history says of a commit."""
+        return {"source": source, "preserve": self.preserve, "min_size": self.min_size}
 
 
 def commit(draft: Draft, source: str, rules: CommitRules, model: dict[str, str]) -> CommitReport:

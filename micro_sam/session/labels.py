@@ -9,10 +9,16 @@ from __future__ import annotations
 
 import base64
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from micro_sam.segmentation.label_runs import values_and_places
+
+BOX_PIXELS = 2**22
+"""Larger rectangles are edited in bands of rows, so that each edit takes a moment only."""
 
 Box = tuple[int, int, int, int]
 """Half-open rectangle (y0, x0, y1, x1) of a slice."""
@@ -49,8 +55,11 @@ class Runs:
         for array in arrays[1:]:
             begins[:, 1:] |= array[:, 1:] != array[:, :-1]
         starts = np.flatnonzero(begins)
+        lengths = np.diff(starts, append=begins.size)
+        if all(array.flags.c_contiguous for array in arrays):
+            return cls(shape, starts, lengths, tuple(array.reshape(-1)[starts] for array in arrays))
         pixels = np.divmod(starts, max(shape[1], 1))
-        return cls(shape, starts, np.diff(starts, append=begins.size), tuple(array[pixels] for array in arrays))
+        return cls(shape, starts, lengths, tuple(array[pixels] for array in arrays))
 
     def with_values(self, *values: np.ndarray) -> Runs:
         """The same runs of arrays with other values."""
@@ -80,12 +89,26 @@ class Runs:
         starts = (rows - y0) * (x1 - x0) + left - x0
         return Runs((y1 - y0, x1 - x0), starts, right - left, tuple(value[inside] for value in self.values))
 
+    def bands(self) -> Iterator[tuple[Box, Runs]]:
+        """The arrays in bands of rows of at most ``BOX_PIXELS``: rectangle and runs of each."""
+        height, width = self.shape
+        rows = max(1, BOX_PIXELS // max(width, 1))
+        if rows >= height:
+            yield (0, 0, height, width), self
+            return
+        for y in range(0, height, rows):
+            end = min(y + rows, height)
+            first, last = np.searchsorted(self.starts, (y * width, end * width))
+            values = tuple(value[first:last] for value in self.values)
+            part = Runs((end - y, width), self.starts[first:last] - y * width, self.lengths[first:last], values)
+            yield (y, 0, end, width), part
+
     def areas(self, k: int = 0, where: np.ndarray | None = None) -> dict[int, int]:
         """Pixels per non-zero label of array `k`, in the runs for which `where` is true."""
         values, lengths = self.values[k], self.lengths
         if where is not None:
             values, lengths = values[where], lengths[where]
-        found, which = np.unique(values, return_inverse=True)
+        found, which = values_and_places(values)
         numbers = np.bincount(which, weights=lengths, minlength=len(found))
         return {int(value): int(number) for value, number in zip(found, numbers, strict=True) if value}
 
@@ -96,7 +119,7 @@ class Runs:
             inside &= where
         lengths = self.lengths[inside]
         rows, left = np.divmod(self.starts[inside], max(self.shape[1], 1))
-        found, which = np.unique(self.values[k][inside], return_inverse=True)
+        found, which = values_and_places(self.values[k][inside])
         areas = np.bincount(which, weights=lengths, minlength=len(found))
         box = np.tile(np.array([*self.shape, 0, 0], dtype=np.int64), (len(found), 1))
         np.minimum.at(box[:, 0], which, rows)
@@ -193,6 +216,11 @@ class LabelEdit:
     def shape(self) -> tuple[int, int]:
         """(h, w) of the rectangle."""
         return self.box[2] - self.box[0], self.box[3] - self.box[1]
+
+    @property
+    def n_pixels(self) -> int:
+        """Pixels of the rectangle."""
+        return self.shape[0] * self.shape[1]
 
     @property
     def nbytes(self) -> int:

@@ -66,7 +66,7 @@ def reopen(draft: Draft, object_id: int) -> None:
         runs = edit.runs
         mine = (runs.values[0] == object_id).astype(np.uint32)
         draft.paint_runs("current", edit.z, edit.box, runs.with_values(np.zeros_like(mine), mine))
-        draft.put("regions", edit.z, edit.box)
+        draft.put("regions", edit.z, union(draft.state.regions.get(edit.z), edit.box))
     for z, value in record.confidence.items():
         draft.put("confidence", z, {1: value})
     for z in record.painted:

@@ -14,6 +14,7 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from micro_sam.segmentation.label_runs import values_and_places
 from micro_sam.session.labels import Box, Runs
 from micro_sam.session.prompts import PointPrompt, PromptSet
 
@@ -74,7 +75,7 @@ class Spans:
     @cached_property
     def objects(self) -> tuple[np.ndarray, np.ndarray]:
         """Sorted labels, and (n,) the place of each run's label among them."""
-        return np.unique(self.label, return_inverse=True)
+        return values_and_places(self.label)
 
     def in_window(self, windows: Windows, flags: np.ndarray) -> dict[int, np.ndarray]:
         """Flags (n,) of these runs -> per slice the flags of all runs of its window; runs that are not here: False."""
@@ -251,7 +252,7 @@ def units_of(spans: Spans, per_slice: bool) -> np.ndarray:
     _, which = spans.objects
     if not per_slice:
         return which
-    return np.unique(which + spans.z * np.int64(which.max(initial=0) + 1), return_inverse=True)[1]
+    return values_and_places(which + spans.z * np.int64(which.max(initial=0) + 1))[1]
 
 
 def pixels_per_label(spans: Spans, flags: np.ndarray) -> dict[int, int]:

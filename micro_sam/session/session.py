@@ -264,7 +264,7 @@ class Session(PromptActs):
             When there is nothing to commit, or nothing of it is free.
         """
         rules = CommitRules(preserve, int(min_size), self._noun, per_slice=self._per_slice)
-        with self._act("Commit", source=source, preserve=preserve, min_size=rules.min_size, **details) as draft:
+        with self._act("Commit", **rules.record(source), **details) as draft:
             report = self._commit(draft, source, rules)
             draft.details.update(ids=list(report.ids))
         if source == "current":
@@ -368,6 +368,8 @@ class Session(PromptActs):
 
     def _paint(self, verb: str, name: LayerName, region: tuple[slice, ...], values: Any, before: Any) -> None:
         self.layer(name)
+        if before is not None and self.is_writing:
+            values, before = self._painted_on_top(name, region, values, before)
         blocks = current.split_region(region, values, before, self.shape)
         with self._act(f"{verb} {name} {'object' if name == 'current' else 'objects'}", layer=name) as draft:
             if name == "committed":
@@ -376,6 +378,11 @@ class Session(PromptActs):
                 current.paint(draft, name, blocks)
         if name == "current":
             self._epoch += 1
+
+    def _painted_on_top(self, name: LayerName, region: tuple[slice, ...], values: Any, before: Any) -> tuple:
+        """Values after and before of a stroke that was drawn while pixels of the step before were being written."""
+        below = self.layer(name)[region].copy()
+        return np.where(np.not_equal(values, before), values, below), below
 
     def clear(self, z: int | None = None) -> None:
         """Remove the prompts and the current object, everywhere or in one slice.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -11,6 +13,7 @@ from micro_sam.session.labels import Box
 from micro_sam.session.prompts import PromptSet
 
 if TYPE_CHECKING:
+    from micro_sam.session.labels import LabelEdit
     from micro_sam.session.lineage import Track
     from micro_sam.session.track_prompts import CurrentTrack
     from micro_sam.session.values import Anchors, ObjectRecord, Reopened, SliceAnswer, SliceConfidence
@@ -53,6 +56,12 @@ class State:
         Daughter -> mother among the labels of `auto`.
     auto_in_pieces
         Whether objects of `auto` may have several pieces: another program or the user's brush made them so.
+    unwritten
+        Edits of pixels, and whether they go forward, that are done but not yet in `labels`: those of large steps are
+        written one by one, while the window goes on. Who reads labels through :meth:`layer` or :meth:`plane` gets
+        them written.
+    written
+        Layer, slice and rectangle of those that were written, for who draws them.
     """
 
     labels: dict[str, np.ndarray]
@@ -69,6 +78,9 @@ class State:
     current_tracks: dict[int, CurrentTrack] = field(default_factory=dict)
     auto_parents: dict[int, int] = field(default_factory=dict)
     auto_in_pieces: bool = False
+    unwritten: deque[tuple[LabelEdit, bool]] = field(default_factory=deque)
+    written: deque[tuple[str, int, Box]] = field(default_factory=deque)
+    _lock: threading.RLock = field(default_factory=threading.RLock, repr=False, compare=False)
 
     @classmethod
     def empty(cls, shape: tuple[int, ...]) -> State:
@@ -77,5 +89,21 @@ class State:
 
     def plane(self, name: str, z: int) -> np.ndarray:
         """Slice `z` of a layer as a (H, W) view; a 2D layer is its own slice 0."""
-        array = self.labels[name]
+        array = self.layer(name)
         return array[z] if array.ndim == 3 else array
+
+    def layer(self, name: str) -> np.ndarray:
+        """The whole array of a layer."""
+        while self.unwritten:
+            self.write_next()
+        return self.labels[name]
+
+    def write_next(self) -> None:
+        """Write the next of the edits that are not yet in `labels`. Any thread may do it."""
+        with self._lock:
+            if self.unwritten:
+                edit, forward = self.unwritten[0]
+                array = self.labels[edit.name]
+                edit.write(array[edit.z] if array.ndim == 3 else array, forward)
+                self.unwritten.popleft()
+                self.written.append((edit.name, edit.z, edit.box))

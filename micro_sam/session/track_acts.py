@@ -142,6 +142,8 @@ class TrackActs(SessionBase):
 
     # ------------------------------------------------------------------ inside
 
+    can_write_later = False  # the lineage follows the pixels
+
     def _emit(self, changes: Changes) -> None:
         if "committed" in changes.regions:
             t0, t1, _ = changes.regions["committed"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ from micro_sam.session.prompts import PromptSet
 LayerName = Literal["current", "committed", "auto"]
 PreserveMode = Literal["pixels", "objects", "none"]
 PRESERVE_MODES = ("pixels", "objects", "none")
+_NO_PROMPTS, _NOTHING = PromptSet(), MappingProxyType({})  # shared: there may be 100,000 records
 MIN_SIZE = 25
 """Pixels that at least must stay of an object that is cut, unless the settings of a tool say otherwise."""
 
@@ -76,8 +78,8 @@ class ObjectRecord:
     slices: tuple[int, int]
     box: Box
     area: int
-    prompts: PromptSet = field(default_factory=PromptSet)
-    confidence: Mapping[int, SliceConfidence] = field(default_factory=dict)
+    prompts: PromptSet = _NO_PROMPTS
+    confidence: Mapping[int, SliceConfidence] = field(default_factory=lambda: _NOTHING)
     painted: tuple[int, ...] = ()
     model_name: str = ""
     model_hash: str = ""

@@ -1,0 +1,161 @@
+"""A commit of very many objects: found in a thread, done at once, its pixels written a few rows at a time."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from micro_sam.errors import InputError
+from micro_sam.session.labels import BOX_PIXELS
+from micro_sam.session.large_commits import apply_commit, is_large, plan_commit, run_commit
+from micro_sam.session.session import Session
+from micro_sam.session.tracking import TrackingSession
+from micro_sam.session.volume import VolumeSession
+
+SHAPE = (2400, 2000)
+
+
+def many_objects(shape=SHAPE, step=20, shift=0):
+    """Squares of 12 pixels beside each other, each with a label of its own."""
+    labels = np.zeros(shape, np.uint32)
+    rows, columns = shape[0] // step, shape[1] // step
+    ids = np.arange(1, rows * columns + 1, dtype=np.uint32).reshape(rows, columns)
+    square = np.pad(np.ones((12, 12), np.uint32), ((4, step - 16), (4, step - 16)))
+    labels[: rows * step, : columns * step] = np.kron(ids, square)
+    return np.roll(labels, shift, (0, 1))
+
+
+def sessions(labels):
+    """The same objects in a session that commits at once, and in one of a window."""
+    at_once, later = Session(labels.shape), Session(labels.shape)
+    later.writes_later = True
+    for session in (at_once, later):
+        session.set_auto(labels)
+        finish(session)
+    return at_once, later
+
+
+def finish(session):
+    steps = 0
+    while session.is_writing:
+        session.write_some()
+        steps += 1
+    return steps
+
+
+@pytest.mark.parametrize("preserve", ["pixels", "objects", "none"])
+def test_a_planned_commit_is_the_commit(preserve):
+    at_once, later = sessions(many_objects())
+    assert is_large(later, "auto") and not is_large(later, "current") and not is_large(at_once, "auto")
+    for shift in (0, 7):
+        if shift:
+            for session in (at_once, later):
+                session.set_auto(many_objects(shift=shift))
+                finish(session)
+        if shift and preserve == "objects":
+            with pytest.raises(InputError, match="preserved"):
+                run_commit(plan_commit(later, preserve))
+            continue
+        expected = at_once.commit("auto", preserve)
+        report = apply_commit(run_commit(plan_commit(later, preserve)))
+        assert report == expected
+        assert finish(later) >= 2, "band by band"
+        for name in ("committed", "auto"):
+            np.testing.assert_array_equal(later.layer(name), at_once.layer(name))
+        assert dict(later.objects) == dict(at_once.objects) and later._state.last_id == at_once._state.last_id
+    for step in ("undo", "redo", "undo", "undo"):
+        names = [getattr(session, step)() for session in (at_once, later)]
+        assert names[0] == names[1]
+        finish(later)
+        for name in ("committed", "auto"):
+            np.testing.assert_array_equal(later.layer(name), at_once.layer(name))
+        assert dict(later.objects) == dict(at_once.objects)
+
+
+def test_nothing_is_touched_before_a_planned_commit_is_applied():
+    _, session = sessions(many_objects())
+    auto, steps = session.auto.copy(), len(session.history.done)
+    planned = run_commit(plan_commit(session))
+    assert not session.committed.any() and np.array_equal(session.auto, auto)
+    assert not session.objects and len(session.history.done) == steps
+    session.add_point((100, 100))  # work on the current object goes on meanwhile
+    report = apply_commit(planned)
+    assert len(report.ids) == len(session.objects) and len(session.prompts) == 1
+    assert session.undo() == "Commit" and len(session.prompts) == 1
+
+
+def test_a_commit_is_planned_again_when_objects_changed_meanwhile():
+    _, session = sessions(many_objects())
+    planned = run_commit(plan_commit(session))
+    session.paint("committed", (slice(0, 50), slice(0, 50)), np.ones((50, 50), np.uint32))
+    before = session.committed.copy()
+    assert apply_commit(planned) is None
+    assert np.array_equal(session.committed, before) and set(session.objects) == {1}
+
+
+def test_whoever_reads_labels_gets_them_whole_while_they_are_written():
+    _, session = sessions(many_objects())
+    shown = session.committed
+    apply_commit(run_commit(plan_commit(session)))
+    assert session.is_writing and not shown.any(), "the step is done, its pixels come"
+    session.write_some()
+    assert shown.any() and not shown[-100:].any()
+    number = session.object_at((10, 10))
+    assert number and shown is session.committed and shown[-100:].any()
+    told = []
+    session.events.labels_changed.connect(lambda name, region: told.append((name, region)))
+    finish(session)
+    assert {name for name, _ in told} == {"committed", "auto"}, "what was written on demand is drawn, too"
+    assert all(np.prod([axis.stop - axis.start for axis in region]) <= BOX_PIXELS for _, region in told)
+
+
+def test_a_stroke_that_is_drawn_while_pixels_are_written_stays():
+    _, session = sessions(many_objects())
+    shown = session.committed
+    apply_commit(run_commit(plan_commit(session)))
+    region = (slice(2150, 2210), slice(1500, 1600))
+    before = shown[region].copy()
+    shown[region] = np.where(np.arange(100) < 30, 70000, before)  # a brush draws into the array
+    session.paint("committed", region, shown[region].copy(), before)
+    assert (shown[2150:2210, 1500:1530] == 70000).all() and shown[2150:2210, 1530:1600].any()
+    whole = shown[region].copy()
+    session.undo()
+    assert not (session.committed[region] == 70000).any() and session.committed[region].any()
+    session.redo()
+    assert np.array_equal(session.committed[region], whole)
+
+
+def test_labels_are_written_whole_in_whatever_thread_they_are_read():
+    _, session = sessions(many_objects())
+    apply_commit(run_commit(plan_commit(session)))
+    seen = []
+    threads = [threading.Thread(target=lambda: seen.append(int(session.committed.max()))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(seen) == {len(session.objects)}
+
+
+def test_large_volumes_are_committed_the_same_way_and_movies_are_not():
+    labels = many_objects((20, 500, 500)[1:])
+    volume = np.repeat(labels[None], 20, 0)
+    at_once, later = VolumeSession(volume.shape), VolumeSession(volume.shape)
+    later.writes_later = True
+    for session in (at_once, later):
+        session.set_auto(volume)
+        finish(session)
+    assert is_large(later, "auto")
+    assert apply_commit(run_commit(plan_commit(later))) == at_once.commit("auto")
+    np.testing.assert_array_equal(later.committed, at_once.committed)
+    assert dict(later.objects) == dict(at_once.objects)
+    assert not TrackingSession((3, 10, 10)).can_write_later
+
+
+def test_an_object_that_spans_several_bands_is_opened_again_whole():
+    session = Session(SHAPE)
+    session.paint("committed", (slice(5, 2245), slice(5, 1895)), np.ones((2240, 1890), np.uint32))
+    session.reopen(1)
+    assert session.current.sum() == 2240 * 1890 and not session.committed.any()
+    session.clear()
+    assert session.committed.sum() == 2240 * 1890 and not session.current.any()
