@@ -59,6 +59,12 @@ def build_parser() -> argparse.ArgumentParser:
         help="amg: a grid of clicks; ais: the decoder of the model; apg: clicks where the decoder shows objects; auto "
         "(default): the decoder where the model has one",
     )
+    parser.add_argument(
+        "--look_closer",
+        action="store_true",
+        help="large images (more than 64 tiles): look again, enlarged, wherever objects are small; finds more of them, "
+        "and takes several times as long",
+    )
     parser.add_argument("--tracking", action="store_true", help="link the objects of a movie; the output is a folder")
     parser.add_argument("--annotate", action="store_true", help="open the result in the window")
     parser.add_argument("--batch_size", type=int, metavar="N", help="images per pass of the network")
@@ -99,6 +105,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         is_tiled=options.tile_shape is not None,
         **generator,
     )
+    if options.look_closer:
+        segmenter.look_closer = True
     named = [(name, str(getattr(options, name))) for name in THRESHOLDS if getattr(options, name) is not None]
     thresholds = check_thresholds([*options.threshold, *named], segmenter)
     failed = []

@@ -150,7 +150,7 @@ class AutomaticPromptGenerator(DenseInstanceSegmenter):
 
     def _prompts(self, centre, boundary, foreground_threshold, use_boxes: bool, min_size: int) -> list[ObjectPrompt]:
         """A click in the middle of each seed, with the box of its object in the dense segmentation."""
-        maps = self._maps
+        maps = self.maps
         depth_threshold = DISTANCE[maps.kind] if boundary is None else 1 - boundary
         prominence = PROMINENCE[maps.kind]
         seeds, foreground, depth = find_seeds(maps, foreground_threshold, depth_threshold, prominence, 1.0)

@@ -9,13 +9,16 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 from skimage.measure import label
-from skimage.morphology import h_maxima
 from skimage.segmentation import watershed
 
 from micro_sam.errors import InputError
 from micro_sam.segmentation.automatic_masks import get_amg
+from micro_sam.segmentation.dense_blocks import DenseBlocks, blocks_folder, iter_block_maps
+from micro_sam.segmentation.dense_joining import BlockLabels, Joining, label_block
 from micro_sam.segmentation.dense_maps import DenseMaps, iter_stitched, tile_maps
-from micro_sam.segmentation.dense_scales import iter_best_scale, looks
+from micro_sam.segmentation.dense_scales import MOST_TILES, iter_best_scale, looks
+from micro_sam.segmentation.hilltops import hilltops
+from micro_sam.segmentation.labels import label_sizes
 from micro_sam.segmentation.segmenter import Segmenter
 
 __all__ = ["DenseInstanceSegmenter", "get_segmenter"]
@@ -39,6 +42,10 @@ class DenseInstanceSegmenter(Segmenter):
     ----------
     predictor : Predictor
         Of a model with a dense head: ``predictor.model.dense_kind`` is not None.
+    look_closer : bool
+        Of images of more than 64 tiles: look again, enlarged, wherever objects are small, as in smaller images. On
+        nuclei of 20 pixels mSA was 0.43 instead of 0.36, and the segmentation took 14 times as long (3 times, with
+        the embedding). False: only where the maps contradict themselves.
 
     Raises
     ------
@@ -56,20 +63,27 @@ class DenseInstanceSegmenter(Segmenter):
 
     method = "dense"
 
-    def __init__(self, predictor) -> None:
+    def __init__(self, predictor, look_closer: bool = False) -> None:
         super().__init__(predictor)
+        self.look_closer = look_closer
         if predictor.model.dense_kind is None:
             raise InputError(
                 f"The model {predictor.model_name} has no dense head. Use the automatic mask generator (get_amg), or "
                 "choose a model that has one, such as nano_lm."
             )
         self._maps: DenseMaps | None = None
+        self._blocks: DenseBlocks | None = None
 
     @property
     def maps(self) -> DenseMaps:
-        """What the network said of the image."""
+        """What the network said of the image. Of a large image, whose maps lie in blocks, they are put together."""
         self._require_initialized()
-        return self._maps
+        return self._maps if self._blocks is None else self._blocks.whole()
+
+    @property
+    def is_kept(self) -> bool:
+        """See the base; the maps of large images are kept block by block."""
+        return self._blocks is not None and self._blocks.is_kept
 
     def iter_initialize(
         self, source: Mapping | np.ndarray, i: int | None = None, image: np.ndarray | None = None
@@ -95,6 +109,9 @@ class DenseInstanceSegmenter(Segmenter):
         self.clear_state()
         embeddings, _ = self._open(source, i, image)
         grid, predictor = embeddings.grid, self.predictor
+        if i is None and len(grid) > MOST_TILES:
+            yield from self._iter_blocks(embeddings)
+            return
         tiles = [tile for tile in grid if not embeddings.store.is_skipped(i, tile.index)]
         is_complete = len(tiles) == len(grid)
         more = sum(len(look) for part in looks(predictor, embeddings, i) for look in part) if is_complete else 0
@@ -156,35 +173,71 @@ class DenseInstanceSegmenter(Segmenter):
         if output_mode not in ("instance_segmentation", "binary_mask"):
             raise InputError(f'The output mode is "instance_segmentation" or "binary_mask", not {output_mode!r}.')
         if distance_threshold is None:
-            distance_threshold = DISTANCE[self._maps.kind]
+            distance_threshold = DISTANCE[self.predictor.model.dense_kind]
         if prominence is None:
-            prominence = PROMINENCE[self._maps.kind]
-        coarse, foreground, depth = _grow(self._maps, foreground_threshold, distance_threshold, prominence, smoothing)
-        inside = foreground > foreground_threshold
-        labels = to_image(coarse, foreground, foreground_threshold, self._shape)
-        labels, n_found = without_small_objects(labels, min_size)
-        self._say(
-            foreground, depth, inside, n_found, int(labels.max()), foreground_threshold, distance_threshold, min_size
-        )
+            prominence = PROMINENCE[self.predictor.model.dense_kind]
+        thresholds = (foreground_threshold, distance_threshold, prominence, smoothing)
+        if self._blocks is None:
+            coarse, foreground, depth = _grow(self._maps, *thresholds)
+            inside = foreground > foreground_threshold
+            labels = to_image(coarse, foreground, foreground_threshold, self._shape)
+            labels, n_found = without_small_objects(labels, min_size)
+            deepest = float(foreground.max()), float(depth[inside].max()) if inside.any() else -np.inf
+        else:
+            labels, n_found, deepest = self._join(thresholds, min_size)
+        self._say(deepest, n_found, bool(labels.any()), foreground_threshold, distance_threshold, min_size)
         if output_mode == "binary_mask":
             return label_records(labels)
         return labels
 
-    def _say(self, foreground, depth, inside, found, shown, foreground_threshold, distance_threshold, min_size) -> None:
+    def iter_labels(self, thresholds: tuple[float, float, float, float]) -> Iterator[BlockLabels]:
+        """The objects of a large image, one finished block after the other; see :class:`Joining` for the rest.
+
+        Parameters
+        ----------
+        thresholds
+            Of the foreground and the distance, prominence and smoothing, as for :meth:`generate`.
+        """
+        for block in self._blocks.blocks:
+            yield label_block(self._blocks, block, lambda maps: _grow(maps, *thresholds), paint_part, thresholds[0])
+
+    def _join(self, thresholds, min_size: int) -> tuple[np.ndarray, int, tuple[float, float]]:
+        joining, labels = Joining(self._blocks.blocks), np.zeros(self._shape, "uint32")
+        deepest = [0.0, -np.inf]
+        for found in self.iter_labels(thresholds):
+            labels[found.block.inner] = found.labels
+            joining.add(found)
+            deepest = np.maximum(deepest, found.deepest).tolist()
+        tables, n_found, _ = joining.tables(min_size)
+        for block in self._blocks.blocks:
+            labels[block.inner] = tables[block.index][labels[block.inner]]
+        return labels, n_found, (deepest[0], deepest[1])
+
+    def _iter_blocks(self, embeddings) -> Iterator[tuple[int, int]]:
+        """Maps of a large image, block by block; yields (done, total) tiles."""
+        kind, total = self.predictor.model.dense_kind, len(embeddings.grid)
+        blocks = DenseBlocks(embeddings.grid, kind, f"{self._about()} {self.look_closer}", blocks_folder(embeddings))
+        for done in iter_block_maps(self.predictor, embeddings, blocks, _objects, self.look_closer):
+            if done < total:
+                yield done, total
+        self._blocks, self._shape, self._is_initialized = blocks, blocks.shape, True
+        yield total, total
+
+    def _say(self, deepest, found, shown, foreground_threshold, distance_threshold, min_size) -> None:
         self.hint = None
         if shown:
             return
         if found:
             self.hint = f"All {found} objects are smaller than min_size ({min_size} pixels): lower it."
-        elif not inside.any():
+        elif deepest[1] == -np.inf:
             self.hint = (
                 f"Nothing is foreground: lower foreground_threshold from {foreground_threshold:g} to below "
-                f"{float(foreground.max()):.2f}, the highest value in the image."
+                f"{deepest[0]:.2f}, the highest value in the image."
             )
         else:
             self.hint = (
                 f"No object has a middle: lower distance_threshold from {distance_threshold:g} to below "
-                f"{float(depth[inside].max()):.2f}, the highest value in the foreground."
+                f"{deepest[1]:.2f}, the highest value in the foreground."
             )
         logger.warning(self.hint)
 
@@ -192,7 +245,7 @@ class DenseInstanceSegmenter(Segmenter):
         return {"kind": self.predictor.model.dense_kind}
 
     def _arrays(self) -> dict[str, np.ndarray]:
-        return {"maps": self._maps.values}
+        return {"maps": self.maps.values}
 
     def _restore(self, arrays: Mapping[str, np.ndarray]) -> None:
         shape = tuple(int(s) for s in arrays["shape"])
@@ -202,6 +255,9 @@ class DenseInstanceSegmenter(Segmenter):
         """Forget the image."""
         super().clear_state()
         self._maps = None
+        if self._blocks is not None:
+            self._blocks.close()
+        self._blocks = None
 
 
 def get_segmenter(predictor, is_tiled: bool = False, **kwargs):
@@ -237,7 +293,7 @@ def find_seeds(
     inside = foreground > foreground_threshold
     middle = (depth > distance_threshold) & near_centre & inside
     if prominence > 0:
-        middle &= h_maxima(depth, prominence) > 0
+        middle &= hilltops(depth, prominence, distance_threshold)
     return label(middle, connectivity=1), foreground, depth
 
 
@@ -265,19 +321,35 @@ def to_image(coarse: np.ndarray, foreground: np.ndarray, threshold: float, shape
     Outlines follow the interpolated foreground, not the steps of the coarse grid; between touching objects the nearest
     coarse label decides.
     """
+    whole = (slice(0, shape[0]), slice(0, shape[1]))
+    return paint_part(coarse, foreground, threshold, shape, whole, None, coarse.shape)
+
+
+def paint_part(
+    coarse: np.ndarray,
+    foreground: np.ndarray,
+    threshold: float,
+    shape: tuple[int, int],
+    part: tuple[slice, slice],
+    area: tuple[slice, slice] | None,
+    work: tuple[int, int],
+) -> np.ndarray:
+    """As :func:`to_image`, for a part of the image (H, W), from coarse labels of an ``area`` of its maps (h, w)."""
     # Where the image is finer, its foreground may reach half a coarse pixel beyond the coarse labels.
     grown = coarse
-    if any(size > length for size, length in zip(shape, coarse.shape, strict=True)):
+    if any(size > length for size, length in zip(shape, work, strict=True)):
         nearest = ndimage.distance_transform_cdt(coarse == 0, return_distances=False, return_indices=True)
         grown = coarse[tuple(nearest)]
         grown = np.where(ndimage.binary_dilation(coarse > 0, np.ones((3, 3))), grown, 0)
-    labels = np.zeros(shape, "uint32")
-    columns = _centres(shape[1], coarse.shape[1])
-    for begin in range(0, shape[0], _ROWS_AT_ONCE):
-        rows = _centres(shape[0], coarse.shape[0])[begin : begin + _ROWS_AT_ONCE]
-        part = grown[np.ix_(_nearest(rows, coarse.shape[0]), _nearest(columns, coarse.shape[1]))]
-        part = np.where(bilinear(foreground, rows, columns) > threshold, part, 0)
-        labels[begin : begin + len(rows)] = part
+    labels = np.zeros(tuple(s.stop - s.start for s in part), "uint32")
+    all_rows, columns = (_centres(size, length)[s] for size, length, s in zip(shape, work, part, strict=True))
+    if area is not None:
+        all_rows, columns = all_rows - area[0].start, columns - area[1].start
+    for begin in range(0, len(all_rows), _ROWS_AT_ONCE):
+        rows = all_rows[begin : begin + _ROWS_AT_ONCE]
+        found = grown[np.ix_(_nearest(rows, coarse.shape[0]), _nearest(columns, coarse.shape[1]))]
+        found = np.where(bilinear(foreground, rows, columns) > threshold, found, 0)
+        labels[begin : begin + len(rows)] = found
     return labels
 
 
@@ -303,10 +375,14 @@ def bilinear(values: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.nd
 
 def without_small_objects(labels: np.ndarray, min_size: int) -> tuple[np.ndarray, int]:
     """Labels made consecutive without the objects of fewer pixels, and how many objects there were."""
-    sizes = np.bincount(labels.ravel(), minlength=1)
+    sizes = label_sizes(labels)
     sizes[0] = 0
     keep = sizes >= max(min_size, 1)
-    return (np.cumsum(keep) * keep).astype("uint32")[labels], int((sizes > 0).sum())
+    table = (np.cumsum(keep) * keep).astype("uint32")
+    result = np.empty(labels.shape, "uint32")
+    for row, values in zip(result, labels, strict=True):
+        row[:] = table[values]
+    return result, int((sizes > 0).sum())
 
 
 def label_records(labels: np.ndarray) -> list[dict[str, Any]]:

@@ -88,19 +88,81 @@ def iter_stitched(
             yield 1, DenseMaps(maps.cpu().numpy().astype("float16"), kind, shape)
             return
         if total is None:
-            pixel = max(maps.shape[1:]) / max(tile.shape)  # map pixels per pixel of the image
-            scale = min(1.0, pixel, LARGEST_SIDE / side)
-            work = tuple(max(1, int(np.ceil(size * scale))) for size in shape)
+            work = work_shape(shape, maps.shape[1:], tile.shape, side)
             total, weight = np.zeros((len(maps), *work), "float32"), np.zeros(work, "float32")
         area, blend = _placement(tile, shape, total.shape[1:])
         size = tuple(s.stop - s.start for s in area)
-        resized = F.interpolate(maps[None], size, mode="bilinear", align_corners=False, antialias=True)
-        total[(slice(None), *area)] += resized[0].cpu().numpy() * blend
+        total[(slice(None), *area)] += resized(maps, size) * blend
         weight[area] += blend
         if done < len(tiles):
             yield done, None
     total /= np.maximum(weight, 1e-6)
     yield len(tiles), DenseMaps(total.astype("float16"), kind, shape)
+
+
+def placed_size(tile: Tile, shape: tuple[int, int], work: tuple[int, int]) -> tuple[int, int]:
+    """Size (h, w) that the maps of a tile have in those of the image."""
+    return _placement(tile, shape, work)[1].shape
+
+
+def resized(maps: torch.Tensor, size: tuple[int, int]) -> np.ndarray:
+    """Maps (K, h, w) of another size, on the CPU."""
+    if maps.shape[1:] != size:
+        maps = F.interpolate(maps[None], size, mode="bilinear", align_corners=False, antialias=True)[0]
+    return maps.cpu().numpy()
+
+
+def work_shape(
+    shape: tuple[int, int], maps_shape: tuple[int, int], tile_shape: tuple[int, int], side: int
+) -> tuple[int, int]:
+    """Size of the maps of an image (H, W), from those of one of its tiles and the longest side of any tile."""
+    pixel = max(maps_shape) / max(tile_shape)  # map pixels per pixel of the image
+    scale = min(1.0, pixel, LARGEST_SIDE / side)
+    height, width = (max(1, int(np.ceil(size * scale))) for size in shape)
+    return height, width
+
+
+def stitched_part(
+    tiles: Sequence[Tile],
+    shape: tuple[int, int],
+    work: tuple[int, int],
+    area: tuple[slice, slice],
+    maps_of: Callable[[Tile], torch.Tensor | None],
+) -> np.ndarray | None:
+    """A part of the maps of an image, as :func:`iter_stitched` makes them; None when no tile has any.
+
+    Parameters
+    ----------
+    tiles : sequence of Tile
+        All that see something of the part.
+    shape, work : (H, W), (h, w)
+        Of the image, and of its maps.
+    area : (slice, slice)
+        The part, in pixels of the maps.
+    maps_of : callable
+        The maps (K, h, w) of a tile; None for tiles that are left out.
+
+    Returns
+    -------
+    values : (K, h, w) float32
+    """
+    total = weight = None
+    for tile in tiles:
+        place, blend = _placement(tile, shape, work)
+        shared = [slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(area, place, strict=True)]
+        maps = maps_of(tile) if all(s.start < s.stop for s in shared) else None
+        if maps is None:
+            continue
+        if total is None:
+            size = tuple(s.stop - s.start for s in area)
+            total, weight = np.zeros((len(maps), *size), "float32"), np.zeros(size, "float32")
+        here, there = (
+            tuple(slice(s.start - o.start, s.stop - o.start) for s, o in zip(shared, origin, strict=True))
+            for origin in (area, place)
+        )
+        total[(slice(None), *here)] += resized(maps, blend.shape)[(slice(None), *there)] * blend[there]
+        weight[here] += blend[there]
+    return None if total is None else total / np.maximum(weight, 1e-6)
 
 
 def _placement(tile, shape, work) -> tuple[tuple[slice, slice], np.ndarray]:

@@ -11,7 +11,7 @@ that disagrees with the objects that the same maps show. See ``docs/decisions/sc
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -33,6 +33,7 @@ WORSE = 1.2  # and when its disagreement is at most so many times as large
 LOOK_FARTHER = 0.45  # disagreement above which tiles are looked at from farther off
 TAKE_FARTHER = 24.0  # which is taken when it shows larger objects, and disagrees less
 
+Area = tuple[slice, slice]
 Objects = Callable[[DenseMaps], np.ndarray]
 
 
@@ -70,7 +71,13 @@ class Look:
 
 
 def iter_best_scale(
-    predictor, embeddings, i: int | None, maps: DenseMaps, objects: Objects
+    predictor,
+    embeddings,
+    i: int | None,
+    maps: DenseMaps,
+    objects: Objects,
+    part: Area | None = None,
+    look_closer: bool = False,
 ) -> Iterator[tuple[int, int, DenseMaps | None]]:
     """Look again, closer or from farther off; yields (tiles done, tiles at most, None), at last with the maps to use.
 
@@ -87,37 +94,65 @@ def iter_best_scale(
         From the embeddings.
     objects : callable
         Labels (h, w) of the objects that maps show.
+    part : (slice, slice), optional
+        The maps are of this part of a large image, which is looked at again on its own.
+    look_closer : bool
+        Whether such a part is looked at closer wherever its objects are small, too, and not only where its maps
+        contradict themselves.
     """
     scale = _scale(predictor, embeddings.grid)
-    farther, closer = looks(predictor, embeddings, i)
+    farther, closer = looks(predictor, embeddings, i, part)
+    origin = (0, 0) if part is None else (part[0].start, part[1].start)
     done, total = 0, sum(len(grid) for grid in (*farther, *closer))
     if not total:
         yield 0, 0, maps
         return
-    best, is_farther = Look.of(maps, scale, objects), False
+    measure = Look.of if part is None or look_closer else _sampler(maps)
+    best, is_farther = measure(maps, scale, objects), False
     for grid in farther if best.disagreement > LOOK_FARTHER else ():
-        seen = yield from _iter_encoded(predictor, embeddings, grid, done, total)
+        seen = yield from _iter_encoded(predictor, embeddings, grid, done, total, origin)
         done += len(grid)
-        look = Look.of(seen, _scale(predictor, grid), objects)
+        look = measure(seen, _scale(predictor, grid), objects)
         if look.disagreement >= best.disagreement or not look.diameter > TAKE_FARTHER:
             break
         best, is_farther = look, True
     for n, grid in enumerate(() if is_farther else closer):
         is_unsure = n == 0 and best.disagreement > LOOK_ANYWAY
-        if not (best.diameter <= LOOK_CLOSER[n] or is_unsure):
+        is_small = best.diameter <= LOOK_CLOSER[n] and (part is None or look_closer)
+        if not (is_small or is_unsure):
             break
-        seen = yield from _iter_encoded(predictor, embeddings, grid, done, total)
+        seen = yield from _iter_encoded(predictor, embeddings, grid, done, total, origin)
         done += len(grid)
-        look = Look.of(seen, _scale(predictor, grid), objects)
+        look = measure(seen, _scale(predictor, grid), objects)
         if look.disagreement > WORSE * best.disagreement or look.diameter > TAKE_CLOSER:
             break
         best = look
     yield total, total, best.maps
 
 
-def looks(predictor, embeddings, i: int | None) -> tuple[list[TileGrid], list[TileGrid]]:
-    """What can be looked at again: from farther and farther off, and closer and closer."""
+def _sampler(maps: DenseMaps) -> Callable[[DenseMaps, float, Objects], Look]:
+    """As ``Look.of``, but from the quarter of an area that shows the most foreground: to find all objects is dear."""
+
+    def quarter(values: np.ndarray, row: int, column: int) -> np.ndarray:
+        y, x = (max(size // 2, 1) for size in values.shape[-2:])
+        return values[..., y * row : y * (row + 1), x * column : x * (column + 1)]
+
+    places = [(row, column) for row in (0, 1) for column in (0, 1)]
+    best = max(places, key=lambda place: quarter(maps.values[0], *place).sum(dtype="float32"))
+
+    def look(seen: DenseMaps, scale: float, objects: Objects) -> Look:
+        shape = (max(seen.shape[0] // 2, 1), max(seen.shape[1] // 2, 1))
+        return replace(Look.of(DenseMaps(quarter(seen.values, *best), seen.kind, shape), scale, objects), maps=seen)
+
+    return look
+
+
+def looks(predictor, embeddings, i: int | None, part: Area | None = None) -> tuple[list[TileGrid], list[TileGrid]]:
+    """What can be looked at again (of a part of the image): from farther and farther off, and closer and closer."""
     grid = embeddings.grid
+    if part is not None:
+        shape = (part[0].stop - part[0].start, part[1].stop - part[1].start)
+        grid = TileGrid(shape, tuple(min(a, b) for a, b in zip(grid.tile_shape, shape, strict=True)), grid.halo)
     if i is not None or not can_look_closer(predictor, embeddings) or predictor.model.dense_kind != "offsets":
         return [], []
     scale, whole = _scale(predictor, grid), predictor.model.image_size / max(grid.shape)
@@ -139,12 +174,13 @@ def _grid(predictor, shape: tuple[int, int], scale: float) -> TileGrid | None:
 
 
 def _iter_encoded(
-    predictor, embeddings, grid: TileGrid, before: int, total: int
+    predictor, embeddings, grid: TileGrid, before: int, total: int, origin: tuple[int, int] = (0, 0)
 ) -> Generator[tuple[int, int, None], None, DenseMaps]:
     """Encode the tiles of a grid; yields as :func:`iter_best_scale`, returns the maps of the image."""
 
     def encode(tile):
-        pixels = network_image(embeddings.image, None, tile.outer, embeddings.store)
+        area = tuple(slice(s.start + o, s.stop + o) for s, o in zip(tile.outer, origin, strict=True))
+        pixels = network_image(embeddings.image, None, area, embeddings.store)
         return tile_maps(predictor, predictor.encode(pixels))
 
     maps = None

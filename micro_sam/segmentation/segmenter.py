@@ -120,6 +120,11 @@ class Segmenter(ABC):
             bar.close()
 
     @property
+    def is_kept(self) -> bool:
+        """Whether what the network said lies beside the embeddings already."""
+        return False
+
+    @property
     def is_initialized(self) -> bool:
         """Whether the network was asked, or a state was set."""
         return self._is_initialized

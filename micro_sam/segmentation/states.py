@@ -69,7 +69,7 @@ def iter_initialize_kept(
         yield 1, 1
         return
     yield from segmenter.iter_initialize(embeddings, i, image)
-    if path is not None:
+    if path is not None and not segmenter.is_kept:
         write_state(segmenter, path)
 
 

@@ -50,7 +50,7 @@ def see(monkeypatch):
     def prepare(*answers: tuple[int, float]):
         left, grids = list(answers), []
 
-        def encode(predictor, embeddings, grid, before, total):
+        def encode(predictor, embeddings, grid, before, total, origin=(0, 0)):
             grids.append(grid)
             for done in range(1, len(grid) + 1):
                 yield before + done, total, None
