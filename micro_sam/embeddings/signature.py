@@ -24,7 +24,7 @@ import xxhash
 
 from micro_sam.io.inputs import as_array, image_and_path, is_path
 
-LARGEST_FULL_HASH = 4 * 2**30  # bytes; larger arrays on disc are known by their samples alone
+LARGEST_FULL_HASH = 2**28  # bytes; larger arrays that are not in memory are known by their samples alone
 SAMPLED_SLICES = 16
 SAMPLED_BLOCKS = 8  # per axis
 BLOCK_ROWS, BLOCK_COLUMNS = 16, 256

@@ -13,7 +13,7 @@ from micro_sam.errors import AxesError, ChoiceError, InputError
 from micro_sam.io.axes import LETTERS, check_axes, guess_axes, readings, what_it_could_be
 from micro_sam.io.choices import listed
 from micro_sam.io.inputs import as_array
-from micro_sam.io.normalization import estimate_normalization
+from micro_sam.io.mixing import MixedChannels
 from micro_sam.io.source import ImageSource
 
 log = logging.getLogger(__name__)
@@ -22,7 +22,8 @@ Tool = Literal["2d", "3d", "tracking"]
 SPACE = {"2d": "YX", "3d": "ZYX", "tracking": "ZYX"}
 NEEDS = {"2d": "one image (H, W)", "3d": "a stack (Z, H, W)", "tracking": "a movie (time, H, W)"}
 NAMES = {"2d": "The 2D annotator", "3d": "The 3D annotator", "tracking": "The tracking annotator"}
-LARGEST_EAGER = 2**31  # bytes; larger lazy arrays are rearranged through dask
+LARGEST_EAGER = 2**28  # bytes; larger lazy arrays are rearranged through dask
+CHUNK_BYTES = 2**22  # of an array that has no chunks of its own
 
 
 @dataclass(frozen=True)
@@ -275,15 +276,13 @@ def select_channel(data: Any, channel: int) -> Any:
     return _take(data, channel)
 
 
-def mix_channels(data: Any) -> np.ndarray:
-    """The mean of all channels (last axis), each stretched between its percentiles 1 and 99.7, as float32 in 0..1."""
-    total = np.zeros(data.shape[:-1], "float32")
-    for channel in range(data.shape[-1]):
-        plane = np.asarray(_take(data, channel))
-        stretch = estimate_normalization(plane, plane.ndim)
-        lower, upper = stretch.lower[0], stretch.upper[0]
-        total += np.nan_to_num(np.clip((plane.astype("float32") - lower) / (upper - lower), 0, 1), nan=0.0)
-    return total / data.shape[-1]
+def mix_channels(data: Any) -> np.ndarray | MixedChannels:
+    """The mean of all channels (last axis), each stretched between its percentiles 1 and 99.7, as float32 in 0..1.
+
+    Of an array that is not in memory and large, it is computed where it is looked at.
+    """
+    mixed = MixedChannels([_take(data, channel) for channel in range(data.shape[-1])])
+    return mixed if not isinstance(data, np.ndarray) and _nbytes(data) > LARGEST_EAGER else mixed[...]
 
 
 def _check_values(data: Any, shape: tuple[int, ...]) -> None:
@@ -348,10 +347,16 @@ def _take(data: Any, channel: int | slice) -> Any:
 
 def _movable(data: Any) -> Any:
     """A lazy array whose axes can be moved: in memory if it fits, otherwise as dask array."""
-    nbytes = int(np.prod(data.shape, dtype=object)) * np.dtype(data.dtype).itemsize
-    if nbytes <= LARGEST_EAGER or hasattr(data, "dask"):
+    if _nbytes(data) <= LARGEST_EAGER or hasattr(data, "dask"):
         return data if hasattr(data, "dask") else np.asarray(data[...])
     import dask.array
 
-    chunks = getattr(data, "chunks", None) or (1,) * (len(data.shape) - 2) + tuple(data.shape[-2:])
+    # Whole planes as chunks would be read for every tile of a large plane.
+    chunks = getattr(data, "chunks", None) or dask.array.core.normalize_chunks(
+        "auto", tuple(data.shape), limit=CHUNK_BYTES, dtype=np.dtype(data.dtype)
+    )
     return dask.array.from_array(data, chunks=chunks)
+
+
+def _nbytes(data: Any) -> int:
+    return int(np.prod(data.shape, dtype=object)) * np.dtype(data.dtype).itemsize

@@ -160,14 +160,18 @@ def to_rgb_uint8(image: np.ndarray, normalization: Normalization) -> np.ndarray:
 
 def _sample(image: Any, ndim: int) -> np.ndarray:
     if ndim == 2:
-        return _sample_slice(image, (), MAX_SAMPLED_PIXELS)
+        return sample_slice(image, (), MAX_SAMPLED_PIXELS)
     numbers = np.unique(np.linspace(0, image.shape[0] - 1, min(MAX_SAMPLED_SLICES, image.shape[0])).astype(int))
     budget = MAX_SAMPLED_PIXELS // len(numbers)
-    return np.concatenate([_sample_slice(image, (int(z),), budget) for z in numbers])
+    return np.concatenate([sample_slice(image, (int(z),), budget) for z in numbers])
 
 
-def _sample_slice(image: Any, where: tuple[int, ...], budget: int) -> np.ndarray:
-    """Pixels of one slice: all, or evenly spaced blocks (a block is one or few chunks of a zarr or dask array)."""
+def sample_slice(image: Any, where: tuple[int, ...], budget: int) -> np.ndarray:
+    """Pixels (n,) of one slice: all, or about ``budget`` in evenly spaced blocks; nothing else of it is read.
+
+    ``where`` is the index of the slice: () for an image, (z,) in a stack. A block is one or few chunks of a zarr or
+    dask array.
+    """
     height, width = image.shape[len(where) : len(where) + 2]
     if height * width <= budget:
         return _pixels(image[(*where, slice(None), slice(None))])

@@ -13,6 +13,7 @@ from micro_sam.io.axes import check_axes
 from micro_sam.io.checks import CheckedImage, Tool, check_image
 from micro_sam.io.images import open_image
 from micro_sam.io.inputs import as_array, is_path
+from micro_sam.io.normalization import sample_slice
 from micro_sam.io.source import ImageSource
 from micro_sam.sam_annotator.placement import Placement, placement_of
 
@@ -181,9 +182,12 @@ def _opened(checked: CheckedImage, name: str) -> OpenImage:
 
 def display_limits(data: Any, ndim: int, most: int = 500_000) -> tuple[float, float] | None:
     """Contrast limits that neither a hot pixel nor a NaN can spoil: percentiles of a sample of the finite pixels."""
-    plane = data[data.shape[0] // 2] if ndim == 3 else data
-    step = max(1, int(np.ceil(np.sqrt(np.prod(plane.shape, dtype=float) / most))))
-    values = np.asarray(plane[::step, ::step], dtype=np.float64)
+    if isinstance(data, np.ndarray):
+        plane = data[data.shape[0] // 2] if ndim == 3 else data
+        step = max(1, int(np.ceil(np.sqrt(np.prod(plane.shape, dtype=float) / most))))
+        values = np.asarray(plane[::step, ::step], dtype=np.float64)
+    else:  # every step of a few pixels would be a read of the whole image
+        values = sample_slice(data, (data.shape[0] // 2,) if ndim == 3 else (), 4 * most).astype(np.float64)
     values = values[np.isfinite(values)]
     if values.size == 0:
         return 0.0, 1.0

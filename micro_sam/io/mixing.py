@@ -1,0 +1,61 @@
+"""The mean of the channels of an image, as one grey image; of a large one, of the parts that are looked at."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from micro_sam.io.normalization import Normalization, estimate_normalization
+
+
+class MixedChannels:
+    """The mean of some arrays of one shape, each stretched between its percentiles 1 and 99.7, as float32 in 0..1.
+
+    Parameters
+    ----------
+    planes
+        (H, W) or (Z, H, W) arrays of any kind; they are read where this one is indexed, and their stretch is
+        estimated from samples.
+    """
+
+    dtype = np.dtype("float32")
+
+    def __init__(self, planes: Sequence[Any]) -> None:
+        self._planes = list(planes)
+        self.shape = tuple(int(size) for size in self._planes[0].shape)
+        self._stretches = [estimate_normalization(plane, self.ndim) for plane in self._planes]
+
+    @property
+    def ndim(self) -> int:
+        """2 or 3."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of pixels."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Of the whole, if it were in memory."""
+        return 4 * self.size
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return self[...].astype(dtype or self.dtype, copy=False)
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        total = 0.0
+        for plane, stretch in zip(self._planes, self._stretches, strict=True):
+            total = total + _stretched(np.asarray(plane[index]), stretch)
+        return (total / len(self._planes)).astype("float32")
+
+
+def _stretched(values: np.ndarray, stretch: Normalization) -> np.ndarray:
+    lower, upper = stretch.lower[0], stretch.upper[0]
+    return np.nan_to_num(np.clip((values.astype("float32") - lower) / (upper - lower), 0, 1), nan=0.0)
