@@ -29,6 +29,8 @@ class ImageSource:
         What was assumed about the file, as sentences for the person; empty when nothing was.
     choices
         The other images of the same file: key -> what it is, in words; empty when there is one image.
+    levels
+        The same image at lower resolutions, as the file holds it: the finest first, without `data` itself.
     """
 
     data: Any
@@ -39,6 +41,7 @@ class ImageSource:
     key: str | None = None
     note: str = ""
     choices: dict[str, str] = field(default_factory=dict, compare=False)
+    levels: tuple[Any, ...] = field(default=(), compare=False)
 
     @property
     def name(self) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from napari.layers import Image
 
+from micro_sam.errors import InputError
 from micro_sam.io.axes import check_axes
 from micro_sam.io.checks import CheckedImage, Tool, check_image
 from micro_sam.io.images import open_image
@@ -48,6 +49,8 @@ class OpenImage:
         Where the layer lies that it was taken from; None: at the origin.
     result
         Where its objects are saved, where that is known beforehand (a series).
+    levels
+        The same at lower resolutions, finest first: a large image is then shown without being read as a whole.
     """
 
     data: Any
@@ -64,6 +67,12 @@ class OpenImage:
     source: ImageSource | None = None
     placement: Placement | None = None
     result: Path | None = None
+    levels: tuple[Any, ...] = ()
+
+    @property
+    def shown(self) -> Any:
+        """What the layer gets: the pixels, or all resolutions."""
+        return [self.data, *self.levels] if self.levels else self.data
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -96,13 +105,13 @@ def from_array(
         When the shape does not fit; the message proposes what it could be.
     """
     source = ImageSource(as_array(raw), axes)
-    return replace(_opened(check_image(source, tool, channel=channel), name), source=source)
+    return _from_source(source, tool, name, channel)
 
 
 def with_channel(image: OpenImage, tool: Tool, channel: int | str) -> OpenImage:
     """Another channel of the same image, the ``"mix"`` of all, or its ``"colours"``."""
-    opened = _opened(check_image(image.source, tool, channel=None if channel == "colours" else channel), image.name)
-    return replace(opened, path=image.path, key=image.key, source=image.source, result=image.result)
+    opened = _from_source(image.source, tool, image.name, None if channel == "colours" else channel)
+    return replace(opened, path=image.path, key=image.key, result=image.result)
 
 
 def from_path(
@@ -125,9 +134,9 @@ def from_path(
     source = open_image(path, key)
     if axes is not None:
         source = replace(source, axes=check_axes(axes, source.shape))
-    image = _opened(check_image(source, tool, channel=channel), source.name)
+    image = _from_source(source, tool, source.name, channel)
     is_file = not str(path).startswith("sample:")
-    return replace(image, path=Path(path) if is_file else None, key=key, source=source)
+    return replace(image, path=Path(path) if is_file else None, key=key)
 
 
 def from_layer(layer: Image, tool: Tool) -> OpenImage:
@@ -141,6 +150,8 @@ def from_layer(layer: Image, tool: Tool) -> OpenImage:
     data = layer.data[0] if layer.multiscale else layer.data
     axes = {2: "YX", 3: "ZYX"}[data.ndim - 1] + "S" if layer.rgb and data.ndim in (3, 4) else None
     image = _opened(check_image(data, tool, axes=axes, scale=None), layer.name)
+    if layer.multiscale:
+        image = replace(image, levels=_levels(ImageSource(data, axes, levels=tuple(layer.data[1:])), image, tool))
     kept = _axes_of_layer(tuple(data.shape[: layer.ndim]), image.shape)
     if kept is None:
         return image
@@ -165,6 +176,29 @@ def open_any(raw: Any, tool: Tool, key: str | None = None, axes: str | None = No
     if isinstance(raw, Image):
         return from_layer(raw, tool)
     return from_array(raw, tool, axes=axes)
+
+
+def _from_source(source: ImageSource, tool: Tool, name: str, channel: int | str | None = None) -> OpenImage:
+    opened = _opened(check_image(source, tool, channel=channel), name)
+    return replace(opened, source=source, levels=_levels(source, opened, tool))
+
+
+def _levels(source: ImageSource, opened: OpenImage, tool: Tool) -> tuple[Any, ...]:
+    """The lower resolutions of what a tool shows; of stacks those that have all slices."""
+    found, channel = (
+        [],
+        "mix" if opened.channel is None and opened.n_channels > 1 and not opened.rgb else opened.channel,
+    )
+    for level in source.levels:
+        try:
+            shown = check_image(replace(source, data=level, levels=(), axes=source.axes), tool, channel=channel)
+        except InputError:
+            break
+        is_same_kind = shown.is_rgb == opened.rgb and len(shown.data.shape) == len(opened.data.shape)
+        if not is_same_kind or (len(opened.shape) == 3 and shown.shape[0] != opened.shape[0]):
+            break
+        found.append(shown.data)
+    return tuple(found)
 
 
 def _opened(checked: CheckedImage, name: str) -> OpenImage:

@@ -75,7 +75,10 @@ class Looking:
         layer, dims = self._annotator.layers.raw, self._annotator.viewer.dims
         if not layer.visible or tuple(sorted(dims.displayed)) != (dims.ndim - 2, dims.ndim - 1):
             return None
-        (y0, x0), (y1, x1) = layer.corner_pixels[:, -2:].tolist()
+        corners = layer.corner_pixels
+        if layer.multiscale:  # they count the pixels of the resolution that is shown
+            corners = (corners * layer.downsample_factors[layer.data_level]).astype(int)
+        (y0, x0), (y1, x1) = corners[:, -2:].tolist()
         return (y0, x0, y1, x1) if y1 > y0 and x1 > x0 else None
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +104,22 @@ def _open_multiscale(group: Any, image: dict[str, Any], inside: str, path: Path)
     level = image["datasets"][0]  # the first level is the full resolution
     array = group[str(level["path"])]
     axes, scale = _ome_axes(image, level, array.ndim)
-    return _source(array, axes or _array_axes(array)[0], scale, path, f"{inside}/{level['path']}".strip("/"))
+    source = _source(array, axes or _array_axes(array)[0], scale, path, f"{inside}/{level['path']}".strip("/"))
+    return replace(source, levels=_coarser(group, image["datasets"][1:], array, path))
+
+
+def _coarser(group: Any, levels: Sequence[dict[str, Any]], finest: Any, path: Path) -> tuple[LazyArray, ...]:
+    """The lower resolutions of an image, as far as they are there and smaller step by step."""
+    found, shape = [], finest.shape
+    for level in levels:
+        array = group.get(str(level.get("path")))
+        if not hasattr(array, "shape") or array.ndim != finest.ndim or array.dtype != finest.dtype:
+            break
+        if array.shape == shape or any(a > b for a, b in zip(array.shape, shape, strict=True)):
+            break
+        found.append(LazyArray(array, path))
+        shape = array.shape
+    return tuple(found)
 
 
 def _open_array(group: Any, key: str, path: Path) -> ImageSource:

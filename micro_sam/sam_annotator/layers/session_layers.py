@@ -128,8 +128,9 @@ class SessionLayers:
         if image.layer is old:
             return
         same_kind = image.layer is None and old.name == self.names.raw and bool(old.rgb) == image.rgb
+        same_kind &= old.multiscale == bool(image.levels)
         if same_kind and old in self.viewer.layers:
-            old.data = image.data
+            old.data = image.shown
             old.scale = full_scale(image.scale, old.ndim)
             if image.contrast_limits is not None:
                 old.reset_contrast_limits_range()
@@ -344,7 +345,8 @@ class SessionLayers:
         options = {"rgb": image.rgb, "contrast_limits": image.contrast_limits}
         if image.scale is not None:
             options["scale"] = image.scale
-        return Image(image.data, name=image.layer.name if image.layer is not None else self.names.raw, **options)
+        options["multiscale"] = bool(image.levels)
+        return Image(image.shown, name=image.layer.name if image.layer is not None else self.names.raw, **options)
 
     def _add(self, layer: Layer, made: list[str]) -> None:
         self.viewer.layers.append(layer)
