@@ -93,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         automatic_tracking,
         get_predictor_and_segmenter,
     )
-    from micro_sam.io.labels import save_labels
+    from micro_sam.io.labels import save_labels, small_ids
     from micro_sam.segmentation.labels import count_labels
 
     generator = {name: getattr(options, name) for name in GENERATOR if getattr(options, name) is not None}
@@ -131,6 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 labels = automatic_instance_segmentation(
                     predictor, segmenter, image.data, None, ndim=options.ndim, **common
                 )
+                labels = small_ids(labels)  # the larger ones go before the file is made
                 save_labels(output, labels, image.scale)
         except MicroSamError as error:
             if len(jobs) == 1:
