@@ -143,7 +143,11 @@ def measure(tree: Path, image: Path, shape: tuple[int, ...]):
         own = {**os.environ, "PYTHONPATH": str(tree)}
         with open(os.devnull, "w") as nowhere, tempfile.TemporaryFile("w+") as errors:
             process = subprocess.Popen(
-                [sys.executable, "-m", f"micro_sam.cli.{command}", *call], env=own, stdout=nowhere, stderr=errors
+                [sys.executable, "-m", f"micro_sam.cli.{command}", *call],
+                cwd=image.parent,  # with -m, a micro_sam in the folder of the caller would be taken
+                env=own,
+                stdout=nowhere,
+                stderr=errors,
             )
             _, status, used = os.wait4(process.pid, 0)
             if status:

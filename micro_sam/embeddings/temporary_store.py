@@ -82,9 +82,8 @@ def store_without_cache(grid: TileGrid, n_slices: int | None, name: str, hash_: 
     model : Sam
         Its features tell how much room they need.
     """
-    positions = model.grid_size**2
-    values = getattr(model, "embed_dim", 256) * positions + (
-        64 * positions if getattr(model, "dense_kind", None) == "offsets" else 0
-    )
+    values = getattr(model, "embed_dim", 256)
+    values += 64 if getattr(model, "dense_kind", None) == "offsets" else 0  # four maps, four times as fine
+    values *= model.grid_size**2
     is_large = 4 * values * len(grid) * (n_slices or 1) > LARGEST_IN_MEMORY
     return (TemporaryStore if is_large else MemoryStore)(grid, n_slices, name, hash_)
