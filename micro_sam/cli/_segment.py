@@ -92,7 +92,7 @@ def segment_one(predictor, segmenter, task: SegmentationTask) -> Segmented:
         With a sentence.
     """
     from micro_sam.compat.automatic import automatic_instance_segmentation, automatic_tracking
-    from micro_sam.io.labels import save_labels
+    from micro_sam.io.labels import save_labels, small_ids
     from micro_sam.segmentation.labels import count_labels
 
     settings, job = task.settings, task.job
@@ -113,6 +113,7 @@ def segment_one(predictor, segmenter, task: SegmentationTask) -> Segmented:
         labels = automatic_instance_segmentation(
             predictor, segmenter, image.data, None, ndim=settings.ndim, **stack, **common
         )
+        labels = small_ids(labels)  # the larger ones go before the file is made
         save_labels(task.output, labels, image.scale)
     return Segmented(count_labels(labels))
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from micro_sam.embeddings.cache_key import CacheKey, refuse
 from micro_sam.embeddings.embeddings import Embeddings
 from micro_sam.embeddings.signature import compute_signature, file_state, hash_content, is_same_image
-from micro_sam.embeddings.store import EmbeddingStore, MemoryStore
+from micro_sam.embeddings.store import EmbeddingStore
+from micro_sam.embeddings.temporary_store import store_without_cache
 from micro_sam.embeddings.tiles import TileGrid, suggest_tiling
 from micro_sam.errors import InputError
 from micro_sam.io.axes import guess_axes
@@ -48,7 +49,8 @@ def open_embeddings(
     image
         (H, W[, C]) or (Z, H, W[, C]); any array (numpy, zarr, hdf5, dask, ...).
     save_path
-        Folder of the cache; it is made if it does not exist. None: the features are kept in memory.
+        Folder of the cache; it is made if it does not exist. None: the features are kept in memory, and
+        above 2 GB in a temporary folder, in half precision.
     ndim
         2 or 3 (stack or time series); None: from the shape, where a last axis of 3 or 4 holds the colours.
     tile_shape
@@ -112,7 +114,7 @@ def open_embeddings(
     if smooth_noise and ndim == 3:
         stretch = with_smoothing(image, normalization or estimate_normalization(image, ndim))
     if save_path is None:
-        store: EmbeddingStore = MemoryStore(grid, key.n_slices, key.model_name, key.model_hash)
+        store: EmbeddingStore = store_without_cache(grid, key.n_slices, key.model_name, key.model_hash, predictor.model)
         store.normalization = stretch
         return Embeddings(store, image), store
     from micro_sam.embeddings.zarr_store import ZarrStore
