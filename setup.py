@@ -70,6 +70,8 @@ setup(
             "pytest>=8",
             "pytest-timeout",
             "ruff",
+            # contracts of pyproject.toml; 2.10 wants a web server, later ones another click than traccuracy
+            "import-linter>=2.9,!=2.10",
             "build",
             "mobilesam-mirror",
             "psutil",

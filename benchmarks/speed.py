@@ -51,6 +51,7 @@ from micro_sam.models.build import get_sam_model
 from micro_sam.models.malloc import keep_memory
 from micro_sam.models.predictor import ImageFeatures, Predictor
 from micro_sam.models.sam import Sam
+from micro_sam.models.stock import to_segment_anything
 from micro_sam.sample_data import open_sample
 from micro_sam.segmentation.automatic_masks import AutomaticMaskGenerator
 
@@ -80,7 +81,7 @@ def random_pair(architecture: str, device: str, precision: str) -> tuple[Predict
             parameter += 0.02 * torch.randn_like(parameter)
     sam.decode_window = None  # the stock decoder looks at the whole image
     predictor = Predictor(sam, device=device, precision=precision)
-    return predictor, SamPredictor(sam.to_segment_anything())
+    return predictor, SamPredictor(to_segment_anything(sam))
 
 
 def random_features(predictor: Predictor, size: int) -> ImageFeatures:
@@ -196,7 +197,7 @@ def automatic_task(device: str, precision: str, turns: int, windowed: bool, scal
     image = open_sample("immunohistochemistry").image
     image = to_rgb_uint8(image, estimate_normalization(image, 2)).repeat(scale, 0).repeat(scale, 1)
     features = predictor.encode(image)
-    stock = SamAutomaticMaskGenerator(predictor.model.to_segment_anything(), GRID_SIDE, 64, **THRESHOLDS)
+    stock = SamAutomaticMaskGenerator(to_segment_anything(predictor.model), GRID_SIDE, 64, **THRESHOLDS)
 
     def set_features(*_) -> None:
         own = stock.predictor

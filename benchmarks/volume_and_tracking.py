@@ -374,7 +374,9 @@ def run_peer(
 ) -> tuple[dict[int, np.ndarray], float]:
     """What micro-sam 1.8 makes of the same features, weights and first masks, and the CPU seconds per object."""
     images = [embeddings.load(z) for z in range(shape[0])]
-    state = predictor.model.to_segment_anything().state_dict()
+    from micro_sam.models.stock import to_segment_anything
+
+    state = to_segment_anything(predictor.model).state_dict()
     arrays = {
         "features": np.concatenate([image.features.cpu().numpy() for image in images]),
         "input_size": np.array(images[0].input_size),

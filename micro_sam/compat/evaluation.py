@@ -16,9 +16,9 @@ from micro_sam.errors import InputError
 from micro_sam.evaluation.metrics import run_evaluation
 from micro_sam.io.images import load_image_data
 from micro_sam.io.labels import load_labels, save_labels
-from micro_sam.prompt_generators import PointAndBoxPromptGenerator
 from micro_sam.segmentation.labels import paint_by_score, segmentation_to_one_hot
 from micro_sam.segmentation.objects import ObjectPrompt, segment_in_tiles
+from micro_sam.segmentation.prompt_generators import PointAndBoxPromptGenerator
 from micro_sam.segmentation.values import ObjectMask
 
 __all__ = [
@@ -123,7 +123,7 @@ def run_inference_with_iterative_prompting(
     from skimage.measure import regionprops
 
     from micro_sam.evaluation.interactive import next_click
-    from micro_sam.prompt_generators import innermost
+    from micro_sam.segmentation.prompt_generators import innermost
 
     folders = [Path(prediction_dir) / f"iteration{k:02}" for k in range(n_iterations)]
     for image, truth, _ in _missing(image_paths, gt_paths, folders[-1]):

@@ -197,7 +197,7 @@ def as_embeddings(mapping: Embeddings | Mapping | EmbeddingStore | str | Path, i
             "Image embeddings must be a mapping with the keys 'features', 'input_size' and 'original_size', as "
             f"precompute_image_embeddings returns it, not {type(mapping).__name__}."
         )
-    from micro_sam.embeddings.views import MappingStore
+    from micro_sam.embeddings.mapping_store import MappingStore
 
     return Embeddings(MappingStore(mapping))
 

@@ -1,23 +1,34 @@
-"""The layout of the public library on both sides: stores shown as mappings, and mappings used as stores.
+"""Stores shown in the layout of the public library: what ``embeddings["features"]`` gives.
 
 Scripts of micro_sam 1.x hold embeddings as ``{"features": array, "input_size": ..., "original_size": ...}``; with
-tiles, `features` is a group of arrays "0", "1", ... that carry their sizes as attributes.
+tiles, `features` is a group of arrays "0", "1", ... that carry their sizes as attributes. `mapping_store` goes the
+other way.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 
-from micro_sam.embeddings.store import EmbeddingStore
 from micro_sam.embeddings.tiles import TileGrid
-from micro_sam.errors import InputError, OutputError
+from micro_sam.errors import InputError
 
 if TYPE_CHECKING:
     from micro_sam.models.predictor import ImageFeatures
+
+
+class Readable(Protocol):
+    """What is needed of a store here."""
+
+    grid: TileGrid
+    n_slices: int | None
+
+    def is_skipped(self, i: int | None, tile: int) -> bool: ...
+
+    def load(self, i: int | None = None, tile: int = 0) -> ImageFeatures: ...
 
 
 class ArrayWithAttributes(np.ndarray):
@@ -37,7 +48,7 @@ class ArrayWithAttributes(np.ndarray):
 class TiledFeatures(Mapping):
     """The features of all tiles, read when they are asked for; `attrs` has shape, tile_shape and halo."""
 
-    def __init__(self, store: EmbeddingStore) -> None:
+    def __init__(self, store: Readable) -> None:
         self._store = store
         grid = store.grid
         self.attrs: dict[str, Any] = {
@@ -63,12 +74,12 @@ class TiledFeatures(Mapping):
         return sum(1 for _ in self)
 
 
-def stacked_features(store: EmbeddingStore) -> np.ndarray | TiledFeatures:
+def stacked_features(store: Readable) -> np.ndarray | TiledFeatures:
     """The features of a store as one array (1, C, g, g) or (Z, 1, C, g, g), or as `TiledFeatures`."""
     return TiledFeatures(store) if store.grid.is_tiled else _stack(store, 0)[0]
 
 
-def _stack(store: EmbeddingStore, tile: int) -> tuple[np.ndarray, ImageFeatures]:
+def _stack(store: Readable, tile: int) -> tuple[np.ndarray, ImageFeatures]:
     slices = [None] if store.n_slices is None else list(range(store.n_slices))
     items = [None if store.is_skipped(i, tile) else store.load(i, tile) for i in slices]
     known = next((item for item in items if item is not None), None)
@@ -81,74 +92,3 @@ def _stack(store: EmbeddingStore, tile: int) -> tuple[np.ndarray, ImageFeatures]
 def as_numpy(tensor: torch.Tensor) -> np.ndarray:
     """A tensor as float32 numpy array on the CPU."""
     return tensor.detach().to("cpu", torch.float32).numpy()
-
-
-class MappingStore(EmbeddingStore):
-    """Embeddings that a script holds as dict or zarr group; they are complete and cannot be added to.
-
-    Raises
-    ------
-    InputError
-        When sizes or arrays are missing or of an unknown layout.
-    """
-
-    def __init__(self, mapping: Mapping[str, Any]) -> None:
-        attrs = dict(getattr(mapping, "attrs", {}))
-        self._features = mapping["features"]
-        self._tiled = not hasattr(self._features, "shape")
-        if self._tiled:
-            tile_attrs = dict(getattr(self._features, "attrs", {}))
-            missing = [name for name in ("shape", "tile_shape", "halo") if tile_attrs.get(name) is None]
-            if missing:
-                raise InputError(f"The tiled features have no attribute {missing[0]!r}; they cannot be used.")
-            grid = TileGrid(tile_attrs["shape"], tile_attrs["tile_shape"], tile_attrs["halo"])
-            array = self._features[next(iter(self._features))]  # tiles outside the mask are not there
-        else:
-            self._input_size = _size(mapping, attrs, "input_size")
-            grid = TileGrid(_size(mapping, attrs, "original_size"))
-            array = self._features
-        if len(array.shape) not in (4, 5):
-            raise InputError(
-                f"Features have the shape (1, C, g, g) or (Z, 1, C, g, g), but these have {tuple(array.shape)}."
-            )
-        n_slices = None if len(array.shape) == 4 else int(array.shape[0])
-        super().__init__(grid, n_slices, attrs.get("model_name"), attrs.get("model_hash"))
-
-    def is_complete(self, i: int | None, tile: int) -> bool:
-        return not self._tiled or str(tile) in self._features
-
-    def is_skipped(self, i: int | None, tile: int) -> bool:
-        return not self.is_complete(i, tile)
-
-    def skip(self, i: int | None, tile: int) -> None:
-        raise OutputError("These embeddings were handed over complete; nothing can be added to them.")
-
-    def write(self, i: int | None, tile: int, features: ImageFeatures) -> None:
-        raise OutputError("These embeddings were handed over complete; nothing can be added to them.")
-
-    def features(self) -> Any:
-        return self._features
-
-    def _read(self, i: int | None, tile: int) -> ImageFeatures:
-        from micro_sam.models.predictor import ImageFeatures
-
-        array = self._features[str(tile)] if self._tiled else self._features
-        if self._tiled:
-            input_size, original_size = (tuple(array.attrs[name]) for name in ("input_size", "original_size"))
-        else:
-            input_size, original_size = self._input_size, self.grid.shape
-        data = array[:] if i is None else array[i]
-        tensor = data if isinstance(data, torch.Tensor) else torch.from_numpy(np.array(data, dtype="float32"))
-        return ImageFeatures(tensor, input_size, original_size)
-
-
-def _size(mapping: Mapping[str, Any], attrs: dict[str, Any], name: str) -> tuple[int, int]:
-    value = attrs.get(name)
-    if value is None:
-        try:
-            value = mapping[name]
-        except KeyError:
-            value = None
-    if value is None or len(value) != 2:
-        raise InputError(f"The image embeddings do not say their {name!r}.")
-    return int(value[0]), int(value[1])

@@ -9,16 +9,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from micro_sam.errors import InputError, ModelError, OutputError
+from micro_sam.models import frames
 from micro_sam.models.cache import get_model_directory
-
-if TYPE_CHECKING:
-    from micro_sam.models.predictor import Predictor
+from micro_sam.models.predictor import Encoder, Predictor
 
 logger = logging.getLogger(__name__)
 
@@ -27,9 +25,6 @@ PRECISIONS = {"openvino": ("fp32", "bf16"), "onnx": ("fp32",)}
 PACKAGES = {"openvino": ("onnx", "openvino"), "onnx": ("onnx", "onnxruntime")}
 TOLERANCE = 1e-3  # of the features at fp32, relative to the largest
 FOLDER = "encoders"  # in the folder of the models
-
-Encoder = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]]
-"""Padded image (1, 3, S, S), float32, RGB in 0..255 -> features (1, C, g, g), dense maps (1, K, h, w) or None."""
 
 
 def check_backend(backend: str, device: str, precision: str) -> None:
@@ -116,14 +111,12 @@ def _exported(predictor: Predictor) -> Path:
 
 def _verify(predictor: Predictor, path: Path) -> None:
     """Raise a ModelError unless the export gives the features of the model, in the runtime that is installed."""
-    from micro_sam.models.export.graphs import pad_image
     from micro_sam.models.export.verify import sample_image
-    from micro_sam.models.predictor import Predictor
 
     image = sample_image()
     reference = Predictor(predictor.model, precision="fp32").encode(image).features.numpy()
     runtime = next(run for name, run in _RUNTIMES.items() if _installed(name))
-    features, _ = runtime(path, "fp32")(pad_image(image, predictor.model.image_size))
+    features, _ = runtime(path, "fp32")(frames.pad_image(image, predictor.model.image_size))
     difference = float(np.abs(features - reference).max() / max(1.0, np.abs(reference).max()))
     if not difference <= TOLERANCE:  # NaN is wrong too
         raise ModelError(

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from micro_sam.errors import InputError, ModelError
-from micro_sam.models.backends import check_backend
+from micro_sam.models.backends import check_backend, open_encoder
 from micro_sam.models.checkpoints import Checkpoint, load_checkpoint, load_decoder_state
 from micro_sam.models.device import get_device, resolve_precision
 from micro_sam.models.download import Progress, fetch
@@ -153,7 +153,8 @@ def get_sam_model(
             "nano_lm), half precision, or the CPU."
         ) from error
     predictor = Predictor(sam, model_name=name, model_hash=checkpoint.hash, precision=precision)
-    predictor.use_backend(backend)
+    if backend != "torch":
+        predictor.encode_with(open_encoder(predictor, backend), backend)
     logger.info("Model %s (%s) on %s, %s, %s", name, checkpoint.architecture, device, precision, backend)
     result = [predictor]
     if return_sam:

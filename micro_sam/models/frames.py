@@ -17,6 +17,9 @@ from torch import Tensor
 Size = tuple[int, int]
 Box = tuple[int, int, int, int]
 
+PIXEL_MEAN = (123.675, 116.28, 103.53)  # of ImageNet, on the scale 0..255
+PAD_COLOUR = PIXEL_MEAN  # becomes 0 when the colours are normalised, as the model was trained with
+
 
 def resized_size(original_size: Size, image_size: int) -> Size:
     """Size (h, w) of an image of ``original_size`` (H, W) once its longest side is ``image_size`` pixels."""
@@ -29,6 +32,15 @@ def resize_image(image: np.ndarray, size: Size) -> np.ndarray:
     if image.shape[:2] == tuple(size):
         return image
     return np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR))
+
+
+def pad_image(image: np.ndarray, image_size: int) -> np.ndarray:
+    """Image (H, W, 3), uint8, RGB -> what exported encoders take, (1, 3, S, S), float32: resized and padded."""
+    h, w = resized_size(image.shape[:2], image_size)
+    padded = np.empty((1, 3, image_size, image_size), np.float32)
+    padded[:] = np.array(PAD_COLOUR, np.float32)[:, None, None]
+    padded[0, :, :h, :w] = resize_image(image, (h, w)).transpose(2, 0, 1)
+    return padded
 
 
 def resize_points(points: np.ndarray, original_size: Size, input_size: Size) -> np.ndarray:

@@ -207,7 +207,11 @@ class PEFT_Sam(nn.Module):
         super().__init__()
         if quantize:
             raise ModelError("Quantized (4 bit) training is not supported; leave quantize out.")
-        sam = model.to_segment_anything() if isinstance(model, Sam) else model
+        if isinstance(model, Sam):
+            from micro_sam.models.stock import to_segment_anything  # imports torchvision: not before it is needed
+
+            model = to_segment_anything(model)
+        sam = model
         blocks = getattr(sam.image_encoder, "blocks", None)
         if blocks is None or not hasattr(blocks[0].attn, "rel_pos_h"):
             raise ModelError("Only the models vit_b, vit_l and vit_h have blocks for parameter-efficient fine-tuning.")

@@ -6,11 +6,10 @@ It keeps no state in ``encode``, ``decode`` and ``upscale``, so that threads may
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -24,9 +23,8 @@ from micro_sam.models.image_sides import ImageSideCache
 from micro_sam.models.modules import decoding
 from micro_sam.models.sam import Sam
 
-if TYPE_CHECKING:
-    from micro_sam.models.backends import Encoder
-
+# padded image (1, 3, S, S), float32 -> features (1, C, g, g) and the dense maps (1, K, h, w) of a model that has them
+Encoder = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]]
 DENSE_STEP = 32  # pixels: the sides of what a convolutional encoder is given are multiples of it
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -112,17 +110,9 @@ class Predictor:
 
     # ---- images -> features
 
-    def use_backend(self, backend: str) -> None:
-        """Encode images in another runtime from now on: "torch", "openvino" or "onnx", see ``backends``.
-
-        Raises
-        ------
-        InputError, ModelError, OutputError
-            When the runtime cannot be had for this model, see :func:`backends.open_encoder`.
-        """
-        from micro_sam.models.backends import open_encoder
-
-        self._encoder = None if backend == "torch" else open_encoder(self, backend)
+    def encode_with(self, encoder: Encoder | None, backend: str) -> None:
+        """Encode images in another runtime from now on, see ``backends``; None: with the model itself."""
+        self._encoder = encoder
         self.backend = backend
 
     def encode(self, image: np.ndarray) -> ImageFeatures:
@@ -210,10 +200,8 @@ class Predictor:
 
     def _encode_elsewhere(self, image: np.ndarray) -> ImageFeatures:
         """Features of one image by the encoder of another runtime."""
-        from micro_sam.models.export.graphs import pad_image
-
         _check_image(image)
-        features, dense = self._encoder(pad_image(image, self.model.image_size))
+        features, dense = self._encoder(frames.pad_image(image, self.model.image_size))
         size = frames.resized_size(image.shape[:2], self.model.image_size)
         dense = None if dense is None else torch.from_numpy(dense)[0]
         return ImageFeatures(torch.from_numpy(features), size, image.shape[:2], dense)

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from micro_sam.errors import ModelError
+from micro_sam.models.frames import PIXEL_MEAN
 from micro_sam.models.modules import architectures
 from micro_sam.models.modules.mask_decoder import MaskDecoder
 from micro_sam.models.modules.prompt_encoder import PromptEncoder
 
-if TYPE_CHECKING:
-    import segment_anything.modeling
-
-PIXEL_MEAN = (123.675, 116.28, 103.53)  # of ImageNet, on the scale 0..255
 PIXEL_STD = (58.395, 57.12, 57.375)
 
 
@@ -155,12 +150,3 @@ class Sam(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """Images (B, 3, h, w) in 0..255, longest side S -> features and dense maps, see :meth:`encode`."""
         return self.encode(self.preprocess(images))
-
-    def to_segment_anything(self) -> segment_anything.modeling.Sam:
-        """A stock ``segment_anything`` model that shares this model's parameters.
-
-        A dense head is not part of it. Never call this while a window is open: segment_anything imports torchvision.
-        """
-        from micro_sam.models.stock import to_segment_anything
-
-        return to_segment_anything(self)

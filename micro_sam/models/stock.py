@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
 
 import segment_anything.modeling as stock
 from torch import nn
 
-if TYPE_CHECKING:
-    from micro_sam.models.sam import Sam
+from micro_sam.models.sam import Sam
 
 
 def to_segment_anything(sam: Sam) -> stock.Sam:
-    """A stock model that shares the parameters of ``sam``; encoders that stock does not know are used as they are."""
+    """A stock model that shares the parameters of ``sam``; encoders that stock does not know are used as they are.
+
+    A dense head is not part of it. Never call this while a window is open: segment_anything imports torchvision.
+    """
     model = stock.Sam(_image_encoder(sam.image_encoder), _prompt_encoder(sam), _mask_decoder(sam))
     model.to(sam.device)
     for name in ("prompt_encoder", "mask_decoder"):

@@ -23,7 +23,7 @@ def show_embeddings(annotator: Annotator) -> None:
 
     def steps(job: Job) -> Generator[Any, None, tuple[np.ndarray, tuple[float, ...]]]:
         yield Progress("Showing the embeddings")
-        from micro_sam.visualization import project_embeddings_for_visualization
+        from micro_sam.embeddings.pictures import project_embeddings_for_visualization
 
         return project_embeddings_for_visualization(embeddings)
 

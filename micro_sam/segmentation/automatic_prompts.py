@@ -18,7 +18,6 @@ from skimage.segmentation import watershed
 from micro_sam.embeddings.close_ups import can_look_closer
 from micro_sam.embeddings.embeddings import Embeddings, as_embeddings
 from micro_sam.errors import InputError
-from micro_sam.prompt_generators import innermost
 from micro_sam.segmentation.close_ups import segment_object
 from micro_sam.segmentation.dense import (
     DISTANCE,
@@ -30,6 +29,7 @@ from micro_sam.segmentation.dense import (
 )
 from micro_sam.segmentation.labels import paint_by_score, suppress
 from micro_sam.segmentation.objects import ObjectPrompt, TileDecoder, best_answer
+from micro_sam.segmentation.prompt_generators import innermost
 from micro_sam.segmentation.segmenter import compute_embeddings
 from micro_sam.segmentation.values import ObjectMask
 

@@ -173,27 +173,32 @@ def _sisters(frames: list[FrameObjects], after: dict, max_distance: float) -> di
     options = []
     for t in range(len(frames) - 1):
         mothers, children = frames[t], frames[t + 1]
-        new = [k for k in range(len(children.ids)) if (t + 1, k) not in reached]
+        new = np.array([k for k in range(len(children.ids)) if (t + 1, k) not in reached], dtype=int)
         pairs = [(m, after[t, m][1]) for m in range(len(mothers.ids)) if after.get((t, m), (-1,))[0] == t + 1]
-        for m, first in pairs:
-            for second in new:
+        if not len(new) or not pairs:
+            continue
+        of = np.array(pairs)
+        reach = max_distance * mothers.diameters[of[:, 0]]
+        near = cKDTree(children.centres[new]).query_ball_point(mothers.centres[of[:, 0]], reach)
+        for (m, first), around in zip(pairs, near, strict=True):
+            for second in new[around].tolist():
                 areas = children.areas[[first, second]]
                 middle = children.centres[[first, second]].mean(0)
                 apart = np.linalg.norm(middle - mothers.centres[m]) / mothers.diameters[m]
-                far = np.linalg.norm(children.centres[second] - mothers.centres[m]) / mothers.diameters[m]
                 whole = areas.sum() / mothers.areas[m]
                 is_division = (
                     _DIVISION_AREA[0] <= whole <= _DIVISION_AREA[1]
                     and areas.min() / areas.max() >= _DIVISION_BALANCE
                     and apart <= _DIVISION_CENTRE
-                    and far <= max_distance
                 )
                 if is_division:
                     options.append((apart + abs(np.log(whole)), (t + 1, second), (t, m)))
     born: dict[tuple[int, int], tuple[int, int]] = {}
+    dividing: set[tuple[int, int]] = set()
     for _, daughter, mother in sorted(options):
-        if daughter not in born and mother not in born.values():
+        if daughter not in born and mother not in dividing:
             born[daughter] = mother
+            dividing.add(mother)
     return born
 
 

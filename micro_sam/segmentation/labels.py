@@ -11,7 +11,7 @@ from scipy import ndimage
 from skimage.measure import regionprops
 
 from micro_sam.errors import InputError
-from micro_sam.prompt_generators import innermost
+from micro_sam.segmentation.prompt_generators import innermost
 from micro_sam.segmentation.rle import mask_from_rle
 from micro_sam.segmentation.values import ObjectMask
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from micro_sam.errors import InputError
-from micro_sam.prompt_generators import points_from_mask
 from micro_sam.segmentation.close_ups import GAIN, segment_object
 from micro_sam.segmentation.interpolation import shifted
 from micro_sam.segmentation.objects import ObjectPrompt
+from micro_sam.segmentation.prompt_generators import points_from_mask
 from micro_sam.segmentation.splitting import check_box
 from micro_sam.segmentation.values import ObjectMask
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -27,10 +28,11 @@ def describe(
     """Settings, data, figures and versions, as values that JSON knows."""
     trained = [row for row in history if row["step"] > 0]
     best = max(trained, key=score) if trained else {}
+    settings = _without_places(config.to_dict())
     return {
         "name": config.name or Path(config.output).stem,
-        "started_from": "random weights" if config.from_scratch else config.checkpoint or config.model,
-        "settings": config.to_dict(),
+        "started_from": "random weights" if config.from_scratch else settings["checkpoint"] or config.model,
+        "settings": settings,
         "training_data": _count(images),
         "validation_data": _count(validation_images),
         "figures_before": dict(history[0]) if history and history[0]["step"] == 0 else {},
@@ -94,8 +96,34 @@ def make_card(weights: Path, known: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _without_places(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings without the folders of this machine: weights are shared, and paths tell names of people and projects."""
+    sources = [*settings["train"], *settings["validation"]]
+    paths = [Path(p) for source in sources for p in (*source["images"], *source["labels"])]
+    try:
+        base = Path(os.path.commonpath([path.parent for path in paths if path.is_absolute()]))
+    except ValueError:  # no such path, or several drives
+        base = Path()
+
+    def below(texts: Sequence[str]) -> list[str]:
+        return [_below(Path(text), base) if Path(text).is_absolute() else text for text in texts]
+
+    def shared(source: Mapping[str, Any]) -> dict[str, Any]:
+        return {**source, "images": below(source["images"]), "labels": below(source["labels"])}
+
+    files = {key: settings[key] and Path(settings[key]).name for key in ("checkpoint", "output")}
+    groups = {key: [shared(source) for source in settings[key]] for key in ("train", "validation")}
+    return {**settings, **files, **groups}
+
+
+def _below(path: Path, base: Path) -> str:
+    """A path from the folder of all sources; its last two parts where that is as good as the whole disc."""
+    is_a_folder_of_the_user = len(base.parts) > 2  # / and /home, C: and Users are not
+    return (path.relative_to(base) if is_a_folder_of_the_user else Path(*path.parts[-2:])).as_posix()
+
+
 def _sources(what: str, sources: Sequence[Mapping[str, Any]]) -> list[str]:
-    """One line per source of images: where they lay."""
+    """One line per source of images: its files, from the folder that holds all sources."""
     lines = []
     for source in sources:
         labels = ", ".join(source["labels"]) or "what was saved beside them"

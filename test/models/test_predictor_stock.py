@@ -13,6 +13,7 @@ from micro_sam.errors import InputError
 from micro_sam.models.modules import decoding
 from micro_sam.models.predictor import ImageFeatures, Predictor
 from micro_sam.models.sam import Sam
+from micro_sam.models.stock import to_segment_anything
 
 TOLERANCE = 1e-4
 
@@ -30,7 +31,7 @@ def predictor() -> Predictor:
 
 @pytest.fixture(scope="module")
 def stock(predictor) -> StockSam:
-    return predictor.model.to_segment_anything()
+    return to_segment_anything(predictor.model)
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +118,7 @@ def test_set_image_and_predict_agree_with_stock(predictor, stock, size):
 @pytest.mark.parametrize("kind", ["points", "boxes", "points boxes", "masks", "points masks", "points boxes masks"])
 def test_decoded_masks_and_scores_agree_with_stock_for_all_kinds_of_prompts(vit_predictor, kind):
     image = some_features(vit_predictor)
-    stock = vit_predictor.model.to_segment_anything()
+    stock = to_segment_anything(vit_predictor.model)
     for count, multimask in ((1, True), (3, False)):
         prompts = some_prompts(kind, count)
         decoded = vit_predictor.decode(image, **prompts, multimask_output=multimask)

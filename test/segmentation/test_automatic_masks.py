@@ -40,10 +40,12 @@ def generator(predictor, blob_embeddings):
 
 def test_masks_agree_with_segment_anything(predictor, blobs):
     segment_anything = pytest.importorskip("segment_anything")
+    from micro_sam.models.stock import to_segment_anything
+
     image = np.repeat(blobs[0][..., None], 3, -1)
     thresholds = {"pred_iou_thresh": 0.3, "stability_score_thresh": 0.5, "box_nms_thresh": 0.7}
     stock = segment_anything.SamAutomaticMaskGenerator(
-        predictor.model.to_segment_anything(), points_per_side=6, points_per_batch=12, **thresholds
+        to_segment_anything(predictor.model), points_per_side=6, points_per_batch=12, **thresholds
     )
     expected = stock.generate(image)
     own = AutomaticMaskGenerator(predictor, points_per_side=6)

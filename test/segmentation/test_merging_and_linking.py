@@ -1,5 +1,7 @@
 """Slices become volumes, frames become tracks."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from micro_sam.io.tracks import load_tracks
 from micro_sam.multi_dimensional_segmentation import merge_instance_segmentation_3d, track_across_frames
 from micro_sam.sample_data import open_sample
 from micro_sam.segmentation.automatic_stacks import lineages_of, track_labels
+from micro_sam.segmentation.frame_linking import FrameObjects, link_frames
 
 
 def scrambled(labels, seed=0):
@@ -141,3 +144,23 @@ def test_the_shipped_model_segments_a_volume_and_tracks_a_movie_by_itself(predic
     )
     assert embeddings.n_slices == 6
     assert {i for lineage in lineages for i in lineage} == set(np.unique(tracks)[1:].tolist())
+
+
+def crowded_frames(n: int) -> list[FrameObjects]:
+    """Three frames of n cells that stay, and n / 3 that appear in each frame, as dense for all n."""
+    rng = np.random.default_rng(0)
+    side = 20 * n**0.5
+    stay, frames = rng.uniform(0, side, (n, 2)), []
+    for _ in range(3):
+        centres = np.concatenate([stay + rng.normal(0, 1, stay.shape), rng.uniform(0, side, (n // 3, 2))])
+        frames.append(FrameObjects(np.arange(1, len(centres) + 1), centres, rng.uniform(50, 150, len(centres))))
+    return frames
+
+
+def test_looking_for_divisions_costs_as_many_times_more_as_there_are_cells():
+    costs = []
+    for n in (600, 4800):
+        frames, before = crowded_frames(n), time.process_time()
+        assert link_frames(frames).parents
+        costs.append(time.process_time() - before)
+    assert costs[1] < 3 * 8 * costs[0]

@@ -1,5 +1,7 @@
 """Training runs: what comes out, and that an interruption changes nothing."""
 
+import json
+import os
 import subprocess
 import sys
 import time
@@ -8,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from micro_sam.errors import InputError
@@ -33,6 +36,11 @@ def tiny_config(tiny_set: tuple[Path, Path], output: Path, **changes) -> TrainCo
     return TrainConfig(**settings | changes)
 
 
+def tiny_set_folder(tiny_set) -> Path:
+    """The folder of all its images and labels."""
+    return Path(os.path.commonpath([Path(path).parent for path in tiny_set]))
+
+
 def test_result_opens_in_every_tool_and_has_a_card(tiny_set, tmp_path):
     output = tmp_path / "mine.safetensors"
     steps = list(Trainer(tiny_config(tiny_set, output)).run())
@@ -45,7 +53,12 @@ def test_result_opens_in_every_tool_and_has_a_card(tiny_set, tmp_path):
     assert features.dense is not None
     card = (tmp_path / "mine.md").read_text()
     assert "# mine" in card and "| click |" in card and "seed: 0" in card
-    assert f"- Learned from {tiny_set[0]}, labels: {tiny_set[1]}" in card and "-c mine.safetensors" in card
+    images, labels = (Path(path).relative_to(tiny_set_folder(tiny_set)).as_posix() for path in tiny_set)
+    assert f"- Learned from {images}, labels: {labels}" in card and "-c mine.safetensors" in card
+    # Weights are shared: neither the card nor the file tells the folders of this machine.
+    with safe_open(output, "pt") as file:
+        assert str(tmp_path) not in card + json.dumps(file.metadata())
+        assert str(tiny_set_folder(tiny_set)) not in card + json.dumps(file.metadata())
     assert "validation click" in (tmp_path / "mine.log.csv").read_text()
     assert not (tmp_path / "mine.state.pt").exists()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from . import driver
 from .driver import canvas, canvas_point, click, key, process, wait_idle, wait_until
 
 COIN, OTHER_COIN = (60, 100), (115, 160)
-PER_SECOND, CORES = 10, 2
+DEARER = 2  # all that happens for a mask under the mouse, to answering and drawing it alone
 
 
 @pytest.fixture
@@ -58,9 +59,19 @@ def test_it_is_off_until_wanted(tool):
     assert not tool.hover.on and HOVER not in tool.viewer.layers and tool.hover.shown == 0
 
 
-def test_ten_masks_a_second_follow_the_mouse(hovering):
+def cpu_seconds(work: Callable[[], object], times: int = 15) -> float:
+    """Of one call, all threads of this program counted."""
+    before = time.process_time()
+    for _ in range(times):
+        work()
+    return (time.process_time() - before) / times
+
+
+def test_masks_follow_the_mouse_and_cost_little_more_than_answering_and_drawing_them(hovering):
     tool = hovering
     assert move_and_wait(tool, COIN)
+    request = tool.session.plan_hover(list(COIN), None)
+    needed = cpu_seconds(lambda: tool.session.run(request)) + cpu_seconds(canvas(tool.viewer).repaint)
     turns = np.linspace(0, 2 * np.pi, 80)
     path = [(COIN[0] + 14 * np.sin(turn), COIN[1] + 14 * np.cos(turn)) for turn in turns]
     first, clock, work = tool.hover.shown, time.monotonic(), time.process_time()
@@ -75,10 +86,22 @@ def test_ten_masks_a_second_follow_the_mouse(hovering):
             process(0.06)
     wait_until(lambda: not tool.hover.busy, 10)
     shown, clock, work = tool.hover.shown - first, time.monotonic() - clock, time.process_time() - work
-    print(f"{shown} masks in {clock:.1f} s, {work:.1f} s of processor time")
-    # A machine with other work gives this program only a part of its two cores: then that part counts.
-    assert shown / min(clock, work / CORES) >= PER_SECOND
+    print(f"{shown} masks in {clock:.1f} s, {1000 * work / shown:.0f} CPU-ms each, {1000 * needed:.0f} needed")
+    # How many a second that gives depends on what else the machine does: benchmarks/RESULTS.md has it for an idle one.
+    assert work / shown <= DEARER * needed
     assert tool.viewer.layers[HOVER].data[COIN] == 1
+
+
+def test_napari_does_not_draw_its_list_of_layers_again_for_each_mask(hovering):
+    tool = hovering
+    assert move_and_wait(tool, COIN)
+    redrawn = []
+    model = tool.viewer.window._qt_viewer.layers.model()
+    model.dataChanged.connect(lambda first, last, roles: redrawn.append(first.row()))
+    first = tool.hover.shown
+    for k in range(3):
+        assert move_and_wait(tool, (COIN[0] + 3 * k + 3, COIN[1]))
+    assert tool.hover.shown - first >= 3 and not redrawn
 
 
 def test_it_shows_what_a_click_gives_and_changes_nothing(hovering):

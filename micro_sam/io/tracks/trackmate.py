@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from micro_sam.errors import InputError
 from micro_sam.io.results import mark
@@ -164,18 +166,21 @@ def _add_tracks(model: ET.Element, spots: np.ndarray, links: np.ndarray) -> None
     """TrackMate's tracks are the connected parts of the graph."""
     all_tracks = ET.SubElement(model, "AllTracks")
     filtered = ET.SubElement(model, "FilteredTracks")
-    root = np.arange(len(spots))
-    for a, b in links[np.argsort(links[:, 1], kind="stable")]:
-        root[root == root[b]] = root[a]
-    for number, start in enumerate(np.unique(root[links[:, 0]]) if len(links) else ()):
-        inside = links[root[links[:, 0]] == start]
+    if not len(links):
+        return
+    graph = coo_array((np.ones(len(links)), links.T), shape=(len(spots), len(spots)))
+    _, part = connected_components(graph, directed=False)
+    sizes = np.bincount(part)
+    links = links[np.argsort(part[links[:, 0]], kind="stable")]
+    cuts = np.flatnonzero(np.diff(part[links[:, 0]])) + 1
+    for number, inside in enumerate(np.split(links, cuts)):
         track = ET.SubElement(
             all_tracks,
             "Track",
             name=f"Track_{number}",
             TRACK_ID=str(number),
             TRACK_INDEX=str(number),
-            NUMBER_SPOTS=str(int((root == start).sum())),
+            NUMBER_SPOTS=str(sizes[part[inside[0, 0]]]),
         )
         for a, b in inside:
             ET.SubElement(track, "Edge", SPOT_SOURCE_ID=str(a), SPOT_TARGET_ID=str(b))

@@ -22,7 +22,7 @@ from micro_sam import __version__
 from micro_sam.errors import InputError, ModelError
 from micro_sam.models import frames
 from micro_sam.models.export.cover import draw_cover
-from micro_sam.models.export.graphs import BOX_CORNERS, MASKS, PAD_COLOUR, PromptedGraph, pad_image
+from micro_sam.models.export.graphs import BOX_CORNERS, MASKS, PromptedGraph
 from micro_sam.models.export.onnx_folder import DENSE_MAPS
 from micro_sam.models.export.output import partial_output
 from micro_sam.models.export.tracing import OPSET, Graph, plain_copy, require_packages, write_graph
@@ -129,7 +129,7 @@ def _write_parts(predictor: Predictor, folder: Path, card: str | None) -> None:
     points = np.array([[[0.2, 0.2], [0.1, 0.1], [0.4, 0.3]]]) * image.shape[:2]  # one point and a box, (y, x)
     coords = frames.resize_points(points, image.shape[:2], size)
     labels = np.array([[1, *BOX_CORNERS]], np.float32)
-    inputs = {"image": pad_image(image, model.image_size), "point_coords": coords, "point_labels": labels}
+    inputs = {"image": frames.pad_image(image, model.image_size), "point_coords": coords, "point_labels": labels}
 
     ours = predictor.encode(image)
     prompt = {"points": points[:, :1], "labels": labels[:, :1], "boxes": points[:, 1:].reshape(1, 4)}
@@ -147,7 +147,7 @@ def _write_parts(predictor: Predictor, folder: Path, card: str | None) -> None:
     dynamic = {"point_coords": {1: "points"}, "point_labels": {1: "points"}}
     write_graph(Graph(PromptedGraph(model), tensors, list(outputs), dynamic), folder / "weights.onnx")
     imageio.imwrite(folder / "cover.png", draw_cover(predictor, image))
-    colour = " ".join(str(c) for c in PAD_COLOUR)
+    colour = " ".join(str(c) for c in frames.PAD_COLOUR)
     feeding = FEEDING.format(
         size=model.image_size, colour=colour, corners=BOX_CORNERS, version=__version__, tolerance=TOLERANCE
     )

@@ -8,25 +8,13 @@ has one more point with the label -1.
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from micro_sam.models import frames
-from micro_sam.models.sam import PIXEL_MEAN, Sam
+from micro_sam.models.sam import Sam
 
-PAD_COLOUR = PIXEL_MEAN  # becomes 0 when the colours are normalised, as the model was trained with
 BOX_CORNERS = (2, 3)  # labels of the points that are a box's corners, and the rows of their codes
 MASKS = ("single", "ambiguous 1", "ambiguous 2", "ambiguous 3")  # what the four masks of a prompt are for
-
-
-def pad_image(image: np.ndarray, size: int) -> np.ndarray:
-    """Image (H, W, 3), uint8, RGB -> what `EncoderGraph` takes, (1, 3, size, size), float32: resized and padded."""
-    h, w = frames.resized_size(image.shape[:2], size)
-    padded = np.empty((1, 3, size, size), np.float32)
-    padded[:] = np.array(PAD_COLOUR, np.float32)[:, None, None]
-    padded[0, :, :h, :w] = frames.resize_image(image, (h, w)).transpose(2, 0, 1)
-    return padded
 
 
 class EncoderGraph(nn.Module):

@@ -11,11 +11,12 @@ import torch
 
 from micro_sam import __version__
 from micro_sam.errors import ModelError
-from micro_sam.models.export.graphs import BOX_CORNERS, MASKS, PAD_COLOUR, DecoderGraph, DenseGraph, EncoderGraph
+from micro_sam.models.export.graphs import BOX_CORNERS, MASKS, DecoderGraph, DenseGraph, EncoderGraph
 from micro_sam.models.export.output import partial_output
 from micro_sam.models.export.runtime import OnnxSam
 from micro_sam.models.export.tracing import OPSET, Graph, plain_copy, require_packages, write_graph
 from micro_sam.models.export.verify import verify
+from micro_sam.models.frames import PAD_COLOUR
 from micro_sam.models.predictor import Predictor
 from micro_sam.models.registry import MODELS
 from micro_sam.models.sam import Sam

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from micro_sam.models import frames
-from micro_sam.models.export.graphs import BOX_CORNERS, pad_image
+from micro_sam.models.export.graphs import BOX_CORNERS
 from micro_sam.models.export.tracing import require_packages
 
 
@@ -37,7 +37,9 @@ class OnnxSam:
 
     def encode(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """Image (H, W, 3), uint8 -> features (1, C, g, g) and dense maps (1, K, h, w) or None, float32."""
-        features, *dense = self._sessions["encoder"].run(None, {"image": pad_image(image, self.known["image_size"])})
+        features, *dense = self._sessions["encoder"].run(
+            None, {"image": frames.pad_image(image, self.known["image_size"])}
+        )
         if "dense" in self._sessions:
             dense = self._sessions["dense"].run(None, {"image_embeddings": features})
         return features, dense[0] if dense else None

@@ -114,7 +114,10 @@ class LabelLayer:
         image.raw[part] = layer.data[self._index_in_view(part)]
         image.view[part] = layer._raw_to_displayed(image.raw, data_slice=part)
         layer._updated_slice = region
-        layer._partial_labels_refresh()
+        # napari's list of layers draws all its rows again for whatever event of whatever layer, which takes longer than
+        # the pixels: what listens to this event by its name (the canvas) hears it, the list does not.
+        with layer.events.blocker():
+            layer._partial_labels_refresh()
         return True
 
     def _index_in_view(self, part: Region) -> tuple:
