@@ -6,12 +6,11 @@ which prompts mean the same object, and are believed where they agree with the m
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
 
 from micro_sam.segmentation.values import ObjectMask
 from micro_sam.session import current
@@ -22,7 +21,6 @@ from micro_sam.session.values import SliceAnswer, SliceConfidence
 
 MARGIN = 16
 """Pixels around the prompts that must be known before the maps are asked; what lies farther is computed on the way."""
-RIM = 0.5  # of the depth of an object in a slice: where a negative click leaves less, the object ends before it
 NOTHING = ObjectMask((0, 0, 0, 0), np.zeros((0, 0), bool))
 
 
@@ -87,28 +85,10 @@ def find_objects(request: Any, answers: Mapping[int, SliceAnswer]) -> Iterator[t
     """
     labels = sorted({*request.question.labels, *(label for answer in answers.values() for label in answer.labels)})
 
-    def prompts(without: Collection[int] = (), ends: Mapping[int, Collection[int]] | None = None) -> list[Any]:
-        slices = [z for z in request.prompts.slices if z not in without]
-        is_only, ends = len(labels) == 1, ends or {}
-        return [_volume_prompts(request, label, answers, is_only, slices, ends.get(label, ())) for label in labels]
-
-    found = yield from _segment(request, prompts())
-    if request.stops:
-        before = yield from _segment(request, prompts(without=request.stops))
-        ends = {
-            label: [z for z in request.stops if _is_only_a_rim(left.in_slice(z), whole.in_slice(z))]
-            for label, left, whole in zip(labels, found, before, strict=True)
-        }
-        if any(ends.values()):
-            found = yield from _segment(request, prompts(ends=ends))
-    yield from zip(labels, found, strict=True)
-
-
-def _segment(request: Any, prompts: Sequence[Any]) -> Generator[None, None, Sequence[Any]]:
-    """Ask the maps; yields for every block that had to be computed."""
     from micro_sam.segmentation.volume.compute import iter_volume_maps
     from micro_sam.segmentation.volume.object import segment_volume_objects
 
+    prompts = [_volume_prompts(request, label, answers, len(labels) == 1) for label in labels]
     question = request.question
 
     def ensure(window) -> None:
@@ -117,19 +97,12 @@ def _segment(request: Any, prompts: Sequence[Any]) -> Generator[None, None, Sequ
 
     while True:
         try:
-            return segment_volume_objects(question.maps, prompts, ensure)
+            found = segment_volume_objects(question.maps, prompts, ensure)
+            break
         except _NotKnown as missing:
             for _ in iter_volume_maps(request.predictor, question.embeddings, question.maps, window=missing.window):
                 yield None
-
-
-def _is_only_a_rim(left: ObjectMask, whole: ObjectMask) -> bool:
-    """Whether a negative click has taken the object out of a slice: what is left of it there is thin."""
-    return not whole.is_empty and _depth(left) < RIM * _depth(whole)
-
-
-def _depth(mask: ObjectMask) -> float:
-    return 0.0 if mask.is_empty else float(ndimage.distance_transform_edt(np.pad(mask.mask, 1)).max())
+    yield from zip(labels, found, strict=True)
 
 
 def show_object(draft: Draft, label: int, found: Any, decided: Sequence[int]) -> None:
@@ -163,24 +136,14 @@ def are_ready(maps: Any, prompts: PromptSet, painted: Mapping[int, Sequence[int]
     return maps.is_ready((z, y, x))
 
 
-def _volume_prompts(
-    request: Any,
-    label: int,
-    answers: Mapping[int, SliceAnswer],
-    is_only: bool,
-    slices: Sequence[int],
-    ends: Collection[int],
-) -> Any:
-    """The prompts of one object in some slices, in the order in which they were placed; it is not there at its ends."""
+def _volume_prompts(request: Any, label: int, answers: Mapping[int, SliceAnswer], is_only: bool) -> Any:
+    """The prompts of one object, in the order in which they were placed."""
     from micro_sam.segmentation.volume.values import VolumePrompts
 
     shape = request.question.maps.shape[1:]
     exact = dict(request.question.exact.get(label, {}))
     ids, decoded = set(), {}
-    for z in slices:
-        if z in ends:
-            exact.setdefault(z, NOTHING)
-            continue
+    for z in request.prompts.slices:
         answer = answers.get(z)
         # an object that was opened again has no answers, but all prompts are its own
         drawn = request.prompts.in_slice(z) if is_only or answer is None else answer.drawn_for(label)

@@ -143,7 +143,9 @@ def test_the_object_ends_at_the_slice_in_which_nothing_of_it_is_left():
     masks = {15: ObjectMask((0, 0, 0, 0), np.zeros((0, 0), bool))}
     found, mask = segment(maps, [(8, 29, 34)], masks=masks)
     assert mask[:15].any((1, 2)).all() and not mask[15:].any() and found.slices.stop == 15
-    # a negative click does the same where it takes all of the slice, or the object is not there
+    # a negative click does the same where it leaves a rim or nothing of the slice, or the object is not there
+    _, mask = segment(MAPS, [(12, 30, 26), (18, 30, 28)], [1, 0])
+    assert mask[17].any() and not mask[18:].any()
     _, mask = segment(MAPS, [(12, 30, 26), (20, 30, 28), (22, 30, 28)], [1, 0, 0])
     assert not mask[22:].any()
 

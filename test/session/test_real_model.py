@@ -5,6 +5,7 @@ import pytest
 from skimage import data
 
 from micro_sam.sample_data.synthetic import dividing_cells, nuclei_volume
+from micro_sam.segmentation.volume.scripts import maps_of, segment_object_in_volume
 from micro_sam.session.session import Session
 from micro_sam.session.tracking import TrackingSession
 from micro_sam.session.volume import VolumeSession
@@ -87,3 +88,22 @@ def test_a_cell_is_followed_through_its_division(predictor):
     assert session.lineage.to_dict() == {1: [2, 3]}
     assert session.lineage[1].end == last and session.lineage[2].start == session.lineage[3].start == last + 1
     assert iou(session.committed == 1, labels == mother.track_id) > 0.4
+
+
+def test_a_script_gets_the_same_whole_object_as_the_window(predictor):
+    image, truth = nuclei_volume((16, 96, 96), n_objects=4, radius=14, seed=2)
+    value = int(np.bincount(truth[truth > 0]).argmax())
+    z = int(np.median(np.flatnonzero((truth == value).any((1, 2)))))
+    session = attached(VolumeSession(image.shape), predictor, image, 3)
+    embeddings = session.embeddings
+    y, x = centre(truth[z] == value)
+    clicks = [((z, y, x), True), ((z, y, x + 4), True), ((z + 2, y, x - 3), True), ((z + 4, 2, 2), False)]
+    session.attach_maps(maps_of(predictor, embeddings))
+    for place, positive in clicks:
+        session.add_point(place, positive)
+    session.segment_volume(method="maps")
+    mask = segment_object_in_volume(
+        predictor, embeddings, [place for place, _ in clicks], [int(positive) for _, positive in clicks]
+    )
+    assert mask.any() and iou(mask, truth == value) > 0.4
+    np.testing.assert_array_equal(session.current == 1, mask)

@@ -15,7 +15,7 @@ from scipy import ndimage
 from micro_sam.segmentation.dense import bilinear
 from micro_sam.segmentation.volume.field import impose, plane_of, rounded
 from micro_sam.segmentation.volume.maps import VolumeMaps, Window
-from micro_sam.segmentation.volume.regions import Regions, bounds, depth_inside
+from micro_sam.segmentation.volume.regions import Regions, bounds, depth_inside, largest_part, places_in
 from micro_sam.segmentation.volume.start import first_region
 from micro_sam.segmentation.volume.values import VolumeObject, VolumePrompts
 
@@ -37,6 +37,7 @@ SMALLER = (1.0, 0.7)  # cuts that are tried where the usual one would go through
 # How many times as deep as the deepest positive click a negative one lies, from which both get their share of the
 # object, and by how much at most its share is larger.
 BULKY, MOST = 1.2, 1.5
+RIM, RIM_WIDTH = 0.5, 1.5  # of a rim that a negative click leaves: depth over what it was, reach over the click's depth
 
 Ensure = Callable[[Window], None]
 
@@ -113,6 +114,8 @@ class _Work:
         self.clicks = [(p, label) for p, label in zip(places, prompts.labels, strict=True) if self.holds(p)]
         self.mask = first_region(self, prompts)
         self.removed = np.zeros(self.shape, bool)  # by negative clicks
+        self.ends: set[int] = set()  # slices of which a negative click leaves nothing
+        self.there = {p[0] for p in self.positive} | {z - window[0].start for z in (*prompts.boxes, *prompts.masks)}
 
     def place(self, point: Sequence[float]) -> tuple[int, int, int]:
         """The voxel of the window at a point (z, y, x) of the volume."""
@@ -126,6 +129,10 @@ class _Work:
     def distance_to(self, place: tuple[int, int, int]) -> np.ndarray:
         axes = np.ogrid[tuple(slice(0, n) for n in self.shape)]
         return np.sqrt(sum(((a - p) * s) ** 2 for a, p, s in zip(axes, place, self.spacing, strict=True)))
+
+    def depth_in(self, k: int) -> float:
+        """How deep the deepest voxel of the object lies within its outline in a slice; 0 where it is not."""
+        return float(depth_inside(self.mask[k], self.spacing[1:]).max(initial=0))
 
     def before(self, place: tuple[int, int, int], label: int) -> list[tuple[int, int, int]]:
         """The places of the clicks with a label that were made before the one at a place."""
@@ -168,7 +175,13 @@ class _Work:
         left = [self._connected(self.mask & ~cut, kept) for cut in cuts]
         # A cut that takes more with it than itself has gone through the object: a smaller one will do.
         taken = [int((self.mask & ~cut & ~rest).sum()) <= int(cut.sum()) for cut, rest in zip(cuts, left, strict=True)]
-        before, self.mask = self.mask, left[taken.index(True) if any(taken) else 0]
+        before, k = self.mask, place[0]
+        self.mask = left[taken.index(True) if any(taken) else 0]
+        deep = depth_inside(before[k], self.spacing[1:])
+        beyond = self.mask[k] & (self.distance_to(place)[k] > RIM_WIDTH * deep[place[1:]])
+        if k not in self.there and not beyond.any() and self.depth_in(k) <= RIM * deep.max():
+            self.ends.add(k)  # and no hole is left in the slices beside it
+            self.mask = before
         self.removed |= before & ~self.mask
 
     def _cuts(self, place: tuple[int, int, int], kept) -> list[np.ndarray]:
@@ -239,7 +252,7 @@ class _Work:
         absent = [z for z, m in prompts.masks.items() if m.is_empty]
         for point in prompts.negative:
             k = int(round(point[0])) - first
-            if 0 <= k < self.shape[0] and not self.mask[k].any():
+            if 0 <= k < self.shape[0] and (k in self.ends or not self.mask[k].any()):
                 absent.append(k + first)
         for z in absent:
             if not 0 <= z - first < self.shape[0] or z in there:
@@ -255,8 +268,8 @@ class _Work:
         anchors = list(self.positive)
         for z, mask in prompts.masks.items():
             if not mask.is_empty:
-                anchors += _some_of(self.mask, z - self.window[0].start)
-        self.mask = self._connected(self.mask, anchors) if anchors else _largest(self.mask)
+                anchors += places_in(self.mask, z - self.window[0].start)
+        self.mask = self._connected(self.mask, anchors) if anchors else largest_part(self.mask)
         painted = {z: mask for z, mask in prompts.masks.items() if not mask.is_empty}
         inside = bounds(self.mask, 1)
         if inside is None and not painted:
@@ -355,19 +368,6 @@ def _threshold(maps: VolumeMaps, prompts: VolumePrompts, window: Window) -> floa
     near = tuple(slice(max(a - 1, s.start), min(a + 2, s.stop)) for a, s in zip(at, window, strict=True))
     value = float(maps.read(near)[0].mean())
     return FOREGROUND if value < FAINT else min(FOREGROUND, round(SHARE * value, 2))
-
-
-def _some_of(mask: np.ndarray, k: int) -> list[tuple[int, int, int]]:
-    """A voxel of each connected part of a plane."""
-    if not 0 <= k < len(mask):
-        return []
-    parts, n = ndimage.label(mask[k])
-    return [(k, *(int(v) for v in np.argwhere(parts == i)[0])) for i in range(1, n + 1)]
-
-
-def _largest(mask: np.ndarray) -> np.ndarray:
-    parts, n = ndimage.label(mask)
-    return mask if n <= 1 else parts == 1 + np.bincount(parts.ravel())[1:].argmax()
 
 
 def _frame(work: _Work, inside, painted) -> tuple[np.ndarray, np.ndarray]:

@@ -167,6 +167,20 @@ def part_at(mask: np.ndarray, place: tuple[int, int, int]) -> np.ndarray:
     return mask if n <= 1 or not parts[place] else parts == parts[place]
 
 
+def places_in(mask: np.ndarray, k: int) -> list[tuple[int, int, int]]:
+    """A voxel of each connected part of a plane."""
+    if not 0 <= k < len(mask):
+        return []
+    parts, n = ndimage.label(mask[k])
+    return [(k, *(int(v) for v in np.argwhere(parts == i)[0])) for i in range(1, n + 1)]
+
+
+def largest_part(mask: np.ndarray) -> np.ndarray:
+    """The largest connected part of a mask."""
+    parts, n = ndimage.label(mask)
+    return mask if n <= 1 else parts == 1 + np.bincount(parts.ravel())[1:].argmax()
+
+
 def depth_inside(mask: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
     """Distance of each voxel of a mask to the next one outside, 0 outside; what lies beyond the window is unknown."""
     box = bounds(mask, 1)
