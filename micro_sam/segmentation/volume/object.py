@@ -180,8 +180,12 @@ class _Work:
         deep = depth_inside(before[k], self.spacing[1:])
         beyond = self.mask[k] & (self.distance_to(place)[k] > RIM_WIDTH * deep[place[1:]])
         if k not in self.there and not beyond.any() and self.depth_in(k) <= RIM * deep.max():
-            self.ends.add(k)  # and no hole is left in the slices beside it
-            self.mask = before
+            self.ends.add(k)
+            for other in np.flatnonzero((self.mask != before).any(axis=(1, 2))):
+                self.mask[other] |= before[other] & ndimage.binary_fill_holes(self.mask[other])  # no hole in others
+            for other in (k - 1, k + 1):  # and it ends nothing but this slice
+                if 0 <= other < len(self.mask) and not self.mask[other].any():
+                    self.mask[other] = before[other]
         self.removed |= before & ~self.mask
 
     def _cuts(self, place: tuple[int, int, int], kept) -> list[np.ndarray]:
