@@ -50,7 +50,7 @@ _META, _CHUNK = r"(\.zarray|\.zattrs|\.zgroup|zarr\.json)", r"(\.zarray|\.zattrs
 _ARRAY = re.compile(_CHUNK)
 _GEFF = re.compile(
     rf"{_META}|\.zmetadata|labels/{_CHUNK}|(nodes|edges)/({_META}|ids/{_CHUNK}|props/({_META}|"
-    rf"(t|y|x|track_id)/({_META}|(values|missing)/{_CHUNK})))"
+    rf"(t|y|x|track_id|seg_id)/({_META}|(values|missing)/{_CHUNK})))"
 )
 _CTC = re.compile(r"(TRA/)?((mask|man_track)\d+\.tif|(res|man)_track\.txt)")
 
