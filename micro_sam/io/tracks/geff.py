@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 _LABELS = "labels"
 _TRACK = "track_id"
 _SEGMENT = "seg_id"
+_SIZES = "tracksdata"  # entry of funtracks' library among the metadata
 _NODE = "node_id"  # funtracks: the labels are the nodes' own ids, which are no property
 
 
@@ -83,6 +84,8 @@ def save_geff(path: str | Path, tracks: Tracks, *, replace_unmarked: bool = Fals
         edge_props_metadata={},
         track_node_props={"tracklet": _TRACK} if is_maximal else None,
         related_objects=[related] if has_masks else None,
+        # where funtracks looks for the size of a pixel in the masks
+        extra={_SIZES: {"scale": list(tracks.scale[1:])}} if tracks.scale else {},
     )
 
     with write_result(path, "tracks", replace_unmarked=replace_unmarked) as (place,):
@@ -145,7 +148,8 @@ def load_geff(path: str | Path) -> Tracks:
         named = related[0].node_prop or _older_name(related[0])
         labels = _by_track(path, labels, frames, ids, _segments(path, named, labels, frames, nodes, properties))
         return tracks_from_labels(labels, rows=rows, scale=scale)
-    positions = np.stack([ids, frames, y, x], 1).astype(float)
+    height, width = _world(metadata)
+    positions = np.stack([ids, frames, y / height, x / width], 1).astype(float)
     if not np.isfinite(positions).all():
         raise InputError(f"{path} has nodes without a place, and no masks that would tell it.")
     return Tracks(tuple(rows), None, positions[np.lexsort((positions[:, 1], positions[:, 0]))], scale)
@@ -211,6 +215,18 @@ def _scale(metadata: Any) -> tuple[float, float, float] | None:
         found[axis.name[-1:].lower()] = size
     sizes = tuple(found.get(name) for name in "tyx")
     return None if None in sizes else sizes
+
+
+def _world(metadata: Any) -> tuple[float, float]:
+    """Height and width of a pixel in the units of the places: funtracks multiplies them."""
+    extra = metadata.extra or {}
+    sizes = extra.get(_SIZES)
+    sizes = sizes.get("scale") if isinstance(sizes, dict) and "funtracks" in extra else None
+    try:
+        height, width = (float(size) for size in sizes[-2:])
+    except (TypeError, ValueError):
+        return 1.0, 1.0
+    return (height, width) if 0 < height < np.inf and 0 < width < np.inf else (1.0, 1.0)
 
 
 def _older_name(related: Any) -> str | None:
