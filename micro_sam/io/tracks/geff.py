@@ -17,6 +17,7 @@ import numpy as np
 
 from micro_sam.errors import InputError
 from micro_sam.io.labels import load_labels, small_ids, write_zarr_array
+from micro_sam.io.marks import is_zarr
 from micro_sam.io.results import KEY, mark, write_result
 from micro_sam.io.tracks.frames import check_plane, frames_of_times
 from micro_sam.io.tracks.graph import NO_TRACK, rows_from_graph, spots_and_links
@@ -36,7 +37,7 @@ def is_geff(path: Path) -> bool:
     """Whether the path is a zarr group with the metadata of GEFF."""
     if not path.is_dir():
         return False
-    return any((path / name).is_file() and '"geff"' in (path / name).read_text() for name in (".zattrs", "zarr.json"))
+    return any((path / name).is_file() and b'"geff"' in (path / name).read_bytes() for name in (".zattrs", "zarr.json"))
 
 
 def save_geff(path: str | Path, tracks: Tracks, *, replace_unmarked: bool = False) -> Path:
@@ -140,12 +141,11 @@ def load_geff(path: str | Path) -> Tracks:
     stated = None if tracklet is None else _as_ids(path, tracklet, properties[tracklet])
     rows, ids = rows_from_graph(frames, links, stated, nodes)
     scale = _scale(metadata)
-    related = [other for other in metadata.related_objects or () if other.type == "labels"]
-    if related and (path / related[0].path).exists():
-        labels = load_labels(str((path / related[0].path).resolve()))
+    place, named = _masks(path, metadata, properties)
+    if place is not None:
+        labels = load_labels(str(place))
         if is_flat and labels.ndim == 4 and labels.shape[1] == 1:
             labels = labels[:, 0]
-        named = related[0].node_prop or _older_name(related[0])
         labels = _by_track(path, labels, frames, ids, _segments(path, named, labels, frames, nodes, properties))
         return tracks_from_labels(labels, rows=rows, scale=scale)
     height, width = _world(metadata)
@@ -229,10 +229,18 @@ def _world(metadata: Any) -> tuple[float, float]:
     return (height, width) if 0 < height < np.inf and 0 < width < np.inf else (1.0, 1.0)
 
 
-def _older_name(related: Any) -> str | None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return related.label_prop
+def _masks(path: Path, metadata: Any, properties: dict[str, np.ndarray]) -> tuple[Path | None, str | None]:
+    """Where the masks lie, and the property that numbers them, as far as the file says."""
+    for related in metadata.related_objects or ():
+        place = (path / related.path).resolve()
+        if related.type == "labels" and place.exists():
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # label_prop is the older name
+                return place, related.node_prop or related.label_prop
+    beside = path.resolve().parent / "segmentation"
+    if "label" in properties and not metadata.related_objects and is_zarr(beside):
+        return beside, "label"  # trackastra names no related object
+    return None, None
 
 
 def _segments(

@@ -158,10 +158,11 @@ def _by_track(
     ids = values["track_id"].astype(int)
     parents = values.get("mother_track", values.get("parent"))
     parents = np.zeros(len(ids), int) if parents is None else np.where(np.isnan(parents), NO_TRACK, parents).astype(int)
-    parents = np.where(parents == ids, NO_TRACK, parents)  # btrack's founders are their own mothers
+    # btrack's founders are their own mothers; for track 0 that may as well mean that it has none
+    parents = np.where((parents == ids) & (ids != 0), NO_TRACK, parents)
     if (ids == 0).any():
         # 0 is a mother only where the table says otherwise that a track has none
-        none = (parents < 0) if (parents[ids != 0] < 0).any() else (parents <= 0)
+        none = (parents < 0) | (parents == ids) if (parents < 0).any() else (parents <= 0)
         ids, parents = ids + 1, np.where(none, 0, parents + 1)
     parents = np.maximum(parents, 0)
     order = np.lexsort((frames, ids))
