@@ -1,7 +1,7 @@
 """Programs for tracks and this one read each other's files.
 
 Checked with funtracks 2.2.0, laptrack 0.17.1, pytrackmate 1.3.4, btrack 0.7.0, traccuracy 0.4.3, geff 1.3.1; files of
-trackastra 0.5.6 are kept beside the test (files/make_trackastra.py).
+trackastra 0.5.6 and ultrack 0.8.0 are kept beside the test, with the scripts that made them (files/make_*.py).
 """
 
 import shutil
@@ -177,3 +177,10 @@ def test_results_of_trackastra_open_with_their_masks(labels, tmp_path, name):
     if name == "graph.zarr":
         shutil.rmtree(tmp_path / name / "segmentation")
         assert load_tracks(tmp_path / name).labels is None
+
+
+@pytest.mark.parametrize("name", ["ultrack.csv", "ultrack.xml"])
+def test_exports_of_ultrack_open_with_divisions(labels, name):
+    loaded = load_tracks(FILES / name)
+    assert loaded.rows == FAMILY
+    assert np.allclose(loaded.positions, tracks_from_labels(labels, rows=FAMILY).positions)
