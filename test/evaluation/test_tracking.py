@@ -112,6 +112,20 @@ def test_ground_truth_folders_have_all_that_the_challenges_metrics_read(tmp_path
     assert load_tracks(tmp_path / "01_GT").rows == tracks.rows
 
 
+def test_the_command_prints_the_measures_and_writes_a_table(tmp_path, capsys):
+    from micro_sam.cli.evaluate import main
+
+    truth = family()
+    save_tracks(tmp_path / "truth", truth.labels, truth.rows)
+    save_tracks(tmp_path / "result.geff", truth.labels, truth.rows)
+    paths = ["-l", str(tmp_path / "truth"), "-s", str(tmp_path / "result.geff")]
+    assert main([*paths, "--tracks", "-o", str(tmp_path / "table.csv")]) == 0
+    assert "TRA" in capsys.readouterr().out
+    assert "result.geff,1.0,1.0,1.0,1.0,1.0,1.0" in (tmp_path / "table.csv").read_text()
+    assert main(["-l", str(tmp_path / "nothing"), *paths[2:], "--tracks"]) == 2
+    assert "does not exist" in capsys.readouterr().err
+
+
 def test_what_cannot_be_compared_is_refused(tmp_path):
     tracks = family()
     with pytest.raises(InputError, match="not of one movie"):

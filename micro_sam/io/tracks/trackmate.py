@@ -67,7 +67,7 @@ def save_trackmate(path: str | Path, tracks: Tracks, *, replace_unmarked: bool =
     # free text in TrackMate; these words are known to the readers of GEFF, too
     units = ("micrometer", "second") if tracks.scale else ("pixel", "frame")
     root = ET.Element("TrackMate", version="7.11.1")
-    ET.SubElement(root, "Log").text = mark("tracks")
+    ET.SubElement(root, "Log").text = "Exported for TrackMate."  # without our mark: Fiji keeps the text when it saves
     model = ET.SubElement(root, "Model", spatialunits=units[0], timeunits=units[1])
     _declare_features(model)
     _add_spots(model, spots, _radii(tracks, spots), scale)
