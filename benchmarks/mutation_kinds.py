@@ -51,6 +51,14 @@ def picture(suffix: str) -> Make:
     return make
 
 
+def deep_png(folder: Path) -> Path:
+    import imagecodecs
+
+    colours = np.ascontiguousarray(volume()[:3].transpose(1, 2, 0) * 100)
+    (folder / "a.png").write_bytes(imagecodecs.png_encode(colours))
+    return folder / "a.png"
+
+
 def npy(folder: Path) -> Path:
     np.save(folder / "a.npy", volume())
     return folder / "a.npy"
@@ -265,6 +273,7 @@ KINDS: dict[str, tuple[Make, Callable[[Path], None]]] = {
     "tif, ImageJ": (tif(imagej=True, metadata={"axes": "ZYX", "unit": "um", "spacing": 2}), read_image),
     "OME-TIFF": (tif(ome=True, metadata={"axes": "ZYX", "PhysicalSizeX": 0.5}), read_image),
     "png": (picture("png"), read_image),
+    "png, colours of 16 bits": (deep_png, read_image),
     "jpg": (picture("jpg"), read_image),
     "npy": (npy, read_image),
     "mrc": (mrc, read_image),

@@ -291,6 +291,45 @@ def test_a_table_of_trackmates_spots_opens(tmp_path):
     assert loaded.rows == (TrackRow(1, 0, 1),) and loaded.positions.tolist() == [[1, 0, 3, 4], [1, 1, 5, 6]]
 
 
+@pytest.mark.parametrize(
+    "header, first",
+    [
+        ("track_id,frame,y,x", 0),
+        ("Track ID,Frame,Y,X", 0),
+        ("TRACK_ID,FRAME,POSITION_Y,POSITION_X", 0),
+        ("axis-0,axis-1,axis-2,track_id", 3),
+        ("axis-0,axis-1,axis-2,axis-3,track_id", 4),
+        ("particle,frame,y,x", 0),
+        (" Track n°,Slice n°,Y,X", 0),
+    ],
+)
+def test_columns_are_known_by_their_names_wherever_they_stand(tmp_path, header, first):
+    lines = [(t, 10 + t, 20 + t) if first != 4 else (t, 0, 10 + t, 20 + t) for t in range(3)]
+    lines = [(*line, 1) if first else (1, *line) for line in lines]
+    path = table(tmp_path / "a.csv", header, [",".join(map(str, line)) for line in lines])
+    assert load_tracks(path).positions.tolist() == [[1, t, 10 + t, 20 + t] for t in range(3)]
+
+
+def test_a_table_with_times_in_seconds_opens(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    lines = [f"1,{t * 0.4},{t},5" for t in range(4)]
+    assert load_tracks(table(tmp_path / "a.csv", "track_id,time,y,x", lines)).rows == (TrackRow(1, 0, 3),)
+    assert "a frame is 0.4 of them" in caplog.text
+
+
+def test_a_table_of_several_planes_is_refused(tmp_path):
+    lines = [f"1,{t},{t},5,{t}" for t in range(4)]
+    with pytest.raises(InputError, match="several planes"):
+        load_tracks(table(tmp_path / "a.csv", "track_id,t,y,x,z", lines))
+
+
+def test_a_line_that_stands_twice_in_the_table_of_the_challenge_is_used_once(tmp_path):
+    path = save_tracks(tmp_path / "a", masks(), FAMILY)
+    with open(path / "res_track.txt", "a") as file:
+        file.write("3 2 3 1\n")
+    assert load_tracks(path).rows == FAMILY
+
+
 def test_lines_that_stand_twice_are_used_once(tmp_path, caplog):
     caplog.set_level(logging.INFO)
     lines = ["1,0,2,2", "1,1,3,3", "1,1,3,3"]

@@ -28,8 +28,8 @@ log = logging.getLogger(__name__)
 _COLUMNS = ("track_id", "t", "y", "x", "parent_id")
 # what programs call a column, the one that is taken first where a table has several of them
 _NAMES = {
-    "track_id": ("track_id", "trackid", "tracklet_id", "track"),
-    "t": ("frame", "t", "time", "timepoint", "axis_0"),  # napari numbers the columns of a tracks layer
+    "track_id": ("track_id", "trackid", "tracklet_id", "track", "track_n", "particle"),  # ImageJ's Track n°, trackpy
+    "t": ("frame", "t", "time", "timepoint", "slice_n", "axis_0"),  # napari numbers the columns of a tracks layer
     "y": ("y", "position_y"),
     "x": ("x", "position_x"),
     "z": ("z", "position_z"),
