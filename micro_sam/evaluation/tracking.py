@@ -131,8 +131,10 @@ def _match(result: np.ndarray, truth: np.ndarray) -> tuple[dict[Spot, Spot], lis
         areas = dict(zip(*(values.tolist() for values in np.unique(result[t], return_counts=True)), strict=True))
         sizes = dict(zip(*(values.tolist() for values in np.unique(truth[t], return_counts=True)), strict=True))
         both = (truth[t] > 0) & (result[t] > 0)
-        pairs, counts = np.unique(np.stack([truth[t][both], result[t][both]]), axis=1, return_counts=True)
-        for wanted, finder, shared in zip(*pairs.tolist(), counts.tolist(), strict=True):
+        # two labels of 32 bits as one number: many times faster than pairs
+        pairs, counts = np.unique((truth[t][both].astype(np.uint64) << 32) | result[t][both], return_counts=True)
+        for pair, shared in zip(pairs.tolist(), counts.tolist(), strict=True):
+            wanted, finder = pair >> 32, pair & 0xFFFFFFFF
             if 2 * shared > sizes[wanted]:
                 found[t, wanted] = (t, finder)
                 overlaps.append(shared / (sizes[wanted] + areas[finder] - shared))

@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 _LABELS = "labels"
 _TRACK = "track_id"
 _SEGMENT = "seg_id"
+_LARGE = 2**24  # a table of labels up to here is small and fast
 _SIZES = "tracksdata"  # entry of funtracks' library among the metadata
 _NODE = "node_id"  # funtracks: the labels are the nodes' own ids, which are no property
 
@@ -293,11 +294,15 @@ def _by_track(path: Path, labels: np.ndarray, frames: np.ndarray, ids: np.ndarra
         here = order[bounds[t] : bounds[t + 1]]
         here = here[~np.isnan(segments[here])]
         table = dict(zip(segments[here].astype(np.int64).tolist(), ids[here].tolist(), strict=True))
+        if len(here) and all(segment == track for segment, track in table.items()):
+            known = np.isin(labels[t], [0, *table], kind="table" if max(table) < _LARGE else None)
+            result[t] = np.where(known, labels[t], 0)
+            without_node += 0 if known.all() else len(np.unique(labels[t][~known]))
+            continue
         present, inverse = np.unique(labels[t], return_inverse=True)
         without_node += sum(int(p) not in table for p in present if p)
-        result[t] = np.array([table.get(int(p), 0) if p else 0 for p in present], np.uint32)[
-            inverse.reshape(labels[t].shape)
-        ]
+        new = np.array([table.get(int(p), 0) if p else 0 for p in present], np.uint32)
+        result[t] = new[inverse.reshape(labels[t].shape)]
     if without_node:
         log.info("%s has %d masks that no node names; they are left out.", path, without_node)
     return result
