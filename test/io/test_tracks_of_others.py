@@ -168,6 +168,11 @@ def test_the_size_of_frames_and_pixels_is_kept(tmp_path):
         assert loaded.positions[0] == pytest.approx([1, 0, 5.5, 5.5])
 
 
+def test_sizes_that_mean_nothing_are_left_out(tmp_path):
+    for scale in ((1.0, 1.0), (0.0, 1.0, 1.0), (1.0, -1.0, 1.0), (1.0, np.nan, 1.0)):
+        assert load_tracks(save_tracks(tmp_path / "a.geff", masks(), FAMILY, scale=scale)).scale is None
+
+
 # TrackMate
 
 

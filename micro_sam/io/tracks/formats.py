@@ -48,6 +48,7 @@ def save_tracks(
         None: as the path ends.
     scale : (t, y, x), optional
         Seconds from frame to frame and size of a pixel in µm; kept in GEFF, TrackMate and the masks beside a file.
+        Sizes that are not above 0 count as unknown.
     replace_unmarked : bool
         Replace what exists even if it is not known to be an earlier result; it is kept as ``NAME.bak``.
 
@@ -71,6 +72,8 @@ def save_tracks(
             f"Tracks cannot be saved as {path.name!r}: use a folder (Cell Tracking Challenge), or a name that ends in "
             ".geff, .xml (TrackMate) or .csv (table)."
         )
+    if scale is not None and not (len(scale) == 3 and all(0 < size < np.inf for size in scale)):
+        scale = None
     return _WRITERS[name](path, tracks_from_labels(labels, rows=rows, scale=scale), replace_unmarked=replace_unmarked)
 
 
