@@ -65,12 +65,33 @@ def masks_named(name, **more):
 # GEFF
 
 
-@pytest.mark.parametrize("first", [1, 10])
+@pytest.mark.parametrize("first", [1, 10, 2**40])
 def test_masks_that_carry_the_ids_of_nodes_are_matched(tmp_path, first):
     nodes = np.arange(first, first + 6)
-    path = write_geff(tmp_path / "a.geff", {}, nodes, labels=masks(nodes), **masks_named("node_id"))
+    small = masks(range(1, 7)).astype(np.int64)
+    labels = np.where(small > 0, small + first - 1, 0)
+    path = write_geff(tmp_path / "a.geff", {}, nodes, labels=labels, **masks_named("node_id"))
     loaded = load_tracks(path)
     assert loaded.rows == FAMILY and np.array_equal(loaded.labels, masks())
+
+
+@pytest.mark.parametrize(
+    "ids", [[2**32, 2**32, 7, 7, 8, 8], [2**32 - 1, 2**32 - 1, 0, 0, 1, 1], [1.5] * 6, [1e300] * 6]
+)
+def test_track_ids_that_fit_no_mask_are_refused(tmp_path, ids):
+    path = write_geff(
+        tmp_path / "a.geff", {"track_id": ids, "seg_id": [1, 1, 2, 2, 3, 3]}, labels=masks(), **masks_named("seg_id")
+    )
+    with pytest.raises(InputError, match="whole numbers up to"):
+        load_tracks(path)
+
+
+@pytest.mark.parametrize("large", [2**32, 1e300, np.inf, -5, 0])
+def test_a_mask_number_that_no_mask_has_leaves_the_cell_without_a_mask(tmp_path, large):
+    props = {"track_id": [1, 1, 2, 2, 3, 3], "seg_id": np.array([1, large, 2, 2, 3, 3], float)}
+    path = write_geff(tmp_path / "a.geff", props, labels=masks(), **masks_named("seg_id"))
+    loaded = load_tracks(path)
+    assert loaded.rows == FAMILY and not loaded.labels[1].any() and loaded.labels[0].any()
 
 
 def test_masks_that_share_a_number_within_a_family_are_refused_in_plain_words(tmp_path):

@@ -17,10 +17,11 @@ import numpy as np
 
 from micro_sam.errors import InputError
 from micro_sam.io.labels import load_labels, small_ids, write_zarr_array
+from micro_sam.io.lazy import in_memory
 from micro_sam.io.marks import is_zarr
 from micro_sam.io.results import KEY, mark, write_result
 from micro_sam.io.tracks.frames import check_plane, frames_of_times
-from micro_sam.io.tracks.graph import NO_TRACK, rows_from_graph, spots_and_links
+from micro_sam.io.tracks.graph import LARGEST_TRACK, NO_TRACK, rows_from_graph, spots_and_links
 from micro_sam.io.tracks.tracks import Tracks, tracks_from_labels
 from micro_sam.io.units import size_of
 
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 _LABELS = "labels"
 _TRACK = "track_id"
 _SEGMENT = "seg_id"
+_EXACT = 2**53  # larger ones are no whole numbers as float64
 _LARGE = 2**24  # a table of labels up to here is small and fast
 _SIZES = "tracksdata"  # entry of funtracks' library among the metadata
 _NODE = "node_id"  # funtracks: the labels are the nodes' own ids, which are no property
@@ -144,7 +146,7 @@ def load_geff(path: str | Path) -> Tracks:
     scale = _scale(metadata)
     place, named = _masks(path, metadata, properties)
     if place is not None:
-        labels = load_labels(str(place))
+        labels = _numbers(place)
         if is_flat and labels.ndim == 4 and labels.shape[1] == 1:
             labels = labels[:, 0]
         labels = _by_track(path, labels, frames, ids, _segments(path, named, labels, frames, nodes, properties))
@@ -203,8 +205,10 @@ def _tracklet(metadata: Any, properties: dict[str, np.ndarray]) -> str | None:
 def _as_ids(path: Path, name: str, values: np.ndarray) -> np.ndarray:
     """Whole numbers; NO_TRACK where there is none."""
     known = values[~np.isnan(values)]
-    if (known != np.rint(known)).any() or (np.abs(known) > np.iinfo(np.uint32).max).any():
-        raise InputError(f"{path} numbers its tracks by {name}, which does not hold whole numbers.")
+    if (known != np.rint(known)).any() or (np.abs(known) > LARGEST_TRACK).any():
+        raise InputError(
+            f"{path} numbers its tracks by {name}, which does not hold whole numbers up to {LARGEST_TRACK}."
+        )
     return np.where(np.isnan(values), NO_TRACK, values).astype(np.int64)
 
 
@@ -228,6 +232,17 @@ def _world(metadata: Any) -> tuple[float, float]:
     except (TypeError, ValueError):
         return 1.0, 1.0
     return (height, width) if 0 < height < np.inf and 0 < width < np.inf else (1.0, 1.0)
+
+
+def _numbers(place: Path) -> np.ndarray:
+    """Masks; ids of nodes above 32 bits are kept, which `load_labels` would number anew."""
+    from micro_sam.io.images import open_source
+
+    if place.is_dir():
+        source = open_source(place, as_labels=True)
+        if source.data.dtype.kind in "iu" and source.data.dtype.itemsize > 4:
+            return np.asarray(in_memory(source.data, place)).astype(np.int64)
+    return load_labels(str(place))
 
 
 def _masks(path: Path, metadata: Any, properties: dict[str, np.ndarray]) -> tuple[Path | None, str | None]:
@@ -265,6 +280,7 @@ def _segments(
     else:
         candidates = [properties[name] for name in (_SEGMENT, _TRACK) if name in properties] + [nodes.astype(float)]
         segments = max(candidates, key=lambda values: _found(values, frames, labels))
+    segments = np.where(np.abs(segments) <= _EXACT, segments, np.nan)
     known = ~np.isnan(segments)
     pairs, counts = np.unique(np.stack([frames[known], segments[known]]), axis=1, return_counts=True)
     if (counts > 1).any():
@@ -294,8 +310,8 @@ def _by_track(path: Path, labels: np.ndarray, frames: np.ndarray, ids: np.ndarra
         here = order[bounds[t] : bounds[t + 1]]
         here = here[~np.isnan(segments[here])]
         table = dict(zip(segments[here].astype(np.int64).tolist(), ids[here].tolist(), strict=True))
-        if len(here) and all(segment == track for segment, track in table.items()):
-            known = np.isin(labels[t], [0, *table], kind="table" if max(table) < _LARGE else None)
+        if len(here) and max(table) < _LARGE and all(segment == track for segment, track in table.items()):
+            known = np.isin(labels[t], [0, *table], kind="table")
             result[t] = np.where(known, labels[t], 0)
             without_node += 0 if known.all() else len(np.unique(labels[t][~known]))
             continue

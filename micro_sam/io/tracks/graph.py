@@ -10,6 +10,8 @@ from micro_sam.errors import InputError
 from micro_sam.io.tracks.rows import TrackRow
 from micro_sam.io.tracks.tracks import Tracks, check_rows, frames_of
 
+LARGEST_TRACK = np.iinfo(np.int32).max
+"""Largest id of a track in a file; ids that are given here to others are larger, and fit into 32 bits, too."""
 NO_TRACK = -1
 """Track of a spot for which a file states none."""
 

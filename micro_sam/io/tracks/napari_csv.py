@@ -18,7 +18,7 @@ from micro_sam.errors import InputError
 from micro_sam.io.marks import csv_header
 from micro_sam.io.tracks.beside import save_with_labels, with_labels_beside
 from micro_sam.io.tracks.frames import check_plane, frames_of_times
-from micro_sam.io.tracks.graph import NO_TRACK, rows_from_graph
+from micro_sam.io.tracks.graph import LARGEST_TRACK, NO_TRACK, rows_from_graph
 from micro_sam.io.tracks.rows import TrackRow
 from micro_sam.io.tracks.tables import Table
 from micro_sam.io.tracks.tracks import Tracks, check_rows, frames_of
@@ -116,7 +116,7 @@ def _check(table: Table, names: dict[str, str], values: dict[str, np.ndarray]) -
         is_bad = np.isinf(column)
         if is_id:
             is_bad |= (column != np.rint(column)) & np.isfinite(column)
-            is_bad |= np.abs(column) > np.iinfo(np.uint32).max
+            is_bad |= np.abs(column) > (2**53 if name in ("spot", "parent") else LARGEST_TRACK)
         if name in needed:
             is_bad |= np.isnan(column)
         if is_bad.any():

@@ -21,7 +21,7 @@ from micro_sam.errors import InputError
 from micro_sam.io.results import mark
 from micro_sam.io.tracks.beside import labels_beside, save_with_labels, with_labels_beside
 from micro_sam.io.tracks.frames import check_plane, frames_of_times
-from micro_sam.io.tracks.graph import NO_TRACK, rows_from_graph, spots_and_links
+from micro_sam.io.tracks.graph import LARGEST_TRACK, NO_TRACK, rows_from_graph, spots_and_links
 from micro_sam.io.tracks.trackmate_settings import add_settings
 from micro_sam.io.tracks.tracks import Tracks
 from micro_sam.io.units import size_of
@@ -155,7 +155,7 @@ def _number(path: Path, element: ET.Element, key: str, default: float | None = N
 
 def _whole(path: Path, element: ET.Element, key: str, default: int | None = None) -> int:
     value = _number(path, element, key, default)
-    if value != round(value) or abs(value) > np.iinfo(np.uint32).max:
+    if value != round(value) or abs(value) > LARGEST_TRACK:  # TrackMate's own ids have 32 bits with a sign
         raise InputError(f"{path} has a {element.tag} whose {key} is {value:g}; ids are whole numbers.")
     return int(value)
 
