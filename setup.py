@@ -62,8 +62,8 @@ setup(
         "openvino": ["onnx", "openvino"],
         # bioimageio.spec 0.5.12 fails with pydantic 2.14
         "export": ["onnx", "onnxruntime", "bioimageio.core", "pydantic<2.14"],
-        # readers of the exported tracks that are not ours, and a writer of mrc
-        "readers": ["mrcfile", "py-ctcmetrics", "traccuracy"],
+        # readers and writers of tracks that are not ours, and a writer of mrc
+        "readers": ["btrack", "funtracks>=2.2", "laptrack", "mrcfile", "py-ctcmetrics", "pytrackmate", "traccuracy"],
         # files of microscope makers and ROIs of ImageJ, see micro_sam/io/formats; all are under the BSD licence
         "formats": ["czifile", "liffile", "nd2", "roifile"],
         # workers on other machines, see docs/cluster.md

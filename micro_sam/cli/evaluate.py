@@ -1,4 +1,4 @@
-"""``micro_sam.evaluate``: figures of merit of label images."""
+"""``micro_sam.evaluate``: figures of merit of label images and of tracks."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from micro_sam.io.results import check_not_input, check_result, recover
 
 @run
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Compare segmentations with the truth and print mSA, SA50, SA75 and dice."""
+    """Compare segmentations or tracks with the truth and print the figures of merit."""
     parser = make_parser(
         "evaluate",
         "Compare segmentations with the truth: mean segmentation accuracy (mSA), its values at overlaps of 0.5 (SA50) "
-        "and 0.75 (SA75), and the dice score of the foreground.",
+        "and 0.75 (SA75), and the dice score of the foreground. With --tracks: SEG, DET and TRA of the Cell Tracking "
+        "Challenge, and precision and recall of divisions.",
     )
     parser.add_argument("-l", "--labels", required=True, help="label image of the truth, or a folder of them")
     parser.add_argument(
@@ -24,7 +25,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("-p", "--pattern", help="files of the folders, such as '*.tif'")
     parser.add_argument("-o", "--output", help="CSV file for the figures of every image")
+    parser.add_argument(
+        "--tracks",
+        action="store_true",
+        help="both are tracks: a folder of the challenge, GEFF, TrackMate, CSV or masks",
+    )
     options = parser.parse_args(arguments)
+    if options.tracks:
+        return _compare_tracks(Path(options.labels), Path(options.segmentations), options.output)
     pairs = find_pairs(Path(options.labels), Path(options.segmentations), options.pattern)
     if options.output and not Path(options.output).absolute().parent.is_dir():
         raise InputError(f"The folder of {options.output} does not exist: make it first, or choose another output.")
@@ -41,6 +49,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(table.round(4).to_string(index=False))
     means = table.drop(columns="image").mean()
     print(f"\nmean of {len(table)}: " + ", ".join(f"{name} {value:.4f}" for name, value in means.items()))
+    return 0
+
+
+def _compare_tracks(truth: Path, result: Path, output: str | None) -> int:
+    if output:
+        check_not_input(output, truth, result)
+        check_result(output, "table")
+
+    import pandas as pd
+
+    from micro_sam.evaluation.metrics import save_table
+    from micro_sam.evaluation.tracking import evaluate_tracks
+
+    table = pd.DataFrame([{"tracks": str(result), **evaluate_tracks(result, truth)}])
+    if output:
+        save_table(output, table)
+    print(table.round(4).to_string(index=False))
     return 0
 
 

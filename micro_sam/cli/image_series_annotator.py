@@ -28,6 +28,11 @@ def build_parser() -> argparse.ArgumentParser:
         "-p", "--pattern", default="*", help="which files, in quotes (default: all images of a known kind)"
     )
     parser.add_argument(
+        "-k",
+        "--key",
+        help="which image of each file: the dataset in a container (hdf5, zarr, n5), or the number or name of an image",
+    )
+    parser.add_argument(
         "--initial_segmentation_folder", metavar="FOLDER", help="labels to begin with, one for each image"
     )
     parser.add_argument("--initial_segmentation_pattern", default="*", help="which of them, in quotes")
@@ -80,6 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         device=options.device,
         is_volumetric=options.is_volumetric,
         skip_segmented=not options.with_segmented,
+        key=options.key,
     )
     return 0
 

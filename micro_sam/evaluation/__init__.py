@@ -1,10 +1,11 @@
-"""Figures of merit: of label images, and of interactive segmentation by a simulated person."""
+"""Figures of merit: of label images, of tracks, and of interactive segmentation by a simulated person."""
 
 from importlib import import_module
 from typing import Any
 
 _COMPAT = "micro_sam.compat.evaluation"
 _HOME = {
+    "evaluate_tracks": "micro_sam.evaluation.tracking",
     "run_evaluation": "micro_sam.evaluation.metrics",
     "precompute_all_embeddings": _COMPAT,
     "run_evaluation_for_iterative_prompting": _COMPAT,

@@ -119,10 +119,15 @@ def run_evaluation(
     else:
         table = table.mean().to_frame().T
     if save_path is not None:
-        lines = table.to_csv(index=False, header=False, lineterminator="\n")
-        with write_result(save_path, "table") as (place,):
-            place.write_text(f"{csv_header(table.columns, 'table')}\n{lines}", newline="")
+        save_table(save_path, table)
     return table
+
+
+def save_table(path: str | os.PathLike, table: pd.DataFrame) -> None:
+    """Write a table as csv, with the mark of this program; see `write_result` for the errors."""
+    lines = table.to_csv(index=False, header=False, lineterminator="\n")
+    with write_result(path, "table") as (place,):
+        place.write_text(f"{csv_header(table.columns, 'table')}\n{lines}", newline="")
 
 
 def _load_both(a: Labels, b: Labels) -> tuple[np.ndarray, np.ndarray]:

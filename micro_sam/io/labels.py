@@ -130,7 +130,10 @@ def write_zarr_array(
 
     chunks = (1,) * (labels.ndim - 2) + tuple(min(1024, s) for s in labels.shape[-2:])
     array = zarr.create_array(str(path), shape=labels.shape, chunks=chunks, dtype=labels.dtype, zarr_format=2)
+    axes = {2: "yx", 3: "tyx" if kind == "tracks" else "zyx"}.get(labels.ndim)
     array.attrs.update({KEY: mark(kind)} if scale is None else {KEY: mark(kind), "scale": list(scale)})
+    if axes is not None:
+        array.attrs["_ARRAY_DIMENSIONS"] = list(axes)  # xarray's way to name them in zarr 2
     array[...] = labels
 
 

@@ -44,15 +44,15 @@ _EARLIER_STATE = (b"settings", b"chunk", b"objects", b"average", b"scaler", b"hi
 _EARLIER_CARD = re.compile(r"with micro_sam \S+\. Use it with `-c ")
 _EARLIER_LOG = "step,name,value"
 _MARK = re.compile(r"micro_sam \S+ (" + "|".join(KINDS) + r")\b")
-_MASK = re.compile(r"(TRA/)?(mask|man_track)\d+\.tif")
+_MASK = re.compile(r"(TRA/|SEG/)?(mask|man_track|man_seg)\d+\.tif")
 _LITTER = re.compile(r"(.*/)?(\.DS_Store|Thumbs\.db|desktop\.ini|\._[^/]*|\.nfs[^/]*)")
 _META, _CHUNK = r"(\.zarray|\.zattrs|\.zgroup|zarr\.json)", r"(\.zarray|\.zattrs|zarr\.json|\d+([./]\d+)*|c(/\d+)*)"
 _ARRAY = re.compile(_CHUNK)
 _GEFF = re.compile(
     rf"{_META}|\.zmetadata|labels/{_CHUNK}|(nodes|edges)/({_META}|ids/{_CHUNK}|props/({_META}|"
-    rf"(t|y|x|track_id)/({_META}|(values|missing)/{_CHUNK})))"
+    rf"(t|y|x|track_id|seg_id)/({_META}|(values|missing)/{_CHUNK})))"
 )
-_CTC = re.compile(r"(TRA/)?((mask|man_track)\d+\.tif|(res|man)_track\.txt)")
+_CTC = re.compile(r"(TRA/|SEG/)?((mask|man_track|man_seg)\d+\.tif|(res|man)_track\.txt)")
 
 
 def mark(kind: str) -> str:
@@ -136,7 +136,11 @@ def _kind_of_folder(path: Path) -> str | None:
         return find_mark(attributes[KEY])
     if "cache" in attributes or ("data_signature" in attributes and (path / "features").is_dir()):
         return "embeddings"  # of an earlier version, or of micro_sam 1.x
-    masks = [file for file in (*path.glob("*.tif"), *path.glob("TRA/*.tif")) if not file.name.startswith(".")]
+    masks = [
+        file
+        for file in (*path.glob("*.tif"), *path.glob("TRA/*.tif"), *path.glob("SEG/*.tif"))
+        if not file.name.startswith(".")
+    ]
     ours = masks and all(_MASK.fullmatch(f.relative_to(path).as_posix()) and _tif(f) == "tracks" for f in masks)
     return "tracks" if ours else None
 

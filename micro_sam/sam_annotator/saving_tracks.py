@@ -127,7 +127,13 @@ class TrackSaving(Saving):
         if path.suffix.lower() in LABELS_ONLY:
             write_labels(path, session.committed, self._image.scale, "tracks", replace_unmarked)
         else:
-            save_tracks(path, session.committed, session.lineage.to_rows(), replace_unmarked=replace_unmarked)
+            save_tracks(
+                path,
+                session.committed,
+                session.lineage.to_rows(),
+                scale=self._image.scale,
+                replace_unmarked=replace_unmarked,
+            )
 
     def _lineage_changed(self) -> None:
         if not self.unsaved and self._session.lineage != self._saved_lineage:

@@ -50,7 +50,15 @@ def test_all_options_reach_the_tool(folder, tmp_path, monkeypatch):
         "-d",
         "cpu",
     ]
-    assert main([str(a) for a in (*arguments, "--tile_shape", "64", "32", "--halo", "8", "4", "--is_volumetric")]) == 0
+    assert (
+        main(
+            [
+                str(a)
+                for a in (*arguments, "--tile_shape", "64", "32", "--halo", "8", "4", "--is_volumetric", "-k", "raw")
+            ]
+        )
+        == 0
+    )
     assert seen == {
         "initial_segmentation_folder": None,
         "initial_segmentation_pattern": "*",
@@ -65,6 +73,7 @@ def test_all_options_reach_the_tool(folder, tmp_path, monkeypatch):
         "device": "cpu",
         "is_volumetric": True,
         "skip_segmented": True,
+        "key": "raw",
     }
     main(["-i", str(folder), "-o", str(tmp_path / "out"), "--with_segmented"])
     assert seen["skip_segmented"] is False and seen["places"][2] == "*" and seen["model_type"] == "vit_h"

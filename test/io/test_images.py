@@ -238,3 +238,23 @@ def test_missing_permission_is_said(volume, tmp_path, monkeypatch):
         monkeypatch.setattr("tifffile.TiffFile", refuse)
     with pytest.raises(InputError, match="permission denied"):
         open_image(path)
+
+
+@pytest.mark.parametrize("samples", [3, 4])
+def test_a_png_with_colours_of_16_bits_keeps_them(tmp_path, samples):
+    import imagecodecs
+
+    pixels = np.random.default_rng(0).integers(0, 65536, (30, 40, samples)).astype(np.uint16)
+    (tmp_path / "a.png").write_bytes(imagecodecs.png_encode(pixels))
+    source = open_image(tmp_path / "a.png")
+    assert source.axes == "YXS" and np.array_equal(np.asarray(source.data), pixels)
+
+
+def test_a_damaged_png_with_colours_of_16_bits_is_refused(tmp_path):
+    import imagecodecs
+
+    pixels = np.random.default_rng(0).integers(0, 65536, (30, 40, 3)).astype(np.uint16)
+    whole = imagecodecs.png_encode(pixels)
+    (tmp_path / "a.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError):
+        np.asarray(open_image(tmp_path / "a.png").data)

@@ -133,3 +133,11 @@ def test_program_that_is_killed_while_it_saves_leaves_a_whole_file(tmp_path):
         process.kill()
         process.wait()
         assert len(np.unique(load_labels(path))) == 1
+
+
+def test_labels_in_zarr_keep_their_axes_and_pixel_size(tmp_path):
+    from micro_sam.io.images import open_image
+
+    save_labels(tmp_path / "a.zarr", np.ones((3, 20, 30), np.uint16), scale=(2.0, 0.5, 0.25))
+    source = open_image(tmp_path / "a.zarr")
+    assert (source.axes, source.scale, source.unit) == ("ZYX", (2.0, 0.5, 0.25), "µm")

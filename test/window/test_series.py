@@ -9,7 +9,7 @@ import tifffile
 from micro_sam.errors import InputError, OutputError
 from micro_sam.io.labels import load_labels
 from micro_sam.sam_annotator import image_folder_annotator, image_series_annotator
-from micro_sam.sam_annotator.series import plan_series, unique_names
+from micro_sam.sam_annotator.series_entries import plan_series, unique_names
 
 from . import driver
 from .driver import click, key, wait_idle, wait_until
@@ -157,3 +157,19 @@ def test_result_never_overwrites_an_image(folder):
     for output in (folder, folder / ".." / "images"):
         with pytest.raises(OutputError, match="overwrite"):
             image_folder_annotator(folder, output, return_viewer=True)
+
+
+def test_a_key_chooses_the_image_in_each_file(coins, tmp_path):
+    import h5py
+
+    from micro_sam.sam_annotator.annotator_2d import Annotator2D
+
+    paths = [tmp_path / name for name in ("a.h5", "b.h5")]
+    for k, path in enumerate(paths):
+        with h5py.File(path, "w") as file:
+            file["raw"], file["other"] = coins, coins[10 * (k + 1) :]
+    entries = plan_series(paths, tmp_path / "results", key="other")
+    for k, entry in enumerate(entries):
+        assert entry.open(Annotator2D.tool).shape == (coins.shape[0] - 10 * (k + 1), coins.shape[1])
+    with pytest.raises(InputError):
+        plan_series(paths, tmp_path / "results")[0].open(Annotator2D.tool)

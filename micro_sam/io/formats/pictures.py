@@ -48,15 +48,27 @@ def open_picture(path: Path, as_labels: bool = False) -> ImageSource:
                 )
             if ImageFile.LOAD_TRUNCATED_IMAGES:
                 ImageFile.LOAD_TRUNCATED_IMAGES = False
-            found = []
-            for number in range(frames):
-                picture.seek(number)
-                found.append(_pixels(picture, as_labels))
+            if frames == 1 and _is_deep_colour_png(path):
+                import imagecodecs
+
+                found = [imagecodecs.png_decode(path.read_bytes())]
+            else:
+                found = []
+                for number in range(frames):
+                    picture.seek(number)
+                    found.append(_pixels(picture, as_labels))
         if len({one.ndim for one in found}) > 1:  # some frames of a moving picture are grey
             found = [one if one.ndim == 3 else np.stack([one] * 3, -1) for one in found]
         data = found[0] if frames == 1 else np.stack(found)
     axes = "YXS" if found[0].ndim == 3 else "YX"
     return ImageSource(data, axes if frames == 1 else "Z" + axes, path=path)
+
+
+def _is_deep_colour_png(path: Path) -> bool:
+    """Whether a png has several samples of 16 bits per pixel, of which Pillow keeps 8."""
+    with open(path, "rb") as file:
+        head = file.read(26)
+    return head[:4] == MARKS[0] and len(head) == 26 and head[24] == 16 and head[25] in (2, 4, 6)
 
 
 def _pixels(picture: Any, as_labels: bool) -> np.ndarray:

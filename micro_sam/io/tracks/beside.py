@@ -25,13 +25,18 @@ def save_with_labels(path: str | Path, content: bytes, tracks: Tracks, replace_u
     with write_result(path, "tracks", parts=masks, replace_unmarked=replace_unmarked) as places:
         places[0].write_bytes(content)
         for place in places[1:]:
-            write_labels_file(place, small_ids(tracks.labels), kind="tracks")
+            write_labels_file(place, small_ids(tracks.labels), tracks.scale, kind="tracks")
     return path
 
 
-def with_labels_beside(path: Path, rows: Iterable[TrackRow], positions: np.ndarray) -> Tracks:
+def with_labels_beside(
+    path: Path,
+    rows: Iterable[TrackRow],
+    positions: np.ndarray,
+    scale: tuple[float, float, float] | None = None,
+) -> Tracks:
     """The tracks of a file, with the masks beside it where they exist."""
     masks = labels_beside(path)
     if masks.is_file():
-        return tracks_from_labels(load_labels(masks), rows=rows)
-    return Tracks(tuple(rows), None, positions)
+        return tracks_from_labels(load_labels(masks), rows=rows, scale=scale)
+    return Tracks(tuple(rows), None, positions, scale)

@@ -1,8 +1,9 @@
 """The folder of the Cell Tracking Challenge: one mask image per frame and a table of tracks.
 
 Ulman et al. 2017, An objective comparison of cell-tracking algorithms, Nature Methods 14, 1141-1152. Results are
-``mask000.tif ...`` and ``res_track.txt``, ground truth is ``TRA/man_track000.tif ...`` and ``TRA/man_track.txt``; a
-row of the table is ``L B E P``: label, first and last frame, parent or 0.
+``mask000.tif ...`` and ``res_track.txt``, ground truth is ``TRA/man_track000.tif ...`` and ``TRA/man_track.txt``, with
+the masks again as ``SEG/man_seg000.tif ...``; a row of the table is ``L B E P``: label, first and last frame, parent or
+0.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 import tifffile
 
 from micro_sam.errors import InputError
+from micro_sam.io.label_reading import load_labels
 from micro_sam.io.results import mark, write_result
 from micro_sam.io.tracks.rows import TrackRow
 from micro_sam.io.tracks.tracks import Tracks, check_no_gaps, tracks_from_labels
@@ -71,7 +73,7 @@ def save_ctc(path: str | Path, tracks: Tracks, ground_truth: bool = False, *, re
     tracks : Tracks
         With labels.
     ground_truth : bool
-        Use the names of ground truth, in the subfolder ``TRA``.
+        Use the names of ground truth, in the subfolders ``TRA`` and ``SEG``.
     replace_unmarked : bool
         See :func:`~micro_sam.io.tracks.save_tracks`.
 
@@ -97,10 +99,13 @@ def save_ctc(path: str | Path, tracks: Tracks, ground_truth: bool = False, *, re
 
     with write_result(path, "tracks", replace_unmarked=replace_unmarked) as (place,):
         folder = place / "TRA" if ground_truth else place
-        folder.mkdir(parents=True)
+        prefixes = [folder / _NAMES[table]] + ([place / "SEG" / "man_seg"] if ground_truth else [])
+        for prefix in prefixes:
+            prefix.parent.mkdir(parents=True)
         for t, labels in enumerate(tracks.labels):
-            name = folder / f"{_NAMES[table]}{t:0{digits}d}.tif"
-            tifffile.imwrite(name, labels.astype(np.uint16), compression="zlib", software=mark("tracks"))
+            for prefix in prefixes:
+                name = prefix.with_name(f"{prefix.name}{t:0{digits}d}.tif")
+                tifffile.imwrite(name, labels.astype(np.uint16), compression="zlib", software=mark("tracks"))
         rows = "".join(f"{row.track_id} {row.start} {row.end} {row.parent}\n" for row in sorted(tracks.rows))
         (folder / table).write_text(rows)
     return path
@@ -120,22 +125,21 @@ def _numbered(folder: Path, prefix: str) -> list[Path]:
 
 def _read(table: Path, images: list[Path]) -> Tracks:
     rows = []
-    for number, line in enumerate(table.read_text().splitlines(), 1):
+    for number, line in enumerate(table.read_text("utf-8-sig", "replace").splitlines(), 1):
         if not line.strip():
             continue
         try:
             track, start, end, parent = (int(float(value)) for value in line.split())
             rows.append(TrackRow(track, start, end, parent))
-        except ValueError:
+        except (ValueError, OverflowError):
             raise InputError(
-                f"Line {number} of {table} is {line.strip()!r}; a line has four whole numbers: track, first frame, "
-                "last frame, parent."
+                f"Line {number} of {table} is {line.strip()[:60]!r}; a line has four whole numbers: track, first "
+                "frame, last frame, parent."
             ) from None
+    rows = list(dict.fromkeys(rows))  # a line that stands twice says nothing new
     frames = []
-    for t, image in enumerate(images):
-        frames.append(np.squeeze(tifffile.imread(image)))
+    for image in images:
+        frames.append(np.squeeze(load_labels(image)))
         if frames[-1].ndim != 2 or frames[-1].shape != frames[0].shape:
             raise InputError(f"{image} has the shape {frames[-1].shape}, other frames have {frames[0].shape}.")
-        if frames[-1].dtype.kind not in "biu":
-            raise InputError(f"{image} holds {frames[-1].dtype} values; mask images hold whole numbers (frame {t}).")
-    return tracks_from_labels(np.stack(frames).astype(np.uint32), rows=rows)
+    return tracks_from_labels(np.stack(frames), rows=rows)

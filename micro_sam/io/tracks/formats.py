@@ -30,6 +30,7 @@ def save_tracks(
     rows: Iterable[TrackRow] | None = None,
     format: str | None = None,
     *,
+    scale: tuple[float, float, float] | None = None,
     replace_unmarked: bool = False,
 ) -> Path:
     """Write tracks with their masks and lineage; all parts of the result change together.
@@ -37,13 +38,17 @@ def save_tracks(
     Parameters
     ----------
     path : path
-        ``NAME.geff``, ``NAME.xml`` (TrackMate), ``NAME.csv`` (napari), or a folder (Cell Tracking Challenge).
+        ``NAME.geff``, ``NAME.xml`` (TrackMate), ``NAME.csv`` (the columns of napari's tracks layer), or a
+        folder (Cell Tracking Challenge).
     labels : (T, Y, X) array of integers
         Label = track id.
     rows : iterable of TrackRow, optional
         Extents and mothers. None: extents as in the labels, no divisions.
     format : "ctc" | "geff" | "trackmate" | "napari", optional
         None: as the path ends.
+    scale : (t, y, x), optional
+        Seconds from frame to frame and size of a pixel in µm; kept in GEFF, TrackMate and the masks beside a file.
+        Sizes that are not above 0 count as unknown.
     replace_unmarked : bool
         Replace what exists even if it is not known to be an earlier result; it is kept as ``NAME.bak``.
 
@@ -65,9 +70,11 @@ def save_tracks(
     if name not in _WRITERS:
         raise InputError(
             f"Tracks cannot be saved as {path.name!r}: use a folder (Cell Tracking Challenge), or a name that ends in "
-            ".geff, .xml (TrackMate) or .csv (napari)."
+            ".geff, .xml (TrackMate) or .csv (table)."
         )
-    return _WRITERS[name](path, tracks_from_labels(labels, rows=rows), replace_unmarked=replace_unmarked)
+    if scale is not None and not (len(scale) == 3 and all(0 < size < np.inf for size in scale)):
+        scale = None
+    return _WRITERS[name](path, tracks_from_labels(labels, rows=rows, scale=scale), replace_unmarked=replace_unmarked)
 
 
 def load_tracks(source: Any, key: str | None = None, shape: tuple[int, int, int] | None = None) -> Tracks:

@@ -24,15 +24,21 @@ class Tracks:
         Masks: each pixel holds the id of its track, 0 is background. None when only positions are known.
     positions : (n, 4) float64
         Rows (track id, frame, y, x), sorted by track and frame, in pixels: what napari's tracks layer shows.
+    scale : (t, y, x), optional
+        Seconds from frame to frame and size of a pixel in µm; None when they are not known.
     """
 
     rows: tuple[TrackRow, ...]
     labels: np.ndarray | None
     positions: np.ndarray
+    scale: tuple[float, float, float] | None = None
 
 
 def tracks_from_labels(
-    labels: np.ndarray, parents: Mapping[int, int] | None = None, rows: Iterable[TrackRow] | None = None
+    labels: np.ndarray,
+    parents: Mapping[int, int] | None = None,
+    rows: Iterable[TrackRow] | None = None,
+    scale: tuple[float, float, float] | None = None,
 ) -> Tracks:
     """Tracks from a label series in which an object keeps its label over time.
 
@@ -43,6 +49,8 @@ def tracks_from_labels(
         Daughter id -> mother id.
     rows : iterable of TrackRow, optional
         The tracks as a table states them; checked against the labels. None: they are read from the labels.
+    scale : (t, y, x), optional
+        Seconds from frame to frame and size of a pixel in µm.
 
     Raises
     ------
@@ -74,7 +82,7 @@ def tracks_from_labels(
     missing = sorted(set(known) - set(frames))
     if missing:
         raise InputError(f"The table of tracks names track {missing[0]}, which has no mask in the label series.")
-    return Tracks(tuple(rows), labels.astype(np.uint32, copy=False), positions)
+    return Tracks(tuple(rows), labels.astype(np.uint32, copy=False), positions, scale)
 
 
 def check_rows(rows: Iterable[TrackRow], n_frames: int | None = None) -> list[TrackRow]:
