@@ -63,7 +63,15 @@ setup(
         # bioimageio.spec 0.5.12 fails with pydantic 2.14
         "export": ["onnx", "onnxruntime", "bioimageio.core", "pydantic<2.14"],
         # readers and writers of tracks that are not ours, and a writer of mrc
-        "readers": ["btrack", "funtracks>=2.2", "laptrack", "mrcfile", "py-ctcmetrics", "pytrackmate", "traccuracy"],
+        "readers": [
+            "btrack",
+            "funtracks>=2.2",
+            "laptrack",
+            "mrcfile",
+            "py-ctcmetrics",
+            "pytrackmate",
+            "traccuracy>=0.4",  # the newest click would bring an older one
+        ],
         # files of microscope makers and ROIs of ImageJ, see micro_sam/io/formats; all are under the BSD licence
         "formats": ["czifile", "liffile", "nd2", "roifile"],
         # workers on other machines, see docs/cluster.md
