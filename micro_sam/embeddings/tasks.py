@@ -101,7 +101,8 @@ def embed(predictor: Predictor, task: EmbeddingTask) -> Embedded:
         missing = store.missing()
         groups = list(item_groups(store, missing, settings))
         if len(groups) > 1:
-            random.shuffle(groups)  # another client on the same cache shall not do the same at the same time
+            random.shuffle(groups)  # another client on the same cache shall not do the same at the same time,
+            groups = [tuple(random.sample(group, len(group))) for group in groups]  # nor go through a group in step
             more = tuple(replace(task, items=group) for group in groups)
             return Embedded(total - len(missing), total, more=more, note=image.checked.note or "")
         computed = _compute(predictor, image, missing, settings)

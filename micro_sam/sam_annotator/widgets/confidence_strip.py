@@ -95,7 +95,8 @@ class ConfidenceStrip(QWidget):
             self.state = StripState()
         else:
             prompted = frozenset(session.prompts.slices)
-            stops = frozenset(session.stop_slices).difference(session.current_slices)
+            stops = frozenset(z for z in prompted if session.prompts.in_slice(z).is_stop)
+            stops = stops.difference(session.current_slices)
             self.state = StripState(
                 n=session.shape[0],
                 confidence=session.confidence,
