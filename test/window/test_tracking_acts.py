@@ -14,6 +14,7 @@ from micro_sam.sam_annotator.annotator_tracking import check_tracks
 from micro_sam.sam_annotator.images import from_array
 from micro_sam.sam_annotator.jobs import WORK
 from micro_sam.sam_annotator.layers.track_layers import track_colours
+from micro_sam.segmentation import states
 from micro_sam.segmentation import tracking as propagation
 from micro_sam.segmentation.interpolation import shifted
 
@@ -240,10 +241,26 @@ def test_all_objects_are_segmented_and_linked_with_one_click(tool_tracking):
     assert not session.auto.any() and not len(session.lineage), "all frames are one step of undo"
 
 
-def test_segmenting_all_frames_is_cancelled_and_says_when_nothing_is_found(tool_tracking):
+@pytest.fixture
+def third_frame(monkeypatch):
+    """The third frame waits until this event is set: a hand is slower than the frames of this small movie."""
+    event, real = threading.Event(), states.iter_initialize_kept
+
+    def waiting(segmenter, embeddings, t):
+        if t == 2:
+            event.wait(60)
+        yield from real(segmenter, embeddings, t)
+
+    monkeypatch.setattr(states, "iter_initialize_kept", waiting)
+    yield event
+    event.set()
+
+
+def test_segmenting_all_frames_is_cancelled_and_says_when_nothing_is_found(tool_tracking, third_frame):
     tool = tool_tracking
     press(tool, menu(tool).all_frames.native)
     driver.press(tool.dock.status.cancel)
+    third_frame.set()
     wait_idle(tool, 120)
     assert "Cancelled" in tool.status.text and not tool.session.auto.any()
     values = dict(tool.automatic.values)
