@@ -77,7 +77,8 @@ def test_a_task_is_done_again_however_often_its_worker_ends(cluster, source, tmp
     tasks = [(str(tmp_path), number) for number in range(3)]
     answers = dict(iter_tasks(cluster, work.die_often, source, tasks))
     assert sorted(answer.value for answer in answers.values()) == [0, 1, 2]
-    assert (tmp_path / "times_0").read_text() == 6 * "x", "dask gives up after the fourth death"
+    # dask gives up after the fourth death; an answer that is lost with a dying worker is computed once more
+    assert len((tmp_path / "times_0").read_text()) >= 6
 
 
 @pytest.mark.slow

@@ -349,13 +349,6 @@ def test_a_table_of_several_planes_is_refused(tmp_path):
         load_tracks(table(tmp_path / "a.csv", "track_id,t,y,x,z", lines))
 
 
-def test_a_line_that_stands_twice_in_the_table_of_the_challenge_is_used_once(tmp_path):
-    path = save_tracks(tmp_path / "a", masks(), FAMILY)
-    with open(path / "res_track.txt", "a") as file:
-        file.write("3 2 3 1\n")
-    assert load_tracks(path).rows == FAMILY
-
-
 def test_lines_that_stand_twice_are_used_once(tmp_path, caplog):
     caplog.set_level(logging.INFO)
     lines = ["1,0,2,2", "1,1,3,3", "1,1,3,3"]

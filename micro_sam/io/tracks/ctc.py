@@ -136,7 +136,6 @@ def _read(table: Path, images: list[Path]) -> Tracks:
                 f"Line {number} of {table} is {line.strip()[:60]!r}; a line has four whole numbers: track, first "
                 "frame, last frame, parent."
             ) from None
-    rows = list(dict.fromkeys(rows))  # a line that stands twice says nothing new
     frames = []
     for image in images:
         frames.append(np.squeeze(load_labels(image)))
