@@ -17,6 +17,7 @@ from micro_sam.distributed.options import Part
 from micro_sam.embeddings.compute import iter_embeddings, open_embeddings
 from micro_sam.embeddings.embeddings import Embeddings
 from micro_sam.embeddings.jobs import EmbeddingJob
+from micro_sam.embeddings.order import Focus
 from micro_sam.embeddings.store import EmbeddingStore, Item
 from micro_sam.io.checks import CheckedImage
 
@@ -177,7 +178,10 @@ def items_of_part(store: EmbeddingStore, part: Part, whole_slices: bool = False)
 
 
 def _compute(predictor: Predictor, image: OpenImage, items: Iterable[Item], settings: EmbeddingSettings) -> int:
-    run = iter_embeddings(predictor, image.checked.data, image.store, batch_size=settings.batch_size, items=items)
+    order = Focus(wanted=tuple(items))  # as they are handed out
+    run = iter_embeddings(
+        predictor, image.checked.data, image.store, batch_size=settings.batch_size, items=items, focus=lambda: order
+    )
     return sum(1 for _ in run)
 
 
