@@ -309,7 +309,7 @@ def follow_unmarked(run: Callable, truth, starts) -> float:
 
 
 def challenge_figures(labels: np.ndarray, rows: list[TrackRow], truth) -> dict[str, float]:
-    """TRA, DET and SEG by py-ctcmetrics; the ground truth's tracking masks are full masks, so they serve as SEG."""
+    """TRA, DET and SEG by py-ctcmetrics."""
     from ctc_metrics.scripts.evaluate import evaluate_sequence
 
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
@@ -317,9 +317,6 @@ def challenge_figures(labels: np.ndarray, rows: list[TrackRow], truth) -> dict[s
         result, reference = Path(folder) / "01_RES", Path(folder) / "01_GT"
         save_ctc(result, without_gaps(labels, rows))
         save_ctc(reference, truth, ground_truth=True)
-        (reference / "SEG").mkdir()
-        for t, frame in enumerate(truth.labels):
-            tifffile.imwrite(reference / "SEG" / f"man_seg{t:03d}.tif", frame.astype(np.uint16))
         figures = evaluate_sequence(str(result), str(reference), metrics=["TRA", "DET", "SEG"], threads=1)
     return {name: float(figures[name]) for name in ("TRA", "DET", "SEG")}
 

@@ -183,7 +183,7 @@ class DenseBlocks:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if not note.is_file() or note.read_text("utf-8") != about:
-                for file in folder.glob("*.npy"):
+                for file in folder.glob("[0-9][0-9][0-9][0-9][0-9][0-9].npy"):
                     file.unlink()
                 with replacing(note) as (place,):
                     Path(place).write_text(about, "utf-8")

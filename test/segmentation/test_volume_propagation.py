@@ -54,7 +54,7 @@ def test_a_sudden_change_ends_the_object_at_the_threshold():
 def test_before_an_object_ends_the_default_asks_again_with_other_prompts(monkeypatch, projection, reached):
     asked = []
 
-    def project_mask(predictor, embeddings, z, mask, mode, box_extension=0.0):
+    def project_mask(predictor, embeddings, z, mask, mode, **_):
         asked.append((z, mode))
         return mask, 0.9 if z <= 2 or (mode.use_box and mode.use_mask) else 0.3
 
