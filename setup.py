@@ -80,8 +80,9 @@ setup(
             "pytest>=8",
             "pytest-timeout",
             "ruff",
-            # contracts of pyproject.toml; 2.10 wants a web server, later ones another click than traccuracy
-            "import-linter>=2.9,!=2.10",
+            # contracts of pyproject.toml; 2.10 wants a web server, and from 2.17 on another click than traccuracy
+            "import-linter>=2.9,!=2.10,<2.17",
+            "click<8.2",  # so that pip need not try versions for minutes
             "build",
             "mobilesam-mirror",
             "psutil",
