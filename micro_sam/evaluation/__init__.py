@@ -1,4 +1,4 @@
-"""Figures of merit: of label images, of tracks, and of interactive segmentation by a simulated person."""
+"""Figures of merit: of label images, of tracks, and of interactive segmentation by a simulated user."""
 
 from importlib import import_module
 from typing import Any

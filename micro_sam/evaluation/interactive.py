@@ -1,4 +1,4 @@
-"""Interactive segmentation by a simulated person.
+"""Interactive segmentation by a simulated user.
 
 The person clicks the innermost pixel of an object, or draws its box, looks at the mask, and clicks the innermost pixel
 of the largest region that is wrong; the model is given its own last answer as mask prompt. This is the protocol of

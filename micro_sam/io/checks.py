@@ -39,7 +39,7 @@ class CheckedImage:
     is_rgb
         Whether the last axis holds colours.
     note
-        What was assumed, as sentences for the person; empty when nothing was.
+        What was assumed, as sentences for the user; empty when nothing was.
     n_channels
         Number of channels to choose from; 1: there is no choice.
     channel

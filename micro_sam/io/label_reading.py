@@ -52,7 +52,7 @@ def load_labels(source: Any, key: str | None = None, shape: tuple[int, ...] | No
 
 
 def read_labels(source: Any, key: str | None = None, shape: tuple[int, ...] | None = None) -> tuple[np.ndarray, str]:
-    """As `load_labels`, with what was decided about the file, as sentences for the person."""
+    """As `load_labels`, with what was decided about the file, as sentences for the user."""
     name, note, axes = "The label image", "", None
     if is_path(source):
         name = str(source)

@@ -26,7 +26,7 @@ class ImageSource:
     path, key
         Where it comes from.
     note
-        What was assumed about the file, as sentences for the person; empty when nothing was.
+        What was assumed about the file, as sentences for the user; empty when nothing was.
     choices
         The other images of the same file: key -> what it is, in words; empty when there is one image.
     levels

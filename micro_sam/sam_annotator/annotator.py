@@ -274,7 +274,7 @@ class Annotator(Acts):
         try:
             image = images.from_layer(layer, self.tool) if path is None else images.from_path(path, self.tool)
         except (AxesError, ChoiceError):
-            self.viewer.layers.remove(layer)  # it comes back when the person has said what its axes are, or which image
+            self.viewer.layers.remove(layer)  # it comes back when the user has said what its axes are, or which image
             raise
         if image.layer is None:
             self.viewer.layers.remove(layer)

@@ -40,7 +40,7 @@ class OpenImage:
     layer
         The napari layer it was taken from, if any.
     note
-        What was assumed about the image, as sentences for the person.
+        What was assumed about the image, as sentences for the user.
     n_channels, channel
         How many channels there are to choose from, and which one this is (None: colours, or a mix).
     source

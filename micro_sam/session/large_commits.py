@@ -1,4 +1,4 @@
-"""Commit of a large automatic segmentation: computed in any thread, done in the thread of the acts.
+"""Commit of a large automatic segmentation: computed in any thread, done in the thread of the actions.
 
 As for a slice: :func:`plan_commit` takes down what is asked, :func:`run_commit` finds all edits and touches nothing,
 and :func:`apply_commit` makes them one step of the session, unless the objects have changed meanwhile. The pixels of

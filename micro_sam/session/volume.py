@@ -272,12 +272,12 @@ class VolumeSession(RunActs, Session):
 
     @property
     def whole_object_asked(self) -> bool:
-        """Whether the last act has changed what the object is, and the maps can tell the rest of it."""
+        """Whether the last action has changed what the object is, and the maps can tell the rest of it."""
         return self.whole_object_due and self.whole_object_possible
 
     @property
     def whole_object_due(self) -> bool:
-        """Whether the last act has changed what the object is, so that the rest of it is to follow."""
+        """Whether the last action has changed what the object is, so that the rest of it is to follow."""
         last = self._history.last
         if last is None or self._history.next is not None or self._is_given or not self._decided_slices():
             return False

@@ -1,4 +1,4 @@
-"""Whole objects that follow every act, in a real window: brush, prompts that go, several at once, sliders."""
+"""Whole objects that follow every action, in a real window: brush, prompts that go, several at once, sliders."""
 
 from __future__ import annotations
 

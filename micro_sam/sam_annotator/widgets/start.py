@@ -97,7 +97,7 @@ class ImageMenu(QWidget):
         image = self._annotator.image
         if key is not None and key != image.source.key:
             self._annotator.open_path(image.path, key=key)
-            self._show_images()  # as it was, if the person did not want to leave
+            self._show_images()  # as it was, if the user did not want to leave
 
     def _choose_channel(self, channel: int | str | None) -> None:
         if channel is not None:  # an empty menu
