@@ -1,8 +1,8 @@
 """Runs over many slices or frames: how their steps get into `current`, as one step of undo.
 
-A run is planned and shown in the thread of the actions and computed in any other. Its first step makes the command, later
-ones are joined to it. When the person does anything else meanwhile, the command is no longer the last one: the run has
-become stale, shows nothing more, and what it had found stays.
+A run is planned and shown in the thread of the actions and computed in any other. Its first step makes the command,
+later ones are joined to it. When the user does anything else meanwhile, the command is no longer the last one: the run
+has become stale, shows nothing more, and what it had found stays.
 """
 
 from __future__ import annotations
