@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import urllib.request
 from pathlib import Path
 
 from micro_sam.cli._window import has_screen
@@ -33,6 +34,7 @@ WINDOW_LIBRARIES = (
 ).split()
 # A virtual screen, a window manager that gives windows the focus, and a program that moves the mouse.
 TEST_PROGRAMS = "xvfb xauth xdotool openbox".split()
+CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 ABORTED = (-signal.SIGABRT, 128 + signal.SIGABRT)  # how Qt ends a process when it cannot reach the screen
 
 
@@ -116,7 +118,7 @@ def prepare(with_tests: bool, with_window: bool = True) -> str:
         )
     libraries = (WINDOW_LIBRARIES if with_window else []) + (TEST_PROGRAMS if with_tests else [])
     _install_system_packages(libraries + _venv_package())
-    if not (ROOT / "setup.py").exists():  # installed from a wheel: the environment is the one we run in
+    if not (ROOT / "pyproject.toml").exists():  # installed from a wheel: the environment is the one we run in
         return sys.executable
     python = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     if not python.exists():
@@ -127,17 +129,36 @@ def prepare(with_tests: bool, with_window: bool = True) -> str:
 
 
 def _install_package(python: str, with_tests: bool) -> None:
-    """Install the checkout in editable mode, once for each state of setup.py."""
+    """Install the checkout in editable mode, once for each state of pyproject.toml."""
     stamp = VENV / "installed"
-    state = hashlib.sha256((ROOT / "setup.py").read_bytes()).hexdigest()
+    state = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()
     done = stamp.read_text().split() if stamp.exists() else []
     if state in done and ("tests" in done or not with_tests):
         return
     print("Installing micro_sam and what it needs (PyTorch is large: this takes some minutes)", flush=True)
+    index = _torch_index()
     subprocess.run([python, "-m", "pip", "install", "--quiet", "--upgrade", "pip"], check=True)
     target = ".[test]" if with_tests else "."
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "--editable", target], check=True, cwd=ROOT)
+    subprocess.run([python, "-m", "pip", "install", "--quiet", *index, "--editable", target], check=True, cwd=ROOT)
     stamp.write_text(f"{state} tests" if with_tests else state)
+
+
+def _torch_index() -> list[str]:
+    """Where pip finds PyTorch: for Linux there is a build without CUDA, 5 GB smaller, at an address of its own."""
+    if not sys.platform.startswith("linux") or _has_nvidia_gpu():
+        return []
+    try:
+        with urllib.request.urlopen(f"{CPU_INDEX}/torch/", timeout=5):
+            pass
+    except (OSError, ValueError) as error:  # no network, a proxy that refuses, or a mirror of PyPI only
+        print(f"PyTorch comes with CUDA (5 GB): {CPU_INDEX} cannot be reached ({error}).", flush=True)
+        return []
+    print("No NVIDIA GPU was found: PyTorch comes without CUDA (5 GB less).", flush=True)
+    return ["--extra-index-url", CPU_INDEX]
+
+
+def _has_nvidia_gpu() -> bool:
+    return Path("/proc/driver/nvidia/gpus").exists() or shutil.which("nvidia-smi") is not None
 
 
 def _install_system_packages(packages: list[str]) -> None:

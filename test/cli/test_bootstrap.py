@@ -1,7 +1,9 @@
 """How the program is tried, with and without a screen, and how the tests are started: in two processes."""
 
+import http.server
 import signal
 import sys
+import threading
 
 import pytest
 
@@ -9,6 +11,7 @@ from micro_sam.cli import bootstrap
 
 FAKE = """
 import sys
+import threading
 windows = "test/window" in sys.argv
 print("windows" if windows else "others", sys.argv[1:], flush=True)
 sys.exit({windows} if windows else {others})
@@ -62,3 +65,31 @@ def test_try_without_a_screen_installs_nothing_for_windows(monkeypatch):
     assert not set(asked) & set(bootstrap.WINDOW_LIBRARIES)
     bootstrap.prepare(with_tests=False)
     assert set(bootstrap.WINDOW_LIBRARIES) <= set(asked)
+
+
+@pytest.fixture
+def index(monkeypatch):
+    """A local web server in the place of PyTorch's index of builds without CUDA."""
+    handler = type("Index", (http.server.SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
+    handler.do_GET = lambda self: (self.send_response(200), self.end_headers())
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setattr(bootstrap, "CPU_INDEX", f"http://127.0.0.1:{server.server_port}/whl/cpu")
+        monkeypatch.setattr(sys, "platform", "linux")
+        yield server
+        server.shutdown()
+
+
+def test_pytorch_comes_without_cuda_where_no_gpu_is_found_and_its_index_can_be_reached(index, monkeypatch, capsys):
+    monkeypatch.setattr(bootstrap, "_has_nvidia_gpu", lambda: False)
+    assert bootstrap._torch_index() == ["--extra-index-url", bootstrap.CPU_INDEX]
+    assert capsys.readouterr().out.count("\n") == 1
+
+
+def test_pytorch_comes_as_usual_for_a_gpu_and_without_the_index(index, monkeypatch, capsys):
+    monkeypatch.setattr(bootstrap, "_has_nvidia_gpu", lambda: True)
+    assert bootstrap._torch_index() == [] and capsys.readouterr().out == ""
+    monkeypatch.setattr(bootstrap, "_has_nvidia_gpu", lambda: False)
+    monkeypatch.setattr(bootstrap, "CPU_INDEX", bootstrap.CPU_INDEX.replace("127.0.0.1", "127.0.0.1.invalid"))
+    assert bootstrap._torch_index() == []
+    assert bootstrap.CPU_INDEX in capsys.readouterr().out
