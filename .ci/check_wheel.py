@@ -1,4 +1,4 @@
-"""Build the wheel and use it from a clean virtual environment: nothing may be missing, nothing may come along.
+"""Build the wheel, or take the one that is named, and use it from a clean virtual environment: nothing may be missing, nothing may come along.
 
 The dependencies are borrowed from the environment that runs this script (installing them again takes minutes and
 shows nothing new); the package itself must come from the wheel.
@@ -31,13 +31,17 @@ print("the wheel works:", micro_sam.__file__)
 """
 
 
+def _built(out: Path) -> Path:
+    command = [sys.executable, "-m", "build", "--wheel", "--outdir", out, ROOT]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    (wheel,) = out.glob("*.whl")
+    return wheel
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
-        subprocess.run(
-            [sys.executable, "-m", "build", "--wheel", "--outdir", out, ROOT], check=True, stdout=subprocess.DEVNULL
-        )
-        (wheel,) = out.glob("*.whl")
+        wheel = Path(sys.argv[1]) if len(sys.argv) > 1 else _built(out)
         names = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
         assert {name for name in names if not name.endswith(".dist-info")} == {"micro_sam"}, names
         venv.create(out / "env", with_pip=True)
