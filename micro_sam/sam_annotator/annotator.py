@@ -225,7 +225,7 @@ class Annotator(Acts):
         session = self.make_session(image.shape)
         if committed is not None:
             self.load_result(session, committed)
-            session.history.clear()
+            session.begin_here()
         self.jobs.cancel(WORK)
         self.image = image
         self.session = session
