@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from micro_sam.errors import CacheError
 from micro_sam.session.commands import Edit
 from micro_sam.session.journal.codec import edit_to_json, pixels_to_bytes, prompt_to_json
 from micro_sam.session.journal.rows import PixelRow, Row
@@ -71,7 +72,7 @@ class Journal:
         self._waiting: deque[tuple[int, float, str, str, Mapping, int, tuple[Edit, ...]]] = deque()
         self._tasks: deque[Callable[[], object]] = deque()
         self._condition = threading.Condition()
-        self._closed = False
+        self._closed = self._held = False
         self._thread: threading.Thread | None = None
 
     @property
@@ -93,6 +94,11 @@ class Journal:
     def is_empty(self) -> bool:
         """Whether nothing was ever recorded."""
         return self._last_id == 0
+
+    @property
+    def is_on_disc(self) -> bool:
+        """Whether there is a file, or there will be one in a moment."""
+        return self._file is not None or self._thread is not None
 
     def record(
         self,
@@ -122,13 +128,20 @@ class Journal:
             self._note("start", "", self.header, 0, ())
         return self._note(kind, name, parameters, of, tuple(edits))  # a step may get more edits later
 
+    def hold(self, held: bool) -> None:
+        """Whether what is recorded waits for the next action that is recorded when nothing is held.
+
+        A result that a window was opened with is a part of the session, but no reason to have one.
+        """
+        self._held = held
+
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until all actions are on disc; False when that takes longer than `timeout` seconds, or cannot be."""
         end = None if timeout is None else time.monotonic() + timeout
         with self._condition:
-            while self._written < self._last_id or self._tasks:
+            while self._thread is not None and (self._written < self._last_id or self._tasks):
                 left = None if end is None else end - time.monotonic()
-                if (left is not None and left <= 0) or self.trouble or self._closed:
+                if (left is not None and left <= 0) or self.trouble or not self._thread.is_alive():
                     return False
                 self._condition.wait(left if left is not None else 1.0)
         return True
@@ -142,29 +155,35 @@ class Journal:
                 self._file.move(folder)
             self._folder = folder
 
-        self._do(move)
+        if self._thread is None and self._file is None:
+            self._folder = folder
+        else:
+            self._do(move)
 
     def change_header(self, **values: Any) -> None:
         """Other facts about the image or the settings, in the header."""
         self.header.update(values)
         header = dict(self.header)
-        self._do(lambda: self._file.write_header(header) if self._file is not None else None)
+        if self._thread is not None or self._file is not None:
+            self._do(lambda: self._file.write_header(header) if self._file is not None else None)
 
-    def close(self, timeout: float = PATIENCE) -> bool:
-        """Write what waits, and let others have the session; False when the disc did not take everything."""
-        done = self.flush(timeout)
+    def end(self) -> None:
+        """Write what waits, and then let others have the session; nobody is held up."""
         with self._condition:
-            if self._closed:
-                return done
             self._closed = True
             self._condition.notify_all()
+        if self._thread is None and self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def close(self, timeout: float = PATIENCE) -> bool:
+        """As :meth:`end`, and wait for it; False when the disc did not take everything in that time (seconds)."""
+        self.end()
         atexit.unregister(self.close)
         if self._thread is not None:
             self._thread.join(timeout)
-        if self._file is not None and (self._thread is None or not self._thread.is_alive()):
-            self._file.close()
-            self._file = None
-        return done
+            return self._written >= self._last_id
+        return True
 
     # ------------------------------------------------------------------ inside
 
@@ -172,7 +191,8 @@ class Journal:
         with self._condition:
             self._last_id += 1
             self._waiting.append((self._last_id, time.time(), kind, name, parameters, of, edits))
-            self._begin()
+            if not self._held:
+                self._begin()
             return self._last_id
 
     def _do(self, task: Callable[[], object]) -> None:
@@ -194,30 +214,31 @@ class Journal:
             with self._condition:
                 while not self._waiting and not self._tasks and not rows and not self._closed:
                     self._condition.wait()
-                if self._closed and not rows and not self._waiting:
-                    return
-                waiting = list(self._waiting)
+                is_last = self._closed
+                waiting, tasks = list(self._waiting), list(self._tasks)
                 self._waiting.clear()
-                tasks = list(self._tasks)
+            rows += [self._row(*noted) for noted in waiting]
             try:
-                rows += [self._row(*noted) for noted in waiting]
                 self._write(rows)
+            except (OSError, sqlite3.Error, CacheError) as error:
+                self._stop_for_a_while(error)
+            else:
                 rows = []
                 for task in tasks:
                     self._run(task)
-            except (OSError, sqlite3.Error, ValueError) as error:
-                self._stop_for_a_while(error)
-                if self._closed:
-                    return
-                continue
-            with self._condition:
-                self._condition.notify_all()
-            self.on_written()
+                with self._condition:
+                    self._condition.notify_all()
+                self.on_written()
+            if is_last:
+                break
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
     def _run(self, task: Callable[[], object]) -> None:
         try:
             task()
-        except (OSError, sqlite3.Error, ValueError) as error:
+        except (OSError, sqlite3.Error, CacheError) as error:
             log.warning("The session stays in %s: %s", self._folder, error)
         with self._condition:
             self._tasks.popleft()

@@ -308,8 +308,8 @@ def _bring_up_to_date(connection: sqlite3.Connection, header: Mapping[str, Any])
 def _check_version(version: int) -> None:
     if version > SCHEMA:
         raise CacheError(
-            f"This session was written by a newer version of micro_sam (format {version}; {__version__} knows {SCHEMA})."
-            " Update micro_sam to go on with it."
+            f"This session was written by a newer version of micro_sam (format {version}; {__version__} knows "
+            f"{SCHEMA}). Update micro_sam to go on with it."
         )
 
 
