@@ -167,6 +167,27 @@ def add_annotator(parser: argparse.ArgumentParser, result: str = "segmentation",
         action="store_true",
         help="prepare the automatic segmentation at the start, so that it answers at once later",
     )
+    add_session(parser)
+
+
+def add_session(parser: argparse.ArgumentParser) -> None:
+    """``--session``, ``--resume`` and ``--new_session``."""
+    parser.add_argument(
+        "--session",
+        metavar="FOLDER",
+        help="where everything that is done is kept, and what to go on with if it is there (default: beside the "
+        "result once it is saved)",
+    )
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--resume", action="store_true", help="go on with the last session on this image at once")
+    which.add_argument(
+        "--new_session", action="store_true", help="begin a new session and do not offer to go on with an earlier one"
+    )
+
+
+def resume_of(options: argparse.Namespace) -> bool | str:
+    """What the window does about an earlier session."""
+    return True if options.resume else False if options.new_session else "ask"
 
 
 def _model_type(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from micro_sam.cli._common import add_annotator, make_parser, parse, run
+from micro_sam.cli._common import add_annotator, make_parser, parse, resume_of, run
 from micro_sam.cli._window import check_device, check_screen
 
 EPILOG = """examples:
@@ -47,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         axes=options.axes,
         decoder_path=options.decoder_path,
         prefer_decoder=options.prefer_decoder,
+        session=options.session,
+        resume=resume_of(options),
         segmentation_key=options.segmentation_key,
     )
     return 0

@@ -57,6 +57,11 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="prepare the automatic segmentation of each image, so that it answers at once",
     )
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--resume", action="store_true", help="go on with the session of each image where it ended (default)"
+    )
+    which.add_argument("--new_session", action="store_true", help="begin a new session for each image")
     return parser
 
 
@@ -86,6 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         is_volumetric=options.is_volumetric,
         skip_segmented=not options.with_segmented,
         key=options.key,
+        resume=not options.new_session,
     )
     return 0
 

@@ -6,7 +6,6 @@ and keys it adds. Nothing here is shared between two windows of one process.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from micro_sam.io.checks import Tool
 from micro_sam.sam_annotator import images
 from micro_sam.sam_annotator.acts import Acts, act
 from micro_sam.sam_annotator.automatic import Automatic
+from micro_sam.sam_annotator.autosave import Autosave
 from micro_sam.sam_annotator.closing import CloseGuard
 from micro_sam.sam_annotator.drops import Drops
 from micro_sam.sam_annotator.embedding_view import show_embeddings
@@ -35,6 +35,7 @@ from micro_sam.sam_annotator.looking import Looking
 from micro_sam.sam_annotator.offers import ModelOffer, no_model
 from micro_sam.sam_annotator.preparation import Preparation
 from micro_sam.sam_annotator.preview import Preview
+from micro_sam.sam_annotator.recording import Recording
 from micro_sam.sam_annotator.saving import Saving
 from micro_sam.sam_annotator.settings import Settings
 from micro_sam.sam_annotator.status import Status
@@ -44,8 +45,6 @@ from micro_sam.session.session import Session
 if TYPE_CHECKING:
     from micro_sam.embeddings.store import Item
     from micro_sam.sam_annotator.series import Series
-
-log = logging.getLogger(__name__)
 
 
 class Annotator(Acts):
@@ -128,6 +127,8 @@ class Annotator(Acts):
         self.automatic = Automatic(self)
         self.large_steps = LargeSteps(self)
         self.saving = self.make_saving()
+        self.recording = Recording(self)
+        self.autosave = Autosave(self)
         self.series: Series | None = None
         self.training = Training(self)
         self.engine.attached.connect(self._attach)
@@ -207,7 +208,7 @@ class Annotator(Acts):
         """The tiles that something waits for, the most urgent first."""
         return self.preview.wanted
 
-    def open(self, image: images.OpenImage, committed: Any = None) -> None:
+    def open(self, image: images.OpenImage, committed: Any = None, *, session: Session | None = None) -> None:
         """Show an image, ready for clicks, and start to prepare it.
 
         Parameters
@@ -216,16 +217,21 @@ class Annotator(Acts):
             Checked already.
         committed
             Result to go on with: labels, or what :meth:`load_result` of the tool takes.
+        session
+            A session on this image that goes on; None: a new one.
 
         Raises
         ------
         InputError
             When `committed` does not fit.
         """
-        session = self.make_session(image.shape)
-        if committed is not None:
-            self.load_result(session, committed)
-            session.history.clear()
+        continued = session is not None
+        if session is None:
+            session = self.make_session(image.shape)
+            self.recording.begin(image, session)
+            if committed is not None:
+                self.load_result(session, committed)
+                session.begin_here()
         self.jobs.cancel(WORK)
         self.image = image
         self.session = session
@@ -245,6 +251,7 @@ class Annotator(Acts):
         self.hover.follow(session)
         self.automatic.follow(session)
         self.saving.follow(session)
+        self.recording.follow(image, session, committed is not None, continued)
         self.preparation.follow(session)
         self.set_source("current")
         self._set_picked(())
@@ -351,7 +358,9 @@ class Annotator(Acts):
         self.preview.close()
         self.automatic.close()
         self.training.close()
+        self.autosave.close()
         self.jobs.close()
+        self.recording.close()
         self._garbage.release()
 
     @property

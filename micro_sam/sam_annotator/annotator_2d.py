@@ -10,7 +10,7 @@ import numpy as np
 from micro_sam.sam_annotator.annotator import Annotator
 from micro_sam.sam_annotator.images import open_any
 from micro_sam.sam_annotator.settings import Settings
-from micro_sam.sam_annotator.starting import check_result, one_image, start_tool
+from micro_sam.sam_annotator.starting import check_result, choose_session, one_image, start_tool
 
 
 class Annotator2D(Annotator):
@@ -41,6 +41,8 @@ def annotator_2d(
     image: np.ndarray | str | Path | napari.layers.Image | None = None,
     decoder_path: str | Path | None = None,
     prefer_decoder: bool = True,
+    session: str | Path | None = None,
+    resume: bool | str | None = None,
 ) -> napari.Viewer | None:
     """Segment objects of a 2D image interactively.
 
@@ -80,6 +82,12 @@ def annotator_2d(
         A decoder for automatic segmentation in a file of its own.
     prefer_decoder
         Whether the automatic segmentation begins with the model's decoder, where it has one.
+    session
+        Folder of a session: where all that is done is kept, and what to go on with if it is there. None: beside the
+        result once that is saved, before that in the program's own folder.
+    resume
+        True: go on with the last session on this image; ``"ask"``: offer that in the window; None: begin a new one and
+        keep the old one. Results that are given count more.
 
     Returns
     -------
@@ -92,19 +100,12 @@ def annotator_2d(
         When the image or the labels cannot be used. No window is opened then.
     """
     settings = Settings(
-        model_type,
-        checkpoint_path,
-        device,
-        embedding_path,
-        tile_shape,
-        halo,
-        precompute_amg_state,
-        show_embeddings,
-        decoder_path,
-        prefer_decoder,
+        *(model_type, checkpoint_path, device, embedding_path, tile_shape, halo),
+        *(precompute_amg_state, show_embeddings, decoder_path, prefer_decoder),
     )
+    choice = choose_session(session, resume)
     settings.check()
     raw = one_image(raw, image)
     opened = None if raw is None else open_any(raw, "2d", key, axes)
     committed = check_result(segmentation_result, segmentation_key, opened)
-    return start_tool(Annotator2D, settings, opened, committed, viewer=viewer, return_viewer=return_viewer)
+    return start_tool(Annotator2D, settings, opened, committed, choice, viewer=viewer, return_viewer=return_viewer)

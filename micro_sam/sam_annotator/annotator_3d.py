@@ -23,7 +23,7 @@ from micro_sam.sam_annotator.memory import take_memory
 from micro_sam.sam_annotator.session_run import SessionRun
 from micro_sam.sam_annotator.settings import Settings
 from micro_sam.sam_annotator.slices import SliceActs
-from micro_sam.sam_annotator.starting import check_result, one_image, start_tool
+from micro_sam.sam_annotator.starting import check_result, choose_session, one_image, start_tool
 from micro_sam.sam_annotator.volume_maps import MapsWork
 from micro_sam.sam_annotator.whole_object import WholeObject
 from micro_sam.session.volume import Method, VolumeSession
@@ -108,9 +108,11 @@ class Annotator3D(SliceActs, CorrectionActs, Annotator):
         take_memory([session.current, session.committed, session.auto])
         return session
 
-    def open(self, image: OpenImage, committed: np.ndarray | None = None) -> None:
+    def open(
+        self, image: OpenImage, committed: np.ndarray | None = None, *, session: VolumeSession | None = None
+    ) -> None:
         """Show a volume; see the core."""
-        super().open(image, committed)
+        super().open(image, committed, session=session)
         self._corrects = False
         if self.viewer.dims.ndim == 3:
             self.viewer.dims.axis_labels = ("z", "y", "x")
@@ -223,6 +225,8 @@ def annotator_3d(
     image: np.ndarray | str | Path | napari.layers.Image | None = None,
     decoder_path: str | Path | None = None,
     prefer_decoder: bool = True,
+    session: str | Path | None = None,
+    resume: bool | str | None = None,
 ) -> napari.Viewer | None:
     """Segment objects of a volume interactively.
 
@@ -262,6 +266,12 @@ def annotator_3d(
         A decoder for automatic segmentation in a file of its own.
     prefer_decoder
         Whether the automatic segmentation begins with the model's decoder, where it has one.
+    session
+        Folder of a session: where all that is done is kept, and what to go on with if it is there. None: beside the
+        result once that is saved, before that in the program's own folder.
+    resume
+        True: go on with the last session on this image; ``"ask"``: offer that in the window; None: begin a new one and
+        keep the old one. Results that are given count more.
 
     Returns
     -------
@@ -274,21 +284,14 @@ def annotator_3d(
         When the volume or the labels cannot be used. No window is opened then.
     """
     settings = Settings(
-        model_type,
-        checkpoint_path,
-        device,
-        embedding_path,
-        tile_shape,
-        halo,
-        precompute_amg_state,
-        show_embeddings,
-        decoder_path,
-        prefer_decoder,
+        *(model_type, checkpoint_path, device, embedding_path, tile_shape, halo),
+        *(precompute_amg_state, show_embeddings, decoder_path, prefer_decoder),
     )
+    choice = choose_session(session, resume)
     settings.check()
     raw = one_image(raw, image)
     opened = None if raw is None else open_any(raw, "3d", key, axes)
     if opened is not None:
         check_slices(opened.shape)
     committed = check_result(segmentation_result, segmentation_key, opened)
-    return start_tool(Annotator3D, settings, opened, committed, viewer=viewer, return_viewer=return_viewer)
+    return start_tool(Annotator3D, settings, opened, committed, choice, viewer=viewer, return_viewer=return_viewer)

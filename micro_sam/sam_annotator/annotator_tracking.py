@@ -28,7 +28,7 @@ from micro_sam.sam_annotator.saving_tracks import TrackSaving
 from micro_sam.sam_annotator.session_run import SessionRun
 from micro_sam.sam_annotator.settings import Settings
 from micro_sam.sam_annotator.slices import SliceActs
-from micro_sam.sam_annotator.starting import one_image, start_tool
+from micro_sam.sam_annotator.starting import choose_session, one_image, start_tool
 from micro_sam.sam_annotator.track_acts import LineageActs
 from micro_sam.session.prompts import PromptState
 from micro_sam.session.tracking import TrackingSession
@@ -139,9 +139,11 @@ class AnnotatorTracking(LineageActs, SliceActs, CorrectionActs, Annotator):
         else:
             session.load_tracks(result)
 
-    def open(self, image: OpenImage, committed: Tracks | np.ndarray | None = None) -> None:
+    def open(
+        self, image: OpenImage, committed: Tracks | np.ndarray | None = None, *, session: TrackingSession | None = None
+    ) -> None:
         """Show a movie; see the core."""
-        super().open(image, committed)
+        super().open(image, committed, session=session)
         self._corrects = False
         if self.viewer.dims.ndim == 3:
             self.viewer.dims.axis_labels = ("t", "y", "x")
@@ -316,6 +318,8 @@ def annotator_tracking(
     image: np.ndarray | str | Path | napari.layers.Image | None = None,
     decoder_path: str | Path | None = None,
     prefer_decoder: bool = True,
+    session: str | Path | None = None,
+    resume: bool | str | None = None,
 ) -> napari.Viewer | None:
     """Track the objects of a movie interactively.
 
@@ -356,6 +360,12 @@ def annotator_tracking(
         A decoder for automatic segmentation in a file of its own.
     prefer_decoder
         Whether the automatic segmentation begins with the model's decoder, where it has one.
+    session
+        Folder of a session: where all that is done is kept, and what to go on with if it is there. None: beside the
+        result once that is saved, before that in the program's own folder.
+    resume
+        True: go on with the last session on this image; ``"ask"``: offer that in the window; None: begin a new one and
+        keep the old one. Results that are given count more.
 
     Returns
     -------
@@ -368,21 +378,14 @@ def annotator_tracking(
         When the movie or the tracks cannot be used. No window is opened then.
     """
     settings = Settings(
-        model_type,
-        checkpoint_path,
-        device,
-        embedding_path,
-        tile_shape,
-        halo,
-        precompute_amg_state,
-        show_embeddings,
-        decoder_path,
-        prefer_decoder,
+        *(model_type, checkpoint_path, device, embedding_path, tile_shape, halo),
+        *(precompute_amg_state, show_embeddings, decoder_path, prefer_decoder),
     )
+    choice = choose_session(session, resume)
     settings.check()
     raw = one_image(raw, image)
     opened = None if raw is None else open_any(raw, "tracking", key, axes)
     if opened is not None:
         check_frames(opened.shape)
     tracks = check_tracks(tracking_result, tracking_key, opened)
-    return start_tool(AnnotatorTracking, settings, opened, tracks, viewer=viewer, return_viewer=return_viewer)
+    return start_tool(AnnotatorTracking, settings, opened, tracks, choice, viewer=viewer, return_viewer=return_viewer)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from micro_sam.sam_annotator.annotator import Annotator
     from micro_sam.sam_annotator.images import OpenImage
 
+LARGEST_COPY = 2**30  # bytes of labels that are copied, so that they can be written while they change
 FILTERS = "TIFF image (*.tif);;Zarr array (*.zarr)"
 
 
@@ -32,6 +33,8 @@ class Saving:
         The file of the last save; None before.
     automatic
         Whether the path is known beforehand and unsaved objects go there without asking (a series of images).
+    was_saved
+        Whether the objects of this image were saved before, so that later ones follow by themselves.
 
     Signals
     -------
@@ -53,6 +56,7 @@ class Saving:
         self.path: Path | None = None
         self.automatic = False
         self.unsaved = False
+        self.was_saved = False
 
     def follow(self, session: Session) -> None:
         """Watch this session from now on. Its image says where its objects go, so that they never go elsewhere."""
@@ -60,9 +64,38 @@ class Saving:
             self._session.events.labels_changed.disconnect(self._labels_changed)
         self._session, self._image = session, self._annotator.image
         self.path = self._image.result if self._image is not None else None
-        self.unsaved = False
+        self.unsaved = self.was_saved = False
         session.events.labels_changed.connect(self._labels_changed)
         self.changed.emit()
+
+    def take_up(self, path: Path | None, unsaved: bool) -> None:
+        """Go on with a session whose objects were saved in `path`, if they were, and changed since or not."""
+        if path is not None:
+            self.path, self.was_saved = path, True
+        self.unsaved = unsaved
+        self.changed.emit()
+
+    def written(self, path: Path) -> None:
+        """The objects as they are now are in this file."""
+        self.path, self.unsaved, self.was_saved = path, False, True
+        self._annotator.recording.saved(path)
+        self.changed.emit()
+
+    def plan_quiet(self) -> Callable[[], None] | None:
+        """What writes the objects as they are now over the last result, for any thread; None: not without asking.
+
+        What is there now is replaced only if it is the result that was written last.
+        """
+        path, session = self.path, self._session
+        if (
+            path is None
+            or not session.objects
+            or session.committed.nbytes > LARGEST_COPY
+            or self._must_ask_to_replace()
+        ):
+            return None
+        labels, image = session.committed.copy(), self._image
+        return lambda: write_labels(path, labels, image.scale)
 
     @property
     def uncommitted(self) -> bool:
@@ -113,8 +146,8 @@ class Saving:
         written = self._write(Path(path))
         if written is None:
             return None
-        path, self.path, self.unsaved = written, written, False
-        self.changed.emit()
+        path = written
+        self.written(path)
         number = len(session.objects)
         text = f"{number} object{'s' if number != 1 else ''} saved in {path}."
         if session.has_current:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from pathlib import Path
 
 from qtpy.QtWidgets import QFileDialog
@@ -72,8 +73,8 @@ class TrackSaving(Saving):
         written = self._write(Path(path))
         if written is None:
             return None
-        path, self.path, self.unsaved, self._saved_lineage = written, written, False, session.lineage
-        self.changed.emit()
+        path = written
+        self.written(path)
         text = f"{_summary(session.lineage)} saved in {path}."
         if path.suffix.lower() in LABELS_ONLY and session.lineage.divisions:
             text += " This format does not hold the lineage; save as a folder or GEFF to keep it."
@@ -81,6 +82,21 @@ class TrackSaving(Saving):
             text += " The track at work is not committed and not in the file."
         self._annotator.status.say(text, "good")
         return path
+
+    def written(self, path: Path) -> None:
+        """The tracks as they are now are in this file."""
+        self._saved_lineage = self._session.lineage
+        super().written(path)
+
+    def plan_quiet(self) -> Callable[[], None] | None:
+        """What writes the tracks as they are now, for any thread; see the core."""
+        path, session = self.path, self._session
+        if super().plan_quiet() is None:
+            return None
+        labels, rows, scale = session.committed.copy(), session.lineage.to_rows(), self._image.scale
+        if path.suffix.lower() in LABELS_ONLY:
+            return lambda: write_labels(path, labels, scale, "tracks")
+        return lambda: save_tracks(path, labels, rows, scale=scale)
 
     def ask_for_path(self) -> Path | None:
         """Let the person choose a file or folder; None when they cancel."""

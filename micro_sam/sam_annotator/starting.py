@@ -8,12 +8,16 @@ from typing import Any
 import napari
 import numpy as np
 
-from micro_sam.errors import InputError
+from micro_sam.errors import CacheError, InputError
 from micro_sam.io.labels import load_labels
 from micro_sam.io.results import check_not_input
 from micro_sam.sam_annotator.annotator import Annotator
+from micro_sam.sam_annotator.ending import ends_in_order
 from micro_sam.sam_annotator.images import OpenImage
+from micro_sam.sam_annotator.recording import SessionChoice
 from micro_sam.sam_annotator.settings import Settings
+from micro_sam.session.journal import store
+from micro_sam.session.journal.continuing import go_on
 
 
 def check_result(result: np.ndarray | str | Path | None, key: str | None, image: OpenImage | None) -> np.ndarray | None:
@@ -38,11 +42,32 @@ def one_image(raw: Any, image: Any) -> Any:
     return image if raw is None else raw
 
 
+def choose_session(session: str | Path | None, resume: bool | str | None) -> SessionChoice:
+    """Which session a tool begins with.
+
+    Raises
+    ------
+    InputError
+        For another value of `resume`, or a file in place of the session's folder.
+    """
+    if resume not in (None, True, False, "ask"):
+        raise InputError(f"resume is True, False, None or 'ask', not {resume!r}.")
+    if session is None:
+        return SessionChoice(None, resume)
+    folder = Path(session).expanduser().absolute()
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file, but a session is a folder. Choose another name.")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / store.FILE).exists():
+        raise InputError(f"{folder} is a folder with other files and no session. Choose another name.")
+    return SessionChoice(folder, resume)
+
+
 def start_tool(
     kind: type[Annotator],
     settings: Settings,
     image: OpenImage | None,
     committed: Any = None,
+    choice: SessionChoice = SessionChoice(),  # noqa: B008
     *,
     viewer: napari.Viewer | None = None,
     return_viewer: bool = False,
@@ -55,6 +80,8 @@ def start_tool(
         The tool.
     image, committed
         Checked; the image may be None. The result is labels, or what :meth:`Annotator.load_result` of the tool takes.
+    choice
+        Which session it begins with.
     viewer
         None: a new one.
     return_viewer
@@ -72,14 +99,32 @@ def start_tool(
         viewer = napari.Viewer(title=kind.title if image is None else f"{image.name} - {kind.title}")
     annotator = kind(viewer, settings)
     annotator.takes_dropped_images = own_window
+    annotator.recording.choice = choice
     if image is not None:
-        annotator.open(image, committed)
+        _open(annotator, image, committed)
     else:
         annotator.welcome()
     if return_viewer:
         return viewer
-    napari.run()
+    with ends_in_order(annotator):
+        napari.run()
     return None
+
+
+def _open(annotator: Annotator, image: OpenImage, committed: Any) -> None:
+    """Open an image with the session that was asked for; with a new one where that cannot go on."""
+    if committed is None:
+        try:
+            folder = annotator.recording.earlier(image)
+            if folder is not None:
+                annotator.recording.show(image, go_on(folder, annotator.make_session))
+                return
+        except CacheError as error:
+            annotator.recording.choice = SessionChoice()  # what is there stays as it is
+            annotator.open(image)
+            annotator.status.report(error)
+            return
+    annotator.open(image, committed)
 
 
 def get_annotator(viewer: napari.Viewer) -> Annotator:

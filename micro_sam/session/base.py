@@ -14,6 +14,10 @@ from micro_sam.errors import InputError, NotComputedYet
 from micro_sam.segmentation.values import ObjectMask, Prompts
 from micro_sam.session.commands import Changes, Command, Draft
 from micro_sam.session.history import History
+from micro_sam.session.journal.keeper import Keeper
+from micro_sam.session.journal.recorder import Journal
+from micro_sam.session.journal.restoring import Restored, restore
+from micro_sam.session.journal.rows import Row
 from micro_sam.session.labels import Box, Runs, crop, present
 from micro_sam.session.prompts import PromptSet
 from micro_sam.session.state import LAYERS, State
@@ -64,6 +68,7 @@ class SessionBase:
         self.writes_later = False
         """Whether the pixels of large steps are left to :meth:`write_some`, which the window then calls."""
         self._last_prompt_id = 0
+        self._keeper = Keeper(self._say)
         self._positive = True
         self._predictor: Predictor | None = None
         self._embeddings: Embeddings | None = None
@@ -203,6 +208,7 @@ class SessionBase:
             self._say("There is nothing to undo.")
             return None
         self._after(command.undo(self._state, later=self.writes_later and command.is_large))
+        self._keeper.note(command, "undo")
         self._say(f"Undone: {command.name}.")
         return command.name
 
@@ -213,6 +219,7 @@ class SessionBase:
             self._say("There is nothing to redo.")
             return None
         self._after(command.do(self._state, later=self.writes_later and command.is_large))
+        self._keeper.note(command, "redo")
         self._say(f"Redone: {command.name}.")
         return command.name
 
@@ -232,6 +239,51 @@ class SessionBase:
             self._emit_labels(name, z, z + 1, box)
         return self.is_writing
 
+    # ------------------------------------------------------------------ journal
+
+    @property
+    def journal(self) -> Journal | None:
+        """Where everything that is done is written down; None: nowhere."""
+        return self._keeper.journal
+
+    def keep_journal(self, journal: Journal | None) -> None:
+        """Write down everything that is done from now on; what was done before must be in the journal already."""
+        self._keeper.journal = journal
+
+    def begin_here(self) -> None:
+        """Let what is there now be the beginning, for instance a result that was loaded: it cannot be taken back."""
+        self._history.clear()
+        self._keeper.note_beginning()
+
+    def restore(self, rows: Sequence[Row], is_damaged: bool = False) -> Restored:
+        """Do the actions of a journal again, in a session in which nothing was done; no network is asked.
+
+        Parameters
+        ----------
+        rows
+            All actions, in order.
+        is_damaged
+            Some are missing: what is there is done, and cannot be taken back.
+
+        Raises
+        ------
+        CacheError
+            When they are not of such a session.
+        """
+        result = restore(self._state, self._history, rows, is_damaged)
+        self._last_prompt_id = result.last_prompt_id
+        self._epoch += 1
+        self._revision += 1
+        return result
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Wait until everything that was done is on disc; False when it cannot be, or takes longer (seconds)."""
+        return self._keeper.flush(timeout)
+
+    def tell_written(self) -> None:
+        """Send the messages of actions that are on disc by now. For the thread of the actions."""
+        self._keeper.tell_written()
+
     # ------------------------------------------------------------------ inside
 
     @contextmanager
@@ -245,11 +297,7 @@ class SessionBase:
             draft.rollback()
             raise
         if draft.edits:
-            command = Command(name, draft.edits, draft.details, kind)
-            if join:
-                self._history.extend(command)
-            else:
-                self._history.push(command)
+            self._remember(Command(name, draft.edits, draft.details, kind), join)
             self._revision += bool(draft.changes.regions.keys() & {"committed", "auto"})
             self._emit(draft.changes)
 
@@ -257,8 +305,18 @@ class SessionBase:
         """Do a command that was made elsewhere, as a step of the history."""
         self._revision += 1
         changes = command.do(self._state, later=self.writes_later and command.is_large)
-        self._history.push(command)
+        self._remember(command)
         self._emit(changes)
+
+    def _remember(self, command: Command, join: bool = False) -> None:
+        """Put a step that was just done into the history and into the journal; `join` adds it to the step before."""
+        last = self._history.last if join else None
+        if last is None:
+            self._history.push(command)
+            self._keeper.note(command)
+        else:
+            self._keeper.note(command, "join", last)  # before the two share their edits
+            self._history.extend(command)
 
     def _complete(self, draft: Draft) -> None:
         """Bring what depends on the edits of an act in line with them, before it becomes a step of the history."""

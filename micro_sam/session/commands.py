@@ -137,6 +137,8 @@ class Command:
     kind: str = ""
     nbytes: int = field(init=False, default=0)
     """Memory the command takes, roughly."""
+    entry: int = field(init=False, default=0)
+    """Its place in the journal."""
 
     def __post_init__(self) -> None:
         self.nbytes = 500 + sum(edit.nbytes for edit in self.edits)

@@ -72,6 +72,11 @@ class History:
         self._done.append(self._undone.pop())
         return self._done[-1]
 
+    def keep_below(self, max_bytes: int) -> None:
+        """Have another bound from now on."""
+        self.max_bytes = max_bytes
+        self._forget_oldest()
+
     def clear(self) -> None:
         """Forget all steps: what is there now is the beginning, for instance a result that was loaded at the start."""
         self._done.clear()

@@ -87,5 +87,5 @@ def apply_commit(planned: PlannedCommit) -> CommitReport | None:
     if planned.request.revision != session._revision:
         return None
     session._perform(planned.command)
-    session._say(planned.report.message)
+    session._keeper.say_when_written(planned.report.message)
     return planned.report

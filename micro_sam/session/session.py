@@ -270,7 +270,7 @@ class Session(PromptActs):
         if source == "current":
             self._epoch += 1
             self.set_next_polarity(True)
-        self._say(report.message)
+        self._keeper.say_when_written(report.message)
         return report
 
     def load_committed(self, labels: np.ndarray, source: str = "loaded") -> None:

@@ -15,8 +15,10 @@ from psygnal import Signal
 
 from micro_sam.errors import InputError
 from micro_sam.segmentation.values import Prompts
-from micro_sam.session import current
+from micro_sam.session import current, tracks
 from micro_sam.session.commands import Changes, Draft
+from micro_sam.session.journal.restoring import Restored
+from micro_sam.session.journal.rows import Row
 from micro_sam.session.prompts import PromptSet, PromptState
 from micro_sam.session.runs import RunActs, RunStep
 from micro_sam.session.session import Session, SessionEvents
@@ -201,6 +203,16 @@ class TrackingSession(RunActs, TrackActs, Session):
         for step in self.run_track(request):
             self.apply_step(step)
         return self.finish_track(request)
+
+    # ------------------------------------------------------------------ journal
+
+    def restore(self, rows: Sequence[Row], is_damaged: bool = False) -> Restored:
+        """See :class:`~micro_sam.session.base.SessionBase`; the lineage follows what could be read."""
+        result = super().restore(rows, is_damaged)
+        if is_damaged:
+            tracks.synchronise(Draft(self._state), self._state.objects)
+        self._choose(min(self._state.current_tracks, default=1), "track")
+        return result
 
     # ------------------------------------------------------------------ inside
 

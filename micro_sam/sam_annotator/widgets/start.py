@@ -15,6 +15,7 @@ from micro_sam.sam_annotator.widgets.parts import button, column, row
 
 if TYPE_CHECKING:
     from micro_sam.sam_annotator.annotator import Annotator
+    from micro_sam.session.journal.places import Summary
 
 
 COLOURS = "colours"
@@ -177,6 +178,30 @@ class OfferMenu(QWidget):
 
     def _download(self) -> None:
         self._annotator.prepare(download=True)
+
+
+class SessionOffer(QWidget):
+    """Shown when there is an earlier session on the image; the window can be used without an answer."""
+
+    def __init__(self, annotator: Annotator) -> None:
+        super().__init__()
+        recording = annotator.recording
+        self.text = QLabel()
+        self.text.setWordWrap(True)
+        self.go_on = button("Continue", "Go on where it ended.", recording.continue_offered, primary=True)
+        self.new = button("Start new", "Begin a new session; the earlier one is kept.", recording.start_new)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(6, 6, 6, 6)
+        layout.addWidget(self.text)
+        layout.addWidget(row(self.go_on, self.new).native)
+        self.setObjectName("session_offer")
+        recording.offer_changed.connect(self._show)
+        self._show(recording.offer)
+
+    def _show(self, offer: Summary | None) -> None:
+        self.setVisible(offer is not None)
+        if offer is not None:
+            self.text.setText(f"<b>{offer}.</b>")
 
 
 class StartAgainMenu(QWidget):
