@@ -16,7 +16,7 @@ from micro_sam.sam_annotator.widgets.parts import folded, give_keys_back, sectio
 from micro_sam.sam_annotator.widgets.prompts import PromptMenu
 from micro_sam.sam_annotator.widgets.save import SaveMenu
 from micro_sam.sam_annotator.widgets.segment import SegmentMenu
-from micro_sam.sam_annotator.widgets.start import ImageMenu, OfferMenu, StartAgainMenu
+from micro_sam.sam_annotator.widgets.start import EmbedAllMenu, ImageMenu, OfferMenu, StartAgainMenu
 from micro_sam.sam_annotator.widgets.status_bar import StatusBar
 from micro_sam.sam_annotator.widgets.training import TrainingMenu
 
@@ -37,6 +37,7 @@ class Dock(QWidget):
         self.image = ImageMenu(annotator)
         self.offer = OfferMenu(annotator)
         self.start_again = StartAgainMenu(annotator)
+        self.embed_all = EmbedAllMenu(annotator)
         self.prompts = PromptMenu(annotator)
         self.segment = SegmentMenu(annotator)
         self.commit = CommitMenu(annotator)
@@ -57,6 +58,7 @@ class Dock(QWidget):
         for widget in (
             self.start_again,
             self.offer,
+            self.embed_all,
             self._image_section,
             section("Prompts", self.prompts),
             section("Segment", self.segment),
