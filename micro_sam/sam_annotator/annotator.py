@@ -34,6 +34,7 @@ from micro_sam.sam_annotator.layers import LayerNames, SessionLayers
 from micro_sam.sam_annotator.loading import duration
 from micro_sam.sam_annotator.looking import Looking
 from micro_sam.sam_annotator.offers import ModelOffer, no_model
+from micro_sam.sam_annotator.overview import Overview
 from micro_sam.sam_annotator.preparation import Preparation
 from micro_sam.sam_annotator.preview import Preview
 from micro_sam.sam_annotator.saving import Saving
@@ -128,6 +129,7 @@ class Annotator(Acts):
         self.hover = Hover(self)
         self.automatic = Automatic(self)
         self.large_steps = LargeSteps(self)
+        self.overview = Overview(self)
         self.saving = self.make_saving()
         self.series: Series | None = None
         self.training = Training(self)
@@ -228,7 +230,7 @@ class Annotator(Acts):
             self.load_result(session, committed)
             session.history.clear()
         self.jobs.cancel(WORK)
-        self.image = image
+        image = self.image = self.overview.of(image)
         self.session = session
         if self.layers is None:
             self.layers = self.make_layers(image, session)
@@ -254,6 +256,7 @@ class Annotator(Acts):
         self.session_changed.emit(session)
         self.use_tool("point")
         self._garbage.settle()
+        self.overview.begin()
         self.prepare()
 
     def welcome(self) -> None:
