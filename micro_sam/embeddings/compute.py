@@ -68,7 +68,8 @@ def iter_embeddings(
     focus
         Tells where the user is at work, or only the slice in view; what is missing there comes next (see
         `micro_sam.embeddings.order`). It is asked before every batch (on a GPU with a store on disc, where reading,
-        computing and writing overlap, one batch ahead and in another thread). None: in the order of the image.
+        computing and writing overlap, one batch ahead and in another thread). The run ends early when the focus wants
+        nothing more (``Focus.only``). None: in the order of the image.
     batch_size
         Images per network pass; None: 1 on a CPU, on a GPU as many as its free memory holds.
     mask
@@ -93,7 +94,7 @@ def iter_embeddings(
     """
     image = as_array(image)
     _check_shape("image", image, store)
-    waiting = Queue(_wanted(store, mask) if items is None else _missing_of(store, items), store.grid)
+    waiting = Queue(_wanted(store, mask) if items is None else _missing_of(store, items), store.grid, store.n_slices)
     if not len(waiting):
         if items is None:
             store.finish()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from micro_sam.embeddings.tiles import TileGrid
 
 Box = tuple[float, float, float, float]
 MOST_PROMPTS = 32  # older ones do not change the order
+MOST_TILES = 64  # of a 2D image that are all computed, and of a view that count as looked at
+MOST_BYTES = 4 * 2**30  # of the features of a stack that are all computed
+SLICES_AROUND = 16  # the slice in view, on each side
 
 
 @dataclass(frozen=True)
@@ -28,12 +32,74 @@ class Focus:
         Boxes (y0, x0, y1, x1) of the prompts in view, in pixels of the slice, the newest first; a click has no extent.
     view
         The part of the slice on the screen, (y0, x0, y1, x1); None: not known.
+    slices
+        Slices (None: the 2D image) of which all tiles are wanted.
+    only
+        Whether nothing is computed but what is near (see :func:`nearby`).
     """
 
     index: int | None = None
     wanted: tuple[Item, ...] = ()
     prompts: tuple[Box, ...] = ()
     view: Box | None = None
+    slices: tuple[int | None, ...] = ()
+    only: bool = False
+
+
+def is_large(grid: TileGrid, n_slices: int | None, feature_bytes: int) -> bool:
+    """Whether a window computes only what is wanted of an image, instead of all of it in the background.
+
+    Parameters
+    ----------
+    grid, n_slices
+        Of the image.
+    feature_bytes
+        Of all its features.
+    """
+    return len(grid) > MOST_TILES if n_slices is None else feature_bytes > MOST_BYTES
+
+
+def nearby(focus: Focus, grid: TileGrid, n_slices: int | None) -> Iterator[Item]:
+    """What is computed of a large image when the user is at work there; an item may come several times.
+
+    That is what something waits for, all tiles of the slices that are wanted, and, in the slice in view and up to
+    ``SLICES_AROUND`` others on both sides, the tiles that see a prompt, those in the view (unless it shows more than
+    ``MOST_TILES``) and the neighbours of both. An untiled slice is a single tile that is always in view.
+    """
+    yield from focus.wanted
+    for i in focus.slices:
+        yield from ((i, tile) for tile in range(len(grid)))
+    tiles = np.flatnonzero(_near(focus, grid)).tolist()
+    if n_slices is None:
+        yield from ((None, tile) for tile in tiles)
+        return
+    centre = focus.index or 0
+    for i in range(max(centre - SLICES_AROUND, 0), min(centre + SLICES_AROUND + 1, n_slices)):
+        yield from ((i, tile) for tile in tiles)
+
+
+def _near(focus: Focus, grid: TileGrid) -> np.ndarray:
+    """Which tiles of a slice see a prompt or the view, or lie beside one that does; (n,) bool."""
+    if len(grid) == 1:
+        return np.ones(1, bool)
+    inner, outer = _areas(grid)
+    found = np.zeros(len(grid), bool)
+    for box in focus.prompts[:MOST_PROMPTS]:
+        found |= _meets(outer, box)
+    if focus.view is not None:
+        seen = _meets(inner, focus.view)
+        found |= seen & (seen.sum() <= MOST_TILES)
+    rows, columns = grid.counts
+    wide = np.pad(found.reshape(rows, columns), 1)
+    around = [wide[y : y + rows, x : x + columns] for y in range(3) for x in range(3)]
+    return np.logical_or.reduce(around).ravel()
+
+
+@lru_cache(maxsize=4)
+def _areas(grid: TileGrid) -> tuple[np.ndarray, np.ndarray]:
+    """First and last + 1 row and column, (n, 2, 2), of all tiles without and with their halo."""
+    tiles = np.array([[[s.start, s.stop] for s in (*tile.inner, *tile.outer)] for tile in grid], "float64")
+    return tiles[:, :2], tiles[:, 2:]
 
 
 class Queue:
@@ -49,12 +115,13 @@ class Queue:
         What is to be computed.
     grid
         The tiles of a slice.
+    n_slices
+        Of the image; None in 2D.
     """
 
-    def __init__(self, items: Iterable[Item], grid: TileGrid) -> None:
+    def __init__(self, items: Iterable[Item], grid: TileGrid, n_slices: int | None = None) -> None:
         self._waiting = set(items)
-        self._grid = grid
-        self._tiles: np.ndarray | None = None
+        self._grid, self._n_slices = grid, n_slices
         self._order: list[Item] = []  # the next one last
         self._place: tuple | None = None
 
@@ -62,7 +129,7 @@ class Queue:
         return len(self._waiting)
 
     def take(self, focus: Focus | int | None = None, count: int = 1) -> list[Item]:
-        """The next `count` items (fewer at the end), which leave the queue.
+        """The next `count` items, which leave the queue: fewer at the end, or when nothing else is wanted now.
 
         Parameters
         ----------
@@ -75,7 +142,7 @@ class Queue:
             focus = Focus(index=focus)
         taken = [item for item in dict.fromkeys(focus.wanted) if item in self._waiting][:count]
         self._waiting.difference_update(taken)
-        place = (focus.index, focus.prompts, focus.view)
+        place = (focus.index, focus.prompts, focus.view, focus.slices, focus.only)
         if place != self._place:
             self._place, self._order = place, self._sorted(focus)
         while len(taken) < count and self._order:
@@ -92,17 +159,17 @@ class Queue:
             i = item[0] or 0
             return abs(i - centre), i, rank[item[1]]
 
-        return sorted(self._waiting, key=key, reverse=True)
+        items = self._waiting
+        if focus.only:
+            items = items.intersection(nearby(focus, self._grid, self._n_slices))
+        return sorted(items, key=key, reverse=True)
 
     def _ranks(self, focus: Focus) -> list[int]:
         """The place of each tile within its slice."""
         n = len(self._grid)
         if n == 1 or not (focus.prompts or focus.view):
             return list(range(n))
-        if self._tiles is None:
-            self._tiles = np.array([[[s.start, s.stop] for s in (*t.inner, *t.outer)] for t in self._grid], "float64")
-        tiles = self._tiles
-        inner, outer = (tiles[:, k : k + 2] for k in (0, 2))
+        inner, outer = _areas(self._grid)
         group = np.full(n, MOST_PROMPTS + 1)
         if focus.view is not None:
             group[_meets(inner, focus.view)] = MOST_PROMPTS

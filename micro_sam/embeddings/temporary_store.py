@@ -82,8 +82,12 @@ def store_without_cache(grid: TileGrid, n_slices: int | None, name: str, hash_: 
     model : Sam
         Its features tell how much room they need.
     """
+    is_large = feature_bytes(model, grid, n_slices) > LARGEST_IN_MEMORY
+    return (TemporaryStore if is_large else MemoryStore)(grid, n_slices, name, hash_)
+
+
+def feature_bytes(model, grid: TileGrid, n_slices: int | None) -> int:
+    """How much room all features of an image take as float32; parameters as in `store_without_cache`."""
     values = getattr(model, "embed_dim", 256)
     values += 64 if getattr(model, "dense_kind", None) == "offsets" else 0  # four maps, four times as fine
-    values *= model.grid_size**2
-    is_large = 4 * values * len(grid) * (n_slices or 1) > LARGEST_IN_MEMORY
-    return (TemporaryStore if is_large else MemoryStore)(grid, n_slices, name, hash_)
+    return 4 * values * model.grid_size**2 * len(grid) * (n_slices or 1)

@@ -301,8 +301,9 @@ class Acts:
         running = self.jobs.running(WORK)
         if running is not None:
             raise InputError(f"'{running.name}' is still running. Wait until it is done, or cancel it first.")
-        self.image = images.with_channel(self.image, self.tool, channel)
+        self.image = self.overview.of(images.with_channel(self.image, self.tool, channel))
         self.layers.show(self.image, self.session)
+        self.overview.begin()
         self.prepare()
 
     def _chosen(self) -> tuple[int, ...]:

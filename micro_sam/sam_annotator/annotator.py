@@ -24,15 +24,17 @@ from micro_sam.sam_annotator.autosave import Autosave
 from micro_sam.sam_annotator.closing import CloseGuard
 from micro_sam.sam_annotator.drops import Drops
 from micro_sam.sam_annotator.embedding_view import show_embeddings
-from micro_sam.sam_annotator.engine import Engine, duration
+from micro_sam.sam_annotator.engine import Engine
 from micro_sam.sam_annotator.garbage import garbage_timer
 from micro_sam.sam_annotator.hover import Hover
 from micro_sam.sam_annotator.jobs import WORK, Jobs
 from micro_sam.sam_annotator.keys import Key, Keys
 from micro_sam.sam_annotator.large_steps import LargeSteps
 from micro_sam.sam_annotator.layers import LayerNames, SessionLayers
+from micro_sam.sam_annotator.loading import duration
 from micro_sam.sam_annotator.looking import Looking
 from micro_sam.sam_annotator.offers import ModelOffer, no_model
+from micro_sam.sam_annotator.overview import Overview
 from micro_sam.sam_annotator.preparation import Preparation
 from micro_sam.sam_annotator.preview import Preview
 from micro_sam.sam_annotator.recording import Recording
@@ -126,6 +128,7 @@ class Annotator(Acts):
         self.hover = Hover(self)
         self.automatic = Automatic(self)
         self.large_steps = LargeSteps(self)
+        self.overview = Overview(self)
         self.saving = self.make_saving()
         self.recording = Recording(self)
         self.autosave = Autosave(self)
@@ -233,7 +236,7 @@ class Annotator(Acts):
                 self.load_result(session, committed)
                 session.begin_here()
         self.jobs.cancel(WORK)
-        self.image = image
+        image = self.image = self.overview.of(image)
         self.session = session
         if self.layers is None:
             self.layers = self.make_layers(image, session)
@@ -260,6 +263,7 @@ class Annotator(Acts):
         self.session_changed.emit(session)
         self.use_tool("point")
         self._garbage.settle()
+        self.overview.begin()
         self.prepare()
 
     def welcome(self) -> None:
@@ -320,15 +324,18 @@ class Annotator(Acts):
             self.preview.attached()
 
     def _ready(self, seconds: float, cached: bool) -> None:
-        if self.settings.show_embeddings:
+        is_whole = self.engine.there == self.engine.total
+        if self.settings.show_embeddings and is_whole:
             show_embeddings(self)
-        if self.settings.precompute_amg_state:
+        if self.settings.precompute_amg_state and is_whole:
             self.automatic.run(show=False)
         if self.preview.waits or self.preview.busy:
             return
         embedding = "embedding from the cache" if cached else f"embedding computed in {duration(seconds)}"
         is_smoothed = getattr(self.session.embeddings.store.normalization, "smoothing", 0)
         noise = " The image is noisy, so the model sees it smoothed a little." if is_smoothed else ""
+        if not is_whole:
+            embedding = f"{self.engine.there_text()} are embedded, the others when you click or look there"
         self.status.say(f"{self._model_name()} is ready, {embedding}.{noise} Click an object to segment it.", "good")
 
     def _model_name(self) -> str:

@@ -183,6 +183,7 @@ class Automatic:
         self._waits_for = (z, show)
         self._annotator.status.say("Segment All Objects begins as soon as the embedding is ready.")
         self._annotator.preparation.needed()
+        self._annotator.engine.want(z if self._session.ndim == 3 else None)
 
     def _retry(self, *_) -> None:
         """More features are there: begin, if the person still looks at the slice that was meant."""

@@ -40,6 +40,7 @@ class SliceWork:
         embeddings, automatic = session.embeddings, annotator.automatic
         if embeddings is None or not embeddings.is_complete():
             annotator.preparation.needed()
+            annotator.engine.want_all()
             raise InputError(f"Not all {place}s are embedded yet. Wait for them, or segment the {place} in view alone.")
         values = {parameter.name: automatic.values[parameter.name] for parameter in PARAMETERS[automatic.method]}
         return cls(session.predictor, embeddings, automatic.method, values)

@@ -11,26 +11,31 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 from psygnal import Signal
 
-from micro_sam.embeddings.order import Focus
+from micro_sam.embeddings.order import Focus, nearby
 from micro_sam.sam_annotator.images import OpenImage
 from micro_sam.sam_annotator.jobs import AHEAD, PREPARE, Job, Jobs, Progress
+from micro_sam.sam_annotator.loading import (
+    Attached,
+    Computed,
+    Found,
+    Opened,
+    Prepared,
+    download_weights,
+    embedding_steps,
+    embedding_text,
+    load_model,
+    open_image_embeddings,
+    there_text,
+)
 from micro_sam.sam_annotator.offers import ModelOffer, missing_weights
 from micro_sam.sam_annotator.settings import Settings
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class _Attached:
-    """The model is loaded and the cache is open; features follow."""
-
-    opened: _Opened
-    key: tuple
 
 
 class Engine:
@@ -45,8 +50,14 @@ class Engine:
     ----------
     predictor, embeddings
         None until they are there.
-    focus
-        Where the user is at work: what is missing there is computed next. A value that the window replaces.
+    computed
+        How many slices or tiles were computed (not read from the cache) for the present image.
+    there, total
+        Slices or tiles that are embedded, and that the image has.
+    on_demand
+        Whether the image is so large that only what is wanted is computed, unless `wants_all`.
+    wants_all
+        Whether all of such an image is computed.
 
     Signals
     -------
@@ -55,7 +66,9 @@ class Engine:
     progressed
         Another slice or tile is complete.
     ready
-        Seconds it took: all is complete.
+        (seconds it took, whether all came from the cache): all is complete, or all that is wanted.
+    wants_changed
+        Another value of `on_demand` or `wants_all`.
     offered
         :class:`ModelOffer`: the person must choose a model.
     failed
@@ -70,18 +83,22 @@ class Engine:
     offered = Signal(ModelOffer)
     failed = Signal(Exception)
     stopped = Signal()
+    wants_changed = Signal()
 
     def __init__(self, jobs: Jobs) -> None:
         self.predictor: Any = None
         self.embeddings: Any = None
-        self.focus = Focus()
         self.computed = 0
-        """How many slices or tiles were computed (not read from the cache) for the present image."""
+        self.there = self.total = 0
+        self.on_demand = self.wants_all = False
+        self._focus = Focus()
+        self._slices: tuple[int | None, ...] = ()
+        self._rests = False
         self._jobs = jobs
         self._began = 0.0
         self._key: tuple | None = None
         self._waiting: Callable[[], None] | None = None
-        self._opened: _Opened | None = None
+        self._opened: Opened | None = None
         threading.Thread(target=_import_torch, name="micro_sam imports").start()  # while the layers are made
 
     @property
@@ -95,9 +112,43 @@ class Engine:
         job = self._jobs.running(PREPARE)
         return self._waiting is not None or (job is not None and not job.cancelled)
 
+    @property
+    def serves(self) -> bool:
+        """Whether what is missing is computed: now, or as soon as it is wanted."""
+        return self.busy or self._rests
+
+    def there_text(self) -> str:
+        """How much is embedded: "12 of 1,600 tiles"."""
+        return there_text(self.there, self._opened) if self._opened is not None else ""
+
+    @property
+    def focus(self) -> Focus:
+        """Where the user is at work: what is missing there is computed next. A value that the window replaces."""
+        return self._focus
+
+    @focus.setter
+    def focus(self, focus: Focus) -> None:
+        self._focus = focus
+        self._go_on()
+
+    def want(self, index: int | None) -> None:
+        """Compute all tiles of a slice (None: of the image) from now on."""
+        self._slices = tuple(dict.fromkeys((*self._slices, index)))
+        self._go_on()
+
+    def want_all(self, on: bool = True) -> None:
+        """Compute all slices and tiles of a large image from now on, or (not `on`) only what is wanted again."""
+        if on != self.wants_all:
+            self.wants_all, self._slices = on, ()
+            self.wants_changed.emit()
+        self._go_on()
+
     def cancel(self) -> None:
         """Stop what is being prepared, and what was to come after it."""
         waiting, self._waiting = self._waiting, None
+        self._rests, self._slices = False, ()
+        if self.on_demand:
+            self.want_all(False)
         if self.busy:
             self._jobs.cancel(PREPARE)
         elif waiting is not None:
@@ -130,7 +181,7 @@ class Engine:
 
         def start() -> None:
             self.embeddings = None
-            self.computed = 0
+            self.computed = self.there = self.total = 0
             self._began = time.monotonic()
             self._jobs.start(
                 f"Preparing {settings.model_type or 'the model'}",
@@ -142,7 +193,9 @@ class Engine:
                 on_cancel=self._cancelled,
             )
 
-        self._waiting = None
+        self._waiting, self._rests, self._slices, self.on_demand = None, False, (), False
+        self.wants_all = settings.show_embeddings or settings.precompute_amg_state
+        self.wants_changed.emit()
         if self.busy:
             self._waiting = start
             self._jobs.cancel(PREPARE)
@@ -184,11 +237,9 @@ class Engine:
 
     def _steps(
         self, job: Job, image: OpenImage, ndim: int, settings: Settings, download: bool
-    ) -> Generator[Any, None, tuple[float, bool] | None]:
+    ) -> Generator[Any, None, Prepared | None]:
         started = time.monotonic()
         yield Progress("Starting")
-        from micro_sam.embeddings.compute import iter_embeddings
-
         predictor = self.predictor if self._key == settings.model_key else None
         if predictor is None:
             offer = None if download or settings.checkpoint_path else missing_weights(settings)
@@ -196,26 +247,31 @@ class Engine:
                 yield offer
                 return None
             if download:
-                _download(job, settings)
+                download_weights(job, settings)
             yield Progress(f"Loading the model {settings.model_type or settings.checkpoint_path}")
-            predictor = _load(settings)
+            predictor = load_model(settings)
         yield Progress("Looking for embeddings in the cache" if settings.embedding_path else "Preparing the image")
         opened = self._opened
         if opened is None or not opened.fits(image, settings, predictor):
-            opened = _Opened(image, settings, predictor, *_open(predictor, image, ndim, settings))
-        store = opened.store
-        yield _Attached(opened, settings.model_key)
-        missing = len(store.missing())
+            opened = Opened(image, settings, predictor, *open_image_embeddings(predictor, image, ndim, settings))
+        missing = len(opened.store.missing())
+        yield Attached(opened, settings.model_key)
+        yield Found(opened.total - missing)
         if missing == 0:
-            return time.monotonic() - started, True
-        yield Progress(_embedding_text(settings, predictor, missing), 0, missing)
-        embedding_started = time.monotonic()
-        run = iter_embeddings(predictor, image.pixels, store, focus=lambda: self.focus)
-        for done, _ in enumerate(run, start=1):
-            left = (time.monotonic() - embedding_started) / done * (missing - done)
-            yield _Computed()
-            yield Progress(f"Embedding: {done} of {missing}, {duration(left)} left", done, missing)
-        return time.monotonic() - started, False
+            return Prepared(time.monotonic() - started, True)
+        if not opened.is_large:
+            yield Progress(embedding_text(settings, predictor, missing), 0, missing)
+        yield from embedding_steps(opened, lambda: self._focus_on(opened.is_large))
+        return Prepared(time.monotonic() - started, False)
+
+    def _steps_more(self, opened: Opened) -> Generator[Any, None, Prepared | None]:
+        """Compute what is wanted of a large image by now; others may have stored some of it meanwhile."""
+        yield Found(opened.total - len(opened.store.missing()))
+        yield from embedding_steps(opened, lambda: self._focus_on(opened.is_large))
+        return Prepared(0.0, False) if not opened.store.missing() else None
+
+    def _focus_on(self, is_large: bool) -> Focus:
+        return replace(self._focus, slices=self._slices, only=is_large and not self.wants_all)
 
     @staticmethod
     def _steps_ahead(load: Callable[[], OpenImage], ndim: int, settings: Settings, predictor) -> Generator:
@@ -223,29 +279,57 @@ class Engine:
 
         image = load()
         yield Progress("Embedding the next image")
-        embeddings, store = _open(predictor, image, ndim, settings)
-        for _ in iter_embeddings(predictor, image.pixels, store):
+        opened = Opened(image, settings, predictor, *open_image_embeddings(predictor, image, ndim, settings))
+        for _ in () if opened.is_large else iter_embeddings(predictor, image.pixels, opened.store):
             yield Progress("Embedding the next image")
-        return _Opened(image, settings, predictor, embeddings, store)
+        return opened
 
     # In the window's thread.
 
     def _receive(self, item: Any) -> None:
         if isinstance(item, ModelOffer):
             self.offered.emit(item)
-        elif isinstance(item, _Attached):
+        elif isinstance(item, Attached):
             self._opened, self._key = item.opened, item.key
             self.predictor, self.embeddings = item.opened.predictor, item.opened.embeddings
+            self.on_demand, self.total = item.opened.is_large, item.opened.total
+            self.wants_changed.emit()
             self.attached.emit(self.predictor, self.embeddings)
-        elif isinstance(item, _Computed):
+        elif isinstance(item, Found):
+            self.there = item.number
+        elif isinstance(item, Computed):
             self.computed += 1
+            self.there += 1
             self.progressed.emit()
 
-    def _done(self, result: tuple[float, bool] | None) -> None:
-        if self._start_waiting() or result is None:
+    def _done(self, result: Prepared | None) -> None:
+        if self._start_waiting() or self.embeddings is None:
             return
+        self._rests = self.on_demand and self.there < self.total
         self.progressed.emit()
-        self.ready.emit(*result)
+        if result is not None:
+            self.ready.emit(result.seconds, result.from_cache)
+        self._go_on()  # the user may have moved while the last tile was computed
+
+    def _go_on(self) -> None:
+        """Compute what has come to be wanted of a large image after all that was wanted before was there."""
+        if not self._rests or self.busy or self._opened is None:
+            return
+        opened, store = self._opened, self._opened.store
+        focus = self._focus_on(True)
+        items = nearby(focus, store.grid, store.n_slices) if focus.only else iter(store.missing())
+        if all(store.is_complete(*item) or store.is_skipped(*item) for item in items):
+            return
+        self._rests = False
+        self._jobs.start(
+            "Embedding",
+            lambda job: self._steps_more(opened),
+            lane=PREPARE,
+            on_item=self._receive,
+            on_done=self._done,
+            on_error=self._fail,
+            on_cancel=self._cancelled,
+        )
 
     def _fail(self, error: Exception) -> None:
         if not self._start_waiting():
@@ -260,7 +344,7 @@ class Engine:
         else:
             self.stopped.emit()
 
-    def _keep_ahead(self, ahead: _Opened) -> None:
+    def _keep_ahead(self, ahead: Opened) -> None:
         self._opened = ahead
         self._start_waiting()
 
@@ -277,92 +361,6 @@ class Engine:
         return start is not None
 
 
-@dataclass(frozen=True)
-class _Opened:
-    """An image whose features are there, or partly: the one of the last preparation, or one that was embedded ahead."""
-
-    image: OpenImage
-    settings: Settings
-    predictor: Any
-    embeddings: Any
-    store: Any
-
-    def fits(self, image: OpenImage, settings: Settings, predictor: Any) -> bool:
-        """Whether it is what is asked for now."""
-        return self.image is image and self.settings == settings and self.predictor is predictor
-
-
-class _Computed:
-    """One more slice or tile is stored."""
-
-
 def _import_torch() -> None:
     with contextlib.suppress(Exception):  # the preparation will say what is wrong
         import torch  # noqa: F401
-
-
-def _load(settings: Settings) -> Any:
-    from micro_sam.models.build import get_sam_model
-
-    return get_sam_model(
-        settings.model_type,
-        device=settings.device,
-        checkpoint_path=settings.checkpoint_path,
-        decoder_path=settings.decoder_path,
-    )
-
-
-def _open(predictor: Any, image: OpenImage, ndim: int, settings: Settings) -> tuple[Any, Any]:
-    from micro_sam.embeddings.compute import open_embeddings
-
-    return open_embeddings(
-        predictor,
-        image.pixels,
-        save_path=settings.embedding_path,
-        ndim=ndim,
-        tile_shape=settings.tile_shape,
-        halo=settings.halo,
-        image_path=image.path if image.is_whole_file else None,
-        smooth_noise=True,
-    )
-
-
-def _download(job: Job, settings: Settings) -> None:
-    """Fetch the weights of the model, with progress, until somebody cancels."""
-    from micro_sam.models.download import fetch
-    from micro_sam.models.registry import get_spec
-
-    spec = get_spec(settings.model_type)
-    last = 0.0
-
-    def progress(done: int, total: int | None) -> None:
-        nonlocal last
-        if time.monotonic() - last > 0.2:
-            last = time.monotonic()
-            text = f"Downloading {spec.name}: {done / 1e6:,.0f} MB" + (f" of {total / 1e6:,.0f} MB" if total else "")
-            job.report(Progress(text, int(done / 1e6), int((total or 0) / 1e6)))
-
-    for weights in (spec.weights, spec.decoder):
-        if weights is not None:
-            fetch(weights, progress=progress)
-
-
-def _embedding_text(settings: Settings, predictor: Any, number: int) -> str:
-    from micro_sam.models.build import estimate_cost
-    from micro_sam.models.registry import MODELS, SHIPPED_MODEL
-
-    spec = MODELS.get(settings.model_type)
-    if spec is None or spec.name == SHIPPED_MODEL:  # its first tile is there before the estimate would be
-        return "Embedding"
-    return f"Embedding: {duration(estimate_cost(spec, predictor.device)[0] * number)}"
-
-
-def duration(seconds: float) -> str:
-    """A time as people say it: ``"about 2 s"``, ``"about 3 min"``."""
-    if seconds < 0.95:
-        return "less than 1 s"
-    if seconds < 90:
-        return f"about {seconds:.0f} s"
-    if seconds < 5400:
-        return f"about {seconds / 60:.0f} min"
-    return f"about {seconds / 3600:.1f} h"

@@ -195,7 +195,7 @@ class SessionRun:
         z = item[0]
         if job.cancelled:
             raise Cancelled(f"'{self.name}' was cancelled.")
-        if not self._annotator.engine.busy:
+        if not self._annotator.engine.serves:
             raise NotComputedYet(
                 f"Slice {z} is not embedded, and nothing computes it. What was found before stays. Press 'Start again' "
                 "to go on with the embedding."

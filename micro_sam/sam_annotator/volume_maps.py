@@ -11,8 +11,8 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 from micro_sam.errors import NotComputedYet
-from micro_sam.sam_annotator.engine import duration
 from micro_sam.sam_annotator.jobs import MAPS, WORK, Job, Progress
+from micro_sam.sam_annotator.loading import duration
 
 if TYPE_CHECKING:
     from micro_sam.sam_annotator.annotator_3d import Annotator3D
@@ -73,7 +73,8 @@ class MapsWork:
         if job is not None and not job.cancelled:
             when = "" if self._left is None else f" (in {duration(self._left)} at most)"
             return f"The whole object comes by itself when its slices are prepared{when}; V goes from slice to slice."
-        if self._are_wanted() and annotator.engine.at_work:
+        engine = annotator.engine
+        if self._are_wanted() and engine.at_work and (engine.wants_all or not engine.on_demand):
             return "The whole object comes by itself later, when all slices are embedded."
         return ""
 

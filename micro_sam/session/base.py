@@ -11,6 +11,7 @@ import numpy as np
 from psygnal import Signal, SignalGroup
 
 from micro_sam.errors import InputError, NotComputedYet
+from micro_sam.io.label_arrays import any_label
 from micro_sam.segmentation.values import ObjectMask, Prompts
 from micro_sam.session.commands import Changes, Command, Draft
 from micro_sam.session.history import History
@@ -134,7 +135,7 @@ class SessionBase:
     @property
     def has_auto(self) -> bool:
         """Whether there is an automatic segmentation that was not committed."""
-        return bool(self.auto.any())
+        return any_label(self.auto)
 
     def object_at(self, position: Sequence[float]) -> int:
         """Id of the committed object at (y, x) or (z, y, x); 0 for background and outside."""
@@ -331,6 +332,7 @@ class SessionBase:
         self.events.labels_changed.emit(name, plane if self.ndim == 2 else (slice(z0, z1), *plane))
 
     def _emit(self, changes: Changes) -> None:
+        self._state.release()
         for name, (z0, z1, box) in changes.regions.items():
             self._emit_labels(name, z0, z1, box)
         if "prompts" in changes.keys:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from micro_sam.io.label_arrays import check_room
 from micro_sam.session.labels import BOX_PIXELS, Box, LabelEdit, Runs, crop, shift, union
 from micro_sam.session.state import State
 
@@ -247,6 +248,7 @@ class Draft:
 
     def _write_runs(self, edit: LabelEdit, runs: Runs) -> None:
         plane = self.state.plane(edit.name, edit.z)
+        check_room(plane)
         plane[crop(edit.box)] = runs.array(1) if runs.values[1].any() else 0
 
     def _add(self, edit: Edit) -> None:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from micro_sam.io.label_arrays import release, written_pieces
 from micro_sam.segmentation.label_runs import values_and_places
 
 BOX_PIXELS = 2**22
@@ -50,6 +51,8 @@ class Runs:
     def of(cls, *arrays: np.ndarray) -> Runs:
         """The runs of some (h, w) arrays."""
         shape = arrays[0].shape
+        if arrays[0].size > BOX_PIXELS and shape[0] > 1:
+            return cls._of_large(arrays)
         begins = np.ones(shape, bool)
         np.not_equal(arrays[0][:, 1:], arrays[0][:, :-1], out=begins[:, 1:])
         for array in arrays[1:]:
@@ -60,6 +63,20 @@ class Runs:
             return cls(shape, starts, lengths, tuple(array.reshape(-1)[starts] for array in arrays))
         pixels = np.divmod(starts, max(shape[1], 1))
         return cls(shape, starts, lengths, tuple(array[pixels] for array in arrays))
+
+    @classmethod
+    def _of_large(cls, arrays: tuple[np.ndarray, ...]) -> Runs:
+        """As :meth:`of`, in bands of rows, so that only the runs take memory."""
+        shape = arrays[0].shape
+        rows = max(1, BOX_PIXELS // shape[1])
+        parts = []
+        for y in range(0, shape[0], rows):
+            part = cls.of(*(array[y : y + rows] for array in arrays))
+            parts.append(Runs(part.shape, part.starts + y * shape[1], part.lengths, part.values))
+            release(*arrays)
+        starts, lengths = (np.concatenate([getattr(part, name) for part in parts]) for name in ("starts", "lengths"))
+        values = tuple(np.concatenate(some) for some in zip(*(part.values for part in parts), strict=True))
+        return cls(shape, starts, lengths, values)
 
     def with_values(self, *values: np.ndarray) -> Runs:
         """The same runs of arrays with other values."""
@@ -168,6 +185,17 @@ def bounding_box(labels: np.ndarray) -> Box | None:
     """Smallest half-open rectangle around the non-zero pixels of a (h, w) array; None when there are none."""
     if not labels.size:
         return None
+    if labels.size > BOX_PIXELS:
+        found = None
+        for (rows, _), part in written_pieces(labels):
+            inner = _bounding_box(part)
+            found = union(found, None if inner is None else shift(inner, rows.start, 0))
+        return found
+    return _bounding_box(labels)
+
+
+def _bounding_box(labels: np.ndarray) -> Box | None:
+    """As :func:`bounding_box`, of an array that is looked at in one go."""
     rows = np.flatnonzero(labels.max(axis=1))
     if rows.size == 0:
         return None

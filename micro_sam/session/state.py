@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from micro_sam.io.label_arrays import new_labels, release
 from micro_sam.session.labels import Box
 from micro_sam.session.prompts import PromptSet
 
@@ -28,7 +29,8 @@ class State:
     Attributes
     ----------
     labels
-        ``"current"``, ``"committed"``, ``"auto"`` -> uint32 array, (H, W) or (Z, H, W). Never re-allocated.
+        ``"current"``, ``"committed"``, ``"auto"`` -> uint32 array, (H, W) or (Z, H, W). Never re-allocated; very large
+        ones lie in files (:mod:`micro_sam.io.label_arrays`).
     prompts
         The prompts of the object at work.
     objects
@@ -85,7 +87,7 @@ class State:
     @classmethod
     def empty(cls, shape: tuple[int, ...]) -> State:
         """The state of a session in which nothing has been done."""
-        return cls({name: np.zeros(shape, dtype=np.uint32) for name in LAYERS})
+        return cls({name: new_labels(shape) for name in LAYERS})
 
     def plane(self, name: str, z: int) -> np.ndarray:
         """Slice `z` of a layer as a (H, W) view; a 2D layer is its own slice 0."""
@@ -107,3 +109,7 @@ class State:
                 edit.write(array[edit.z] if array.ndim == 3 else array, forward)
                 self.unwritten.popleft()
                 self.written.append((edit.name, edit.z, edit.box))
+
+    def release(self) -> None:
+        """Let the memory of labels go that lie in files; called after every step."""
+        release(*self.labels.values())

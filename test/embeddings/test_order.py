@@ -3,7 +3,7 @@
 import pytest
 
 from micro_sam.embeddings.compute import iter_embeddings, open_embeddings
-from micro_sam.embeddings.order import Focus, Queue
+from micro_sam.embeddings.order import Focus, Queue, is_large, nearby
 from micro_sam.embeddings.tiles import TileGrid
 
 GRID = TileGrid((200, 250), (50, 50), (10, 10))  # 4 rows of 5 tiles
@@ -90,3 +90,47 @@ def test_a_resumed_run_computes_only_what_is_missing_in_the_order_of_the_focus(p
     order = [tile for _, tile in iter_embeddings(predictor, image, store, focus=lambda: focus)]
     assert order[0] == 3 and sorted(order) == [1, 2, 3] and predictor.calls == 4
     assert embeddings.is_complete()
+
+
+LARGE = TileGrid((500, 500), (50, 50), (10, 10))  # 10 rows of 10 tiles
+
+
+def tiles_near(focus, grid=LARGE):
+    return sorted({tile for _, tile in nearby(focus, grid, None)})
+
+
+def test_of_a_large_image_the_tile_of_a_click_and_its_neighbours_are_wanted():
+    click = (275.0, 275.0, 275.0, 275.0)  # in the middle of tile 55
+    assert tiles_near(Focus(prompts=(click,))) == [44, 45, 46, 54, 55, 56, 64, 65, 66]
+    assert tiles_near(Focus(prompts=((5.0, 5.0, 5.0, 5.0),))) == [0, 1, 10, 11]
+    assert tiles_near(Focus()) == [], "nobody looks anywhere"
+    assert tiles_near(Focus(wanted=((None, 7),))) == [7]
+    assert tiles_near(Focus(slices=(None,))) == list(range(100))
+
+
+def test_a_view_is_wanted_unless_it_shows_nearly_everything(monkeypatch):
+    assert tiles_near(Focus(view=(60.0, 60.0, 90.0, 90.0))) == [0, 1, 2, 10, 11, 12, 20, 21, 22]
+    assert tiles_near(Focus(view=(0.0, 0.0, 500.0, 500.0))) == []
+    monkeypatch.setattr("micro_sam.embeddings.order.MOST_TILES", 100)
+    assert tiles_near(Focus(view=(0.0, 0.0, 500.0, 500.0))) == list(range(100))
+
+
+def test_of_a_large_stack_the_slices_around_the_one_in_view_are_wanted(monkeypatch):
+    monkeypatch.setattr("micro_sam.embeddings.order.SLICES_AROUND", 2)
+    whole = TileGrid((50, 50))
+    found = set(nearby(Focus(index=1, wanted=((9, 0),), slices=(20,)), whole, 100))
+    assert found == {(i, 0) for i in (0, 1, 2, 3, 9, 20)}
+
+
+def test_a_queue_that_serves_only_what_is_near_gives_nothing_else_until_the_focus_moves():
+    queue = Queue([(None, tile) for tile in range(100)], LARGE)
+    corner = Focus(prompts=((5.0, 5.0, 5.0, 5.0),), only=True)
+    assert [tile for _, tile in queue.take(corner, 10)][0] == 0 and queue.take(corner) == []
+    assert queue.take(Focus(wanted=((None, 50),), only=True)) == [(None, 50)]
+    assert len(queue.take(Focus(), 100)) == 95
+
+
+@pytest.mark.parametrize("n_slices, n_bytes, expected", [(None, 0, True), (3, 2**32, False), (3, 2**32 + 1, True)])
+def test_what_counts_as_large(n_slices, n_bytes, expected):
+    assert is_large(LARGE, n_slices, n_bytes) is expected
+    assert not is_large(TileGrid((400, 400), (50, 50)), None, 2**40), "64 tiles"

@@ -13,6 +13,7 @@ import numpy as np
 from napari.layers import Labels
 from qtpy.QtCore import QTimer
 
+from micro_sam.sam_annotator.layers.large_labels import LargeLabels, is_large_plane, whole_of
 from micro_sam.sam_annotator.layers.shared_labels import Region, SharedLabels, share
 
 ReadBack = Callable[[Region, np.ndarray, np.ndarray], None]
@@ -41,7 +42,7 @@ class LabelLayer:
         self._on_paint = on_paint
         self._on_replace = on_replace
         if on_paint is not None:
-            self._watch(layer.data)
+            self._watch(whole_of(layer.data))
             layer.events.paint.connect(self._painted)
             layer.events.data.connect(self._data_changed)
             layer.events.scale.connect(self._moved)
@@ -55,9 +56,14 @@ class LabelLayer:
     @staticmethod
     def make(name: str, data: np.ndarray, scale: tuple[float, ...] | None, opacity: float = 0.6) -> Labels:
         """A layer on an array of the session. The array is shared, not copied."""
-        layer = Labels(share(data), name=name, scale=scale, opacity=opacity)
+        kind = LargeLabels if is_large_plane(data.shape) else Labels
+        layer = kind(share(data), name=name, scale=scale, opacity=opacity)
         layer.brush_size = max(3, min(10, round(min(data.shape[-2:]) / 50)))
         return layer
+
+    def can_show(self, data: np.ndarray) -> bool:
+        """Whether the layer is of the right kind for another array of the session."""
+        return isinstance(self.layer, LargeLabels) or not is_large_plane(data.shape)
 
     def replace(self, data: np.ndarray, scale: tuple[float, ...] | None) -> None:
         """Show another array of the session."""
@@ -74,7 +80,8 @@ class LabelLayer:
         self.layer.events.scale.disconnect(self._moved)
         self.layer.events.translate.disconnect(self._moved)
         self._shown.listener.written = None
-        self.layer.data = np.array(self._shown)
+        if not isinstance(self.layer, LargeLabels):
+            self.layer.data = np.array(self._shown)
 
     def _watch(self, data: SharedLabels) -> None:
         self._shown = data
@@ -95,6 +102,8 @@ class LabelLayer:
     def _repaint_part(self, region: Region | None) -> bool:
         """Send only the changed part of the slice in view to the screen. False where this napari cannot."""
         layer = self.layer
+        if isinstance(layer, LargeLabels):
+            return False
         in_view = getattr(layer, "_slice_input", None)
         if region is None or not layer.visible or in_view is None or in_view.ndisplay != 2:
             return False
@@ -135,7 +144,7 @@ class LabelLayer:
 
     def _data_changed(self, _event: Any) -> None:
         """Somebody put another array into the layer: it goes into the session, and the layer stays on the session's."""
-        taken = self.layer.data
+        taken = whole_of(self.layer.data)
         if taken is self._shown:
             return
         scale, translate = self._place
@@ -149,7 +158,7 @@ class LabelLayer:
         steps = list(event.value)
         self.forget_strokes()
         if steps:
-            self._on_paint(*read_steps(steps, self.layer.data))
+            self._on_paint(*read_steps(steps, whole_of(self.layer.data)))
 
 
 def read_steps(steps: Sequence[Any], data: np.ndarray) -> tuple[Region, np.ndarray, np.ndarray]:

@@ -8,6 +8,8 @@ import numpy as np
 from napari.layers import Image, Labels
 from napari.utils import DirectLabelColormap
 
+from micro_sam.sam_annotator.layers.large_labels import LargeLabels, is_large_plane
+
 EMBEDDINGS = "embeddings"
 HOVER = "under_the_mouse"
 HOVER_COLOUR = (1.0, 0.85, 0.2, 1.0)
@@ -47,4 +49,5 @@ def hover_layer(shape: tuple[int, int], scale: Sequence[float] | None) -> Labels
     """
     colours = DirectLabelColormap(color_dict={None: (0, 0, 0, 0), 0: (0, 0, 0, 0), 1: HOVER_COLOUR})
     scale = None if scale is None else tuple(scale)[-2:]
-    return Labels(np.zeros(shape, "uint8"), name=HOVER, scale=scale, opacity=0.45, colormap=colours)
+    kind = LargeLabels if is_large_plane(shape) else Labels
+    return kind(np.zeros(shape, "uint8"), name=HOVER, scale=scale, opacity=0.45, colormap=colours)

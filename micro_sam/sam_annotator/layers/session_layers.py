@@ -112,7 +112,12 @@ class SessionLayers:
         try:
             self._replace_raw()
             for key, part in self.labels.items():
-                part.replace(session.layer(key), image.scale)
+                if part.can_show(session.layer(key)):
+                    part.replace(session.layer(key), image.scale)
+                else:
+                    self.viewer.layers.remove(part.layer)
+            if self._make_missing():
+                self._restore_order()
         finally:
             self._moving = False
         for part in (self.points, self.shapes):

@@ -127,7 +127,7 @@ class ConfidenceStrip(QWidget):
         self.update()
 
     def _ready_slices(self, session) -> frozenset[int] | None:
-        if not self._annotator.engine.busy or session.embeddings is None:
+        if not self._annotator.engine.serves or session.embeddings is None:
             return None
         embeddings = session.embeddings
         self._embedded |= {z for z in range(session.shape[0]) if z not in self._embedded and embeddings.is_complete(z)}

@@ -16,7 +16,7 @@ from micro_sam.sam_annotator.widgets.parts import folded, give_keys_back, sectio
 from micro_sam.sam_annotator.widgets.prompts import PromptMenu
 from micro_sam.sam_annotator.widgets.save import SaveMenu
 from micro_sam.sam_annotator.widgets.segment import SegmentMenu
-from micro_sam.sam_annotator.widgets.start import ImageMenu, OfferMenu, SessionOffer, StartAgainMenu
+from micro_sam.sam_annotator.widgets.start import EmbedAllMenu, ImageMenu, OfferMenu, SessionOffer, StartAgainMenu
 from micro_sam.sam_annotator.widgets.status_bar import StatusBar
 from micro_sam.sam_annotator.widgets.training import TrainingMenu
 
@@ -38,6 +38,7 @@ class Dock(QWidget):
         self.offer = OfferMenu(annotator)
         self.start_again = StartAgainMenu(annotator)
         self.session_offer = SessionOffer(annotator)
+        self.embed_all = EmbedAllMenu(annotator)
         self.prompts = PromptMenu(annotator)
         self.segment = SegmentMenu(annotator)
         self.commit = CommitMenu(annotator)
@@ -59,6 +60,7 @@ class Dock(QWidget):
             self.session_offer,
             self.start_again,
             self.offer,
+            self.embed_all,
             self._image_section,
             section("Prompts", self.prompts),
             section("Segment", self.segment),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from magicgui.widgets import ComboBox
+from magicgui.widgets import CheckBox, ComboBox
 from napari.layers import Image
 from qtpy.QtWidgets import QFileDialog, QLabel, QVBoxLayout, QWidget
 
 from micro_sam.errors import AxesError, ChoiceError
-from micro_sam.sam_annotator.engine import duration
+from micro_sam.sam_annotator.loading import duration
 from micro_sam.sam_annotator.offers import ModelOffer
 from micro_sam.sam_annotator.widgets.parts import button, column, row
 
@@ -202,6 +202,32 @@ class SessionOffer(QWidget):
         self.setVisible(offer is not None)
         if offer is not None:
             self.text.setText(f"<b>{offer}.</b>")
+
+
+class EmbedAllMenu(QWidget):
+    """Shown for large images, of which only what is wanted is embedded: how much there is, and a switch for all."""
+
+    def __init__(self, annotator: Annotator) -> None:
+        super().__init__()
+        self._engine = annotator.engine
+        self.switch = CheckBox(
+            text="Embed all", tooltip="Off: what you click or look at, and what Segment All needs, is embedded."
+        )
+        self.switch.changed.connect(self._engine.want_all)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(6, 0, 6, 0)
+        layout.addWidget(self.switch.native)
+        self._engine.wants_changed.connect(self._show)
+        self._engine.progressed.connect(self._show)
+        self._engine.ready.connect(lambda *_: self._show())
+        self._show()
+
+    def _show(self) -> None:
+        engine = self._engine
+        self.setVisible(engine.on_demand and engine.there < engine.total)
+        with self.switch.changed.blocked():
+            self.switch.value = engine.wants_all
+        self.switch.text = f"Embed all ({engine.there_text()} are there)"
 
 
 class StartAgainMenu(QWidget):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from magicgui.widgets import CheckBox, ComboBox, Container, FileEdit, SpinBox
 from qtpy.QtWidgets import QLabel, QProgressBar, QVBoxLayout, QWidget
 
-from micro_sam.sam_annotator.engine import duration
+from micro_sam.sam_annotator.loading import duration
 from micro_sam.sam_annotator.training import TrainingOptions, figures
 from micro_sam.sam_annotator.widgets.parts import button, row
 

@@ -1,0 +1,137 @@
+"""Label arrays that may be larger than memory: above a size they lie in a sparse file.
+
+Such an array is a numpy array like any other. Its file takes room only where labels were written, has no name (it is
+gone with the program, however that ends), and its pages leave the memory when :func:`release` is called: they are read
+again where somebody looks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import math
+import mmap
+import os
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterator, Sequence
+from typing import IO, Any
+
+import numpy as np
+
+from micro_sam.errors import OutputError
+
+log = logging.getLogger(__name__)
+
+LARGEST_IN_MEMORY = 2**30  # bytes of one array
+SPARE = 2**28  # bytes that must stay free on the disc
+PIECE = 2**26  # bytes that are looked at in one go
+_FILES: weakref.WeakKeyDictionary[mmap.mmap, IO[bytes]] = weakref.WeakKeyDictionary()  # open as long as its array lives
+
+
+def new_labels(shape: Sequence[int], dtype: type | np.dtype = np.uint32) -> np.ndarray:
+    """An array of zeros: in memory, or above ``LARGEST_IN_MEMORY`` in a sparse file in the temporary folder.
+
+    Parameters
+    ----------
+    shape, dtype
+        Of the array.
+    """
+    nbytes = math.prod(shape) * np.dtype(dtype).itemsize
+    if nbytes <= LARGEST_IN_MEMORY:
+        return np.zeros(tuple(shape), dtype)
+    try:
+        if shutil.disk_usage(tempfile.gettempdir()).free < nbytes // 8 + SPARE:
+            raise OSError("little room is left there")
+        file = tempfile.TemporaryFile(prefix="micro_sam_labels_")
+        array = np.memmap(file, dtype, "w+", shape=tuple(shape))
+    except OSError as error:
+        log.warning(
+            "%s has no room for labels (%s); they stay in memory. Set TMPDIR to a folder with more room.",
+            tempfile.gettempdir(),
+            error,
+        )
+        return np.zeros(tuple(shape), dtype)
+    pages = array._mmap
+    _FILES[pages] = file
+    if hasattr(mmap, "MADV_RANDOM"):
+        pages.madvise(mmap.MADV_RANDOM)  # otherwise a look at every 64th row reads all of them
+    return array
+
+
+def is_on_disc(array: np.ndarray) -> bool:
+    """Whether an array lies in a file."""
+    return _pages(array) is not None
+
+
+def release(*arrays: np.ndarray) -> None:
+    """Let the memory go that pages of arrays in files take; nothing is lost."""
+    for array in arrays:
+        pages = _pages(array)
+        if pages is not None and hasattr(pages, "madvise") and hasattr(mmap, "MADV_DONTNEED"):
+            pages.madvise(mmap.MADV_DONTNEED)
+
+
+def check_room(array: np.ndarray) -> None:
+    """Raise OutputError when the disc is nearly full: who then writes into a sparse file is killed by the system."""
+    if is_on_disc(array) and hasattr(os, "statvfs") and shutil.disk_usage(tempfile.gettempdir()).free < SPARE:
+        raise OutputError(
+            f"{tempfile.gettempdir()}, where the labels of this large image lie, is nearly full. Save your objects on "
+            "another disc, make room, then try again. Nothing was changed."
+        )
+
+
+def written_pieces(array: np.ndarray) -> Iterator[tuple[tuple[slice, ...], np.ndarray]]:
+    """An array (H, W) or (Z, H, W) in blocks of rows of at most ``PIECE`` bytes: where each lies, and its values.
+
+    Blocks of a sparse file into which nothing was written are left out, where the system tells which they are: they
+    are zero.
+    """
+    row = array.itemsize * array.shape[-1]
+    height, rows = max(1, PIECE // max(row, 1)), array.shape[-2]
+    for z in range(array.shape[0]) if array.ndim == 3 else (None,):
+        for y in range(0, rows, height):
+            end = min(y + height, rows)
+            first = (0 if z is None else z) * rows
+            if _is_hole(array, (first + y) * row, (first + end) * row):
+                continue
+            where: tuple[slice, ...] = (slice(y, end), slice(0, array.shape[-1]))
+            where = where if z is None else (slice(z, z + 1), *where)
+            with released(array):
+                yield where, array[where]
+
+
+def any_label(array: np.ndarray) -> bool:
+    """Whether any pixel is set."""
+    return any(part.any() for _, part in written_pieces(array)) if is_on_disc(array) else bool(array.any())
+
+
+def _is_hole(array: np.ndarray, start: int, stop: int) -> bool:
+    """Whether nothing was ever written between two bytes of an array; False where that is not known."""
+    pages = _pages(array)
+    file = None if pages is None or not isinstance(array, np.memmap) else _FILES.get(pages)
+    if file is None or not hasattr(os, "SEEK_DATA") or array.size * array.itemsize != len(pages):
+        return False
+    try:
+        return os.lseek(file.fileno(), start, os.SEEK_DATA) >= stop
+    except OSError as error:  # ENXIO: nothing up to the end of the file
+        return error.errno == errno.ENXIO
+
+
+def _pages(array: np.ndarray) -> mmap.mmap | None:
+    """The mapped file below an array or a view of it."""
+    seen: Any = array
+    while seen is not None and not isinstance(seen, mmap.mmap):
+        seen = seen.obj if isinstance(seen, memoryview) else getattr(seen, "base", None)
+    return seen
+
+
+@contextlib.contextmanager
+def released(*arrays: np.ndarray) -> Iterator[None]:
+    """Let go, at the end, what the work inside has brought into memory."""
+    try:
+        yield
+    finally:
+        release(*arrays)
