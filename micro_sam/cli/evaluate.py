@@ -2,44 +2,75 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from micro_sam.cli._common import make_parser, run
 from micro_sam.errors import InputError
 from micro_sam.io.results import check_not_input, check_result, recover
 
+if TYPE_CHECKING:
+    from micro_sam.evaluation.metrics import Labels
 
-@run
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Compare segmentations or tracks with the truth and print the figures of merit."""
+
+def build_parser() -> argparse.ArgumentParser:
+    """The options of the command."""
     parser = make_parser(
         "evaluate",
         "Compare segmentations with the truth: mean segmentation accuracy (mSA), its values at overlaps of 0.5 (SA50) "
         "and 0.75 (SA75), and the dice score of the foreground. With --tracks: SEG, DET and TRA of the Cell Tracking "
         "Challenge, and precision and recall of divisions.",
     )
-    parser.add_argument("-l", "--labels", required=True, help="label image of the truth, or a folder of them")
+    several = {"required": True, "nargs": "+", "metavar": "PATH"}
+    parser.add_argument("-l", "--labels", **several, help="label image of the truth, several, or a folder of them")
     parser.add_argument(
-        "-s", "--segmentations", required=True, help="segmentation, or a folder with the same file names"
+        "-s",
+        "--segmentations",
+        "--predictions",
+        **several,
+        help="segmentation; several, in the order of the labels; or a folder with the same file names",
     )
     parser.add_argument("-p", "--pattern", help="files of the folders, such as '*.tif'")
-    parser.add_argument("-o", "--output", help="CSV file for the figures of every image")
+    parser.add_argument("-o", "--output", "--output_path", help="CSV file for the figures of every image")
     parser.add_argument(
         "--tracks",
         action="store_true",
         help="both are tracks: a folder of the challenge, GEFF, TrackMate, CSV or masks",
     )
-    options = parser.parse_args(arguments)
+    for name in ("label", "prediction"):
+        parser.add_argument(
+            f"--{name}_key", metavar="KEY", help="their pattern in a folder, or the dataset in a container"
+        )
+    parser.add_argument("-v", "--verbose", action="store_true", help=argparse.SUPPRESS)  # of micro-sam 1.8, no effect
+    parser.add_argument("--threshold", nargs="+", help=argparse.SUPPRESS)
+    return parser
+
+
+@run
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Compare segmentations or tracks with the truth and print the figures of merit."""
+    options = build_parser().parse_args(arguments)
+    if options.threshold is not None:
+        raise InputError(
+            "--threshold is not supported: the figures are those at overlaps of 0.5 (SA50), 0.75 (SA75), and the mean "
+            "of 0.5, 0.55, ... 0.95 (mSA). Leave it out."
+        )
     if options.tracks:
-        return _compare_tracks(Path(options.labels), Path(options.segmentations), options.output)
-    pairs = find_pairs(Path(options.labels), Path(options.segmentations), options.pattern)
+        if len(options.labels) > 1 or len(options.segmentations) > 1:
+            raise InputError("--tracks compares one result with one truth: give one path each.")
+        return _compare_tracks(Path(options.labels[0]), Path(options.segmentations[0]), options.output)
+    pairs = _pairs(options)
     if options.output and not Path(options.output).absolute().parent.is_dir():
         raise InputError(f"The folder of {options.output} does not exist: make it first, or choose another output.")
     if options.output:
-        check_not_input(options.output, *(path for pair in pairs for path in pair))
+        from micro_sam.io.inputs import is_path
+
+        check_not_input(options.output, *(path for pair in pairs for path in pair if is_path(path)))
         if len(pairs) > 1:
-            check_not_input(options.output, options.labels, pattern=options.pattern or "*")
+            pattern = options.label_key or options.pattern or "*"
+            check_not_input(options.output, *options.labels, pattern=pattern)
         check_result(options.output, "table")
 
     from micro_sam.evaluation.metrics import run_evaluation
@@ -67,6 +98,41 @@ def _compare_tracks(truth: Path, result: Path, output: str | None) -> int:
         save_table(output, table)
     print(table.round(4).to_string(index=False))
     return 0
+
+
+def _pairs(options: argparse.Namespace) -> list[tuple[Labels, Labels]]:
+    """The truth and the segmentation of each image: by file name, or in the order in which they are given."""
+    if len(options.labels) == len(options.segmentations) == 1 and not (options.label_key or options.prediction_key):
+        return find_pairs(Path(options.labels[0]), Path(options.segmentations[0]), options.pattern)
+    labels = _listed(options.labels, options.label_key or options.pattern)
+    segmentations = _listed(options.segmentations, options.prediction_key or options.pattern)
+    if len(labels) != len(segmentations):
+        raise InputError(
+            f"There are {len(labels)} label images of the truth, but {len(segmentations)} segmentations: they are "
+            "compared in the order in which they are given."
+        )
+    return list(zip(labels, segmentations, strict=True))
+
+
+def _listed(paths: Sequence[str], key: str | None) -> list[Labels]:
+    """The label images of files, of folders (``key``: a pattern), or of containers (``key``: the dataset)."""
+    found: list[Labels] = []
+    for path in map(Path, paths):
+        recover(path)
+        if not path.exists():
+            raise InputError(f"There is no file or folder {path}.")
+        if path.is_dir() and path.suffix not in (".zarr", ".n5"):
+            files = sorted(file for file in path.glob(key or "*") if not file.name.startswith("."))
+            if not files:
+                raise InputError(f"There is no label image in {path}" + (f" that matches {key!r}." if key else "."))
+            found += files
+        elif key is None or "*" in key:
+            found.append(path)
+        else:
+            from micro_sam.io.label_reading import load_labels
+
+            found.append(load_labels(path, key))
+    return found
 
 
 def find_pairs(labels: Path, segmentations: Path, pattern: str | None = None) -> list[tuple[Path, Path]]:

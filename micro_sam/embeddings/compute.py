@@ -247,7 +247,8 @@ def set_precomputed(
     Parameters
     ----------
     predictor
-        Gets the features; its `predict` then works on that slice or tile.
+        Gets the features; its `predict` then works on that slice or tile, and so do the functions of
+        `prompt_based_segmentation` without ``image_embeddings``.
     image_embeddings
         From `precompute_image_embeddings`, or a dict or zarr group of the same layout.
     i
@@ -265,7 +266,8 @@ def set_precomputed(
         if embeddings.grid.is_tiled:
             raise InputError(f"The embeddings have {len(embeddings.grid)} tiles: say which one with tile_id.")
         tile_id = 0
-    predictor.set_features(embeddings.load(i, int(tile_id), device=predictor.device))
+    source = None if embeddings.grid.is_tiled else (embeddings, i)  # a tile is set as an image of its own
+    predictor.set_features(embeddings.load(i, int(tile_id), device=predictor.device), source)
     return predictor
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -103,6 +104,7 @@ class Predictor:
         self._encoder: Encoder | None = None
         self._sides = ImageSideCache(self.model, PRECISIONS[precision])
         self._current: ImageFeatures | None = None
+        self._source: Any = None
 
     @property
     def device(self) -> torch.device:
@@ -340,13 +342,21 @@ class Predictor:
         image = np.asarray(image)
         self.set_features(self.encode(image if image_format == "RGB" else image[..., ::-1]))
 
-    def set_features(self, image: ImageFeatures) -> None:
-        """Makes features that were computed before those of :meth:`predict`."""
-        self._current = image
+    def set_features(self, image: ImageFeatures, source: Any = None) -> None:
+        """Makes features that were computed before those of :meth:`predict`.
+
+        ``source`` is what they were taken from, for callers that find more there than the features; see :attr:`source`.
+        """
+        self._current, self._source = image, source
+
+    @property
+    def source(self) -> Any:
+        """What the current features were taken from, as given to :meth:`set_features`; None where unknown."""
+        return self._source
 
     def reset_image(self) -> None:
         """Forgets the current image."""
-        self._current = None
+        self._current = self._source = None
 
     def predict(
         self,
@@ -439,9 +449,9 @@ class Predictor:
 
     def _resize_current(self, **sizes: Size | None) -> None:
         if None in sizes.values():
-            self._current = None
+            self.reset_image()
         elif self._current is not None:
-            self._current = replace(self._current, **sizes)
+            self.set_features(replace(self._current, **sizes))
 
     def _require_image(self) -> ImageFeatures:
         if self._current is None:

@@ -80,7 +80,7 @@ def segment_from_points(
     InputError
         For a point outside the image, or when no point is positive.
     """
-    embeddings = _embeddings(predictor, image_embeddings)
+    embeddings, i = _embeddings(predictor, image_embeddings, i)
     prompt = _point_prompt(points, labels, embeddings.grid.shape)
     if len(prompt.positive) == 0:
         raise InputError("No point is positive: place a positive point on the object.")
@@ -111,7 +111,7 @@ def segment_from_box(
     Other parameters, returned values and errors are those of :func:`segment_from_points`; a box without area, or
     outside the image, is an InputError.
     """
-    embeddings = _embeddings(predictor, image_embeddings)
+    embeddings, i = _embeddings(predictor, image_embeddings, i)
     prompt = ObjectPrompt(box=check_box(box, embeddings.grid.shape, box_extension))
     return _segment(predictor, embeddings, i, prompt, multimask_output, return_all, close_ups=close_ups)
 
@@ -131,7 +131,7 @@ def segment_from_box_and_points(
 
     Parameters, returned values and errors are those of :func:`segment_from_points` and :func:`segment_from_box`.
     """
-    embeddings = _embeddings(predictor, image_embeddings)
+    embeddings, i = _embeddings(predictor, image_embeddings, i)
     clicks = _point_prompt(points, labels, embeddings.grid.shape)
     prompt = ObjectPrompt(clicks.points, clicks.labels, box=check_box(box, embeddings.grid.shape))
     return _segment(predictor, embeddings, i, prompt, multimask_output, return_all, close_ups=close_ups)
@@ -179,7 +179,7 @@ def segment_from_mask(
 
     Other parameters, returned values and errors are those of :func:`segment_from_points`.
     """
-    embeddings = _embeddings(predictor, image_embeddings)
+    embeddings, i = _embeddings(predictor, image_embeddings, i)
     shape = embeddings.grid.shape
     mask = np.asarray(mask)
     if mask.ndim == 3 and mask.shape[0] == 1:
@@ -209,13 +209,16 @@ def segment_from_mask(
     return _segment(predictor, embeddings, i, prompt, multimask_output, return_all, close_ups=close_ups)
 
 
-def _embeddings(predictor, image_embeddings):
+def _embeddings(predictor, image_embeddings, i):
+    """The embeddings to ask, and the slice of them: those that are given, or what is set in the predictor."""
     if image_embeddings is not None:
-        return as_embeddings(image_embeddings)
+        return as_embeddings(image_embeddings), i
     if predictor.features is None:
         raise InputError("Give image_embeddings, or set an image in the predictor first (set_precomputed, set_image).")
+    if predictor.source is not None:  # they may know their image, which the features alone do not
+        return predictor.source
     image = ImageFeatures(predictor.features, tuple(predictor.input_size), tuple(predictor.original_size))
-    return SimpleNamespace(grid=TileGrid(image.original_size), load=lambda i=None, tile=0, device=None: image)
+    return SimpleNamespace(grid=TileGrid(image.original_size), load=lambda i=None, tile=0, device=None: image), i
 
 
 def _point_prompt(points, labels, shape: tuple[int, int]) -> ObjectPrompt:

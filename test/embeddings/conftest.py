@@ -41,8 +41,8 @@ class FakePredictor:
             result.append(ImageFeatures(features, size, (height, width), dense))
         return result
 
-    def set_features(self, features):
-        self.held = features
+    def set_features(self, features, source=None):
+        self.held, self.source = features, source
 
 
 @pytest.fixture

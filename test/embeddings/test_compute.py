@@ -267,6 +267,7 @@ def test_set_precomputed_checks_slice_and_tile(predictor, stack):
     volume = precompute_image_embeddings(predictor, stack, verbose=False)
     assert set_precomputed(predictor, volume, i=2) is predictor
     assert torch.equal(predictor.held.features, volume.load(2).features)
+    assert predictor.source == (volume, 2), "scripts find the image there, to look closer"
     for wrong in ({}, {"i": 5}, {"i": -1}):
         with pytest.raises(InputError):
             set_precomputed(predictor, volume, **wrong)
@@ -277,7 +278,7 @@ def test_set_precomputed_checks_slice_and_tile(predictor, stack):
     with pytest.raises(InputError, match="tile_id"):
         set_precomputed(predictor, tiled)
     set_precomputed(predictor, tiled, tile_id=3)
-    assert predictor.held.original_size == tiled.grid[3].shape
+    assert predictor.held.original_size == tiled.grid[3].shape and predictor.source is None
 
 
 def test_dicts_of_scripts_are_understood(predictor, stack):

@@ -1,0 +1,89 @@
+"""The commands of micro-sam 1.8: each of its options is taken or refused with a sentence, none is guessed."""
+
+import importlib
+
+import numpy as np
+import pytest
+import tifffile
+
+# as ``-h`` of the commands of 1.8.14 lists them
+ANNOTATOR = (
+    "-i --input -k --key -e --embedding_path -s --segmentation_result -sk --segmentation_key -m --model_type "
+    "-c --checkpoint --decoder_path -d --device --tile_shape --halo --precompute_amg_state --prefer_decoder"
+)
+OPTIONS = {
+    "annotator_2d": ANNOTATOR,
+    "annotator_3d": ANNOTATOR,
+    "annotator_tracking": (
+        "-i --input -k --key -e --embedding_path -m --model_type -c --checkpoint --decoder_path -d --device "
+        "--tile_shape --halo"
+    ),
+    "image_series_annotator": (
+        "-i --input_folder -o --output_folder -p --pattern --initial_segmentation_folder "
+        "--initial_segmentation_pattern -e --embedding_path -m --model_type -c --checkpoint -d --device "
+        "--is_volumetric --tile_shape --halo --precompute_amg_state --prefer_decoder --skip_segmented"
+    ),
+    "precompute_embeddings": (
+        "-i --input_path -e --embedding_path --pattern -k --key -m --model_type -c --checkpoint --tile_shape --halo "
+        "-n --ndim -p --precompute_amg_state"
+    ),
+    "automatic_segmentation": (
+        "-i --input_path -o --output_path -e --embedding_path --pattern -k --key -m --model_type -c --checkpoint "
+        "--tile_shape --halo -n --ndim --mode --annotate -d --device --tracking -v --verbose"
+    ),
+    "train": (
+        "--images --labels --image_key --label_key --val_images --val_labels --val_image_key --val_label_key "
+        "--configuration --segmentation_decoder -d --device --patch_shape -m --model_type --checkpoint_path "
+        "-s --save_root --trained_model_name --output_path --n_epochs --num_workers --batch_size --preprocess"
+    ),
+    "evaluate": "--labels --predictions --label_key --prediction_key -o --output_path --threshold -v --verbose",
+}
+
+
+@pytest.mark.parametrize("command", OPTIONS)
+def test_every_option_is_taken_and_none_is_abbreviated(command, capsys):
+    parser = importlib.import_module(f"micro_sam.cli.{command}").build_parser()
+    assert not parser.allow_abbrev
+    missing = [name for name in OPTIONS[command].split() if name not in parser._option_string_actions]
+    assert not missing
+    longest = max(OPTIONS[command].split(), key=len)
+    with pytest.raises(SystemExit):
+        parser.parse_args([longest[:-1], "x"])
+    capsys.readouterr()
+
+
+@pytest.fixture
+def results(tmp_path):
+    labels = np.zeros((40, 50), "uint16")
+    labels[5:15, 5:15], labels[20:35, 20:40] = 1, 2
+    for name in ("truth", "found"):
+        (tmp_path / name).mkdir()
+        for k in range(2):
+            tifffile.imwrite(tmp_path / name / f"{name}_{k}.tif", labels)
+    return tmp_path
+
+
+def test_results_are_evaluated_with_the_options_of_1_8(results, capsys):
+    from micro_sam.cli.evaluate import main
+
+    folders = ["--labels", str(results / "truth"), "--predictions", str(results / "found")]
+    keys = ["--label_key", "truth_*.tif", "--prediction_key", "found_*.tif"]
+    assert main([*folders, *keys, "--output_path", str(results / "figures.csv"), "-v"]) == 0
+    assert "mean of 2: mSA 1.0000" in capsys.readouterr().out and (results / "figures.csv").exists()
+    files = [[str(results / name / f"{name}_{k}.tif") for k in range(2)] for name in ("truth", "found")]
+    assert main(["--labels", *files[0], "--predictions", *files[1]]) == 0
+    assert main(["--labels", *files[0], "--predictions", files[1][0]]) == 2
+    assert "2 label images of the truth, but 1" in capsys.readouterr().err
+    assert main([*folders, "--label_key", "none_*.tif"]) == 2 and "no label image" in capsys.readouterr().err
+    assert main([*folders, "--threshold", "0.5"]) == 2 and "SA50" in capsys.readouterr().err
+
+
+def test_labels_in_containers_are_evaluated(results, capsys):
+    h5py = pytest.importorskip("h5py")
+    from micro_sam.cli.evaluate import main
+
+    with h5py.File(results / "truth.h5", "w") as file:
+        file["labels/truth"] = tifffile.imread(results / "truth" / "truth_0.tif")
+    arguments = ["--labels", str(results / "truth.h5"), "--label_key", "labels/truth"]
+    assert main([*arguments, "--predictions", str(results / "found" / "found_0.tif")]) == 0
+    assert "mean of 1: mSA 1.0000" in capsys.readouterr().out
