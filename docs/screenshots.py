@@ -133,7 +133,8 @@ class Window:
         IMAGES.mkdir(exist_ok=True)
         path = IMAGES / f"{name}.png"
         for colours in (256, 192, 128, 96, 64):
-            picture.quantize(colours, dither=Image.Dither.NONE).save(path, optimize=True)
+            few = picture.quantize(colours, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+            few.save(path, optimize=True)
             if path.stat().st_size < LARGEST:
                 break
         print(f"{path}  {path.stat().st_size // 1000} kB")
@@ -157,14 +158,12 @@ def middle(labels: np.ndarray, label: int, index: int | None = None) -> tuple[in
 def start_2d() -> None:
     """The window that ``micro_sam.annotator_2d -i sample:coins -m nano_lm`` opens, and the first object."""
     window = Window(annotator_2d, "sample:coins")
-    window.save("2d_start")
-    window.click(50, 50)
-    window.save("2d_click")
-    window.key("c")
     for place in ((47, 163), (120, 54), (122, 111)):
         window.click(*place)
         window.key("c")
-    window.save("2d_committed")
+    window.click(50, 50)
+    window.save("2d_click")
+    window.key("c")
     window.tool.segment_all()
     window.idle()
     window.save("2d_all")
@@ -172,8 +171,8 @@ def start_2d() -> None:
 
 
 def nuclei() -> None:
-    """Nuclei of stained tissue: automatic segmentation, and the correction of it."""
-    window = Window(annotator_2d, open_sample("immunohistochemistry").image[:256, :256])
+    """All nuclei of one slice."""
+    window = Window(annotator_2d, open_sample("nuclei_volume").image[15])
     window.tool.segment_all()
     window.idle()
     window.save("2d_nuclei")
