@@ -104,6 +104,8 @@ def automatic_instance_segmentation(
     annotate : bool
         Open the annotator with the result. For models of the registry.
 
+    Notes
+    -----
     The others, the returned values and the errors are those of the function named above.
     """
     _check_annotate(annotate, predictor)
@@ -161,6 +163,8 @@ def automatic_tracking(
     annotate : bool
         Open the tracking tool with the result, which ``output_path`` keeps. For models of the registry.
 
+    Notes
+    -----
     The others are those of :func:`automatic_instance_segmentation`.
 
     Returns

@@ -146,6 +146,8 @@ def batched_tiled_inference(
     **nms_kwargs
         For ``util.apply_nms``, which makes the label image.
 
+    Notes
+    -----
     The others are those of :func:`batched_inference`; ``logits_masks`` and a threshold are not supported.
     """
     if logits_masks is not None or mask_threshold not in (None, 0):

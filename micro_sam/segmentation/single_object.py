@@ -108,6 +108,8 @@ def segment_from_box(
     box_extension : float
         Growth of the box on every side: 1 or more are pixels, less than 1 is a fraction of the box.
 
+    Notes
+    -----
     Other parameters, returned values and errors are those of :func:`segment_from_points`; a box without area, or
     outside the image, is an InputError.
     """
@@ -177,6 +179,8 @@ def segment_from_mask(
     use_single_point : bool
         With ``use_points``: only the innermost point of the mask.
 
+    Notes
+    -----
     Other parameters, returned values and errors are those of :func:`segment_from_points`.
     """
     embeddings, i = _embeddings(predictor, image_embeddings, i)

@@ -1,0 +1,276 @@
+"""The documentation is true: its code runs, its commands exist with their options, its links and pictures are there.
+
+A code block that needs what a test does not have (a window, a GPU, conda, a scheduler) is marked by the line before it,
+``<!-- needs: window -->``, and only compiled.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import inspect
+import json
+import re
+import shlex
+import sys
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DOCS, EXAMPLES = ROOT / "docs", ROOT / "examples"
+PAGES = [ROOT / "README.md", *(page for page in sorted(DOCS.rglob("*.md")) if ".site" not in page.parts)]
+NOTEBOOKS = sorted(EXAMPLES.glob("*.ipynb"))
+SCRIPTS = sorted(EXAMPLES.glob("*.py"))
+LARGEST_PICTURE = 200_000  # bytes
+
+# Options of other programs that the pages name in passing.
+FOREIGN = {"--cpus-per-task", "--mem", "--gres", "--no-deps", "--array", "--strict"}
+OTHER_PROGRAMS = {"pip", "mamba", "source", ".", "cd", "git", "zensical", "py", "python"}
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of a page."""
+
+    page: Path
+    line: int
+    language: str
+    text: str
+    needs: str
+
+
+def blocks(page: Path, language: str) -> list[Block]:
+    found, lines, k = [], page.read_text().splitlines(), 0
+    while k < len(lines):
+        fence = re.match(r"( *)```(\w*)", lines[k])
+        if not fence:
+            k += 1
+            continue
+        end = next(i for i in range(k + 1, len(lines)) if lines[i].strip() == "```")
+        mark = re.match(r" *<!-- needs: (\w+) -->", lines[k - 1]) if k else None
+        text = "\n".join(line.removeprefix(fence[1]) for line in lines[k + 1 : end])
+        found.append(Block(page, k + 1, fence[2], text, mark[1] if mark else ""))
+        k = end + 1
+    return [block for block in found if block.language == language]
+
+
+def prose(page: Path) -> str:
+    """A page without its blocks."""
+    return re.sub(r"^ *```.*?^ *```", "", page.read_text(), flags=re.M | re.S)
+
+
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+# ---------------------------------------------------------------- code
+
+
+@pytest.fixture
+def some_files(tmp_path, monkeypatch):
+    """A folder with the files that the pages name, and nothing else."""
+    import tifffile
+
+    from micro_sam.sample_data import open_sample
+
+    monkeypatch.chdir(tmp_path)
+    volume = open_sample("nuclei_volume").image
+    tifffile.imwrite("image.tif", volume[15])
+    tifffile.imwrite("volume.tif", volume[12:17, :80, :80], imagej=True, metadata={"axes": "ZYX"})
+    movie = open_sample("dividing_cells").image
+    tifffile.imwrite("movie.tif", movie[:2, :96, :96], imagej=True, metadata={"axes": "TYX"})
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=name)
+def test_python_of_a_page_runs_from_top_to_bottom(page, some_files):
+    names: dict[str, object] = {"__name__": "__main__"}
+    for block in blocks(page, "python"):
+        code = compile("\n" * block.line + block.text, str(page), "exec")
+        if not block.needs:
+            exec(code, names)
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=name)
+def test_notebooks_run(notebook, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    names: dict[str, object] = {"__name__": "__main__"}
+    book = json.loads(notebook.read_text())
+    for number, cell in enumerate(book["cells"]):
+        if cell["cell_type"] == "code":
+            assert not cell["outputs"], "a notebook is stored without outputs"
+            exec(compile("".join(cell["source"]), f"{notebook.name}, cell {number}", "exec"), names)
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=name)
+def test_examples_call_the_tools_with_arguments_that_they_take(script, monkeypatch):
+    """All functions of the example; the windows themselves are opened in ``test/window/test_examples.py``."""
+    import micro_sam.sam_annotator as tools
+
+    spec = importlib.util.spec_from_file_location(script.stem, script)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    calls = []
+    for tool in ("annotator_2d", "annotator_3d", "annotator_tracking", "image_series_annotator"):
+        if hasattr(module, tool):
+            signature = inspect.signature(getattr(tools, tool))
+            record = lambda *args, signature=signature, **kwargs: calls.append(signature.bind(*args, **kwargs))  # noqa: E731
+            monkeypatch.setattr(module, tool, record)
+    if hasattr(module, "image_folder_annotator"):
+        one, folder = (inspect.signature(getattr(tools, t)) for t in ("image_series_annotator", "image_folder_annotator"))
+
+        def record_folder(*args, **kwargs):
+            bound = folder.bind(*args, **kwargs)
+            one.bind([], "", **bound.arguments.get("kwargs", {}))
+            calls.append(bound)
+
+        monkeypatch.setattr(module, "image_folder_annotator", record_folder)
+    functions = [f for _, f in inspect.getmembers(module, inspect.isfunction) if f.__module__ == script.stem]
+    for function in functions:
+        needed = [p for p in inspect.signature(function).parameters.values() if p.default is p.empty]
+        function(*["image.tif"] * len(needed))
+    assert len(calls) == len(functions) >= 1
+
+
+# ---------------------------------------------------------------- commands
+
+
+class Parsed(Exception):
+    """The arguments were understood; nothing is done with them."""
+
+
+@pytest.fixture
+def only_parses(monkeypatch):
+    """Commands end when their arguments are parsed; the parsers that were used are collected."""
+    parsers = []
+    understood = argparse.ArgumentParser.parse_args
+
+    def parse_args(self, args=None, namespace=None):
+        parsers.append(self)
+        understood(self, args, namespace)
+        raise Parsed
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_args)
+    return parsers
+
+
+def commands(block: Block) -> list[list[str]]:
+    """The commands of a shell block as lists of words."""
+    text = re.sub(r"\\\n", " ", block.text)
+    found = []
+    for line in text.splitlines():
+        for part in line.split("&&"):
+            part = re.sub(r"\$\{?\w+\}?", "3", part)
+            words = shlex.split(part, comments=True)
+            if words and words[0] == "xvfb-run":
+                words = words[next(k for k, word in enumerate(words) if word.startswith("micro_sam.")) :]
+            if words:
+                found.append(words)
+    return found
+
+
+def parse(words: list[str]) -> None:
+    """Give the words to the command's own parser."""
+    main = importlib.import_module(f"micro_sam.cli.{words[0].removeprefix('micro_sam.')}").main
+    with pytest.raises(Parsed):
+        main(words[1:])
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "bash")], ids=name)
+def test_commands_of_a_page_exist_with_their_options(page, only_parses, capsys):
+    for block in blocks(page, "bash"):
+        for words in commands(block):
+            where = f"{name(page)}, line {block.line}: {' '.join(words)}"
+            try:
+                if words[0].startswith("micro_sam."):
+                    parse(words)
+                elif words[:3] == ["python3", "-m", "micro_sam"]:
+                    assert words[3:] in (["try"], ["test"]), where
+                elif words[0] == "python3":
+                    assert words[1:3] == ["-m", "venv"], where
+                elif words[0] == "python" and words[1].endswith(".py"):
+                    assert (ROOT / words[1]).exists(), where
+                else:
+                    assert words[0] in OTHER_PROGRAMS, where
+            except SystemExit:
+                pytest.fail(f"{where}\n{capsys.readouterr().err}")
+
+
+def test_options_that_the_text_names_exist(only_parses):
+    modules = [p.stem for p in (ROOT / "micro_sam" / "cli").glob("[a-z]*.py") if p.stem not in ("bootstrap", "demo")]
+    known: dict[str, set[str]] = {}
+    for module in modules:
+        del only_parses[:]
+        with pytest.raises(Parsed):
+            importlib.import_module(f"micro_sam.cli.{module}").main(_required(module))
+        known[module] = {option for parser in only_parses for option in parser._option_string_actions}
+    every = set().union(*known.values())
+    for page in PAGES:
+        for code in re.findall(r"`([^`]+)`", prose(page)):
+            words = code.split()
+            command = next((w.removeprefix("micro_sam.") for w in words if w.startswith("micro_sam.")), "")
+            allowed = known.get(command, every)
+            if words[0].startswith("--") or command in known:
+                options = {word.split("=")[0].rstrip(",") for word in words if word.startswith("--")}
+                assert options <= allowed | FOREIGN, f"{name(page)}: {code}"
+
+
+def _required(module: str) -> list[str]:
+    """Arguments without which a command does not start."""
+    return {
+        "automatic_segmentation": ["-i", "a", "-o", "b"],
+        "precompute_embeddings": ["-i", "a", "-o", "b"],
+        "image_series_annotator": ["-i", "a", "-o", "b"],
+        "evaluate": ["-l", "a", "-s", "b"],
+        "export": ["-o", "a"],
+    }.get(module, [])
+
+
+# ---------------------------------------------------------------- links, pictures, words
+
+
+def slugs(page: Path) -> set[str]:
+    """Anchors of a page, as the site makes them."""
+    heads = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S), re.M)
+    return {re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", head).strip().lower()) for head in heads}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_links_and_pictures_of_a_page_exist(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), f"{name(page)}: {target}"
+        if anchor:
+            assert anchor in slugs(file), f"{name(page)}: {target}"
+
+
+def test_every_page_is_in_the_navigation_and_every_picture_on_a_page():
+    nav = json.dumps(tomllib.loads((DOCS / "zensical.toml").read_text())["project"]["nav"])
+    listed = set(re.findall(r'"([\w/]+\.md)"', nav))
+    assert listed == {page.relative_to(DOCS).as_posix() for page in PAGES if page.parent != ROOT}
+    text = "\n".join(page.read_text() for page in PAGES)
+    for picture in (DOCS / "images").iterdir():
+        assert f"images/{picture.name}" in text, f"{picture.name} is on no page"
+        assert picture.stat().st_size < LARGEST_PICTURE, picture.name
+
+
+def test_keys_are_those_of_the_tools():
+    sources = [p.read_text() for p in (ROOT / "micro_sam" / "sam_annotator").rglob("*.py")]
+    bound = {key for text in sources for keys in re.findall(r"Key\(\((.*?)\)", text) for key in re.findall(r'"(.+?)"', keys)}
+    shown = {key.replace("Control", "Ctrl") for key in bound if key != "V"}  # v and V are the same
+    assert shown == set(re.findall(r"`([\w-]+)`", "".join(re.findall(r"^\| (`.*?) \|", (DOCS / "keys.md").read_text(), re.M))))
+
+
+def test_nothing_names_the_development_images():
+    for path in [*PAGES, *NOTEBOOKS, *SCRIPTS, DOCS / "screenshots.py", DOCS / "zensical.toml"]:
+        assert "../shared" not in path.read_text(), name(path)
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) < 150
