@@ -61,6 +61,12 @@ def fetch(weights: WeightFile, progress: Progress | None = None) -> Path:
     if found is not None:
         check_content(found, weights)
         return found
+    if weights.how:
+        place = get_model_directory() / weights.filename
+        raise ModelError(
+            f"The weights {weights.filename} are not on this machine. {weights.how} To use them by this "
+            f"name, put the file at {place} ({weights.hash_text})."
+        )
     if weights.url is None:
         raise ModelError(f"The file {weights.filename} is missing from this installation. Install micro_sam again.")
     target = get_model_directory() / weights.filename

@@ -7,12 +7,18 @@ BioImage Model Zoo and on the owncloud of GWDG. The hashes are of the whole file
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from micro_sam.errors import InputError
 from micro_sam.models.cache import find_local
 from micro_sam.models.spec import ModelSpec, WeightFile
 
 DEFAULT_MODEL = "vit_h"
 SHIPPED_MODEL = "nano_lm"
+SHIPPED_DATE = "2026-11-26"  # of the weights in the package: ``nano_lm@2026-11-26`` names them, too
+EARLIER_WEIGHTS = {  # date -> xxh128 of the file that was ``nano_lm`` before
+    "2026-11-22": "57ade45a505284b1b5de1c3b6fc6e503",
+}
 
 META = "https://dl.fbaipublicfiles.com/segment_anything"
 ZOO = "https://uk1s3.embassy.ebi.ac.uk/public-datasets/bioimage.io"
@@ -179,13 +185,15 @@ MODELS: dict[str, ModelSpec] = {spec.name: spec for spec in _SPECS}
 
 
 def get_spec(name: str) -> ModelSpec:
-    """The model of this name.
+    """The model of this name. ``nano_lm@DATE`` names the weights of nano_lm that were shipped from that day on.
 
     Raises
     ------
     InputError
         When there is none; the message lists the names.
     """
+    if isinstance(name, str) and name.startswith(f"{SHIPPED_MODEL}@"):
+        return _dated(name.removeprefix(f"{SHIPPED_MODEL}@"))
     try:
         return MODELS[name]
     except (KeyError, TypeError):
@@ -193,6 +201,25 @@ def get_spec(name: str) -> ModelSpec:
             f"There is no model {name!r}. The models are: {', '.join(MODELS)}. "
             "Weights of your own are given as a checkpoint."
         ) from None
+
+
+def _dated(date: str) -> ModelSpec:
+    """The shipped model with the weights of a day."""
+    shipped = MODELS[SHIPPED_MODEL]
+    if date == SHIPPED_DATE:
+        return shipped
+    if date not in EARLIER_WEIGHTS:
+        dates = ", ".join([*EARLIER_WEIGHTS, SHIPPED_DATE])
+        raise InputError(f"There are no weights of {SHIPPED_MODEL} of the day {date!r}. There are those of {dates}.")
+    name = f"{SHIPPED_MODEL}@{date}"
+    weights = WeightFile(
+        f"{name}.safetensors",
+        url=None,
+        xxh128=EARLIER_WEIGHTS[date],
+        how=f"They came with earlier versions of micro_sam (micro_sam/models/weights/{SHIPPED_MODEL}.safetensors) and "
+        f"are not published; {SHIPPED_MODEL} has those of {SHIPPED_DATE} now. A file can be given as a checkpoint.",
+    )
+    return replace(shipped, name=name, weights=weights, shipped=False)
 
 
 def get_architecture_name(model_type: str) -> str:

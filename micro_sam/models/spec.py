@@ -21,6 +21,8 @@ class WeightFile:
         Length in bytes, where it is known.
     aliases : tuple[str, ...]
         Other names under which people keep this very file, for instance the one that a web browser gives it.
+    how : str
+        How to have a file that is neither published nor part of the package.
     """
 
     filename: str
@@ -29,6 +31,7 @@ class WeightFile:
     xxh128: str | None = None
     size: int | None = None
     aliases: tuple[str, ...] = ()
+    how: str = ""
 
     @property
     def hash_text(self) -> str:

@@ -6,11 +6,20 @@ import sys
 import pytest
 import torch
 
-from micro_sam.errors import InputError
+from micro_sam.errors import InputError, ModelError
 from micro_sam.models import cache
 from micro_sam.models.device import available_devices, get_device, resolve_precision
+from micro_sam.models.download import fetch
 from micro_sam.models.modules.architectures import ARCHITECTURES
-from micro_sam.models.registry import MODELS, get_architecture_name, get_model_names, get_spec, models
+from micro_sam.models.registry import (
+    EARLIER_WEIGHTS,
+    MODELS,
+    SHIPPED_DATE,
+    get_architecture_name,
+    get_model_names,
+    get_spec,
+    models,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +67,24 @@ def test_a_fine_tuned_model_has_a_decoder_of_its_own():
 def test_an_unknown_model_is_an_error_that_lists_the_names(name):
     with pytest.raises(InputError, match=r"vit_h, vit_l.*nano_lm"):
         get_spec(name)
+
+
+def test_the_weights_of_a_day_have_a_name(tmp_path):
+    assert get_spec(f"nano_lm@{SHIPPED_DATE}") == get_spec("nano_lm")
+    date, hashed = next(iter(EARLIER_WEIGHTS.items()))
+    spec = get_spec(f"nano_lm@{date}")
+    assert spec.architecture == "nano" and spec.weights.xxh128 == hashed and cache.find_local(spec) is None
+    assert cache.model_hash(cache.find_local(get_spec("nano_lm"))) not in EARLIER_WEIGHTS.values()
+    place = tmp_path / "cache" / "models" / f"nano_lm@{date}.safetensors"
+    with pytest.raises(ModelError, match=f"earlier versions.*nano_lm has those of {SHIPPED_DATE}") as error:
+        fetch(spec.weights)
+    assert str(place) in str(error.value) and hashed in str(error.value)
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"other weights")
+    with pytest.raises(ModelError, match="is not the published"):
+        fetch(spec.weights)
+    with pytest.raises(InputError, match=f"2020-01-01.*{SHIPPED_DATE}"):
+        get_spec("nano_lm@2020-01-01")
 
 
 def test_a_type_is_the_name_of_a_model_or_of_an_architecture():
