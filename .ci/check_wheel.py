@@ -1,4 +1,6 @@
-"""Build the wheel, or take the one that is named, and use it from a clean virtual environment: nothing may be missing, nothing may come along.
+"""Build the wheel, or take the one that is named, and use it from a clean virtual environment.
+
+Nothing may be missing, nothing may come along.
 
 The dependencies are borrowed from the environment that runs this script (installing them again takes minutes and
 shows nothing new); the package itself must come from the wheel.

@@ -1,7 +1,8 @@
 """Build the files of a release into ``dist/`` and check them: python .ci/release.py
 
-Wheel and source distribution are made from the checkout, the wheel is used from a clean environment (``check_wheel.py``), and
-``dist/SHA256SUMS`` holds the hash of each. A folder ``dist`` that is there already is left alone.
+Wheel and source distribution are made from the checkout, the wheel is used from a clean environment
+(``check_wheel.py``), and ``dist/SHA256SUMS`` holds the hash of each. A folder ``dist`` that is
+there already is left alone.
 """
 
 from __future__ import annotations
