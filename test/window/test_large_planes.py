@@ -26,7 +26,7 @@ def large(monkeypatch):
 
 def test_a_large_plane_on_disc_is_clicked_painted_and_corrected_as_any_other(opened, large, tmp_path):
     image = discs(PLACE, OTHER, shape=(800, 1030))
-    zarr.save_array(str(tmp_path / "one.zarr"), image, chunks=(128, 128), zarr_format=2)
+    zarr.create_array(str(tmp_path / "one.zarr"), data=image, chunks=(128, 128), zarr_format=2)
     tool = opened(annotator_2d, tmp_path / "one.zarr", model_type="nano_lm")
     viewer, session, raw = tool.viewer, tool.session, tool.layers.raw
     assert (
