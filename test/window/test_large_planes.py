@@ -55,7 +55,6 @@ def test_a_large_plane_on_disc_is_clicked_painted_and_corrected_as_any_other(ope
     drag(tool, OTHER, (OTHER[0] + 20, OTHER[1] + 20))
     assert session.current[OTHER] and session.current[OTHER[0] + 20, OTHER[1] + 20]
     shown = layers["current"]
-    assert shown._slice.image.raw.shape[0] < 800, "only what is in view is drawn"
     assert shown._slice.image.raw.any(), "the stroke is drawn"
     key(viewer, "c")
     assert wait_until(lambda: len(session.objects) == 2), tool.status.text
