@@ -70,6 +70,11 @@ def build_parser() -> argparse.ArgumentParser:
         help="slices or tiles in one file of a new cache, where a file system wants few files (default: 1, which "
         "every version of micro_sam reads)",
     )
+    parser.add_argument(
+        "--half",
+        action="store_true",
+        help="store the features of a new cache in half precision: half the room, differences of 0.05 %%",
+    )
     add_cluster(parser)
     return parser
 
@@ -124,6 +129,7 @@ def _run_on_cluster(options: argparse.Namespace, wanted: ClusterOptions) -> int:
             options.batch_size,
             options.shard,
             cluster.wanted or max(1, cluster.workers),
+            half=options.half,
         )
         run = Precompute(jobs, settings, options.precompute_amg_state, bar)
         failed = run_tasks(cluster, precompute, source, run.tasks(), run.follow, bar)
@@ -183,6 +189,7 @@ def _embed(predictor, job, image, options: argparse.Namespace, part: Part | None
         image_path=job.image_path,
         smooth_noise=True,
         shard=options.shard,
+        half=options.half,
     )
     missing = set(store.missing())
     items = None

@@ -34,6 +34,7 @@ class ItemFiles(ABC):
 
     def __init__(self, path: Path, group: zarr.Group, grid: TileGrid, n_slices: int | None) -> None:
         self._path, self._group, self._grid, self._n_slices = path, group, grid, n_slices
+        self._dtype = np.dtype(group.attrs.get("cache", {}).get("dtype", "float32"))  # of the features
         self._arrays: dict[str, zarr.Array] = {}  # that were opened
 
     @abstractmethod

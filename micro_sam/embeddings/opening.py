@@ -39,6 +39,7 @@ def open_embeddings(
     normalization: Normalization | None = None,
     smooth_noise: bool = False,
     shard: int | None = None,
+    half: bool = False,
 ) -> tuple[Embeddings, EmbeddingStore]:
     """The embeddings of an image as far as they exist; everything is checked and nothing is computed.
 
@@ -66,6 +67,9 @@ def open_embeddings(
     shard
         Slices or tiles in one file of a new cache, for file systems that want few files (``shards.py``); None: one,
         which every version of micro_sam reads. An existing cache goes on as it began.
+    half
+        Whether a new cache holds features in half precision: half the room, and values that differ by 5e-4 of their
+        size at most. An existing cache goes on as it began.
 
     Returns
     -------
@@ -123,7 +127,7 @@ def open_embeddings(
     signed = dataclasses.replace(key, signature=compute_signature(image, image_path))
     stored_stretch = stretch or estimate_normalization(image, ndim)
     feature_shape = (1, model.embed_dim, model.grid_size, model.grid_size)
-    store = ZarrStore.create(save_path, signed, feature_shape, stored_stretch, model.image_size, shard or 1)
+    store = ZarrStore.create(save_path, signed, feature_shape, stored_stretch, model.image_size, shard or 1, half)
     return Embeddings(store, image), store
 
 

@@ -49,9 +49,9 @@ class PlainFiles(ItemFiles):
         if dense is not None:
             self._write(f"state/dense/{tile}", i, dense, None)
         if self._grid.is_tiled:
-            self._write(f"features/{tile}", i, data, sizes)
+            self._write(f"features/{tile}", i, data.astype(self._dtype), sizes)
         else:
-            self._write("features", i, data, None)
+            self._write("features", i, data.astype(self._dtype), None)
 
     def read_mark(self, i: int | None, tile: int) -> int:
         return _read_number(self._mark_file(i, tile))
@@ -64,7 +64,7 @@ class PlainFiles(ItemFiles):
         try:
             if tile not in self._made and (folder / ".zarray").stat():
                 self._made.add(tile)
-            return (folder / _chunk_name(i, 4)).stat().st_size == 4 * math.prod(self._shape)
+            return (folder / _chunk_name(i, 4)).stat().st_size == self._dtype.itemsize * math.prod(self._shape)
         except OSError:
             return False
 

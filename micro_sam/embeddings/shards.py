@@ -8,6 +8,8 @@ Layout (zarr, format 2; the attributes are those of ``zarr_layout.py``, and `cac
                          the hash of the item's bytes, written after them
     state/dense/items    float16 (slices * tiles, K, h, w)
 
+Features of a cache in half precision (``cache["dtype"]`` is "float16") have that type.
+
 Items are numbered slice by slice. Chunks are not compressed, so an item is a range of bytes of its file: it is read and
 written by itself, and another item of the same file is not touched. Whatever reads zarr reads these arrays, too; older
 versions of micro_sam, however, look for one array for each tile.
@@ -46,7 +48,7 @@ class ShardFiles(ItemFiles):
 
     def read(self, i: int | None, tile: int) -> tuple[np.ndarray, np.ndarray | None]:
         index = self._index(i, tile)
-        data = self._read_bytes(self._array(self._name), index)
+        data = self._read_bytes(self._array(self._name), index).astype("float32", copy=False)
         if DENSE not in self._arrays and DENSE not in self._group:
             return data, None
         dense = self._array(DENSE)

@@ -39,6 +39,7 @@ class EmbeddingSettings:
     shard: int | None = None  # items in one file
     workers: int = 1  # that share the work
     smooth_noise: bool = True
+    half: bool = False
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,7 @@ def open_image(predictor: Predictor, job: EmbeddingJob, settings: EmbeddingSetti
             image_path=job.image_path,
             smooth_noise=settings.smooth_noise,
             shard=settings.shard,
+            half=settings.half,
         )
         _OPEN[key] = OpenImage(checked, embeddings, store)
         while len(_OPEN) > KEPT_OPEN:

@@ -84,20 +84,22 @@ def make_group(
     normalization: Normalization,
     image_size: int,
     shard: int = 1,
+    half: bool = False,
 ) -> None:
+    dtype = "float16" if half else "float32"
     group = zarr.open_group(str(path), mode="w", zarr_format=ZARR_FORMAT)
     grid = key.grid
     if grid.is_tiled:
         features = group.create_group("features")
         features.attrs.update({"shape": list(grid.shape), "tile_shape": list(grid.tile_shape), "halo": list(grid.halo)})
     elif shard == 1:
-        make_stack(group, "features", key.n_slices, feature_shape, "float32")
+        make_stack(group, "features", key.n_slices, feature_shape, dtype)
     if shard == 1:
         make_marks(group, key.n_slices or 1, len(grid))
     else:
         n_items = len(grid) * (key.n_slices or 1)
         name = f"features/{ITEMS}" if grid.is_tiled else "features"
-        make_array(group, name, (n_items, *feature_shape), (shard, *feature_shape), "float32")
+        make_array(group, name, (n_items, *feature_shape), (shard, *feature_shape), dtype)
         make_array(group, "state/checksum", (n_items,), (shard,), "uint64")
     values = key.normalization
     group.attrs.update(
@@ -122,6 +124,7 @@ def make_group(
                 "image_size": image_size,
                 "feature_shape": list(feature_shape),
                 **({} if shard == 1 else {"shard": shard}),
+                **({"dtype": dtype} if half else {}),
             },
         }
     )

@@ -57,6 +57,7 @@ class ZarrStore(EmbeddingStore):
         attrs = dict(group.attrs)
         self._is_ours = "cache" in attrs
         self._files = _files_of(attrs)(path, group, self.grid, self.n_slices)
+        self._is_half = attrs.get("cache", {}).get("dtype") == "float16"
         self._feature_shape = tuple(attrs.get("cache", {}).get("feature_shape", ()))  # empty: an older version's
         stored = attrs.get("cache", {}).get("normalization_values")
         self.normalization = None if stored is None else Normalization(*stored)
@@ -111,6 +112,7 @@ class ZarrStore(EmbeddingStore):
         normalization: Normalization,
         image_size: int = 1024,
         shard: int = 1,
+        half: bool = False,
     ) -> ZarrStore:
         """Make an empty cache; if another process is quicker, open the one that it made.
 
@@ -128,6 +130,8 @@ class ZarrStore(EmbeddingStore):
             Longest side of the network's input in pixels.
         shard
             Items in one file; see ``shards.py``.
+        half
+            Features in half precision.
 
         Raises
         ------
@@ -140,7 +144,7 @@ class ZarrStore(EmbeddingStore):
         try:
             with replacing(path, only_new=True) as (place,):
                 shard = min(shard, len(key.grid) * (key.n_slices or 1))
-                make_group(place, key, feature_shape, normalization, image_size, shard)
+                make_group(place, key, feature_shape, normalization, image_size, shard, half)
         except OutputError as error:
             if not path.exists():
                 raise _cannot_write(path, error.__cause__ or error) from error
@@ -168,6 +172,8 @@ class ZarrStore(EmbeddingStore):
 
         self.check_item(i, tile)
         data = np.ascontiguousarray(as_numpy(features.features))
+        if self._is_half:  # the checksum is that of what is read
+            data = data.astype("float16").astype("float32")
         expected = self._feature_shape or self._files.item_shape(tile) or data.shape
         if data.shape != expected:
             raise CacheError(f"The model gives features {data.shape}, but the cache {self.path} holds {expected}.")

@@ -26,21 +26,24 @@ from micro_sam.errors import OutputError
 log = logging.getLogger(__name__)
 
 LARGEST_IN_MEMORY = 2**30  # bytes of one array
+LARGEST_RESULT = 2**28  # bytes of labels that are made and written in one go
 SPARE = 2**28  # bytes that must stay free on the disc
 PIECE = 2**26  # bytes that are looked at in one go
 _FILES: weakref.WeakKeyDictionary[mmap.mmap, IO[bytes]] = weakref.WeakKeyDictionary()  # open as long as its array lives
 
 
-def new_labels(shape: Sequence[int], dtype: type | np.dtype = np.uint32) -> np.ndarray:
-    """An array of zeros: in memory, or above ``LARGEST_IN_MEMORY`` in a sparse file in the temporary folder.
+def new_labels(shape: Sequence[int], dtype: type | np.dtype = np.uint32, largest: int | None = None) -> np.ndarray:
+    """An array of zeros: in memory, or above a size in a sparse file in the temporary folder.
 
     Parameters
     ----------
     shape, dtype
         Of the array.
+    largest
+        Bytes that are kept in memory; None: ``LARGEST_IN_MEMORY``.
     """
     nbytes = math.prod(shape) * np.dtype(dtype).itemsize
-    if nbytes <= LARGEST_IN_MEMORY:
+    if nbytes <= (LARGEST_IN_MEMORY if largest is None else largest):
         return np.zeros(tuple(shape), dtype)
     try:
         if shutil.disk_usage(tempfile.gettempdir()).free < nbytes // 8 + SPARE:
@@ -83,14 +86,40 @@ def check_room(array: np.ndarray) -> None:
         )
 
 
-def written_pieces(array: np.ndarray) -> Iterator[tuple[tuple[slice, ...], np.ndarray]]:
-    """An array (H, W) or (Z, H, W) in blocks of rows of at most ``PIECE`` bytes: where each lies, and its values.
+class Cast:
+    """A label array that is given another type where it is cut, so that there is no second one of it.
 
-    Blocks of a sparse file into which nothing was written are left out, where the system tells which they are: they
-    are zero.
+    Parameters
+    ----------
+    whole
+        (H, W) or (Z, H, W).
+    dtype
+        Holds all its values.
     """
-    row = array.itemsize * array.shape[-1]
-    height, rows = max(1, PIECE // max(row, 1)), array.shape[-2]
+
+    def __init__(self, whole: np.ndarray, dtype: type | np.dtype) -> None:
+        self.whole, self.dtype, self.shape = whole, np.dtype(dtype), whole.shape
+        self.ndim, self.size = whole.ndim, whole.size
+        self.nbytes = self.size * self.dtype.itemsize
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        return self.whole[key].astype(self.dtype)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return self.whole.astype(self.dtype if dtype is None else dtype)
+
+
+def written_pieces(
+    labels: np.ndarray | Cast, height: int | None = None
+) -> Iterator[tuple[tuple[slice, ...], np.ndarray]]:
+    """An array (H, W) or (Z, H, W) in blocks of rows: where each lies, and its values.
+
+    Blocks have `height` rows (None: at most ``PIECE`` bytes). Those of a sparse file into which nothing was written
+    are left out, where the system tells which they are: they are zero.
+    """
+    array = labels.whole if isinstance(labels, Cast) else labels
+    row, rows = array.itemsize * array.shape[-1], array.shape[-2]
+    height = height or max(1, PIECE // max(row, 1))
     for z in range(array.shape[0]) if array.ndim == 3 else (None,):
         for y in range(0, rows, height):
             end = min(y + height, rows)
@@ -100,7 +129,7 @@ def written_pieces(array: np.ndarray) -> Iterator[tuple[tuple[slice, ...], np.nd
             where: tuple[slice, ...] = (slice(y, end), slice(0, array.shape[-1]))
             where = where if z is None else (slice(z, z + 1), *where)
             with released(array):
-                yield where, array[where]
+                yield where, labels[where]
 
 
 def any_label(array: np.ndarray) -> bool:

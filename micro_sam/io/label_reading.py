@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,16 @@ from micro_sam.errors import InputError
 from micro_sam.io.checks import check_positions
 from micro_sam.io.formats.cellpose import is_cellpose, read_cellpose
 from micro_sam.io.inputs import as_array, is_path
-from micro_sam.io.lazy import in_memory
+from micro_sam.io.label_arrays import LARGEST_RESULT, new_labels, release
+from micro_sam.io.lazy import in_memory, reading
 from micro_sam.io.source import ImageSource
 
 log = logging.getLogger(__name__)
 
 LARGEST_ID = np.iinfo(np.uint32).max
 ORDER = "RTZYX"
+ROWS = 1024  # of a large label image that are read at once
+_SMALL = (np.dtype("uint8"), np.dtype("uint16"), np.dtype("uint32"))
 
 
 def load_labels(source: Any, key: str | None = None, shape: tuple[int, ...] | None = None) -> np.ndarray:
@@ -98,7 +102,25 @@ def _read(path: Path, key: str | None, shape: tuple[int, ...] | None) -> tuple[n
 def _from_source(found: ImageSource) -> tuple[np.ndarray, str | None, str]:
     check_positions(found.shape, found.axes, found.path, found.choices)
     note = found.note if "chunks" not in found.note and "blocks" not in found.note else ""  # empty ones are background
-    return in_memory(found.data, found.path), found.axes, note
+    return _pixels(found), found.axes, note
+
+
+def _pixels(found: ImageSource) -> np.ndarray:
+    """All numbers of a source; large ones are read in parts, into an array that need not fit into memory."""
+    data, shape = found.data, found.shape
+    nbytes = math.prod(shape) * np.dtype(data.dtype).itemsize
+    if nbytes <= LARGEST_RESULT or len(shape) not in (2, 3) or np.dtype(data.dtype) not in _SMALL:
+        return in_memory(data, found.path)
+    labels = new_labels(shape, largest=LARGEST_RESULT)
+    with reading(found.path or Path("the label image"), "a label image"):
+        for z in range(shape[0]) if len(shape) == 3 else (None,):
+            for y in range(0, shape[-2], ROWS):
+                where = slice(y, y + ROWS) if z is None else (z, slice(y, y + ROWS))
+                part = np.asarray(data[where])
+                if part.any():  # what is empty takes no room
+                    labels[where] = part
+                release(labels)
+    return labels
 
 
 def _in_order(labels: np.ndarray, axes: str, name: str) -> np.ndarray:

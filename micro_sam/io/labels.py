@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from micro_sam.errors import OutputError
-from micro_sam.io.label_groups import is_label_group, write_label_group
+from micro_sam.io.label_arrays import LARGEST_RESULT, Cast, release, written_pieces
+from micro_sam.io.label_groups import fill, is_label_group, is_ome_zarr, write_label_group, write_pyramid
 from micro_sam.io.label_reading import load_labels
 from micro_sam.io.marks import write_npy
 from micro_sam.io.results import KEY, check_result, mark, write_result
@@ -24,6 +26,7 @@ __all__ = [
     "write_zarr_array",
 ]
 
+TILE = 512  # pixels along each side of a tile of a large tif
 SUFFIXES = (".tif", ".tiff", ".zarr", ".h5", ".hdf5", ".npy", ".png", ".geojson")
 
 
@@ -41,9 +44,10 @@ def save_labels(
     ----------
     path
         The suffix chooses the format: tif (zlib), zarr, h5 (dataset "labels"), npy, png (2D), geojson (outlines for
-        QuPath). ``NAME.zarr/labels/NEW`` adds a group of labels to an OME-Zarr.
+        QuPath). ``NAME.ome.zarr`` is an OME-Zarr of its own, ``NAME.zarr/labels/NEW`` adds a group of labels to one.
     labels
-        Integer array (H, W) or (Z, H, W). Files get uint16 where all ids fit, which every program reads, else uint32.
+        Integer array (H, W) or (Z, H, W); a large one is read and written in parts. Files get uint16 where all ids
+        fit, which every program reads, else uint32.
     scale
         Size of a pixel along each axis in µm; kept in tif (ImageJ, or OME-TIFF where ids need 32 bits) and zarr.
     kind
@@ -90,20 +94,27 @@ def check_labels_path(
     check_result(path, kind, replace_unmarked=replace_unmarked)
 
 
-def small_ids(labels: np.ndarray) -> np.ndarray:
-    """The labels as uint16 where all ids fit, which every program reads, else uint32."""
-    labels = np.asarray(labels)
+def small_ids(labels: np.ndarray) -> np.ndarray | Cast:
+    """The labels as uint16 where all ids fit, which every program reads, else uint32; large ones are not copied."""
+    labels = np.asanyarray(labels)
+    if labels.nbytes > LARGEST_RESULT and labels.ndim in (2, 3):
+        largest = max((int(part.max()) for _, part in written_pieces(labels)), default=0)
+        return Cast(labels, np.uint16 if largest <= np.iinfo(np.uint16).max else np.uint32)
     small = labels.size == 0 or labels.max() <= np.iinfo(np.uint16).max
     return labels.astype(np.uint16 if small else np.uint32, copy=False)
 
 
 def write_labels_file(
-    path: Path, labels: np.ndarray, scale: tuple[float, ...] | None = None, kind: str = "labels"
+    path: Path, labels: np.ndarray | Cast, scale: tuple[float, ...] | None = None, kind: str = "labels"
 ) -> None:
     """Write labels in the format of the suffix, with the mark of this program; for a place that `write_result` gave."""
     suffix = path.suffix.lower()
+    if isinstance(labels, Cast) and suffix in (".npy", ".geojson", ".png"):
+        labels = np.asarray(labels)
     if suffix in (".tif", ".tiff"):
         _write_tif(path, labels, scale, kind)
+    elif is_ome_zarr(path):
+        write_pyramid(path, path.name.split(".")[0], labels, scale, kind)
     elif suffix == ".zarr":
         write_zarr_array(path, labels, scale, kind)
     elif suffix in (".h5", ".hdf5"):
@@ -123,7 +134,7 @@ def write_labels_file(
 
 
 def write_zarr_array(
-    path: Path, labels: np.ndarray, scale: tuple[float, ...] | None = None, kind: str = "labels"
+    path: Path, labels: np.ndarray | Cast, scale: tuple[float, ...] | None = None, kind: str = "labels"
 ) -> None:
     """Write labels as an array of zarr of any name; see `write_labels_file`."""
     import zarr
@@ -134,10 +145,10 @@ def write_zarr_array(
     array.attrs.update({KEY: mark(kind)} if scale is None else {KEY: mark(kind), "scale": list(scale)})
     if axes is not None:
         array.attrs["_ARRAY_DIMENSIONS"] = list(axes)  # xarray's way to name them in zarr 2
-    array[...] = labels
+    fill(array, labels)
 
 
-def _write_tif(path: Path, labels: np.ndarray, scale: tuple[float, ...] | None, kind: str) -> None:
+def _write_tif(path: Path, labels: np.ndarray | Cast, scale: tuple[float, ...] | None, kind: str) -> None:
     """ImageJ's tif where it can hold the labels, else OME-TIFF: both keep axes and pixel size."""
     import tifffile
 
@@ -147,7 +158,7 @@ def _write_tif(path: Path, labels: np.ndarray, scale: tuple[float, ...] | None, 
     bigtiff = labels.nbytes > 2**31
     if axes is None or labels.size == 0:
         options["metadata"] = None
-    elif labels.dtype == np.uint16 and not bigtiff:
+    elif labels.dtype == np.uint16 and not bigtiff and not isinstance(labels, Cast):
         options |= {"imagej": True, "metadata": {"axes": axes}}
         if has_scale:
             options["resolution"] = (1 / scale[-1], 1 / scale[-2])
@@ -159,15 +170,32 @@ def _write_tif(path: Path, labels: np.ndarray, scale: tuple[float, ...] | None, 
         for letter, size in zip(axes, scale, strict=True) if has_scale else ():
             name = "TimeIncrement" if letter == "T" else f"PhysicalSize{letter}"
             options["metadata"] |= {name: size, f"{name}Unit": "s" if letter == "T" else "µm"}
+    if isinstance(labels, Cast):
+        options |= {"shape": labels.shape, "dtype": labels.dtype, "tile": (TILE, TILE)}
+        labels = _tiles(labels)
     tifffile.imwrite(path, labels, bigtiff=bigtiff, **options)
 
 
-def _as_hdf5(labels: np.ndarray, kind: str) -> bytes:
+def _tiles(labels: Cast) -> Iterator[np.ndarray]:
+    """The tiles of a tif, row by row; all are whole."""
+    height, width = labels.shape[-2:]
+    for z in range(labels.shape[0]) if labels.ndim == 3 else (None,):
+        for y in range(0, height, TILE):
+            rows = labels[(slice(y, y + TILE), slice(0, width))] if z is None else labels[z, y : y + TILE]
+            release(labels.whole)
+            rows = np.pad(rows, [(0, TILE - len(rows)), (0, -width % TILE)])
+            yield from (np.ascontiguousarray(rows[:, x : x + TILE]) for x in range(0, width, TILE))
+
+
+def _as_hdf5(labels: np.ndarray | Cast, kind: str) -> bytes:
     """The bytes of an hdf5 file: its library may end the process when the disc does not take what it writes."""
     import h5py
 
     with h5py.File("labels.h5", "w", driver="core", backing_store=False) as file:
-        file.create_dataset("labels", data=labels, compression="gzip")
+        if isinstance(labels, Cast):
+            fill(file.create_dataset("labels", labels.shape, labels.dtype, chunks=True, compression="gzip"), labels)
+        else:
+            file.create_dataset("labels", data=labels, compression="gzip")
         file.attrs[KEY] = mark(kind)
         file.flush()
         return file.id.get_file_image()

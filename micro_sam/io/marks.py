@@ -48,6 +48,7 @@ _MASK = re.compile(r"(TRA/|SEG/)?(mask|man_track|man_seg)\d+\.tif")
 _LITTER = re.compile(r"(.*/)?(\.DS_Store|Thumbs\.db|desktop\.ini|\._[^/]*|\.nfs[^/]*)")
 _META, _CHUNK = r"(\.zarray|\.zattrs|\.zgroup|zarr\.json)", r"(\.zarray|\.zattrs|zarr\.json|\d+([./]\d+)*|c(/\d+)*)"
 _ARRAY = re.compile(_CHUNK)
+_PYRAMID = re.compile(rf"{_META}|\d+/{_CHUNK}")
 _GEFF = re.compile(
     rf"{_META}|\.zmetadata|labels/{_CHUNK}|(nodes|edges)/({_META}|ids/{_CHUNK}|props/({_META}|"
     rf"(t|y|x|track_id|seg_id)/({_META}|(values|missing)/{_CHUNK})))"
@@ -115,6 +116,8 @@ def strangers(path: Path, kind: str) -> list[str]:
         attributes = _attributes(path)
         if "geff" in attributes:
             known = _GEFF
+        elif "multiscales" in attributes or "ome" in attributes:
+            known = _PYRAMID
         elif attributes or is_zarr(path):
             known = _ARRAY
         else:

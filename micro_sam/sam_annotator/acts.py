@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from napari.layers import Image
 
 from micro_sam.errors import AxesError, ChoiceError, InputError
+from micro_sam.io.label_arrays import any_label
 from micro_sam.io.label_reading import is_labels_only, read_labels
 from micro_sam.sam_annotator import images
 from micro_sam.sam_annotator.closing import may_leave
@@ -275,9 +275,9 @@ class Acts:
         """
         session = self._needed().session
         labels, note = read_labels(path, shape=session.shape)
-        if not labels.any():
+        if not any_label(labels):
             raise InputError(f"{path} holds no objects.")
-        if not np.any(session.committed):
+        if not any_label(session.committed):
             session.load_committed(labels)
             self.status.say(f"The objects of {Path(path).name} were loaded. {note}".strip(), "good")
             return

@@ -16,6 +16,7 @@ from qtpy.QtCore import QTimer
 from micro_sam.errors import InputError
 from micro_sam.sam_annotator.jobs import Job, Progress
 from micro_sam.sam_annotator.latest import LatestWins
+from micro_sam.session.large_commits import AutoRequest, PlannedAuto, apply_auto, is_large, plan_auto, run_auto
 from micro_sam.session.session import Session
 from micro_sam.session.values import MIN_SIZE
 
@@ -231,18 +232,35 @@ class Automatic:
             return
         self._shown = True
         values = {parameter.name: self.values[parameter.name] for parameter in PARAMETERS[method]}
-        self._latest.ask((session, z, method, values), lambda: (segmenter.generate(**values), segmenter.hint))
+        request = self._plan(session, method, values)
+
+        def answer() -> tuple[Any, str | None, PlannedAuto | None]:
+            labels = segmenter.generate(**values)
+            return labels, segmenter.hint, None if request is None else run_auto(request, labels)
+
+        self._latest.ask((session, z, method, values), answer)
+
+    @staticmethod
+    def _plan(session: Session, method: str, values: dict[str, Any]) -> AutoRequest | None:
+        """What a large segmentation changes is found in the thread that makes it."""
+        is_planned = session.ndim == 2 and is_large(session, "auto")
+        return plan_auto(session, method=method, **values) if is_planned else None
 
     def _show(self, tag: tuple, result: tuple) -> None:
         session, z, method, values = tag
         if session is not self._session:
             return
         try:
-            labels, hint = result
-            session.set_auto(labels, z if session.ndim == 3 else None, method=method, **values)
+            labels, hint, planned = result
+            if planned is None:
+                session.set_auto(labels, z if session.ndim == 3 else None, method=method, **values)
+            elif not apply_auto(planned):  # objects changed meanwhile
+                request = self._plan(session, method, values)
+                self._latest.ask(tag, lambda: (labels, hint, run_auto(request, labels)))
+                return
             if hint:
                 self._annotator.status.say(hint, "warning")
-            if labels.any() and not session.has_current:
+            if not session.has_current and (session.has_auto if planned is None else planned.objects):
                 self._annotator.set_source("auto")
         except Exception as error:
             self._annotator.status.report(error)

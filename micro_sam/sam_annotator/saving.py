@@ -11,6 +11,7 @@ from psygnal import Signal
 from qtpy.QtWidgets import QFileDialog
 
 from micro_sam.errors import InputError, NotOurs
+from micro_sam.io.label_arrays import any_label, new_labels, written_pieces
 from micro_sam.io.labels import save_labels
 from micro_sam.io.results import check_not_input, check_result, read_kind, remove_result
 from micro_sam.sam_annotator.replacing import may_replace
@@ -207,7 +208,7 @@ class Saving:
     def keep_copy(self, folder: Path, stem: str) -> Path | None:
         """Write all there is, because the window closes: what is not committed, too. None when there is nothing."""
         labels = all_labels(self._session)
-        return write_labels(folder / f"{stem}.tif", labels) if labels.any() else None
+        return write_labels(folder / f"{stem}.tif", labels) if any_label(labels) else None
 
     def _write(self, path: Path) -> Path | None:
         """Write the result; None when the user keeps the file that is there."""
@@ -252,8 +253,18 @@ def all_labels(session: Session) -> np.ndarray:
     """The committed objects, and beside them all others of a session: current ones, then automatic ones."""
     labels = session.committed
     for others in (session.current, session.auto):
-        if others.any():
-            labels = np.where((labels == 0) & (others > 0), others + labels.max(), labels)
+        if not any_label(others):
+            continue
+        largest, both = (
+            max((int(part.max()) for _, part in written_pieces(labels)), default=0),
+            new_labels(labels.shape),
+        )
+        for where, part in written_pieces(labels):
+            both[where] = part
+        for where, part in written_pieces(others):
+            below = both[where]
+            both[where] = np.where((below == 0) & (part > 0), part + np.uint32(largest), below)
+        labels = both
     return labels
 
 

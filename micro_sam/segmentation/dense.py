@@ -12,6 +12,7 @@ from skimage.measure import label
 from skimage.segmentation import watershed
 
 from micro_sam.errors import InputError
+from micro_sam.io.label_arrays import LARGEST_RESULT, new_labels, release
 from micro_sam.segmentation.automatic_masks import get_amg
 from micro_sam.segmentation.dense_blocks import DenseBlocks, blocks_folder, iter_block_maps
 from micro_sam.segmentation.dense_joining import BlockLabels, Joining, label_block
@@ -202,15 +203,17 @@ class DenseInstanceSegmenter(Segmenter):
             yield label_block(self._blocks, block, lambda maps: _grow(maps, *thresholds), paint_part, thresholds[0])
 
     def _join(self, thresholds, min_size: int) -> tuple[np.ndarray, int, tuple[float, float]]:
-        joining, labels = Joining(self._blocks.blocks), np.zeros(self._shape, "uint32")
+        joining, labels = Joining(self._blocks.blocks), new_labels(self._shape, largest=LARGEST_RESULT)
         deepest = [0.0, -np.inf]
         for found in self.iter_labels(thresholds):
             labels[found.block.inner] = found.labels
+            release(labels)
             joining.add(found)
             deepest = np.maximum(deepest, found.deepest).tolist()
         tables, n_found, _ = joining.tables(min_size)
         for block in self._blocks.blocks:
             labels[block.inner] = tables[block.index][labels[block.inner]]
+            release(labels)
         return labels, n_found, (deepest[0], deepest[1])
 
     def _iter_blocks(self, embeddings) -> Iterator[tuple[int, int]]:

@@ -11,6 +11,7 @@ from scipy import ndimage
 from skimage.measure import regionprops
 
 from micro_sam.errors import InputError
+from micro_sam.io.label_arrays import released
 from micro_sam.segmentation.prompt_generators import innermost
 from micro_sam.segmentation.rle import mask_from_rle
 from micro_sam.segmentation.suppression import nms, suppress
@@ -64,7 +65,8 @@ def paint_objects(
 
 def label_sizes(labels: np.ndarray) -> np.ndarray:
     """Pixels of each label 0, 1, ... of an image."""
-    sizes = np.zeros(int(labels.max(initial=0)) + 1, "int64")
+    largest = max((int(rows.max(initial=0)) for rows in _some_rows(labels)), default=0)
+    sizes = np.zeros(largest + 1, "int64")
     for rows in _some_rows(labels):
         sizes += np.bincount(rows.ravel(), minlength=len(sizes))
     return sizes
@@ -78,7 +80,9 @@ def count_labels(labels: np.ndarray) -> int:
 def _some_rows(labels: np.ndarray) -> Iterator[np.ndarray]:
     """Views of an image, some rows at a time: numpy counts and indexes with 64-bit copies."""
     step = max(1, 2**22 // max(labels[:1].size, 1))
-    return (labels[begin : begin + step] for begin in range(0, len(labels), step))
+    for begin in range(0, len(labels), step):
+        with released(labels):
+            yield labels[begin : begin + step]
 
 
 def _number_parts(labels: np.ndarray) -> None:

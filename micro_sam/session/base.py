@@ -155,9 +155,10 @@ class SessionBase:
         seen: set[int] = set()  # labels of the slice before: an object is proposed once, where it begins
         for z in range(max(int(after[0]), 0) if self.ndim == 3 else 0, self.shape[0] if self.ndim == 3 else 1):
             auto, committed = (self._state.plane(name, z) for name in ("auto", "committed"))
-            taken = seen | set(present(auto[committed > 0]).tolist())
+            runs = Runs.of(auto, committed)
+            taken = seen | set(np.unique(runs.values[0][runs.values[1] > 0]).tolist())
             found = []
-            for label, box, _, _ in Runs.of(auto).measure():
+            for label, box, _, _ in runs.measure():
                 if label not in taken:
                     inside = np.argwhere(auto[crop(box)] == label) + box[:2]
                     centre = inside[np.abs(inside - inside.mean(axis=0)).sum(axis=1).argmin()].tolist()
@@ -302,11 +303,11 @@ class SessionBase:
             self._revision += bool(draft.changes.regions.keys() & {"committed", "auto"})
             self._emit(draft.changes)
 
-    def _perform(self, command: Command) -> None:
-        """Do a command that was made elsewhere, as a step of the history."""
+    def _perform(self, command: Command, join: bool = False) -> None:
+        """Do a command that was made elsewhere, as a step of the history; `join` adds it to the step before."""
         self._revision += 1
         changes = command.do(self._state, later=self.writes_later and command.is_large)
-        self._remember(command)
+        self._remember(command, join)
         self._emit(changes)
 
     def _remember(self, command: Command, join: bool = False) -> None:

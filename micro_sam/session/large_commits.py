@@ -1,4 +1,4 @@
-"""Commit of a large automatic segmentation: computed in any thread, done in the thread of the actions.
+"""Large automatic segmentations, shown and committed: computed in any thread, done in the thread of the actions.
 
 As for a slice: :func:`plan_commit` takes down what is asked, :func:`run_commit` finds all edits and touches nothing,
 and :func:`apply_commit` makes them one step of the session, unless the objects have changed meanwhile. The pixels of
@@ -9,16 +9,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any
+
+import numpy as np
 
 from micro_sam.session import committing
 from micro_sam.session.commands import Command, Plan
+from micro_sam.session.committed import check_labels
 from micro_sam.session.committing import CommitRules
-from micro_sam.session.labels import BOX_PIXELS
+from micro_sam.session.labels import BOX_PIXELS, present
 from micro_sam.session.session import Session
 from micro_sam.session.values import MIN_SIZE, CommitReport, PreserveMode
 
-__all__ = ["CommitRequest", "PlannedCommit", "apply_commit", "is_large", "plan_commit", "run_commit"]
+__all__ = [
+    "AutoRequest",
+    "CommitRequest",
+    "PlannedAuto",
+    "PlannedCommit",
+    "apply_auto",
+    "apply_commit",
+    "is_large",
+    "plan_auto",
+    "plan_commit",
+    "run_auto",
+    "run_commit",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,9 +69,62 @@ class PlannedCommit:
     report: CommitReport
 
 
+@dataclass(frozen=True, eq=False)
+class AutoRequest:
+    """An automatic segmentation that is to be shown; see :class:`CommitRequest`."""
+
+    session: Session
+    draft: Plan
+    revision: int
+
+
+@dataclass(frozen=True, eq=False)
+class PlannedAuto:
+    """The edits that show an automatic segmentation as one step, and its number of objects."""
+
+    request: AutoRequest
+    command: Command
+    objects: int
+
+
 def is_large(session: Session, source: str) -> bool:
     """Whether a commit is better done in a thread: that of an automatic segmentation of many pixels."""
-    return source == "auto" and session.writes_later and session.auto.size > BOX_PIXELS
+    return source == "auto" and session.writes_later and prod(session.shape) > BOX_PIXELS
+
+
+def plan_auto(session: Session, **details: Any) -> AutoRequest:
+    """Take down that an automatic segmentation of a 2D image is to be shown; parameters as :meth:`Session.set_auto`."""
+    draft = Plan(session._state, {**details, "model": session._model_facts()})
+    return AutoRequest(session, draft, session._revision)
+
+
+def run_auto(request: AutoRequest, labels: np.ndarray) -> PlannedAuto:
+    """Find what changes. Changes nothing, so any thread may do it.
+
+    Raises
+    ------
+    InputError
+        When the labels do not fit.
+    """
+    draft = request.draft
+    labels = check_labels(labels, request.session.shape)
+    draft.paint("auto", 0, (0, 0, *labels.shape), labels)
+    draft.set("auto_in_pieces", False)
+    command = Command("Segment all objects", draft.edits, draft.details, "auto")
+    return PlannedAuto(request, command, int((present(labels) > 0).sum()))
+
+
+def apply_auto(planned: PlannedAuto) -> bool:
+    """Show it, as one step with the one before if that was of the same kind; False when objects changed meanwhile."""
+    session = planned.request.session
+    if planned.request.revision != session._revision:
+        return False
+    last = session.history.last
+    if planned.command.edits:
+        joined = last is not None and last.kind == "auto" and session.history.next is None
+        session._perform(planned.command, join=joined)
+    session.say_found(planned.objects)
+    return True
 
 
 def plan_commit(

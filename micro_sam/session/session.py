@@ -215,7 +215,10 @@ class Session(PromptActs):
             draft.set("auto_in_pieces", in_pieces)
             if also is not None:
                 also(draft)
-        number = int((present(labels) > 0).sum())
+        self.say_found(int((present(labels) > 0).sum()))
+
+    def say_found(self, number: int) -> None:
+        """Tell how many objects an automatic segmentation has, and what to do next."""
         if number:
             how = "Commit them with C" if not self.has_current else "C commits the current object, not these"
             self._say(f"Found {count(number, 'object')}. {how}, or change the thresholds.")

@@ -202,3 +202,22 @@ def test_a_new_cache_of_many_tiles_makes_few_files_before_the_first_tile(predict
     _, store = open_embeddings(predictor, image, tmp_path / "e", tile_shape=(40, 40))
     assert len(store.grid) == 2500
     assert sum(path.is_file() for path in (tmp_path / "e").rglob("*")) < 12
+
+
+@pytest.mark.parametrize("shard", [None, 3])
+@pytest.mark.parametrize("tiles", [None, (48, 48)])
+def test_a_cache_in_half_precision_takes_half_the_room_and_goes_on_as_it_began(
+    predictor, stack, tmp_path, shard, tiles
+):
+    options = {"tile_shape": tiles, "shard": shard}
+    plain, _ = fill(predictor, stack, tmp_path / "plain", **options)
+    fill(predictor, stack, tmp_path / "half", half=True, **options)
+    _, again = fill(predictor, stack, tmp_path / "half", **options)
+    assert not again.missing() and all(again.is_complete(*item) for item in again.items())
+    for item in again.items():
+        one, other = plain.load(*item).features, again.load(*item).features
+        assert other.dtype == one.dtype and not np.array_equal(one, other)
+        assert np.allclose(one, other, rtol=1e-3, atol=1e-4)
+    again.write(*item, plain.load(*item))  # what is there already is left alone
+    room = [sum(p.stat().st_size for p in (tmp_path / n / "features").rglob("*")) for n in ("plain", "half")]
+    assert room[1] < 0.75 * room[0]

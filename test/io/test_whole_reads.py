@@ -1,15 +1,21 @@
 """Nothing reads the whole of an image that is larger than memory."""
 
 import math
+from pathlib import Path
 from types import SimpleNamespace
 
+import h5py
 import numpy as np
 import pytest
+import tifffile
 import torch
+import zarr
+from test_images import write_n5
 
 from micro_sam.embeddings.compute import iter_embeddings, open_embeddings
 from micro_sam.embeddings.signature import compute_signature, is_same_image
 from micro_sam.io.checks import check_image, mix_channels
+from micro_sam.io.images import open_image
 from micro_sam.io.normalization import estimate_normalization
 from micro_sam.io.source import ImageSource
 from micro_sam.models.predictor import ImageFeatures
@@ -105,3 +111,48 @@ def test_tiles_of_a_huge_image_are_embedded_without_looking_at_the_others(tmp_pa
     run.close()
     assert len(store.missing()) == len(store.grid) - 3
     assert image.read - before <= 6 * 1024**2, "the tiles, and what is read ahead"
+
+
+def bytes_read() -> int:
+    """What this process has read from files so far, as the system counts it."""
+    return int(Path("/proc/self/io").read_text().split("rchar:")[1].split()[0])
+
+
+def write_in_chunks(kind, folder, data):
+    if kind == "n5":
+        write_n5(folder / "a.n5" / "raw", data, (64, 64), "gzip")
+        return folder / "a.n5"
+    if kind == "tif":
+        tifffile.imwrite(folder / "a.tif", data, tile=(64, 64), compression="zlib")
+        return folder / "a.tif"
+    if kind == "zarr":
+        zarr.create_array(str(folder / "a.zarr"), data=data, chunks=(64, 64), zarr_format=2)
+        return folder / "a.zarr"
+    with h5py.File(folder / "a.h5", "w") as file:
+        file.create_dataset("raw", data=data, chunks=(64, 64), compression="gzip")
+    return folder / "a.h5"
+
+
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="the system does not count bytes")
+@pytest.mark.parametrize("kind", ["n5", "h5", "zarr", "tif"])
+def test_of_a_file_in_chunks_the_bytes_of_a_few_chunks_are_read(kind, tmp_path, monkeypatch):
+    monkeypatch.setattr("micro_sam.io.formats.hdf5.LARGEST_EAGER_DATASET", 0)
+    monkeypatch.setattr("micro_sam.io.formats.tif.LARGEST_EAGER_TIF", 0)
+    monkeypatch.setattr("micro_sam.io.normalization.MAX_SAMPLED_PIXELS", 20_000)
+    random = np.random.default_rng(0)
+    (tmp_path / "small").mkdir()
+    small = write_in_chunks(kind, tmp_path / "small", random.integers(0, 60_000, (128, 128)).astype("uint16"))
+    data = random.integers(0, 60_000, (2048, 2304)).astype("uint16")
+    large = write_in_chunks(kind, tmp_path, data)
+
+    def look(path):
+        image = check_image(open_image(path), "2d").data
+        estimate_normalization(image, 2)
+        return image[1000:1064, 1500:1570]
+
+    look(small)  # libraries are read, too
+    before = bytes_read()
+    found = look(large)
+    used = bytes_read() - before
+    np.testing.assert_array_equal(found, data[1000:1064, 1500:1570])
+    assert used < data.nbytes / 4, f"{used:,} of {data.nbytes:,} bytes"

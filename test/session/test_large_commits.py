@@ -6,8 +6,16 @@ import numpy as np
 import pytest
 
 from micro_sam.errors import InputError
-from micro_sam.session.labels import BOX_PIXELS
-from micro_sam.session.large_commits import apply_commit, is_large, plan_commit, run_commit
+from micro_sam.session.labels import BOX_PIXELS, Runs, bounding_box, present
+from micro_sam.session.large_commits import (
+    apply_auto,
+    apply_commit,
+    is_large,
+    plan_auto,
+    plan_commit,
+    run_auto,
+    run_commit,
+)
 from micro_sam.session.session import Session
 from micro_sam.session.tracking import TrackingSession
 from micro_sam.session.volume import VolumeSession
@@ -159,3 +167,34 @@ def test_an_object_that_spans_several_bands_is_opened_again_whole():
     assert session.current.sum() == 2240 * 1890 and not session.committed.any()
     session.clear()
     assert session.committed.sum() == 2240 * 1890 and not session.current.any()
+
+
+def test_a_large_segmentation_is_shown_from_a_thread_as_it_is_at_once():
+    first, second = many_objects(), many_objects(shift=7)
+    at_once, later = sessions(first)
+    at_once.set_auto(second, method="dense")
+    request = plan_auto(later, method="dense")
+    planned = []
+    thread = threading.Thread(target=lambda: planned.append(run_auto(request, second)))
+    thread.start()
+    thread.join()
+    assert np.array_equal(later.auto, first), "nothing is touched before"
+    said = []
+    later.events.message.connect(said.append)
+    assert apply_auto(planned[0]) and later.is_writing and "12,000 objects" in said[-1]
+    assert finish(later) >= 2, "band by band"
+    np.testing.assert_array_equal(later.auto, at_once.auto)
+    assert later.undo() == at_once.undo() and finish(later) >= 2
+    assert not later.auto.any() and not at_once.auto.any(), "one step with the one before"
+    assert not apply_auto(run_auto(request, second)), "objects have changed meanwhile"
+
+
+def test_runs_of_large_arrays_are_found_in_bands():
+    labels = many_objects()
+    some = Runs.of(labels[:1000], labels[1000:2000])
+    monkey = [Runs.of(labels[y : y + 1], labels[1000 + y : 1001 + y]) for y in range(1000)]
+    assert labels[:1000].size < BOX_PIXELS < labels.size
+    assert sum(len(one.starts) for one in monkey) == len(some.starts)
+    whole = Runs.of(labels)
+    np.testing.assert_array_equal(whole.array(), labels)
+    assert bounding_box(labels) == (4, 4, 2396, 1996) and present(labels).tolist() == list(range(12_001))
