@@ -2,9 +2,9 @@
 
 A child process does random actions in a session without a window, with a network that draws discs (at once, or slowly):
 clicks, boxes, segmentation, commits, painting, propagation, tracking, divisions, track edits, undo, redo. After each
-action it tells what the session looks like (a check sum), and what is on disc. It is killed at a random moment; what the
-journal then gives back must be exactly what the child had told of that action, at least the last one that was reported,
-and undoing everything must lead back to the start. Needs Linux.
+action it tells what the session looks like (a check sum), and what is on disc. It is killed at a random moment; what
+the journal then gives back must be exactly what the child had told of that action, at least the last one that was
+reported, and undoing everything must lead back to the start. Needs Linux.
 
     python benchmarks/faults_journal.py --kills 2000 --damages 200 --output journal.json
 """
