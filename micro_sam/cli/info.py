@@ -1,16 +1,19 @@
-"""``micro_sam.info``: versions, device, folders, which models are here, and what a cache holds."""
+"""``micro_sam.info``: versions, device, folders, which models are here, what a cache and a session hold."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
 from collections.abc import Sequence
+from dataclasses import asdict
 from importlib import metadata
 from typing import Any
 
 from micro_sam import __version__
 from micro_sam.cli._common import make_parser, run
+from micro_sam.errors import MicroSamError
 
 PACKAGES = ("torch", "napari", "PyQt6", "zarr", "numpy", "segment-anything", "python-elf")
 
@@ -23,7 +26,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--cache", metavar="PATH", help="show instead what embeddings on disc are of and what is missing"
     )
+    _add_sessions(parser)
     options = parser.parse_args(arguments)
+    if options.session is not None or options.sessions:
+        return _tell_sessions(parser, options)
+    if options.table or options.compact or options.prune is not None:
+        parser.error("--table and --compact need --session, and --prune needs --sessions")
     if options.cache is not None:
         from micro_sam.embeddings import report
 
@@ -32,6 +40,58 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     info = collect()
     print(json.dumps(info, indent=2) if options.json else as_text(info))
+    return 0
+
+
+def _add_sessions(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("sessions", "what was done in a window, as it was recorded")
+    group.add_argument(
+        "--session",
+        metavar="PATH",
+        help="what a methods section needs: model, versions, settings, objects, prompts and time per object, "
+        "corrections; PATH is a session, or the folder of the results of a series",
+    )
+    group.add_argument("--table", action="store_true", help="with --session: the objects as a table (CSV)")
+    group.add_argument("--compact", action="store_true", help="with --session: drop what was undone from the file")
+    group.add_argument("--sessions", action="store_true", help="list the sessions whose results were not saved yet")
+    group.add_argument(
+        "--prune", type=float, metavar="DAYS", help="with --sessions: delete those that are older than so many days"
+    )
+
+
+def _tell_sessions(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+    from micro_sam.session.journal import places, report
+
+    if options.sessions:
+        if options.prune is not None:
+            for folder in places.prune(options.prune):
+                print(f"deleted {folder}")
+        folders = places.all_sessions()
+        for folder in folders:
+            try:
+                summary = places.summarise(folder)
+            except MicroSamError as error:
+                print(f"{folder}\n  {error}")
+                continue
+            image = summary.header.get("image", {})
+            size = (folder / "journal.sqlite").stat().st_size
+            print(f"{folder}\n  {image.get('name', '?')} {image.get('shape', '')}: {summary}, {size / 1000:.0f} kB")
+        if not folders:
+            print(f"There are no sessions in {places.sessions_folder()}.")
+        return 0
+    folders = report.sessions_in(options.session)
+    if options.compact:
+        for folder in folders:
+            before, after = report.compact(folder)
+            print(f"{folder}: {before:,} bytes before, {after:,} now")
+        return 0
+    facts = [report.facts_of(folder) for folder in folders]
+    if options.json:
+        print(json.dumps([asdict(one) for one in facts], indent=2, default=str))
+    else:
+        print(
+            report.as_table(facts) if options.table else report.methods_text(facts), end="" if options.table else "\n"
+        )
     return 0
 
 

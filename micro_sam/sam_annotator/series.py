@@ -21,13 +21,20 @@ from micro_sam.io.labels import load_labels
 from micro_sam.io.results import recover
 from micro_sam.sam_annotator.annotator_2d import Annotator2D
 from micro_sam.sam_annotator.closing import may_leave_uncommitted
+from micro_sam.sam_annotator.ending import ends_in_order
 from micro_sam.sam_annotator.keys import Key
 from micro_sam.sam_annotator.series_entries import SeriesEntry, plan_series, with_initial
 from micro_sam.sam_annotator.settings import Settings
+from micro_sam.sam_annotator.starting import choose_session
 from micro_sam.sam_annotator.widgets.series import SeriesMenu
+from micro_sam.session.journal.continuing import Continued, go_on
+from micro_sam.session.journal.places import summarise
 
 if TYPE_CHECKING:
     from micro_sam.sam_annotator.annotator import Annotator
+    from micro_sam.sam_annotator.images import OpenImage
+
+CLOCKS = 2.0  # seconds by which the clocks of two discs may differ
 
 
 class Series:
@@ -146,13 +153,32 @@ class Series:
         before = annotator.settings
         annotator.use_settings(before.changed(embedding_path=entry.embedding_path))
         try:
-            annotator.open(image, committed)
+            continued = self._earlier_session(image, entry)
+            if continued is not None:
+                annotator.recording.show(image, continued)
+            else:
+                annotator.open(image, committed)
         except Exception:  # the image before stays, with its own result and cache
             annotator.use_settings(before)
             raise
         self.index = index
         annotator.viewer.title = f"{entry.name} ({index + 1} of {len(self.entries)}) - {annotator.title}"
         self.changed.emit()
+
+    def _earlier_session(self, image: OpenImage, entry: SeriesEntry) -> Continued | None:
+        """The session of an image that goes on, unless somebody has changed the result since, or it cannot be read."""
+        recording = self.annotator.recording
+        try:
+            folder = recording.earlier(image)
+            if folder is None:
+                return None
+            last = summarise(folder).time
+            if entry.output.exists() and entry.output.stat().st_mtime > last + CLOCKS:
+                return None
+            return go_on(folder, self.annotator.make_session)
+        except MicroSamError as error:
+            self.annotator.status.report(error)
+            return None
 
     def _prepare_next(self, *_) -> None:
         following = self._find(range(self.index + 1, len(self.entries)))
@@ -182,6 +208,7 @@ def image_series_annotator(
     initial_segmentations: Sequence[np.ndarray | str | Path] | None = None,
     prefer_decoder: bool = True,
     key: str | None = None,
+    resume: bool | str | None = None,
 ) -> napari.Viewer | None:
     """Annotate images one after the other; key ``n`` saves and goes on, ``Shift-N`` goes back.
 
@@ -213,6 +240,9 @@ def image_series_annotator(
         Whether the automatic segmentation begins with the model's decoder, where it has one.
     key
         Which image of each file: dataset of a container, or number or name of an image. None: the only one.
+    resume
+        True: each image goes on with its last session, which lies beside its result; ``"ask"``: that is offered in the
+        window; None: each image begins a new session, and the old one is kept.
 
     Returns
     -------
@@ -236,6 +266,7 @@ def image_series_annotator(
         prefer_decoder=prefer_decoder,
     )
     settings.check()
+    choice = choose_session(None, resume)
     kind: type[Annotator] = Annotator2D
     if is_volumetric:
         from micro_sam.sam_annotator.annotator_3d import Annotator3D
@@ -243,10 +274,13 @@ def image_series_annotator(
         kind = Annotator3D
     entries[0].open(kind.tool)  # a series of the wrong kind is told before a window opens
     viewer = napari.Viewer(title=kind.title) if viewer is None else viewer
-    Series(kind(viewer, settings), entries, skip_segmented).start()
+    annotator = kind(viewer, settings)
+    annotator.recording.choice = choice
+    Series(annotator, entries, skip_segmented).start()
     if return_viewer:
         return viewer
-    napari.run()
+    with ends_in_order(annotator):
+        napari.run()
     return None
 
 

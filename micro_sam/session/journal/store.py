@@ -131,6 +131,12 @@ class JournalFile:
         finally:
             self._release()
 
+    def close_but_lock(self) -> FileLock | None:
+        """Close the file, and keep others away from it until the lock that is returned is released."""
+        lock, self._lock = self._lock, None
+        self.close()
+        return lock
+
     def move(self, folder: Path) -> None:
         """Move the session to another folder, which must not be there."""
         self.close()
