@@ -68,7 +68,7 @@ import numpy as np, torch
 from micro_sam.embeddings.embeddings import Embeddings
 from micro_sam.embeddings.store import MemoryStore
 from micro_sam.embeddings.tiles import TileGrid
-from micro_sam.models import frames
+from micro_sam.models.sizes import resized_size
 from micro_sam.models.predictor import Decoded, ImageFeatures, Predictor
 from micro_sam.segmentation.automatic_masks import TiledAutomaticMaskGenerator
 
@@ -92,7 +92,7 @@ grid = TileGrid((side, side), (768, 768), (128, 128))
 store = MemoryStore(grid)
 for tile in grid:
     size = tuple(s.stop - s.start for s in tile.outer)
-    store.write(None, tile.index, ImageFeatures(torch.zeros(1, 1, 1, 1), frames.resized_size(size, 1024), size))
+    store.write(None, tile.index, ImageFeatures(torch.zeros(1, 1, 1, 1), resized_size(size, 1024), size))
 generator = TiledAutomaticMaskGenerator(Discs(), points_per_side=4)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 generator.initialize(None, Embeddings(store))

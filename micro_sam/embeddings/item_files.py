@@ -12,7 +12,7 @@ import zarr
 from zarr.errors import ContainsArrayError
 
 from micro_sam.embeddings.tiles import TileGrid
-from micro_sam.embeddings.zarr_layout import SKIPPED, is_raw, make_array, make_marks, read_mark, stack_shape
+from micro_sam.embeddings.zarr_layout import MISSING, SKIPPED, is_raw, make_array, make_marks, read_mark, stack_shape
 from micro_sam.errors import CacheError
 from micro_sam.io.atomic import remove_folder
 
@@ -78,6 +78,12 @@ class ItemFiles(ABC):
         if "state/checksum" not in self._group:
             return None
         marks = self._group["state/checksum"]
+        if marks.size != (self._n_slices or 1) * len(self._grid):
+            raise CacheError(
+                f"The embeddings in {self._path} note {marks.size} items, but the image has "
+                f"{(self._n_slices or 1) * len(self._grid)}: the folder was changed or damaged. Copy it again, or "
+                "delete it and compute them anew."
+            )
         try:
             values = np.asarray(marks[:])
         except Exception:  # a mark was copied half: look at each
@@ -164,10 +170,11 @@ class OlderFiles(ItemFiles):
     def write_mark(self, i: int | None, tile: int, value: int) -> None:
         if "state/checksum" not in self._group:  # a cache of 1.x goes on here: keep what it has
             slices = self._n_slices or 1
-            before = [(k, t) for k in range(slices) for t in range(len(self._grid)) if self._was_complete(k, t)]
-            marks = make_marks(self._group, slices, len(self._grid))
-            for k, t in before:
-                marks[k, t] = SKIPPED + 1
+            values = np.zeros((slices, len(self._grid)), np.uint64)
+            for k, t in np.ndindex(*values.shape):
+                known = self.read_mark(None if self._n_slices is None else k, t)
+                values[k, t] = known if known == SKIPPED or self._was_complete(k, t) else MISSING
+            make_marks(self._group, *values.shape)[:] = values
         self._array("state/checksum")[i or 0, tile] = np.uint64(value)
 
     def is_whole(self, i: int | None, tile: int) -> bool:

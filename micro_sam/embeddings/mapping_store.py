@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from micro_sam.embeddings.cache_check import is_network_size
 from micro_sam.embeddings.store import EmbeddingStore
 from micro_sam.embeddings.tiles import TileGrid
 from micro_sam.errors import InputError, OutputError
@@ -35,16 +36,17 @@ class MappingStore(EmbeddingStore):
             if missing:
                 raise InputError(f"The tiled features have no attribute {missing[0]!r}; they cannot be used.")
             grid = TileGrid(tile_attrs["shape"], tile_attrs["tile_shape"], tile_attrs["halo"])
-            array = self._features[next(iter(self._features))]  # tiles outside the mask are not there
+            array = next((self._features[tile] for tile in self._features), None)  # of tiles outside the mask is none
         else:
             self._input_size = _size(mapping, attrs, "input_size")
             grid = TileGrid(_size(mapping, attrs, "original_size"))
             array = self._features
-        if len(array.shape) not in (4, 5):
-            raise InputError(
-                f"Features have the shape (1, C, g, g) or (Z, 1, C, g, g), but these have {tuple(array.shape)}."
-            )
-        n_slices = None if len(array.shape) == 4 else int(array.shape[0])
+        shape = () if array is None else tuple(array.shape)
+        if len(shape) not in (4, 5) or shape[-4] != 1 or shape[-1] != shape[-2] or 0 in shape:
+            raise InputError(f"Features have the shape (1, C, g, g) or (Z, 1, C, g, g), but these have {shape}.")
+        if not self._tiled:
+            _check_size(self._input_size, grid.shape, shape[-1])
+        n_slices = None if len(shape) == 4 else int(shape[0])
         super().__init__(grid, n_slices, attrs.get("model_name"), attrs.get("model_hash"))
 
     def is_complete(self, i: int | None, tile: int) -> bool:
@@ -67,7 +69,9 @@ class MappingStore(EmbeddingStore):
 
         array = self._features[str(tile)] if self._tiled else self._features
         if self._tiled:
-            input_size, original_size = (tuple(array.attrs[name]) for name in ("input_size", "original_size"))
+            original_size = self.grid[tile].shape
+            input_size = _size({}, dict(array.attrs), "input_size")
+            _check_size(input_size, original_size, int(array.shape[-1]))
         else:
             input_size, original_size = self._input_size, self.grid.shape
         data = array[:] if i is None else array[i]
@@ -82,6 +86,16 @@ def _size(mapping: Mapping[str, Any], attrs: dict[str, Any], name: str) -> tuple
             value = mapping[name]
         except KeyError:
             value = None
-    if value is None or len(value) != 2:
-        raise InputError(f"The image embeddings do not say their {name!r}.")
-    return int(value[0]), int(value[1])
+    try:
+        height, width = (int(v) for v in value)
+    except (TypeError, ValueError):
+        raise InputError(f"The image embeddings do not say their {name!r} (height, width).") from None
+    return height, width
+
+
+def _check_size(input_size: tuple[int, int], shape: tuple[int, int], positions: int) -> None:
+    if not is_network_size(input_size, shape, positions):
+        raise InputError(
+            f"The image embeddings say that the network saw the image of {shape} pixels as {input_size}; that cannot "
+            "be true. Compute them again (precompute_image_embeddings)."
+        )

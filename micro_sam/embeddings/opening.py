@@ -113,6 +113,8 @@ def open_embeddings(
     )
     if existing is not None:
         _check_cache(existing, key, image, image_path)
+        if not existing.is_finished:
+            existing.finish()  # a run that stored all was killed before it could note that
         return Embeddings(existing, image), existing
     stretch = normalization
     if smooth_noise and ndim == 3:

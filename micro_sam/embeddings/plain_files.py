@@ -79,6 +79,7 @@ class PlainFiles(ItemFiles):
         if name not in self._described:
             describe_array(folder, *stack_shape(self._n_slices, data.shape), str(data.dtype), attributes)
             self._described.add(name)
+            self._arrays.pop(name, None)  # it may have been read with a description that was damaged
         write_file(folder / _chunk_name(i, data.ndim), np.ascontiguousarray(data).tobytes())
 
 

@@ -41,6 +41,8 @@ class EmbeddingStore(ABC):
     ----------
     normalization
         Grey values that become 0 and 255 for the network; None until they are known.
+    found_damage
+        Whether something that counted as complete has turned out to be damaged since `missing` was asked last.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class EmbeddingStore(ABC):
         self.model_name = model_name
         self.model_hash = model_hash
         self.normalization: Normalization | None = None
+        self.found_damage = False
 
     @abstractmethod
     def is_complete(self, i: int | None, tile: int) -> bool:

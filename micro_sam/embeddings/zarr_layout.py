@@ -36,6 +36,7 @@ from micro_sam.io.marks import KEY, mark, read_kind
 from micro_sam.io.normalization import Normalization
 
 ITEMS = "items"  # the array that holds all tiles, in caches with several items in a file
+MISSING = 0  # the mark of an item that is yet to be computed
 SKIPPED = 1  # the mark of an item that lies outside the mask
 ZARR_FORMAT = 2
 _PARTIAL = re.compile(r"\.[0-9a-f]{32}\.partial$")  # as zarr and `is_writable` name them

@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import zarr
 
+from micro_sam.embeddings.cache_check import faulty_attribute, is_network_size
 from micro_sam.embeddings.cache_key import CacheKey
 from micro_sam.embeddings.item_files import ItemFiles, OlderFiles
 from micro_sam.embeddings.plain_files import PlainFiles
 from micro_sam.embeddings.shards import ShardFiles
 from micro_sam.embeddings.store import EmbeddingStore, Item, describe
 from micro_sam.embeddings.zarr_layout import (
+    MISSING,
     SKIPPED,
     checksum,
     is_cache,
@@ -33,6 +35,7 @@ from micro_sam.embeddings.zarr_layout import (
 from micro_sam.errors import CacheError, NotComputedYet, OutputError
 from micro_sam.io.atomic import locked, recover, replacing
 from micro_sam.io.normalization import Normalization
+from micro_sam.models.sizes import resized_size
 
 if TYPE_CHECKING:
     from micro_sam.models.predictor import ImageFeatures
@@ -53,7 +56,7 @@ class ZarrStore(EmbeddingStore):
         self._group = group
         self._writable = writable
         self._marks: dict[Item, int] = {}  # checksums read so far; only those that are set
-        self._damaged_items: set[Item] = set()  # found when they were read
+        self._damaged_items: set[Item] = set()  # found when they were read, and not noted on disc
         attrs = dict(group.attrs)
         self._is_ours = "cache" in attrs
         self._files = _files_of(attrs)(path, group, self.grid, self.n_slices)
@@ -90,8 +93,13 @@ class ZarrStore(EmbeddingStore):
             group = zarr.open_group(str(path), mode="r+" if writable else "r")
             attrs = dict(group.attrs)
             key = key_of(group, attrs)
-            store = cls(path, group, key, writable)
-            store._files.check()
+            fault = faulty_attribute(attrs, key)
+            if fault is None:
+                store = cls(path, group, key, writable)
+                store._files.check()
+                fault = store._faulty_size()
+            if fault is not None:
+                raise _changed(path, fault)
         except CacheError:
             raise
         except Exception as error:  # zarr raises many kinds for a folder that is no zarr group, or a damaged one
@@ -187,6 +195,7 @@ class ZarrStore(EmbeddingStore):
 
     def missing(self) -> list[Item]:
         """The items that are yet to be computed; what other processes stored since is not among them."""
+        self.found_damage = False
         if "state/checksum" not in self._group:
             return super().missing()
         self._refresh()
@@ -201,13 +210,16 @@ class ZarrStore(EmbeddingStore):
         """Note that the run came to the end if nothing is missing; returns whether that is so."""
         if self.missing():
             return False
-        if self._writable and not self.grid.is_tiled and not self._group.attrs.get("input_size"):
-            loaded = next((self.load(i, t) for i, t in self.items() if self.is_complete(i, t)), None)
-            if loaded is not None:
-                sizes = {"input_size": list(loaded.input_size), "original_size": list(self.grid.shape)}
-                with self._writing():
-                    self._note(lambda attrs: attrs.update(sizes))
+        if self._writable and not self.is_finished and any(self.is_complete(i, t) for i, t in self.items()):
+            original, size = self._sizes(0)
+            with self._writing():
+                self._note(lambda attrs: attrs.update(input_size=list(size), original_size=list(original)))
         return True
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the end of a run was noted, for micro_sam 1.x; it knows by that that a stack is complete."""
+        return self.grid.is_tiled or bool(self._group.attrs.get("input_size"))
 
     @property
     def data_signature(self) -> str | None:
@@ -242,8 +254,12 @@ class ZarrStore(EmbeddingStore):
 
         try:
             data, dense = self._files.read(i, tile)
+        except MemoryError:
+            raise
         except Exception as error:  # a damaged chunk: the codecs and file systems raise many kinds
             raise self._damaged(i, tile) from error
+        if self._feature_shape and data.shape != self._feature_shape:
+            raise self._damaged(i, tile)
         if self._is_ours and self._mark(i, tile) != checksum(data, dense):
             self._marks.pop((i, tile), None)  # another process may have written both anew
             if self._mark(i, tile) != checksum(data, dense):
@@ -264,15 +280,25 @@ class ZarrStore(EmbeddingStore):
             }
 
     def _sizes(self, tile: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Size of a tile, and as the network sees it."""
+        shape = self.grid[tile].shape
+        if self._is_ours:
+            return shape, resized_size(shape, self._group.attrs["cache"]["image_size"])
         size = self._files.input_size(tile) if self.grid.is_tiled else self._group.attrs.get("input_size")
-        size = size or self._network_size(tile)
-        return self.grid[tile].shape, (int(size[0]), int(size[1]))
+        if not is_network_size(size, shape, (self._files.item_shape(tile) or (1,))[-1]):
+            raise _changed(self.path, f"input_size {str(size)[:80]} cannot be true for {shape} pixels")
+        return shape, (int(size[0]), int(size[1]))
 
-    def _network_size(self, tile: int) -> tuple[int, int]:
-        """Size of a tile as the network sees it; the model's longest side is in the cache's own notes."""
-        height, width = self.grid[tile].shape
-        scale = self._group.attrs["cache"]["image_size"] / max(height, width)
-        return int(height * scale + 0.5), int(width * scale + 0.5)
+    def _faulty_size(self) -> str | None:
+        """What is wrong with the sizes that micro_sam 1.x has noted, as half a sentence."""
+        size = self._group.attrs.get("input_size")
+        if self._is_ours or self.grid.is_tiled or size is None:
+            return None
+        shape = self._files.item_shape(0) or ()
+        if len(shape) != 4 or shape[0] != 1 or shape[2] != shape[3]:
+            return f"features of the shape {shape} cannot be used"
+        fits = is_network_size(size, self.grid.shape, shape[-1])
+        return None if fits else f"input_size {str(size)[:80]} cannot be true"
 
     def _mark(self, i: int | None, tile: int) -> int:
         """0 missing, 1 skipped, larger: complete as far as the writer knew."""
@@ -292,10 +318,23 @@ class ZarrStore(EmbeddingStore):
         self._damaged_items.discard((i, tile))
 
     def _damaged(self, i: int | None, tile: int) -> NotComputedYet:
-        self._damaged_items.add((i, tile))  # counts as missing from now on; the next run computes it again
+        """From now on the item is missing, for other processes and later runs as well; the next run computes it."""
+        self.found_damage = True
+        self._marks.pop((i, tile), None)
+        what = f"The embedding of {describe(i, tile, self)} in {self.path} is damaged (an interrupted copy?)"
+        try:
+            with self._writing():
+                self._files.write_mark(i, tile, MISSING)
+        except OutputError:
+            self._damaged_items.add((i, tile))
+            return NotComputedYet(
+                f"{what}, and that cannot be noted there, because the folder cannot be written. Copy the folder to "
+                "where you may write, or choose another embedding path, and compute it there.",
+                ((i, tile),),
+            )
         return NotComputedYet(
-            f"The embedding of {describe(i, tile, self)} in {self.path} is damaged (an interrupted copy?) and must be "
-            "computed again."
+            f"{what}. It is noted as missing: start again, or run micro_sam.precompute_embeddings, which computes it.",
+            ((i, tile),),
         )
 
     @contextlib.contextmanager
@@ -319,6 +358,13 @@ def _files_of(attrs: dict) -> type[ItemFiles]:
     if not notes.get("feature_shape"):
         return OlderFiles
     return PlainFiles if notes.get("shard", 1) == 1 else ShardFiles
+
+
+def _changed(path: Path, fault: str) -> CacheError:
+    return CacheError(
+        f"The embeddings in {path} were changed or damaged: {fault}. Copy the folder again, choose another embedding "
+        "path, or delete it if it is no longer needed."
+    )
 
 
 def _cannot_write(path: Path, error: OSError) -> OutputError:

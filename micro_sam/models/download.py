@@ -7,7 +7,6 @@ import http.client
 import logging
 import shutil
 import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +15,16 @@ from filelock import FileLock, Timeout
 
 from micro_sam.errors import ModelError
 from micro_sam.io.atomic import move_into_place
-from micro_sam.models.cache import check_content, find_file, find_local, get_cache_directory, get_model_directory
+from micro_sam.io.web import content_length, open_url, read_blocks
+from micro_sam.models.cache import (
+    check_content,
+    expected_hashes,
+    find_file,
+    find_local,
+    get_cache_directory,
+    get_model_directory,
+    remember_sha256,
+)
 from micro_sam.models.hashing import BLOCK, new_digests
 from micro_sam.models.registry import MODELS, SHIPPED_MODEL
 from micro_sam.models.spec import WeightFile
@@ -27,7 +35,6 @@ logger = logging.getLogger(__name__)
 
 ATTEMPTS = 3  # at one download, each going on where the last one broke off
 FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}  # the disc, or one's share of it
-TIMEOUT = 30  # seconds without a single byte
 
 Progress = Callable[[int, "int | None"], None]
 
@@ -93,9 +100,10 @@ def _download(weights: WeightFile, target: Path, progress: Progress | None) -> N
             continue
         if not complete:
             continue
-        problem = _wrong_content(partial, weights)
+        problem, sha256 = _check(partial, weights)
         if problem is None:
             move_into_place(partial, target)
+            remember_sha256(weights, target, sha256)
             return
         partial.unlink()
         if not resumed:  # a resumed file may have begun as another version; from the start it would be the same again
@@ -110,7 +118,7 @@ def _transfer(weights: WeightFile, partial: Path, progress: Progress | None) -> 
     if done:
         headers["Range"] = f"bytes={done}-"
     try:
-        response = urllib.request.urlopen(urllib.request.Request(weights.url, headers=headers), timeout=TIMEOUT)
+        response = open_url(weights.url, headers)
     except urllib.error.HTTPError as error:
         if error.code == 416 and done:  # nothing lies beyond: it is complete, or was another file
             return True
@@ -118,11 +126,11 @@ def _transfer(weights: WeightFile, partial: Path, progress: Progress | None) -> 
     with response:
         if response.status != 206:  # the server knows no ranges and begins at the start
             done = 0
-        length = response.headers.get("Content-Length")
-        total = done + int(length) if length is not None else weights.size
+        length = content_length(response)
+        total = done + length if length is not None else weights.size
         _check_space(partial, (total or 0) - done)
         with open(partial, "ab" if done else "wb") as file:
-            while block := response.read(BLOCK):
+            for block in read_blocks(response, BLOCK):
                 file.write(block)
                 done += len(block)
                 if progress is not None:
@@ -130,10 +138,10 @@ def _transfer(weights: WeightFile, partial: Path, progress: Progress | None) -> 
     return length is None or done == total
 
 
-def _wrong_content(partial: Path, weights: WeightFile) -> str | None:
-    """What is wrong with a complete download, as a sentence; None when its hashes are right."""
-    expected = {name: getattr(weights, name) for name in ("sha256", "xxh128") if getattr(weights, name) is not None}
-    digests = new_digests(*expected)
+def _check(partial: Path, weights: WeightFile) -> tuple[str | None, str]:
+    """What is wrong with a complete download, as a sentence (None when its hashes are right), and its sha256."""
+    expected = expected_hashes(weights)
+    digests = new_digests("sha256", *(name for name in expected if name != "sha256"))
     with open(partial, "rb") as file:
         head = file.read(BLOCK)
         block = head
@@ -141,13 +149,14 @@ def _wrong_content(partial: Path, weights: WeightFile) -> str | None:
             for digest in digests.values():
                 digest.update(block)
             block = file.read(BLOCK)
-    wrong = {name: d.hexdigest() for name, d in digests.items() if d.hexdigest() != expected[name]}
-    if not wrong:
-        return None
-    if head.lstrip()[:1] == b"<":
-        return f"{weights.url} answered with a web page instead of {weights.filename}: a firewall or a login page?"
-    found = ", ".join(f"{name} {value}" for name, value in wrong.items())
-    return f"What {weights.url} sent is not {weights.filename} (its {found}) and was not kept."
+    found = {name: digest.hexdigest() for name, digest in digests.items()}
+    wrong = [f"{name} {found[name]}" for name, value in expected.items() if found[name] != value]
+    problem = None
+    if wrong and head.lstrip()[:1] == b"<":
+        problem = f"{weights.url} answered with a web page instead of {weights.filename}: a firewall or a login page?"
+    elif wrong:
+        problem = f"What {weights.url} sent is not {weights.filename} (its {', '.join(wrong)}) and was not kept."
+    return problem, found["sha256"]
 
 
 @contextmanager
@@ -184,7 +193,8 @@ def _why(error: Exception, weights: WeightFile, target: Path) -> str:
     """The reason of a failed download, for a person."""
     name = weights.filename
     if isinstance(error, urllib.error.HTTPError):
-        return f"{name} could not be downloaded: the server answered {error.code} ({error.reason})."
+        reason = " ".join(str(error.reason).split())  # that of endless redirects has several lines
+        return f"{name} could not be downloaded: the server answered {error.code} ({reason})."
     if _errno(error) in FULL:
         return f"{name} could not be downloaded: the disc of {target.parent} is full ({error.strerror})."
     if isinstance(error, (PermissionError, FileExistsError, NotADirectoryError)) or _errno(error) == errno.EROFS:

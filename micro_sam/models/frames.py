@@ -14,17 +14,12 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-Size = tuple[int, int]
+from micro_sam.models.sizes import Size, resized_size
+
 Box = tuple[int, int, int, int]
 
 PIXEL_MEAN = (123.675, 116.28, 103.53)  # of ImageNet, on the scale 0..255
 PAD_COLOUR = PIXEL_MEAN  # becomes 0 when the colours are normalised, as the model was trained with
-
-
-def resized_size(original_size: Size, image_size: int) -> Size:
-    """Size (h, w) of an image of ``original_size`` (H, W) once its longest side is ``image_size`` pixels."""
-    scale = image_size / max(original_size)
-    return int(original_size[0] * scale + 0.5), int(original_size[1] * scale + 0.5)
 
 
 def resize_image(image: np.ndarray, size: Size) -> np.ndarray:

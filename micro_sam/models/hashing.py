@@ -25,8 +25,8 @@ def new_digests(*algorithms: str) -> dict[str, hashlib._Hash | xxhash.xxh3_128]:
     return {name: makers[name]() for name in algorithms}
 
 
-def file_hash(path: Path, record: Path | None = None) -> str:
-    """The xxh128 of a file, as hexadecimal digits.
+def file_hash(path: Path, record: Path | None = None, algorithm: str = "xxh128") -> str:
+    """The hash of a file, as hexadecimal digits.
 
     Parameters
     ----------
@@ -35,26 +35,44 @@ def file_hash(path: Path, record: Path | None = None) -> str:
     record : Path | None
         A JSON file that remembers the hashes of large files under path, length and time of change. A record that
         cannot be read or written is done without.
+    algorithm : str
+        "xxh128" or "sha256".
     """
-    stat = os.stat(path)
-    key = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
-    remembered = _read(record) if record is not None and stat.st_size >= REMEMBER_FROM else None
-    if remembered is not None and key in remembered:
-        return remembered[key]
-    digest = xxhash.xxh3_128()
+    key = _key(path, algorithm)
+    if record is not None and key is not None and (known := _read(record).get(key)) is not None:
+        return known
+    digest = new_digests(algorithm)[algorithm]
     with open(path, "rb") as file:
         while block := file.read(BLOCK):
             digest.update(block)
     value = digest.hexdigest()
-    if remembered is not None:
-        _write(record, {**{k: v for k, v in remembered.items() if not k.startswith(f"{path.resolve()}|")}, key: value})
+    if record is not None:
+        remember_hash(path, record, algorithm, value)
     return value
+
+
+def remember_hash(path: Path, record: Path, algorithm: str, value: str) -> None:
+    """Note the hash of a large file; those of earlier contents of it are forgotten."""
+    key = _key(path, algorithm)
+    if key is not None:
+        now, others = _key(path, "xxh128"), f"{path.resolve()}|"
+        kept = {k: v for k, v in _read(record).items() if k.startswith(str(now)) or not k.startswith(others)}
+        _write(record, {**kept, key: value})
+
+
+def _key(path: Path, algorithm: str) -> str | None:
+    """Under what a hash is remembered; None for a file that is hashed faster than the record is read."""
+    stat = os.stat(path)
+    if stat.st_size < REMEMBER_FROM:
+        return None
+    key = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
+    return key if algorithm == "xxh128" else f"{key}|{algorithm}"
 
 
 def _read(record: Path) -> dict[str, str]:
     try:
         content = json.loads(record.read_text())
-        return content if isinstance(content, dict) else {}
+        return {k: v for k, v in content.items() if isinstance(v, str)} if isinstance(content, dict) else {}
     except (OSError, ValueError):
         return {}
 

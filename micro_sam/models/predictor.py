@@ -23,6 +23,7 @@ from micro_sam.models.frames import Box, Size
 from micro_sam.models.image_sides import ImageSideCache
 from micro_sam.models.modules import decoding
 from micro_sam.models.sam import Sam
+from micro_sam.models.sizes import resized_size
 
 # padded image (1, 3, S, S), float32 -> features (1, C, g, g) and the dense maps (1, K, h, w) of a model that has them
 Encoder = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]]
@@ -132,7 +133,7 @@ class Predictor:
         inputs, sizes = [], []
         for image in images:
             _check_image(image)
-            size = frames.resized_size(image.shape[:2], self.model.image_size)
+            size = resized_size(image.shape[:2], self.model.image_size)
             pixels = torch.tensor(frames.resize_image(image, size), device=self.device)
             inputs.append(self.model.preprocess(pixels.permute(2, 0, 1)))
             sizes.append((size, image.shape[:2]))
@@ -167,7 +168,7 @@ class Predictor:
         if side is None:
             raise ModelError(f"The model ({self.model_type}) takes no close-ups: its encoder reads whole images only.")
         _check_image(image)
-        size = frames.resized_size(image.shape[:2], side)
+        size = resized_size(image.shape[:2], side)
         pixels = torch.tensor(frames.resize_image(image, size), device=self.device)
         with self._autocast():
             features = self.model.image_encoder(self.model.preprocess(pixels.permute(2, 0, 1), side)[None])
@@ -189,7 +190,7 @@ class Predictor:
             dense = features.dense if features.dense is not None else model.dense_from_features(features.features)[0]
             size, padded = features.input_size, (model.image_size, model.image_size)
         else:
-            size = frames.resized_size(image.shape[:2], model.image_size)
+            size = resized_size(image.shape[:2], model.image_size)
             size = (max(size[0], 1), max(size[1], 1))
             pixels = torch.tensor(frames.resize_image(image, size), device=self.device).permute(2, 0, 1)
             padded = tuple(length + -length % DENSE_STEP for length in size)
@@ -204,7 +205,7 @@ class Predictor:
         """Features of one image by the encoder of another runtime."""
         _check_image(image)
         features, dense = self._encoder(frames.pad_image(image, self.model.image_size))
-        size = frames.resized_size(image.shape[:2], self.model.image_size)
+        size = resized_size(image.shape[:2], self.model.image_size)
         dense = None if dense is None else torch.from_numpy(dense)[0]
         return ImageFeatures(torch.from_numpy(features), size, image.shape[:2], dense)
 

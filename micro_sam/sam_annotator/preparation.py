@@ -51,6 +51,8 @@ class Preparation:
         engine.stopped.connect(self._cancelled)
         engine.failed.connect(self._failed)
         annotator.offer_changed.connect(self._offered)
+        annotator.preview.waiting_changed.connect(self._mend)
+        annotator.jobs.changed.connect(self._mend)
 
     def follow(self, session: Session) -> None:
         """Work for this session from now on."""
@@ -85,6 +87,16 @@ class Preparation:
             annotator.status.say("The preparation starts again. Your prompts are kept and segmented when it is ready.")
         elif self._offer is not None:
             annotator.status.say("Your prompts are kept. Choose below which model segments them.", "warning")
+
+    def _mend(self) -> None:
+        """Compute again what a question or a run has found damaged in the cache."""
+        annotator = self._annotator
+        embeddings = annotator.engine.embeddings
+        if embeddings is None or not embeddings.store.found_damage or annotator.closed:
+            return
+        if not (self.stopped or annotator.engine.busy):
+            annotator.prepare()
+            annotator.status.say("A part of the embeddings is damaged and computed again. Your prompts are kept.")
 
     def _prompts_changed(self, _prompts: object) -> None:
         QTimer.singleShot(0, self._prompts_wait)  # the preview hears of it first

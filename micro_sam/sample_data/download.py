@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import http.client
 import logging
 import os
 import shutil
-import urllib.request
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ import platformdirs
 
 from micro_sam.errors import InputError
 from micro_sam.io.atomic import move_into_place
+from micro_sam.io.web import open_url, read_blocks
 
 logger = logging.getLogger(__name__)
 
@@ -44,23 +46,24 @@ def fetch_sample(remote: RemoteFile, directory: Path | None = None) -> Path:
         it by hand.
     """
     target = (directory or sample_directory()) / remote.filename
-    if target.exists() and _sha256(target) == remote.sha256:
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f"{target.name}.{os.getpid()}.part")
-    logger.info("Fetching %s to %s", remote.url, target)
     by_hand = f"Fetch {remote.url} by hand and put it at {target} (sha256 {remote.sha256})."
     try:
-        with urllib.request.urlopen(remote.url, timeout=30) as response, open(partial, "wb") as file:
-            while block := response.read(1 << 20):
+        if target.exists() and _sha256(target) == remote.sha256:
+            return target
+        target.parent.mkdir(parents=True, exist_ok=True)
+        logger.info("Fetching %s to %s", remote.url, target)
+        with open_url(remote.url) as response, open(partial, "wb") as file:
+            for block in read_blocks(response):
                 file.write(block)
         if _sha256(partial) != remote.sha256:
             raise InputError(f"The sample {remote.filename} arrived with another content than expected. {by_hand}")
         move_into_place(partial, target)
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         raise InputError(f"The sample {remote.filename} could not be downloaded ({error}). {by_hand}") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
     return target
 
 

@@ -9,15 +9,18 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from hashlib import sha256
 
 import pytest
 import xxhash
 
-from micro_sam.errors import Cancelled, ModelError
+from micro_sam.errors import Cancelled, InputError, ModelError
 from micro_sam.models import cache, download
 from micro_sam.models.download import fetch
+from micro_sam.models.hashing import new_digests as hashing_digests
 from micro_sam.models.spec import WeightFile
+from micro_sam.sample_data.download import RemoteFile, fetch_sample
 
 CONTENT = bytes(range(256)) * 20_000  # 5 MB
 OTHER = b"\xff" + CONTENT[1:]
@@ -31,6 +34,9 @@ class Server(http.server.ThreadingHTTPServer):
     breaks_after: int | None = None  # bytes of each answer
     status = 200
     delay = 0.0  # seconds per answer
+    length: str | None = None  # what it announces instead
+    location: str | None = None  # where it sends us on
+    chunks: bytes | None = None  # the body in chunks, as it goes over the line
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
@@ -49,6 +55,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
         server.asked_from.append(first)
         if server.status != 200:
             return self.send_error(server.status)
+        if server.location is not None:
+            self.send_response(302)
+            self.send_header("Location", server.location)
+            return self.end_headers()
+        if server.chunks is not None:
+            self.protocol_version = "HTTP/1.1"
+            self.send_response(200)
+            self.send_header("Transfer-Encoding", "chunked")
+            self.send_header("Connection", "close")
+            self.end_headers()
+            return self.wfile.write(server.chunks)
         if first and server.knows_ranges:
             if first >= len(server.content):
                 return self.send_error(416)
@@ -57,7 +74,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             first = 0
             self.send_response(200)
         body = server.content[first:]
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Length", server.length or str(len(body)))
         self.end_headers()
         self.wfile.write(body[: server.breaks_after])
 
@@ -159,6 +176,62 @@ def test_an_answer_that_refuses_is_named(server, folder, status):
         fetch(weights(server.url))
 
 
+@pytest.mark.parametrize("length", ["abc", "-5", "1e6", "5, 5", "9" * 40, "\u00b2"])
+def test_a_length_that_is_none_is_not_believed(server, length):
+    server.length = length
+    assert fetch(weights(server.url)).read_bytes() == CONTENT
+    server.content = OTHER
+    with pytest.raises(ModelError, match="is not other"):
+        fetch(replace(weights(server.url), filename="other"))
+
+
+def test_a_length_that_is_too_large_does_no_harm(server):
+    server.length = str(len(CONTENT) + 5)
+    assert fetch(weights(server.url)).read_bytes() == CONTENT
+
+
+BROKEN = (
+    "http://[broken/x",
+    "http://127.0.0.1:99999/x",
+    "http://127.0.0.1:abc/x",
+    f"http://{'a' * 70}.invalid/x",
+    "http://",
+    "http:///x",
+    "http://127.0.0.1 /x",
+    "ftp://127.0.0.1:9/x",
+    "file:///etc/hostname",
+    "//",
+)
+
+
+@pytest.mark.parametrize("location", BROKEN)
+def test_being_sent_on_to_a_broken_address_ends_with_a_sentence(server, tmp_path, location):
+    server.location = location
+    with pytest.raises(ModelError, match=r"could not be downloaded.*install it by hand"):
+        fetch(weights(server.url))
+    with pytest.raises(InputError, match="by hand"):
+        fetch_sample(RemoteFile("x.tif", server.url, "0" * 64), tmp_path)
+
+
+CHUNKED = b"%x\r\n%b\r\n0\r\n\r\n" % (len(CONTENT), CONTENT)
+
+
+def test_a_body_in_chunks_is_taken(server):
+    server.chunks = CHUNKED
+    assert fetch(weights(server.url)).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    "chunks", [b"zz\r\nabc\r\n0\r\n\r\n", CHUNKED[:-1000], b"-5\r\nabc\r\n", b"", b"f" * 70_000, b"5\r\nabcde0\r\n"]
+)
+def test_a_body_in_broken_chunks_ends_with_a_sentence(server, tmp_path, chunks):
+    server.chunks = chunks
+    with pytest.raises(ModelError, match="install it by hand"):
+        fetch(weights(server.url))
+    with pytest.raises(InputError, match="by hand"):
+        fetch_sample(RemoteFile("x.tif", server.url, "0" * 64), tmp_path)
+
+
 @pytest.mark.parametrize("url", ["http://127.0.0.1:{port}/x", "http://does-not-exist.invalid/x"])
 def test_without_network_the_message_says_how_to_go_on(folder, url):
     with socket.socket() as unused:
@@ -218,6 +291,47 @@ def test_a_damaged_file_in_the_cache_is_refused(server, folder):
     with pytest.raises(ModelError, match=rf"{folder / 'model'} is not the published model.*incomplete.*Delete"):
         fetch(weights(server.url))
     assert not server.asked_from
+
+
+def only_xxh128(url, content=CONTENT):
+    return replace(weights(url, content), sha256=None)
+
+
+def test_the_sha256_of_the_first_download_counts_from_then_on(server, folder, monkeypatch):
+    known = only_xxh128(server.url)
+    path = fetch(known)
+    noted = folder.parent / "sha256" / "model.sha256"
+    assert noted.read_text() == f"{sha256(CONTENT).hexdigest()}  model\n", "as sha256sum -c reads it"
+    # a file made to have the same xxh128, which is not cryptographic: here it is published with the hash of another
+    server.content = OTHER
+    forged = replace(known, xxh128=xxhash.xxh3_128(OTHER).hexdigest())
+    path.unlink()
+    with pytest.raises(ModelError, match=f"is not model.*sha256 {sha256(OTHER).hexdigest()}"):
+        fetch(forged)
+    path.write_bytes(OTHER)
+    with pytest.raises(ModelError, match=r"not the published model \(its sha256"):
+        fetch(forged)
+    noted.write_text("not a hash")
+    assert fetch(forged) == path, "a note that is damaged is none"
+
+
+def test_a_file_put_there_by_hand_is_compared_with_the_published_sha256(folder):
+    folder.mkdir(parents=True)
+    (folder / "model").write_bytes(OTHER)
+    with pytest.raises(ModelError, match="its sha256"):
+        fetch(replace(weights("http://127.0.0.1:9/x"), xxh128=xxhash.xxh3_128(OTHER).hexdigest()))
+
+
+def test_a_download_is_not_read_again_to_know_its_sha256(server, monkeypatch):
+    monkeypatch.setattr("micro_sam.models.hashing.REMEMBER_FROM", 1000)
+    path = fetch(only_xxh128(server.url))
+    read = []
+    monkeypatch.setattr(
+        "micro_sam.models.hashing.new_digests", lambda *names: read.extend(names) or hashing_digests(*names)
+    )
+    for _ in range(2):
+        assert fetch(only_xxh128(server.url)) == path
+    assert read == ["xxh128"]
 
 
 def test_large_files_are_hashed_once(tmp_path, monkeypatch):

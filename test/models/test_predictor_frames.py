@@ -15,6 +15,7 @@ from micro_sam.models.modules.nano import NanoEncoder
 from micro_sam.models.modules.prompt_encoder import PromptEncoder
 from micro_sam.models.predictor import ImageFeatures, Predictor
 from micro_sam.models.sam import Sam
+from micro_sam.models.sizes import resized_size
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ def predictor() -> Predictor:
 @pytest.mark.parametrize("original_size", [(512, 512), (1024, 1024), (300, 777), (2000, 1500), (50, 20)])
 def test_upscaling_in_a_box_gives_the_pixels_of_full_upscaling(original_size, image_size):
     rng = np.random.default_rng(0)
-    input_size = frames.resized_size(original_size, image_size)
+    input_size = resized_size(original_size, image_size)
     logits = torch.randn(3, 256, 256)
     full = frames.upscale_logits(logits, image_size, input_size, original_size)
     assert full.shape == (3, *original_size)
@@ -49,7 +50,7 @@ def test_upscaling_in_a_box_gives_the_pixels_of_full_upscaling(original_size, im
 @pytest.mark.parametrize("original_size", [(512, 512), (300, 777), (2000, 1500), (50, 20)])
 def test_the_foreground_box_holds_every_pixel_of_the_mask(original_size, image_size):
     rng = np.random.default_rng(1)
-    input_size = frames.resized_size(original_size, image_size)
+    input_size = resized_size(original_size, image_size)
     low = np.ceil(np.array(input_size) * 256 / image_size).astype(int)
     for _ in range(10):
         logits = torch.full((256, 256), -0.01)

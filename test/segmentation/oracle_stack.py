@@ -6,8 +6,8 @@ import torch
 from micro_sam.embeddings.embeddings import Embeddings
 from micro_sam.embeddings.store import MemoryStore
 from micro_sam.embeddings.tiles import TileGrid
-from micro_sam.models import frames
 from micro_sam.models.predictor import ImageFeatures
+from micro_sam.models.sizes import resized_size
 from micro_sam.segmentation.values import ObjectMask
 
 
@@ -19,7 +19,7 @@ def oracle_stack(labels, tile_shape=None, halo=None):
         for tile in grid:
             part = torch.from_numpy(plane[tile.outer].astype("int64"))[None, None]
             size = tuple(part.shape[-2:])
-            store.write(z, tile.index, ImageFeatures(part, frames.resized_size(size, 1024), size))
+            store.write(z, tile.index, ImageFeatures(part, resized_size(size, 1024), size))
     return Embeddings(store)
 
 

@@ -11,6 +11,7 @@ from micro_sam.embeddings.store import MemoryStore
 from micro_sam.embeddings.tiles import TileGrid
 from micro_sam.models import frames
 from micro_sam.models.predictor import Decoded, ImageFeatures
+from micro_sam.models.sizes import resized_size
 
 
 def embed(predictor, image, tile_shape=None, halo=None):
@@ -29,7 +30,7 @@ def oracle_embeddings(labels, tile_shape=None, halo=None, leave_out=()):
         if tile.index not in leave_out:
             part = torch.from_numpy(labels[tile.outer].astype("int64"))[None, None]
             size = part.shape[-2:]
-            store.write(None, tile.index, ImageFeatures(part, frames.resized_size(size, 1024), tuple(size)))
+            store.write(None, tile.index, ImageFeatures(part, resized_size(size, 1024), tuple(size)))
     return Embeddings(store)
 
 

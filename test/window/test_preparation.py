@@ -17,7 +17,7 @@ from micro_sam.sam_annotator import annotator_2d, engine
 from micro_sam.sam_annotator.images import from_array
 from micro_sam.sam_annotator.jobs import AHEAD, PREPARE
 
-from . import driver
+from . import driver, volumes
 from .driver import click, key, wait_idle, wait_until
 
 COIN, OTHER_COIN = (60, 100), (115, 160)
@@ -288,6 +288,57 @@ def test_wait_for_the_image_that_is_embedded_ahead_can_be_cancelled(tool, coins,
     assert wait_until(lambda: tool.session.embeddings is not None and not tool.engine.busy), tool.status.text
     wait_idle(tool)
     assert not tool.dock.start_again.isVisible()
+
+
+@pytest.fixture
+def on_disc(tmp_path):
+    """Embeds the image of a tool into a cache, ``on_disc(tool)`` -> its folder; afterwards the tool is as before."""
+    tools = []
+
+    def prepare(tool):
+        tools.append(tool)
+        tool.use_settings(tool.settings.changed(embedding_path=str(tmp_path / "e")))
+        tool.prepare()
+        wait_idle(tool)
+        assert tool.session.embeddings.is_complete(), tool.status.text
+        tool.session.embeddings.forget()
+        return tmp_path / "e"
+
+    yield prepare
+    for tool in tools:
+        wait_idle(tool)
+        tool.use_settings(tool.settings.changed(embedding_path=None))
+        tool.prepare()
+        wait_idle(tool)
+
+
+def damage(path):
+    with open(path, "r+b") as file:
+        file.write(b"\xff\x00\xff\x00")
+
+
+def test_a_click_on_embeddings_that_turn_out_damaged_has_them_computed_again(tool, on_disc):
+    damage(on_disc(tool) / "features" / "0.0.0.0")
+    click(tool, COIN)
+    assert wait_until(lambda: is_segmented(tool)), tool.status.text
+    assert not tool.dock.start_again.isVisible()
+
+
+def test_a_run_through_a_volume_has_what_is_damaged_computed_again(tool_3d, on_disc):
+    tool, position = tool_3d, volumes.middle_of(volumes.FIRST)
+    volumes.menu(tool).method.value = "propagation"
+    cache = on_disc(tool)
+    click(tool, position)
+    assert wait_until(lambda: tool.session.has_current), tool.status.text
+    wait_idle(tool)
+    tool.session.embeddings.forget()
+    damage(cache / "features" / f"{position[0] + 1}.0.0.0.0")
+    key(tool.viewer, "v")
+    wait_idle(tool)
+    assert not tool.session.embeddings.store.missing(), tool.status.text
+    key(tool.viewer, "v")
+    wait_idle(tool)
+    assert position[0] + 1 in volumes.slices_of(tool), tool.status.text
 
 
 SLEEPER = """

@@ -29,6 +29,7 @@ from micro_sam.models.export.tracing import OPSET, Graph, plain_copy, require_pa
 from micro_sam.models.export.verify import TOLERANCE, sample_image
 from micro_sam.models.predictor import Predictor
 from micro_sam.models.registry import MODELS
+from micro_sam.models.sizes import resized_size
 
 logger = logging.getLogger(__name__)
 
@@ -125,7 +126,7 @@ def _require_bioimageio() -> tuple[Any, Any]:
 def _write_parts(predictor: Predictor, folder: Path, card: str | None) -> None:
     """All files of the package but the description."""
     model, image = predictor.model, sample_image()
-    size = frames.resized_size(image.shape[:2], model.image_size)
+    size = resized_size(image.shape[:2], model.image_size)
     points = np.array([[[0.2, 0.2], [0.1, 0.1], [0.4, 0.3]]]) * image.shape[:2]  # one point and a box, (y, x)
     coords = frames.resize_points(points, image.shape[:2], size)
     labels = np.array([[1, *BOX_CORNERS]], np.float32)

@@ -11,6 +11,7 @@ import numpy as np
 from micro_sam.models import frames
 from micro_sam.models.export.graphs import BOX_CORNERS
 from micro_sam.models.export.tracing import require_packages
+from micro_sam.models.sizes import resized_size
 
 
 class OnnxSam:
@@ -68,7 +69,7 @@ class OnnxSam:
         elif points is not None:  # the model was trained with one point of padding where there is no box
             coords.append(np.zeros((batch, 1, 2)))
             kinds.append(np.full((batch, 1), -1))
-        input_size = frames.resized_size(original_size, self.known["image_size"])
+        input_size = resized_size(original_size, self.known["image_size"])
         side = 4 * self.known["grid_size"]
         masks = np.zeros((batch, 1, side, side), np.float32) if mask_input is None else mask_input
         inputs = {

@@ -1,0 +1,11 @@
+"""How large the network sees an image. Nothing heavy is imported here: caches are checked before a model is there."""
+
+from __future__ import annotations
+
+Size = tuple[int, int]
+
+
+def resized_size(original_size: Size, image_size: int) -> Size:
+    """Size (h, w) of an image of ``original_size`` (H, W) once its longest side is ``image_size`` pixels."""
+    scale = image_size / max(original_size)
+    return int(original_size[0] * scale + 0.5), int(original_size[1] * scale + 0.5)
