@@ -332,17 +332,7 @@ class Trainer:
     def _settings(self) -> str:
         """Settings and data in words, by which a state knows its run. Where it is written does not matter."""
         settings = self.config.to_dict() | {"device": str(self.device.type), "precision": self.precision}
-        for name in (
-            "output",
-            "save_every",
-            "patience",
-            "name",
-            "licences",
-            "train",
-            "validation",
-            "workers",
-            "packed",
-        ):
+        for name in UNIMPORTANT:
             settings.pop(name)
         digest = hashlib.sha256()
         for image in (*self.images, *self.validation_images):
