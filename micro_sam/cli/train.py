@@ -43,6 +43,7 @@ FIELDS = (
     "precision",
     "synthetic",
     "validation_share",
+    "packed",
     "validate_every",
     "patience",
     "seed",
@@ -73,6 +74,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("-o", "--output", metavar="FILE", help="the weight file, .safetensors")
     parser.add_argument("--recipe", metavar="NAME", help="settings from a TOML file, or by name: nano_lm")
     parser.add_argument("--data", metavar="FOLDER", help="where relative paths of the recipe start")
+    parser.add_argument(
+        "--packed",
+        metavar="FILE",
+        help="a .h5 file with all images of the training, made by the first call and small enough to be carried to a "
+        "machine with a GPU, which then needs no other data",
+    )
     add_model(parser)
     parser.set_defaults(model_type=None)
     parser.add_argument("--from_scratch", action="store_true", help="start from random weights")

@@ -14,6 +14,8 @@ from micro_sam.errors import InputError
 
 TRAINABLE = ("full", "decoder", "lora")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+# fields that a run may go on with others of; images are compared by what is in them
+UNIMPORTANT = ("output", "save_every", "patience", "name", "licences", "train", "validation", "workers", "packed")
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,9 @@ class TrainConfig:
         What to measure on; empty keeps ``validation_share`` of the training images back.
     validation_share : float
         Share of the images kept back, at least one.
+    packed : str
+        A ``.h5`` file that holds all these images, made where it does not exist; where it does, the sources need not be
+        there. Small enough to be carried to a machine with a GPU.
     output : str
         The weight file to write, ending in ``.safetensors``; state, log and model card lie beside it.
     trainable : str
@@ -141,6 +146,7 @@ class TrainConfig:
     train: tuple[DataSource, ...] = ()
     validation: tuple[DataSource, ...] = ()
     validation_share: float = 0.2
+    packed: str = ""
     output: str = "fine_tuned.safetensors"
     trainable: str = "full"
     lora_rank: int = 4

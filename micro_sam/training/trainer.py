@@ -33,12 +33,13 @@ from micro_sam.segmentation.close_ups import SHARE
 from micro_sam.training import data
 from micro_sam.training.ahead import StepCrops, iter_ahead
 from micro_sam.training.card import describe, make_card
-from micro_sam.training.config import TrainConfig
+from micro_sam.training.config import UNIMPORTANT, TrainConfig
 from micro_sam.training.crops import Crop, CropSettings, TrainingImage
 from micro_sam.training.lora import merge_adapters
 from micro_sam.training.model import choose_parameters, make_model, set_mode
 from micro_sam.training.objective import Objective, ObjectiveSettings
 from micro_sam.training.outputs import check_outputs
+from micro_sam.training.packed import read_images
 from micro_sam.training.schedule import Pace, is_out_of_memory, learning_rate, with_rate
 from micro_sam.training.state import TrainState, load_state, save_state
 from micro_sam.training.textured import generated_images
@@ -120,7 +121,7 @@ class Trainer:
         """
         config, state = self.config, self.state
         optimizer = self._optimizer()
-        scaler = torch.amp.GradScaler("cuda", enabled=self.precision == "fp16" and self.device.type == "cuda")
+        scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16" and self.device.type != "mps")
         self._restore(optimizer, scaler)
         self._open_log()
         if state.step == 0 and not state.history:
@@ -245,11 +246,7 @@ class Trainer:
         config = self.config
         if not config.train:
             raise InputError("There is nothing to learn from: give images and their label images.")
-        images = [image for source in config.train for image in data.read_source(source)]
-        if config.validation:
-            held_back = [image for source in config.validation for image in data.read_source(source)]
-        else:
-            images, held_back = data.split(images, config.validation_share, config.seed)
+        images, held_back = read_images(config)
         held_back = data.thin(held_back, config.validation_images)
         data.check_channels([*images, *held_back])
         if config.synthetic:
@@ -335,7 +332,7 @@ class Trainer:
     def _settings(self) -> str:
         """Settings and data in words, by which a state knows its run. Where it is written does not matter."""
         settings = self.config.to_dict() | {"device": str(self.device.type), "precision": self.precision}
-        for name in ("output", "save_every", "patience", "name", "licences", "train", "validation", "workers"):
+        for name in UNIMPORTANT:
             settings.pop(name)
         digest = hashlib.sha256()
         for image in (*self.images, *self.validation_images):

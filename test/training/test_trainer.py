@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -113,6 +114,54 @@ def test_crops_that_are_drawn_ahead_are_the_same(tiny_set, tmp_path):
         list(Trainer(tiny_config(tiny_set, output, steps=2, crop=(128, 64), workers=workers)).run())
         weights.append(load_file(output))
     assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
+
+
+def test_packed_images_give_the_same_run_without_the_folders(tiny_set, tmp_path):
+    packed, copies = tmp_path / "all.h5", tmp_path / "copies"
+    shutil.copytree(tiny_set_folder(tiny_set), copies)
+    sources = tuple(copies / path.relative_to(tiny_set_folder(tiny_set)) for path in map(Path, tiny_set))
+    first = Trainer(tiny_config(sources, tmp_path / "a.safetensors", packed=str(packed)))
+    size = sum(path.stat().st_size for path in copies.rglob("*") if path.is_file())
+    shutil.rmtree(copies)
+    again = Trainer(tiny_config(sources, tmp_path / "b.safetensors", packed=str(packed)))
+    assert packed.stat().st_size < size and again._settings() == first._settings()
+    assert again._settings() == Trainer(tiny_config(tiny_set, tmp_path / "c.safetensors"))._settings()
+    other = DataSource(("elsewhere",), ("elsewhere",), group="axons")
+    with pytest.raises(InputError, match="other sources .images instead of axons"):
+        Trainer(tiny_config(sources, tmp_path / "d.safetensors", packed=str(packed), train=(other,)))
+    packed.write_bytes(packed.read_bytes()[:3000])
+    with pytest.raises(InputError, match="cannot be read"):
+        Trainer(tiny_config(sources, tmp_path / "d.safetensors", packed=str(packed)))
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_mixed_precision_learns_as_exact_arithmetic_does(tiny_set, tmp_path, monkeypatch, precision):
+    """What a GPU runs: autocast, and with fp16 a scaler, which leaves out steps whose gradients overflow."""
+    scales = []
+
+    class Scaler(torch.amp.GradScaler):
+        def __init__(self, device: str, enabled: bool) -> None:
+            super().__init__("cpu", enabled=enabled, init_scale=2.0**10)
+
+        def update(self, new_scale=None) -> None:
+            super().update(new_scale)
+            scales.append(self.get_scale())
+
+    monkeypatch.setattr(torch.amp, "GradScaler", Scaler)
+    monkeypatch.setattr("micro_sam.training.trainer.resolve_precision", lambda wanted, device: wanted)
+    losses, moved = {}, {}
+    for wanted in ("fp32", precision):
+        trainer = Trainer(tiny_config(tiny_set, tmp_path / f"{wanted}.safetensors", precision=wanted, steps=2))
+        monkeypatch.setattr(trainer, "_validate", lambda weights: {"click": 0.5, "box": 0.5, "corrected": 0.5})
+        before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+        losses[wanted] = [step.loss for step in trainer.run() if step.step]
+        moved[wanted] = sum(
+            (value - before[name]).abs().sum().item() for name, value in trainer.model.state_dict().items()
+        )
+        assert all(value.dtype == torch.float32 for value in trainer.model.parameters())
+    assert len(scales) == (2 if precision == "fp16" else 0)
+    assert losses[precision] == pytest.approx(losses["fp32"], rel=0.05)
+    assert moved[precision] == pytest.approx(moved["fp32"], rel=0.2)
 
 
 def test_other_settings_do_not_continue_a_run(tiny_set, tmp_path):
