@@ -29,7 +29,9 @@ from micro_sam.instance_segmentation import (
 )
 from micro_sam.models.build import get_sam_model
 
-GRID = [{}] + [{"pred_iou_thresh": q, "stability_score_thresh": s} for q in (0.4, 0.5, 0.6, 0.7) for s in (0.7, 0.8, 0.9)]
+GRID = [{}] + [
+    {"pred_iou_thresh": q, "stability_score_thresh": s} for q in (0.4, 0.5, 0.6, 0.7) for s in (0.7, 0.8, 0.9)
+]
 MODES: dict[str, tuple[Callable, dict, list[dict]]] = {
     "maps (the window's way)": (DenseInstanceSegmenter, {}, [{}]),
     "maps (AIS)": (InstanceSegmentationWithDecoder, {}, [{}, {"min_size": 25}]),
@@ -75,7 +77,9 @@ def measure(mode: str, predictor, embeddings, one) -> list[dict]:
         seconds = first + time.process_time() - begin
         figures = compare_labels(labels, one.truth)
         text = ", ".join(f"{name} {value}" for name, value in setting.items())
-        rows.append({"mode": f"{mode} {text}".strip(), "mSA": figures["mSA"], "SA50": figures["SA50"], "CPU s": seconds})
+        rows.append(
+            {"mode": f"{mode} {text}".strip(), "mSA": figures["mSA"], "SA50": figures["SA50"], "CPU s": seconds}
+        )
     return rows
 
 
