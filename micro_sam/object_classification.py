@@ -9,22 +9,12 @@ from micro_sam.errors import InputError
 __all__ = ["compute_object_features", "project_prediction_to_segmentation", "run_prediction_with_object_classifier"]
 
 
-_INSTEAD = (
-    "Classes of objects are not supported. Take the labels (annotator_2d, automatic_instance_segmentation) and "
-    "classify the objects by measured properties (skimage.measure.regionprops_table) with scikit-learn."
-)
-
-
-def compute_object_features(*_: Any, **__: Any) -> NoReturn:
+def refuse(*_: Any, **__: Any) -> NoReturn:
     """Not supported; the error says what to use instead."""
-    raise InputError(_INSTEAD)
+    raise InputError(
+        "Classes of objects are not supported. Take the labels (annotator_2d, automatic_instance_segmentation) and "
+        "classify the objects by measured properties (skimage.measure.regionprops_table) with scikit-learn."
+    )
 
 
-def project_prediction_to_segmentation(*_: Any, **__: Any) -> NoReturn:
-    """Not supported; the error says what to use instead."""
-    raise InputError(_INSTEAD)
-
-
-def run_prediction_with_object_classifier(*_: Any, **__: Any) -> NoReturn:
-    """Not supported; the error says what to use instead."""
-    raise InputError(_INSTEAD)
+compute_object_features = project_prediction_to_segmentation = run_prediction_with_object_classifier = refuse

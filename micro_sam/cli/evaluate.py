@@ -52,11 +52,6 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compare segmentations or tracks with the truth and print the figures of merit."""
     options = build_parser().parse_args(arguments)
-    if options.threshold is not None:
-        raise InputError(
-            "--threshold is not supported: the figures are those at overlaps of 0.5 (SA50), 0.75 (SA75), and the mean "
-            "of 0.5, 0.55, ... 0.95 (mSA). Leave it out."
-        )
     if options.tracks:
         if len(options.labels) > 1 or len(options.segmentations) > 1:
             raise InputError("--tracks compares one result with one truth: give one path each.")
@@ -76,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from micro_sam.evaluation.metrics import run_evaluation
 
     labels, segmentations = (list(paths) for paths in zip(*pairs, strict=True))
-    table = run_evaluation(labels, segmentations, options.output, per_image=True)
+    table = run_evaluation(labels, segmentations, options.output, thresholds=options.threshold, per_image=True)
     print(table.round(4).to_string(index=False))
     means = table.drop(columns="image").mean()
     print(f"\nmean of {len(table)}: " + ", ".join(f"{name} {value:.4f}" for name, value in means.items()))

@@ -21,9 +21,17 @@ from micro_sam.compat.decoders import to_image, with_decoder, with_own_statistic
 from micro_sam.errors import CacheError, InputError
 from micro_sam.segmentation.automatic_masks import get_amg as get_mask_generator
 from micro_sam.segmentation.automatic_prompts import AutomaticPromptGenerator as PromptGenerator
-from micro_sam.segmentation.dense import DenseInstanceSegmenter, label_records, without_small_objects
-from micro_sam.segmentation.dense_maps import tile_maps
-from micro_sam.segmentation.segmenter import Segmenter
+from micro_sam.segmentation.dense import (
+    DISTANCE,
+    PROMINENCE,
+    DenseInstanceSegmenter,
+    find_seeds,
+    label_records,
+    without_small_objects,
+)
+from micro_sam.segmentation.dense_maps import DenseMaps, tile_maps
+from micro_sam.segmentation.dense_scales import MOST_TILES
+from micro_sam.segmentation.segmenter import Segmenter, TiledSegmenter
 
 __all__ = [
     "AutomaticPromptGenerator",
@@ -78,6 +86,9 @@ class InstanceSegmentationWithDecoder(Segmenter):
         self.clear_state()
         embeddings, _ = self._open(source, i, image)
         grid, predictor = embeddings.grid, self.predictor
+        if predictor.model.dense_kind == "offsets" and (i is not None or len(grid) <= MOST_TILES):
+            yield from self._at_the_best_scale(embeddings, i, image)
+            return
         values = np.zeros((3, *grid.shape), "float32")
         values[1:] = 1
         for tile in grid:
@@ -94,10 +105,22 @@ class InstanceSegmentationWithDecoder(Segmenter):
         self.set_state(dict(zip(MAPS, values, strict=True)))
         yield len(grid), len(grid)
 
+    def _at_the_best_scale(self, embeddings, i: int | None, image: np.ndarray | None) -> Iterator[tuple[int, int]]:
+        """The maps of a nano model, which looks again, enlarged, where objects are small; as in the window."""
+        dense = DenseInstanceSegmenter(self.predictor)
+        for done, total in dense.iter_initialize(embeddings, i, image):
+            if done == total:
+                maps = dense.maps
+                values = _as_distances(torch.from_numpy(maps.values.astype("float32")), maps.kind)
+                whole = nn.functional.interpolate(values[None], maps.shape, mode="bilinear", align_corners=False)[0]
+                self.set_state(dict(zip(MAPS, whole.numpy(), strict=True)))
+                self._slice = i
+            yield done, total
+
     def generate(
         self,
-        center_distance_threshold: float = 0.5,
-        boundary_distance_threshold: float = 0.5,
+        center_distance_threshold: float | None = None,
+        boundary_distance_threshold: float | None = None,
         foreground_threshold: float = 0.5,
         foreground_smoothing: float = 1.0,
         distance_smoothing: float = 1.6,
@@ -113,8 +136,10 @@ class InstanceSegmentationWithDecoder(Segmenter):
 
         Parameters
         ----------
-        center_distance_threshold, boundary_distance_threshold : float
-            Seeds lie where both distances are smaller.
+        center_distance_threshold, boundary_distance_threshold : float, optional
+            Seeds lie where both distances are smaller. None: 0.5; of a nano model, when both are None, seeds are the
+            hilltops of the depth in an object, as in `DenseInstanceSegmenter`, and nothing is smoothed by
+            ``foreground_smoothing`` and ``distance_smoothing``.
         foreground_threshold : float
             Pixels of an object have a higher probability.
         foreground_smoothing, distance_smoothing : float
@@ -135,10 +160,18 @@ class InstanceSegmentationWithDecoder(Segmenter):
         self._require_initialized()
         if output_mode not in ("instance_segmentation", "binary_mask"):
             raise InputError(f'The output mode is "instance_segmentation" or "binary_mask", not {output_mode!r}.')
-        inside = _smooth(self._maps["foreground"], foreground_smoothing) > foreground_threshold
-        centre, boundary = (_smooth(self._maps[name], distance_smoothing) for name in MAPS[1:])
-        seeds = (centre < center_distance_threshold) & (boundary < boundary_distance_threshold) & inside
-        labels = watershed(boundary, label(seeds, connectivity=2), mask=inside)
+        kind, thresholds = self.predictor.model.dense_kind, (center_distance_threshold, boundary_distance_threshold)
+        if kind == "offsets" and thresholds == (None, None):
+            values = np.stack([self._maps["foreground"], 1 - self._maps["boundary_distances"]])
+            maps = DenseMaps(values, kind, self._shape)
+            seeds, foreground, depth = find_seeds(maps, foreground_threshold, DISTANCE[kind], PROMINENCE[kind], 1.0)
+            labels = watershed(-depth, seeds, mask=foreground > foreground_threshold)
+        else:
+            near, far = (0.5 if value is None else value for value in thresholds)
+            inside = _smooth(self._maps["foreground"], foreground_smoothing) > foreground_threshold
+            centre, boundary = (_smooth(self._maps[name], distance_smoothing) for name in MAPS[1:])
+            seeds = (centre < near) & (boundary < far) & inside
+            labels = watershed(boundary, label(seeds, connectivity=2), mask=inside)
         labels, _ = without_small_objects(labels, min_size)
         if output_mode == "binary_mask":
             return label_records(labels)
@@ -179,7 +212,7 @@ class InstanceSegmentationWithDecoder(Segmenter):
         self.set_state(arrays)
 
 
-class TiledInstanceSegmentationWithDecoder(InstanceSegmentationWithDecoder):
+class TiledInstanceSegmentationWithDecoder(TiledSegmenter, InstanceSegmentationWithDecoder):
     """The same for tiled embeddings; ``initialize`` takes ``tile_shape`` and ``halo`` for images without any."""
 
 
@@ -197,7 +230,7 @@ class AutomaticPromptGenerator(PromptGenerator):
         super().__init__(with_decoder(predictor, decoder))
 
 
-class TiledAutomaticPromptGenerator(AutomaticPromptGenerator):
+class TiledAutomaticPromptGenerator(TiledSegmenter, AutomaticPromptGenerator):
     """The same for tiled embeddings."""
 
 

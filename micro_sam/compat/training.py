@@ -24,6 +24,7 @@ __all__ = [
     "default_sam_dataset",
     "default_sam_loader",
     "export_instance_segmentation_model",
+    "refuse_part",
     "train_instance_segmentation",
     "train_sam",
     "train_sam_for_configuration",
@@ -275,6 +276,20 @@ def export_instance_segmentation_model(
 ) -> None:
     """A checkpoint with model and decoder; `train_instance_segmentation` writes such a one already."""
     export_custom_sam_model(trained_model_path, model_type, output_path, with_segmentation_decoder=True)
+
+
+def refuse_part(*_: Any, **__: Any) -> None:
+    """Not supported: parts for training loops of one's own.
+
+    Raises
+    ------
+    InputError
+    """
+    raise InputError(
+        "Parts of the training of micro-sam 1.x (trainers, loggers, inputs of the model) are not supported. Use "
+        "micro_sam.training.train_sam, which does the whole training; for a loop of your own take the model from "
+        "micro_sam.util.get_sam_model(..., return_sam=True)."
+    )
 
 
 def _files(paths: Any, key: str | None) -> tuple[str, ...]:

@@ -26,6 +26,8 @@ class _ToolWidget(QWidget):
     ----------
     viewer : napari.Viewer
         The viewer that the tool works in.
+    reset_state : bool
+        Taken for scripts: every viewer has a state of its own here.
     **settings
         Fields of ``Settings``: ``model_type``, ``checkpoint_path``, ``device``, ``embedding_path``, ...
 
@@ -37,7 +39,7 @@ class _ToolWidget(QWidget):
 
     kind: type[Annotator]
 
-    def __init__(self, viewer: Viewer, **settings: Any) -> None:
+    def __init__(self, viewer: Viewer, reset_state: bool = True, **settings: Any) -> None:
         super().__init__()
         chosen = Settings(**settings)
         chosen.check()

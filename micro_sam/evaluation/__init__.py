@@ -21,6 +21,10 @@ _GRID_SEARCHES = (
     "run_instance_segmentation_inference",
     "run_instance_segmentation_with_decoder",
     "run_multi_dimensional_segmentation_grid_search",
+    "default_experiment_settings",
+    "full_experiment_settings",
+    "get_experiment_setting_name",
+    "precompute_all_prompts",
 )
 
 

@@ -69,6 +69,7 @@ def run_evaluation(
     prediction_paths: Sequence[Labels],
     save_path: str | os.PathLike | None = None,
     verbose: bool = True,
+    thresholds: Sequence[float] | None = None,
     per_image: bool = False,
 ) -> pd.DataFrame:
     """Compare label images with the truth.
@@ -81,6 +82,8 @@ def run_evaluation(
         CSV file for the result.
     verbose : bool
         Show a progress bar.
+    thresholds
+        Not supported; it is there to say so.
     per_image : bool
         One row per image instead of one row with the means.
 
@@ -92,10 +95,15 @@ def run_evaluation(
     Raises
     ------
     InputError
-        When there is nothing to compare, the numbers differ, or an image does not fit.
+        When there is nothing to compare, the numbers differ, thresholds are given, or an image does not fit.
     OutputError
         When the CSV file is one of the inputs, or something that is no earlier table of this program.
     """
+    if thresholds is not None:
+        raise InputError(
+            "Thresholds of one's own are not supported: the figures are those at overlaps of 0.5 (SA50), 0.75 (SA75), "
+            "and the mean of 0.5, 0.55, ... 0.95 (mSA). Leave them out."
+        )
     if len(gt_paths) != len(prediction_paths):
         raise InputError(
             f"There are {len(gt_paths)} label images of the truth, but {len(prediction_paths)} segmentations."

@@ -166,6 +166,10 @@ class SSFSurgery(_Unsupported):
     """Not supported; use `LoRASurgery`."""
 
 
+class ScaleShiftLayer(_Unsupported):
+    """Not supported; part of `SSFSurgery`."""
+
+
 class AdaptFormer(_Unsupported):
     """Not supported; use `LoRASurgery`."""
 

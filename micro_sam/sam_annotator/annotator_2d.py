@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import napari
 import numpy as np
@@ -109,3 +111,10 @@ def annotator_2d(
     opened = None if raw is None else open_any(raw, "2d", key, axes)
     committed = check_result(segmentation_result, segmentation_key, opened)
     return start_tool(Annotator2D, settings, opened, committed, choice, viewer=viewer, return_viewer=return_viewer)
+
+
+def __getattr__(name: str) -> Any:
+    """The widget, which lay here in micro-sam 1.x; imported on first use, because it is made of what is here."""
+    if name == "Annotator2d":
+        return getattr(import_module("micro_sam.compat.widgets"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -295,3 +296,10 @@ def annotator_3d(
         check_slices(opened.shape)
     committed = check_result(segmentation_result, segmentation_key, opened)
     return start_tool(Annotator3D, settings, opened, committed, choice, viewer=viewer, return_viewer=return_viewer)
+
+
+def __getattr__(name: str) -> Any:
+    """The widget, which lay here in micro-sam 1.x; imported on first use, because it is made of what is here."""
+    if name == "Annotator3d":
+        return getattr(import_module("micro_sam.compat.widgets"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

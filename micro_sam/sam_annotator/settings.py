@@ -53,7 +53,8 @@ class Settings:
         Raises
         ------
         InputError
-            For a model that is not in the registry, a halo without tiles, or a checkpoint that is not there.
+            For a model that is not in the registry, a halo without tiles, a checkpoint that is not there, or labels in
+            the place of ``show_embeddings``.
         """
         from micro_sam.models.registry import get_spec
 
@@ -66,6 +67,11 @@ class Settings:
                 recover(path)
                 if not Path(path).is_file():
                     raise InputError(f"There are no weights at {path}. Give the path of a file.")
+        if not isinstance(self.show_embeddings, bool):
+            raise InputError(
+                f"show_embeddings is True or False, not {type(self.show_embeddings).__name__}. Give what follows "
+                "embedding_path by name (segmentation_result=..., model_type=...): its order differs between versions."
+            )
         if self.halo is not None and self.tile_shape is None:
             raise InputError("A halo is the overlap of tiles and needs a tile shape as well.")
 

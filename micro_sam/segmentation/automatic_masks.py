@@ -19,7 +19,7 @@ from micro_sam.segmentation.crops import CROP_OVERLAP_RATIO, crop_boxes, near_cr
 from micro_sam.segmentation.labels import nms, paint_objects
 from micro_sam.segmentation.linking import link_cut_objects, touches_inner_border
 from micro_sam.segmentation.mask_output import OUTPUT_MODES, mask_records, remove_small_regions
-from micro_sam.segmentation.segmenter import Segmenter, rgb_tile
+from micro_sam.segmentation.segmenter import Segmenter, TiledSegmenter, rgb_tile
 
 __all__ = ["AutomaticMaskGenerator", "TiledAutomaticMaskGenerator", "get_amg"]
 
@@ -285,11 +285,23 @@ class AutomaticMaskGenerator(Segmenter):
         self._candidates = []
 
 
-class TiledAutomaticMaskGenerator(AutomaticMaskGenerator):
+class TiledAutomaticMaskGenerator(TiledSegmenter, AutomaticMaskGenerator):
     """The same for tiled embeddings: ``points_per_side`` is meant per tile. Objects cut by tiles are put together.
 
     ``initialize`` takes ``tile_shape`` and ``halo`` too, for images without embeddings.
     """
+
+    def __init__(
+        self,
+        predictor,
+        points_per_side: int | None = 32,
+        points_per_batch: int | None = None,
+        point_grids: list[np.ndarray] | None = None,
+        stability_score_offset: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
+        grids = {"point_grids": point_grids, "stability_score_offset": stability_score_offset}
+        super().__init__(predictor, points_per_side, points_per_batch, **grids, **kwargs)
 
 
 def get_amg(predictor, is_tiled: bool, **kwargs) -> AutomaticMaskGenerator:

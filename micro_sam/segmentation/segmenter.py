@@ -193,6 +193,26 @@ class Segmenter(ABC):
         return embeddings, image
 
 
+class TiledSegmenter(Segmenter):
+    """A segmenter for tiles: ``initialize`` takes ``tile_shape`` and ``halo`` before ``verbose``, as in micro-sam."""
+
+    def initialize(
+        self,
+        image: np.ndarray | None = None,
+        image_embeddings: Mapping | None = None,
+        i: int | None = None,
+        tile_shape: tuple[int, int] | None = None,
+        halo: tuple[int, int] | None = None,
+        verbose: bool = False,
+        pbar_init: Callable[[int, str], None] | None = None,
+        pbar_update: Callable[[int], None] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Ask the network, to the end; parameters as of ``Segmenter.initialize``."""
+        progress = {"verbose": verbose, "pbar_init": pbar_init, "pbar_update": pbar_update}
+        super().initialize(image, image_embeddings, i, tile_shape=tile_shape, halo=halo, **progress, **kwargs)
+
+
 def compute_embeddings(
     predictor, image: Any, tile_shape=None, halo=None, batch_size: int | None = None, mask=None
 ) -> Embeddings:

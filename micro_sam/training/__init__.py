@@ -11,17 +11,40 @@ from micro_sam.training.config import DataSource, TrainConfig, load_recipe
 from micro_sam.training.trainer import Progress, Trainer
 
 __all__ = ["DataSource", "Progress", "TrainConfig", "Trainer", "default_sam_loader", "load_recipe", "train_sam"]
-__all__ += ["train_instance_segmentation", "train_sam_for_configuration"]
+__all__ += ["default_sam_dataset", "export_instance_segmentation_model", "train_instance_segmentation"]
+__all__ += ["train_sam_for_configuration"]
+
+_OF_1_X = (
+    "default_sam_dataset",
+    "default_sam_loader",
+    "export_instance_segmentation_model",
+    "train_instance_segmentation",
+    "train_sam_for_configuration",
+)
+# parts for training loops of one's own; calling one says what to use
+_PARTS = (
+    "ConvertToSamInputs",
+    "JointSamLogger",
+    "JointSamTrainer",
+    "MedSAMTrainer",
+    "SamLogger",
+    "SamTrainer",
+    "SemanticMapsSamTrainer",
+    "SemanticSamTrainer",
+    "SimpleSamTrainer",
+    "get_trainable_sam_model",
+    "identity",
+)
 
 Paths = str | os.PathLike | Iterable[str | os.PathLike]
 
 
 def __getattr__(name: str) -> Any:
     """Names of micro-sam 1.x, imported on first use."""
-    if name in ("default_sam_loader", "train_instance_segmentation", "train_sam_for_configuration"):
+    if name in _OF_1_X or name in _PARTS:
         from micro_sam.compat import training
 
-        return getattr(training, name)
+        return getattr(training, name) if name in _OF_1_X else training.refuse_part
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from micro_sam import inference, multi_dimensional_segmentation, precompute_state, prompt_generators, sample_data
-from micro_sam.errors import InputError, ModelError
+from micro_sam.errors import InputError
 from micro_sam.models.build import build_model
 from micro_sam.models.predictor import ImageFeatures, Predictor
 from micro_sam.sample_data import published
@@ -171,27 +171,6 @@ def test_a_package_for_the_zoo_is_named_and_checked(tmp_path):
 
     with pytest.raises(InputError, match="model card"):
         export_sam_model(None, None, "nano_lm", "mine", tmp_path, tags=["a"])
-
-
-@pytest.mark.parametrize(
-    ("module", "name"),
-    [
-        ("micro_sam.models.sam_3d_wrapper", "get_sam_3d_model"),
-        ("micro_sam.models.simple_sam_3d_wrapper", "get_simple_sam_3d_model"),
-        ("micro_sam.object_classification", "compute_object_features"),
-        ("micro_sam.evaluation", "run_amg"),
-        ("micro_sam.evaluation.inference", "run_apg"),
-        ("micro_sam.sam_annotator.util", "track_from_prompts"),
-        ("micro_sam.models.peft_sam", "FacTSurgery"),
-        ("micro_sam.models.peft_sam", "SSFSurgery"),
-        ("micro_sam.models.peft_sam", "AdaptFormer"),
-    ],
-)
-def test_what_is_out_of_scope_says_what_to_use(module, name):
-    from importlib import import_module
-
-    with pytest.raises((InputError, ModelError), match="not supported.*(Use|Take|Segment|train)"):
-        getattr(import_module(module), name)(1, rank=2)
 
 
 def test_names_of_other_modules_lead_to_the_same_functions():
