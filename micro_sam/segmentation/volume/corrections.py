@@ -24,6 +24,8 @@ SMALLER = (1.0, 0.7)  # cuts that are tried where the usual one would go through
 # How many times as deep as the deepest positive click a negative one lies, from which both get their share of the
 # object, and by how much at most its share is larger.
 BULKY, MOST = 1.2, 1.5
+AWAY = 1.5  # how far from a negative click, in its depths, something of the object must stay where no click says what
+MEMBER, WITHIN = 0.3, 0.4  # size of what stays in a box over that of a region that goes, and how deep in it a click is
 CAP, CAP_AREA = 2.0, 0.6  # of the last slices of an object: thickness over the click's depth, area over the largest
 RIM, RIM_WIDTH = 0.5, 1.5  # of a rim that a negative click leaves: depth over what it was, reach over the click's depth
 
@@ -40,6 +42,7 @@ class Corrections(WindowView):
         super().__init__(maps, window, regions, threshold, prompts)
         self.mask = first_region(self, prompts)
         self.removed = np.zeros(self.shape, bool)  # by negative clicks
+        self.in_box = bool(prompts.boxes) or prompts.box is not None
         self.ends: set[int] = set()  # slices of which a negative click leaves nothing
         self.there = {p[0] for p in self.positive} | {z - window[0].start for z in (*prompts.boxes, *prompts.masks)}
 
@@ -78,7 +81,10 @@ class Corrections(WindowView):
         if not self.mask[place]:
             return
         kept = self.before(place, 1)
-        region = self._meant(place, self.mask, kept)
+        region = self._member(place, kept) if self.in_box else None
+        if region is None:
+            kept = kept or self._rest(place)
+            region = self._meant(place, self.mask, kept)
         cuts = [region] if region is not None else self._cuts(place, kept)
         left = [self.connected(self.mask & ~cut, kept) for cut in cuts]
         # A cut that takes more with it than itself has gone through the object: a smaller one will do.
@@ -95,6 +101,29 @@ class Corrections(WindowView):
         elif region is None and k not in self.there and self._is_cap(before, place, kept):
             self.ends.add(k)
         self.removed |= before & ~self.mask
+
+    def _rest(self, place: tuple[int, int, int]) -> list[tuple[int, int, int]]:
+        """Without a positive click: the deepest place away from a negative one, which is to stay."""
+        inside = depth_inside(self.mask, self.spacing)
+        inside[self.distance_to(place) <= AWAY * max(float(inside[place]), 1.0)] = 0
+        if not inside.any():
+            return []
+        z, y, x = (int(v) for v in np.unravel_index(int(inside.argmax()), inside.shape))
+        return [(z, y, x)]
+
+    def _member(self, place: tuple[int, int, int], kept) -> np.ndarray | None:
+        """The one of several regions in a box that a negative click lies in; None when the rest would be too little."""
+        total = int(self.mask.sum())
+        for k, region in enumerate(reversed(list(self.regions.around(place, self.mask)))):
+            size = int(region.sum())
+            if any(region[other] for other in kept) or total - size < MEMBER * size:
+                continue
+            if k:  # a finer one may be a part of an object, of which the surface is meant
+                depth = depth_inside(region, self.spacing)
+                if depth[place] < WITHIN * depth.max():
+                    continue
+            return region
+        return None
 
     def _is_rim(self, before: np.ndarray, place: tuple[int, int, int]) -> bool:
         """Whether a negative click has left only a rim of what was in its slice (y, x) before."""
