@@ -25,7 +25,7 @@ from micro_sam.segmentation.segmenter import Segmenter
 if TYPE_CHECKING:
     from micro_sam.segmentation.volume.automatic import Method
 
-__all__ = ["automatic_instance_segmentation", "get_predictor_and_segmenter", "segment_slices"]
+__all__ = ["automatic_instance_segmentation", "get_predictor_and_segmenter"]
 
 
 def get_predictor_and_segmenter(
@@ -162,15 +162,3 @@ def automatic_instance_segmentation(
     elif output_path is not None:
         save_labels(output_path, labels)
     return (labels, embeddings) if return_embeddings else labels
-
-
-def segment_slices(segmenter: Segmenter, embeddings, verbose: bool = False, **generate_kwargs) -> np.ndarray:
-    """Segment every slice on its own; labels (Z, H, W) uint32, different in all slices."""
-    labels = np.zeros(embeddings.shape, "uint32")
-    last = 0
-    for z in tqdm(range(embeddings.n_slices), desc="Segment slices", disable=not verbose):
-        segmenter.initialize(None, embeddings, i=z)
-        one = segmenter.generate(**generate_kwargs)
-        labels[z] = np.where(one > 0, one + last, 0)
-        last = max(last, int(labels[z].max()))
-    return labels

@@ -14,9 +14,9 @@ from micro_sam.embeddings.compute import precompute_image_embeddings
 from micro_sam.errors import InputError
 from micro_sam.io.inputs import as_array, image_and_path
 from micro_sam.io.tracks import TrackRow, save_tracks
-from micro_sam.segmentation.automatic import segment_slices
 from micro_sam.segmentation.frame_linking import FrameObjects, link_frames
 from micro_sam.segmentation.merging import fill_gaps
+from micro_sam.segmentation.slices import segment_slices
 from micro_sam.segmentation.volume.automatic import Method, segment_stack
 
 logger = logging.getLogger(__name__)

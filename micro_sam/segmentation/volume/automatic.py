@@ -16,10 +16,11 @@ from tqdm import tqdm
 
 from micro_sam.embeddings.embeddings import Embeddings
 from micro_sam.errors import InputError
-from micro_sam.segmentation.automatic import segment_slices
 from micro_sam.segmentation.dense import bilinear
+from micro_sam.segmentation.label_runs import LabelRuns
 from micro_sam.segmentation.merging import fill_gaps, merge_instance_segmentation_3d
 from micro_sam.segmentation.segmenter import Segmenter
+from micro_sam.segmentation.slices import segment_slices
 from micro_sam.segmentation.volume.compute import Focus, iter_volume_maps
 from micro_sam.segmentation.volume.maps import VolumeMaps, Window
 from micro_sam.segmentation.volume.regions import Regions
@@ -263,8 +264,9 @@ def _labels_of(maps: VolumeMaps, window: Window, thresholds) -> tuple[np.ndarray
     foreground, depth = maps.read(window)
     regions = Regions(foreground, depth, threshold, maps.geometry.spacing)
     labels = regions.labels(prominence)
-    names, compact = np.unique(labels, return_inverse=True)
-    compact = (compact.reshape(labels.shape) + (0 if names[0] == 0 else 1)).astype("int64")
+    runs = LabelRuns(labels)
+    names, which, _ = runs.labels()
+    compact = runs.image((which + (0 if names[0] == 0 else 1)).astype("int64"))
     if least_depth > 0:
         deepest = ndimage.maximum(depth, compact, np.arange(compact.max(initial=0) + 1))
         compact[np.asarray(deepest)[compact] < least_depth] = 0
@@ -274,8 +276,7 @@ def _labels_of(maps: VolumeMaps, window: Window, thresholds) -> tuple[np.ndarray
 def _continue(labels: np.ndarray, before: np.ndarray) -> None:
     """Give the objects of a slab the numbers that most of their voxels have in the slab before, in place."""
     here = labels[: len(before)]
-    both = (here > 0) & (before > 0)
-    pairs, shared = np.unique(np.stack([here[both], before[both]], 1), axis=0, return_counts=True)
+    pairs, shared = LabelRuns(here, before).shared()
     table = np.arange(int(labels.max(initial=0)) + 1)
     for k in np.argsort(shared):  # the largest overlap has the last word
         table[pairs[k, 0]] = pairs[k, 1]

@@ -17,12 +17,12 @@ from micro_sam.segmentation.values import ObjectMask
 from micro_sam.segmentation.volume.regions import depth_inside
 
 if TYPE_CHECKING:
-    from micro_sam.segmentation.volume.object import _Work
+    from micro_sam.segmentation.volume.view import WindowView
 
 FAR = 1e4  # pixels: the distance to an outline that is not there
 
 
-def plane_of(mask: ObjectMask, work: _Work) -> np.ndarray:
+def plane_of(mask: ObjectMask, work: WindowView) -> np.ndarray:
     """Signed distance (y, x), in pixels of the volume, positive inside, of a slice's mask in the window of the maps."""
     pixel = work.maps.geometry.pixel
     low = [int(np.floor(s.start * p)) for s, p in zip(work.window[1:], pixel[1:], strict=True)]

@@ -13,6 +13,7 @@ import bioimage_cpp as bic
 import numpy as np
 from scipy import ndimage
 
+FOREGROUND = 0.4  # above which a voxel may be object
 PROMINENCE = 0.1
 LEVELS = (0.0, 0.02, 0.05, PROMINENCE, 0.15, 0.2, 0.3, 0.5)
 COARSEST = 0.1  # prominence of the regions that a correcting click may be meant for

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import bioimage_cpp as bic
 import numpy as np
 
 from micro_sam.segmentation.volume.field import plane_of, rounded
-from micro_sam.segmentation.volume.regions import LEVELS, PROMINENCE, part_at
+from micro_sam.segmentation.volume.regions import LEVELS, PROMINENCE, bounds, depth_inside, largest_part, part_at
 
 if TYPE_CHECKING:
-    from micro_sam.segmentation.volume.object import _Work
     from micro_sam.segmentation.volume.values import VolumePrompts
+    from micro_sam.segmentation.volume.view import WindowView
 
 MOSTLY = 0.6  # of a region's area, or volume, that lies in a box, for the region to be meant
 MARGIN = 0.1  # of a box's side by which the object may reach out of it
 TIP = 0.1  # of a painted slice's area, below which a region under it does not count
 LEAST = 0.6  # overlap (IoU) of regions with a painted slice, below which they say nothing of its object
 FITS_BETTER = 0.04  # overlap (IoU) by which another prominence must fit a painted slice better than the usual one
+NECK = 0.3  # depth within a neck, over that within the object, below which what lies behind the neck does not count
 NEAR = 2.0  # pixels: a click so near to a region is in it
 
 
-def first_region(work: _Work, prompts: VolumePrompts) -> np.ndarray:
+def first_region(work: WindowView, prompts: VolumePrompts) -> np.ndarray:
     """The object before its corrections (bool); empty where the maps show nothing."""
     mask, alone = np.zeros(work.shape, bool), {}
     for z, one in prompts.masks.items():
@@ -38,15 +40,17 @@ def first_region(work: _Work, prompts: VolumePrompts) -> np.ndarray:
     for z, (y0, x0, y1, x1) in prompts.boxes.items():
         mask |= _in_box(work, (z, y0, x0, z + 1, y1, x1))
     if not mask.any():
-        for place in work.positive[:1]:
-            mask |= _at_click(work, place)
+        for place in work.positive:
+            if not mask.any():
+                mask = _at_click(work, place)
+    mask = _without_what_hangs_on(mask, work.positive[:1], work.spacing)
     if not mask.any():
         for k, signed in alone.items():
             mask |= _as_thick_as(work, k, signed)
     return mask
 
 
-def _at_click(work: _Work, place: tuple[int, int, int]) -> np.ndarray:
+def _at_click(work: WindowView, place: tuple[int, int, int]) -> np.ndarray:
     labels = work.regions.labels()
     if not labels[place]:
         around = tuple(slice(max(p - 2, 0), p + 3) for p in place)
@@ -60,7 +64,29 @@ def _at_click(work: _Work, place: tuple[int, int, int]) -> np.ndarray:
     return part_at(labels == found, place) if found else np.zeros(work.shape, bool)
 
 
-def _under(work: _Work, k: int, plane: np.ndarray) -> np.ndarray | None:
+def _without_what_hangs_on(mask: np.ndarray, places, spacing) -> np.ndarray:
+    """The object without what only thin necks, threads and sheets tie to its core: an opening of it.
+
+    The core is the connected part, deeper than a share of the deepest place, that holds the click.
+    """
+    box = bounds(mask, 1)
+    if box is None:
+        return mask
+    part = mask[box]
+    inside = depth_inside(part, spacing)
+    neck = NECK * float(inside.max())
+    core = inside > neck
+    at = [tuple(p - s.start for p, s in zip(place, box, strict=True)) for place in places]
+    at = [p for p in at if all(0 <= a < n for a, n in zip(p, part.shape, strict=True)) and core[p]]
+    core = part_at(core, at[0]) if at else largest_part(core)
+    if core.all():
+        return mask
+    result = np.zeros_like(mask)
+    result[box] = part & (bic.distance.distance_transform(~core, sampling=tuple(spacing)) <= neck + 1)
+    return result
+
+
+def _under(work: WindowView, k: int, plane: np.ndarray) -> np.ndarray | None:
     """The regions that lie mostly under a painted slice, as coarse or fine as fits it best; None: none fits it."""
     best, found = 0.0, np.zeros(work.shape, bool)
     for prominence in sorted(LEVELS, key=lambda level: abs(level - PROMINENCE)):
@@ -78,7 +104,7 @@ def _under(work: _Work, k: int, plane: np.ndarray) -> np.ndarray | None:
     return found if best >= LEAST else None
 
 
-def _as_thick_as(work: _Work, k: int, signed: np.ndarray) -> np.ndarray:
+def _as_thick_as(work: WindowView, k: int, signed: np.ndarray) -> np.ndarray:
     """What a painted slice (signed distances) that no region fits says itself, within the regions that it lies on."""
     labels = work.regions.labels()
     inside = np.bincount(labels[k][signed > 0], minlength=1)
@@ -86,7 +112,7 @@ def _as_thick_as(work: _Work, k: int, signed: np.ndarray) -> np.ndarray:
     return rounded({k: signed}, work.shape, work.spacing) & np.isin(labels, members)
 
 
-def _in_box(work: _Work, box) -> np.ndarray:
+def _in_box(work: WindowView, box) -> np.ndarray:
     """The regions that lie mostly in a box, at least the one that fits it best, cut off where they reach out of it."""
     low, high = work.place(box[:3]), np.array(work.place(np.subtract(box[3:], 1))) + 1
     low = np.clip(low, 0, np.array(work.shape) - 1)
