@@ -19,6 +19,7 @@ COMMANDS = [
     "evaluate",
     "export",
     "info",
+    "replay",
 ]
 
 setup(

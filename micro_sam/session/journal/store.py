@@ -154,6 +154,10 @@ class JournalFile:
             self._lock = None
 
 
+class Newer(CacheError):
+    """A newer program has written this session."""
+
+
 class Taken(CacheError):
     """Another window has this session."""
 
@@ -199,6 +203,8 @@ def read(folder: str | os.PathLike) -> Contents:
     try:
         header, tables, is_sound = _read_tables(path)
         rows, damaged = assemble(*tables)
+    except Newer:
+        raise
     except (sqlite3.Error, ValueError, TypeError, KeyError, OverflowError) as error:
         log.debug("%s: %s", path, error)
         header, rows, damaged, is_sound = {}, [], 0, False
@@ -313,7 +319,7 @@ def _bring_up_to_date(connection: sqlite3.Connection, header: Mapping[str, Any])
 
 def _check_version(version: int) -> None:
     if version > SCHEMA:
-        raise CacheError(
+        raise Newer(
             f"This session was written by a newer version of micro_sam (format {version}; {__version__} knows "
             f"{SCHEMA}). Update micro_sam to go on with it."
         )
