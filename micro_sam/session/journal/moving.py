@@ -21,7 +21,7 @@ def free_name(path: Path, suffix: str = "") -> Path:
     return name
 
 
-def rename(folder: Path, target: Path) -> None:
+def give_name(folder: Path, target: Path) -> None:
     """Give a session another name beside the one it has."""
     os.rename(folder, target)
 

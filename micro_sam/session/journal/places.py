@@ -184,7 +184,7 @@ def set_aside(folder: Path) -> Path | None:
         return None
     stamp = f"{datetime.fromtimestamp(_changed(folder)):%Y-%m-%d_%H%M%S}"
     target = moving.free_name(folder.with_name(f"{folder.name.removesuffix(SUFFIX)}.{stamp}{SUFFIX}"), SUFFIX)
-    moving.rename(folder, target)
+    moving.give_name(folder, target)
     return target
 
 
