@@ -121,9 +121,7 @@ MAY_REPLACE = {
     "embeddings/zarr_layout.py": "probe files and partial chunks of zarr in a cache",
     "embeddings/plain_files.py": "a chunk of a cache, whole or not at all",
     "embeddings/temporary_store.py": "a file in a temporary folder of its own",
-    "session/journal/continuing.py": "a damaged journal, kept under another name",
-    "session/journal/places.py": "sessions, moved beside their result, or pruned when asked",
-    "session/journal/store.py": "a journal that is written anew without what was undone",
+    "session/journal/moving.py": "sessions, which get other names and places and never replace another one",
     "segmentation/dense_blocks.py": "maps of another model or image, numbered files in a folder of the cache",
 }
 

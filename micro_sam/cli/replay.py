@@ -11,7 +11,6 @@ from typing import Any
 
 from micro_sam.cli._common import add_embedding_path, add_input, add_model, add_tiling, make_parser, parse, run
 from micro_sam.cli._window import check_device
-from micro_sam.errors import InputError
 
 EPILOG = """examples:
   micro_sam.replay cells_objects.session -i cells.tif -o again.tif
@@ -61,6 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     places.check_image(header, hash_samples(as_array(checked.data)), tool, folder)
     if given.model_type is None and given.checkpoint is None:
         options.model_type = header.get("settings", {}).get("model_type") or options.model_type
+    for name in ("tile_shape", "halo"):
+        if getattr(options, name) is None and header.get("settings", {}).get(name):
+            setattr(options, name, tuple(header["settings"][name]))
     result = _replay(options, tool, checked, contents.rows)
     _tell(result, options, checked, tool)
     return 0
@@ -69,27 +71,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _replay(options: argparse.Namespace, tool: str, checked: Any, rows: Sequence[Any]) -> Any:
     from tqdm import tqdm
 
-    from micro_sam.embeddings.compute import precompute_image_embeddings
-    from micro_sam.models.predictor import get_predictor
+    from micro_sam.embeddings.compute import iter_embeddings, open_embeddings
+    from micro_sam.models.build import get_sam_model
+    from micro_sam.segmentation.volume.compute import iter_volume_maps
+    from micro_sam.segmentation.volume.scripts import maps_of
     from micro_sam.session.replaying import replay
 
-    predictor = get_predictor(options.model_type, options.device, options.checkpoint)
-    embeddings = precompute_image_embeddings(
+    predictor = get_sam_model(options.model_type, device=options.device, checkpoint_path=options.checkpoint)
+    embeddings, store = open_embeddings(
         predictor,
         checked.data,
-        options.embedding_path,
+        save_path=options.embedding_path,
         ndim=checked.ndim,
         tile_shape=options.tile_shape,
         halo=options.halo,
+        smooth_noise=True,
     )
+    for _ in tqdm(iter_embeddings(predictor, checked.data, store), desc="Embedding", disable=None):
+        pass
 
     def make_maps() -> Any:
-        raise InputError("no maps")
+        maps = maps_of(predictor, embeddings, checked.scale)
+        for _ in tqdm(iter_volume_maps(predictor, embeddings, maps), desc="Maps", disable=None):
+            pass
+        return maps
 
-    shape = checked.data.shape[:-1] if checked.is_rgb else checked.data.shape
     result = None
     with tqdm(desc="Actions", disable=None) as bar:
-        for item in replay(tool, shape, rows, predictor, embeddings, make_maps):
+        for item in replay(tool, checked.shape, rows, predictor, embeddings, make_maps):
             if isinstance(item, tuple):
                 bar.total = item[1]
                 bar.update(item[0] - bar.n)

@@ -14,7 +14,7 @@ from typing import Any
 
 from micro_sam.errors import CacheError
 from micro_sam.session.commands import Draft, Edit
-from micro_sam.session.journal import places, store
+from micro_sam.session.journal import moving, places, store
 from micro_sam.session.journal.recorder import Journal
 from micro_sam.session.journal.rows import Row
 from micro_sam.session.state import LAYERS, State
@@ -116,16 +116,9 @@ def as_edits(state: State) -> list[Edit]:
 
 def _begin_anew(folder: Path, header: Mapping[str, Any], state: State) -> tuple[Journal, Path]:
     """Put the damaged journal aside, and begin another one with what could be read."""
-    kept = folder / f"{store.FILE}.damaged"
-    k = 1
-    while kept.exists():
-        k += 1
-        kept = folder / f"{store.FILE}.damaged-{k}"
     journal = Journal(folder, header)
     try:
-        for suffix in ("-wal", "-shm", "-journal", ""):
-            if (source := folder / f"{store.FILE}{suffix}").exists():
-                os.replace(source, f"{kept}{suffix}")
+        kept = moving.put_aside(folder)
     except OSError:  # a disc that cannot be written: go on elsewhere, and leave all as it is
         journal, kept = Journal(places.new_folder(folder.name.removesuffix(places.SUFFIX)), header), folder / store.FILE
     journal.record("do", "Recover", edits=as_edits(state))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,8 +18,9 @@ from typing import Any
 
 from micro_sam import __version__
 from micro_sam.errors import CacheError
+from micro_sam.io.atomic import remove_folder
 from micro_sam.models.cache import get_cache_directory
-from micro_sam.session.journal import store
+from micro_sam.session.journal import moving, store
 from micro_sam.session.journal.restoring import live_rows
 from micro_sam.session.journal.rows import Row
 
@@ -183,12 +183,8 @@ def set_aside(folder: Path) -> Path | None:
     if not (folder / store.FILE).exists() or store.is_taken(folder):
         return None
     stamp = f"{datetime.fromtimestamp(_changed(folder)):%Y-%m-%d_%H%M%S}"
-    target = folder.with_name(f"{folder.name.removesuffix(SUFFIX)}.{stamp}{SUFFIX}")
-    k = 1
-    while target.exists():
-        k += 1
-        target = target.with_name(f"{folder.name.removesuffix(SUFFIX)}.{stamp}-{k}{SUFFIX}")
-    os.replace(folder, target)
+    target = moving.free_name(folder.with_name(f"{folder.name.removesuffix(SUFFIX)}.{stamp}{SUFFIX}"), SUFFIX)
+    moving.give_name(folder, target)
     return target
 
 
@@ -208,7 +204,7 @@ def prune(days: float) -> list[Path]:
     gone = []
     for folder in all_sessions():
         if time.time() - _changed(folder) > days * 86400 and not store.is_taken(folder):
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_folder(folder)
             gone.append(folder)
     return gone
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
 import sqlite3
 import sys
 from collections.abc import Iterable, Mapping
@@ -21,7 +20,8 @@ from filelock import FileLock, Timeout
 
 from micro_sam import __version__
 from micro_sam.errors import CacheError
-from micro_sam.session.journal import salvage
+from micro_sam.session.journal import moving, salvage
+from micro_sam.session.journal.moving import FILE, LOCK
 from micro_sam.session.journal.rows import (
     MIGRATIONS,
     SCHEMA,
@@ -37,7 +37,6 @@ from micro_sam.session.journal.rows import (
 
 log = logging.getLogger(__name__)
 
-FILE, LOCK = "journal.sqlite", "journal.lock"
 PAGE = 1024  # bytes; pictures of small objects leave little of a small page empty
 NETWORK = (
     "nfs",
@@ -141,8 +140,7 @@ class JournalFile:
         """Move the session to another folder, which must not be there."""
         self.close()
         try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(self.folder, folder)
+            moving.move(self.folder, folder)
             self.folder = folder
         finally:
             self._lock = take_lock(self.folder)
@@ -152,6 +150,10 @@ class JournalFile:
         if self._lock is not None:
             self._lock.release()
             self._lock = None
+
+
+class Newer(CacheError):
+    """A newer program has written this session."""
 
 
 class Taken(CacheError):
@@ -199,6 +201,8 @@ def read(folder: str | os.PathLike) -> Contents:
     try:
         header, tables, is_sound = _read_tables(path)
         rows, damaged = assemble(*tables)
+    except Newer:
+        raise
     except (sqlite3.Error, ValueError, TypeError, KeyError, OverflowError) as error:
         log.debug("%s: %s", path, error)
         header, rows, damaged, is_sound = {}, [], 0, False
@@ -227,9 +231,7 @@ def read_header(folder: str | os.PathLike) -> dict[str, Any]:
 def write_all(folder: Path, header: Mapping[str, Any], rows: Iterable[Row]) -> None:
     """Write a journal of these rows in place of the one that is there; all or nothing."""
     folder.mkdir(parents=True, exist_ok=True)
-    new = folder / f"{FILE}.new"
-    for suffix in ("", "-wal", "-shm", "-journal"):
-        Path(f"{new}{suffix}").unlink(missing_ok=True)
+    new = moving.new_file(folder)
     connection = sqlite3.connect(new, isolation_level="IMMEDIATE")
     try:
         connection.execute(f"PRAGMA page_size={PAGE}")
@@ -241,11 +243,7 @@ def write_all(folder: Path, header: Mapping[str, Any], rows: Iterable[Row]) -> N
                 connection.executemany("INSERT INTO prompts VALUES (?,?,?,?)", prompt_values(row))
     finally:
         connection.close()
-    log_file = folder / f"{FILE}-wal"
-    if log_file.exists() and log_file.stat().st_size:
-        raise CacheError(f"The session in {folder} has been written meanwhile. Close its window first.")
-    log_file.unlink(missing_ok=True)
-    os.replace(new, folder / FILE)
+    moving.take_place(new)
 
 
 def on_network(path: Path) -> bool:
@@ -313,7 +311,7 @@ def _bring_up_to_date(connection: sqlite3.Connection, header: Mapping[str, Any])
 
 def _check_version(version: int) -> None:
     if version > SCHEMA:
-        raise CacheError(
+        raise Newer(
             f"This session was written by a newer version of micro_sam (format {version}; {__version__} knows "
             f"{SCHEMA}). Update micro_sam to go on with it."
         )
