@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import glob
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,8 @@ def _check_exists(path: Path) -> None:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from error
     if exists:
         return
+    if path.is_symlink():
+        raise InputError(f"{path} is a link to {os.readlink(path)}, and nothing is there. Copy the file itself.")
     hint = ""
     if path.parent.is_dir():
         close = difflib.get_close_matches(path.name, [p.name for p in path.parent.iterdir()], n=1, cutoff=0.7)

@@ -64,10 +64,11 @@ def read_labels(source: Any, key: str | None = None, shape: tuple[int, ...] | No
     elif isinstance(source, ImageSource):
         name = str(source.path or name)
         source, axes, note = _from_source(source)
-    labels = np.asarray(as_array(source, name))
+    labels, is_colour = np.asarray(as_array(source, name)), False
     if axes is not None and not (set(axes) & set("SC") and shape is not None and labels.shape == tuple(shape)):
         labels = _in_order(labels, axes, name)
-    labels = _one_channel(labels, name)
+        is_colour = axes.endswith("S") and labels.ndim == len(axes) - axes.count("C")
+    labels = _one_channel(labels, name, is_colour)
     return _checked(labels, shape, name), note
 
 
@@ -143,6 +144,8 @@ def _in_order(labels: np.ndarray, axes: str, name: str) -> np.ndarray:
 
 
 def _checked(labels: np.ndarray, shape: tuple[int, ...] | None, name: str) -> np.ndarray:
+    if labels.ndim < 2 or labels.size == 0:
+        raise InputError(f"{name} has the shape {labels.shape}; a label image has two axes or more, and pixels.")
     if labels.dtype.kind not in "biuf":
         raise InputError(f"{name} holds {labels.dtype} values; labels are whole numbers.")
     if shape is not None:
@@ -159,15 +162,26 @@ def _checked(labels: np.ndarray, shape: tuple[int, ...] | None, name: str) -> np
     return np.ascontiguousarray(labels, dtype=np.uint32)
 
 
-def _one_channel(labels: np.ndarray, name: str) -> np.ndarray:
-    """Labels that were saved as a picture have three equal channels."""
-    if labels.ndim >= 3 and labels.shape[-1] in (3, 4) and labels.dtype == np.uint8:
-        if np.array_equal(labels[..., 0], labels[..., 1]) and np.array_equal(labels[..., 0], labels[..., 2]):
-            return labels[..., 0]
-        raise InputError(
-            f"{name} is a colour picture, not a label image. Export the labels themselves, with one number per object."
-        )
-    return labels
+def _one_channel(labels: np.ndarray, name: str, is_colour: bool) -> np.ndarray:
+    """Labels that were saved as a picture have three equal channels; what is opaque (a fourth, a second) is no label.
+
+    Parameters
+    ----------
+    labels
+        Any axes.
+    name
+        For messages.
+    is_colour
+        Whether the file says that the last axis holds colours; 8-bit numbers are looked at in any case.
+    """
+    looks_so = is_colour or labels.dtype == np.uint8
+    if labels.ndim < 3 or labels.shape[-1] not in ((2, 3, 4) if is_colour else (3, 4)) or not looks_so:
+        return labels
+    if labels.shape[-1] == 2 or all(np.array_equal(labels[..., 0], labels[..., k]) for k in (1, 2)):
+        return labels[..., 0]
+    raise InputError(
+        f"{name} is a colour picture, not a label image. Export the labels themselves, with one number per object."
+    )
 
 
 def _fit(labels: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarray:

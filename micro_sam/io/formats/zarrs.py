@@ -101,6 +101,8 @@ def _with(found: ImageSource, note: str, choices: dict[str, str], key: str | Non
 
 
 def _open_multiscale(group: Any, image: dict[str, Any], inside: str, path: Path) -> ImageSource:
+    if not image.get("datasets"):
+        raise InputError(f"{path} describes an image in {inside or 'its group'}, but names no dataset of it.")
     level = image["datasets"][0]  # the first level is the full resolution
     array = group[str(level["path"])]
     axes, scale = _ome_axes(image, level, array.ndim)
