@@ -120,7 +120,9 @@ def test_examples_call_the_tools_with_arguments_that_they_take(script, monkeypat
             record = lambda *args, signature=signature, **kwargs: calls.append(signature.bind(*args, **kwargs))  # noqa: E731
             monkeypatch.setattr(module, tool, record)
     if hasattr(module, "image_folder_annotator"):
-        one, folder = (inspect.signature(getattr(tools, t)) for t in ("image_series_annotator", "image_folder_annotator"))
+        one, folder = (
+            inspect.signature(getattr(tools, t)) for t in ("image_series_annotator", "image_folder_annotator")
+        )
 
         def record_folder(*args, **kwargs):
             bound = folder.bind(*args, **kwargs)
@@ -262,9 +264,13 @@ def test_every_page_is_in_the_navigation_and_every_picture_on_a_page():
 
 def test_keys_are_those_of_the_tools():
     sources = [p.read_text() for p in (ROOT / "micro_sam" / "sam_annotator").rglob("*.py")]
-    bound = {key for text in sources for keys in re.findall(r"Key\(\((.*?)\)", text) for key in re.findall(r'"(.+?)"', keys)}
+    bound = {
+        key for text in sources for keys in re.findall(r"Key\(\((.*?)\)", text) for key in re.findall(r'"(.+?)"', keys)
+    }
     shown = {key.replace("Control", "Ctrl") for key in bound if key != "V"}  # v and V are the same
-    assert shown == set(re.findall(r"`([\w-]+)`", "".join(re.findall(r"^\| (`.*?) \|", (DOCS / "keys.md").read_text(), re.M))))
+    assert shown == set(
+        re.findall(r"`([\w-]+)`", "".join(re.findall(r"^\| (`.*?) \|", (DOCS / "keys.md").read_text(), re.M)))
+    )
 
 
 def test_nothing_names_the_development_images():

@@ -14,9 +14,7 @@ from . import driver
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-def test_the_2d_example_opens_its_window_and_keeps_its_embeddings_beside_itself(
-    window_manager, monkeypatch, tmp_path
-):
+def test_the_2d_example_opens_its_window_and_keeps_its_embeddings_beside_itself(window_manager, monkeypatch, tmp_path):
     opened = []
     monkeypatch.setattr(napari, "run", lambda: opened.append(napari.current_viewer()))
     spec = importlib.util.spec_from_file_location("sam_annotator_2d", EXAMPLES / "sam_annotator_2d.py")
