@@ -12,7 +12,6 @@ import inspect
 import json
 import re
 import shlex
-import sys
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
