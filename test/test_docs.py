@@ -12,6 +12,7 @@ import inspect
 import json
 import re
 import shlex
+import shutil
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,19 +69,27 @@ def name(path: Path) -> str:
 # ---------------------------------------------------------------- code
 
 
-@pytest.fixture
-def some_files(tmp_path, monkeypatch):
-    """A folder with the files that the pages name, and nothing else."""
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> Path:
+    """The files that the pages name, small."""
     import tifffile
 
-    from micro_sam.sample_data import open_sample
+    from micro_sam.sample_data.synthetic import dividing_cells, nuclei_volume
 
+    folder = tmp_path_factory.mktemp("files")
+    volume, _ = nuclei_volume((5, 160, 160))
+    tifffile.imwrite(folder / "image.tif", volume[2])
+    tifffile.imwrite(folder / "volume.tif", volume[:, :80, :80], imagej=True, metadata={"axes": "ZYX"})
+    movie, _, _ = dividing_cells((2, 96, 96), n_cells=3, n_divisions=0)
+    tifffile.imwrite(folder / "movie.tif", movie, imagej=True, metadata={"axes": "TYX"})
+    return folder
+
+
+@pytest.fixture
+def some_files(files, tmp_path, monkeypatch):
+    """A folder of its own with these files."""
+    shutil.copytree(files, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    volume = open_sample("nuclei_volume").image
-    tifffile.imwrite("image.tif", volume[15])
-    tifffile.imwrite("volume.tif", volume[12:17, :80, :80], imagej=True, metadata={"axes": "ZYX"})
-    movie = open_sample("dividing_cells").image
-    tifffile.imwrite("movie.tif", movie[:2, :96, :96], imagej=True, metadata={"axes": "TYX"})
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=name)
