@@ -76,8 +76,9 @@ class Window:
     def idle(self) -> None:
         """Until nothing is computed."""
         tool = self.tool
+        parts = [part for part in (tool.engine, tool.preview, tool.automatic, getattr(tool, "whole", None)) if part]
         wait(0.3)
-        wait(lambda: not tool.engine.busy and tool.jobs.running() is None and not tool.preview.busy)
+        wait(lambda: tool.jobs.running() is None and not any(part.busy for part in parts))
         wait(0.3)
 
     def place(self, position: tuple[int, ...]) -> QPoint:
@@ -209,12 +210,12 @@ def tracking() -> None:
     mother = next(row for row in rows if any(other.parent == row.track_id for other in rows))
     daughters = [row for row in rows if row.parent == mother.track_id]
     window = Window(annotator_tracking, "sample:dividing_cells", embedding_path=EMBEDDINGS / "movie.zarr")
-    window.click(*middle(labels, mother.track_id, mother.begin))
+    window.click(*middle(labels, mother.track_id, mother.start))
     window.key("d")
     window.click(*middle(labels, mother.track_id, mother.end))
-    window.click(*middle(labels, daughters[0].track_id, daughters[0].begin))
+    window.click(*middle(labels, daughters[0].track_id, daughters[0].start))
     window.key("e")
-    window.click(*middle(labels, daughters[1].track_id, daughters[1].begin))
+    window.click(*middle(labels, daughters[1].track_id, daughters[1].start))
     window.save("tracking_division")
     window.key("v")
     window.save("tracking_tracks")
