@@ -172,6 +172,7 @@ def _write_tif(path: Path, labels: np.ndarray | Cast, scale: tuple[float, ...] |
             options["metadata"] |= {name: size, f"{name}Unit": "s" if letter == "T" else "µm"}
     if isinstance(labels, Cast):
         options |= {"shape": labels.shape, "dtype": labels.dtype, "tile": (TILE, TILE)}
+        options["compressionargs"] = {"level": 1}  # labels shrink anyhow, and most tiles of large images are empty
         labels = _tiles(labels)
     tifffile.imwrite(path, labels, bigtiff=bigtiff, **options)
 
