@@ -259,7 +259,7 @@ def open_blocks(predictor, embeddings, blocks: DenseBlocks) -> DenseBlocks:
     if not left:
         raise InputError("No tile of this image was embedded, so there is nothing to segment.")
     first = next((tile for tile in left if store.is_complete(None, tile.index)), left[0])
-    # The longer side of the maps is the same for all tiles; whichever is there, the size must come out as from the first.
+    # The longer side of the maps is that of all tiles: whichever is there, the size comes out as from the first one.
     blocks.measure(tile_maps(predictor, store.load(None, first.index)), left[0])
     return blocks
 
