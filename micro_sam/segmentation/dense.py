@@ -182,7 +182,7 @@ class DenseInstanceSegmenter(Segmenter):
             coarse, foreground, depth = _grow(self._maps, *thresholds)
             inside = foreground > foreground_threshold
             labels = to_image(coarse, foreground, foreground_threshold, self._shape)
-            labels, n_found = without_smallobjects_of(labels, min_size)
+            labels, n_found = without_small_objects(labels, min_size)
             deepest = float(foreground.max()), float(depth[inside].max()) if inside.any() else -np.inf
         else:
             labels, n_found, deepest = self._join(thresholds, min_size)
@@ -377,7 +377,7 @@ def bilinear(values: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.nd
     return values
 
 
-def without_smallobjects_of(labels: np.ndarray, min_size: int) -> tuple[np.ndarray, int]:
+def without_small_objects(labels: np.ndarray, min_size: int) -> tuple[np.ndarray, int]:
     """Labels made consecutive without the objects of fewer pixels, and how many objects there were."""
     sizes = label_sizes(labels)
     sizes[0] = 0
