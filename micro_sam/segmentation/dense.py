@@ -392,7 +392,7 @@ def without_small_objects(labels: np.ndarray, min_size: int) -> tuple[np.ndarray
 def label_records(labels: np.ndarray) -> list[dict[str, Any]]:
     """Objects of a label image as dicts with segmentation, area and bbox (x y w h)."""
     records = []
-    for value, (rows, columns) in enumerate(ndimage.findobjects_of(labels.astype("int32")), 1):
+    for value, (rows, columns) in enumerate(ndimage.find_objects(labels.astype("int32")), 1):
         mask = labels == value
         box = [columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start]
         records.append({"segmentation": mask, "area": int(mask.sum()), "bbox": box})
