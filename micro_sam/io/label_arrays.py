@@ -150,11 +150,11 @@ def _is_hole(array: np.ndarray, start: int, stop: int) -> bool:
 
 
 def _pages(array: np.ndarray) -> mmap.mmap | None:
-    """The mapped file below an array or a view of it."""
+    """The mapped file below an array or a view of it; files that others have mapped are theirs, and left alone."""
     seen: Any = array
     while seen is not None and not isinstance(seen, mmap.mmap):
         seen = seen.obj if isinstance(seen, memoryview) else getattr(seen, "base", None)
-    return seen
+    return seen if seen in _FILES else None
 
 
 @contextlib.contextmanager
