@@ -322,7 +322,8 @@ class Annotator(Acts):
             show_embeddings(self)
         if self.settings.precompute_amg_state and is_whole:
             self.automatic.run(show=False)
-        if self.preview.waits or self.preview.busy or self.jobs.running(WORK) is not None:
+        is_working = self.engine.on_demand and self.jobs.running(WORK) is not None
+        if self.preview.waits or self.preview.busy or is_working:
             return
         embedding = "embedding from the cache" if cached else f"embedding computed in {duration(seconds)}"
         is_smoothed = getattr(self.session.embeddings.store.normalization, "smoothing", 0)
