@@ -95,8 +95,10 @@ def check_labels_path(
     check_result(path, kind, replace_unmarked=replace_unmarked)
 
 
-def small_ids(labels: np.ndarray) -> np.ndarray | Cast:
+def small_ids(labels: np.ndarray | Cast) -> np.ndarray | Cast:
     """The labels as uint16 where all ids fit, which every program reads, else uint32; large ones are not copied."""
+    if isinstance(labels, Cast):
+        return labels
     labels = np.asanyarray(labels)
     if labels.nbytes > LARGEST_RESULT and labels.ndim in (2, 3):
         largest = max((int(part.max()) for _, part in written_pieces(labels)), default=0)

@@ -10,8 +10,9 @@ import zarr
 
 from micro_sam.io import label_arrays
 from micro_sam.io.label_arrays import any_label, is_on_disc, new_labels, release, written_pieces
-from micro_sam.io.labels import load_labels, save_labels
+from micro_sam.io.labels import load_labels, save_labels, small_ids
 from micro_sam.io.results import read_kind
+from micro_sam.segmentation.labels import count_labels
 
 
 @pytest.fixture
@@ -77,6 +78,14 @@ def test_a_new_group_of_labels_has_a_pyramid_that_keeps_ids_and_lies_where_it_sa
             assert level[y, x] == labels[round(y * steps[0]), round(x * steps[1])]
     assert set(np.unique(level)) <= set(np.unique(labels)) and level.any()
     assert not (image / "labels" / "cells" / "0" / "2.0").exists() or labels[128:, :64].any(), "empty chunks"
+
+
+def test_a_command_writes_and_counts_large_labels_without_a_second_copy(on_disc, tmp_path, monkeypatch):
+    labels = small_ids(objects((150, 170)))
+    monkeypatch.setattr(label_arrays.Cast, "__array__", None)
+    assert small_ids(labels) is labels and labels.dtype == np.uint16 and count_labels(labels) == 12
+    save_labels(tmp_path / "a.tif", labels)
+    assert load_labels(tmp_path / "a.tif").max() == 12
 
 
 def test_files_that_others_have_mapped_keep_what_was_changed_in_memory(on_disc, tmp_path):
