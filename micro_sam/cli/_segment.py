@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from micro_sam.cli._tasks import Precompute
+from micro_sam.cli._tasks import FinishTask, Precompute, precompute
 from micro_sam.embeddings.jobs import EmbeddingJob
-from micro_sam.embeddings.tasks import EmbeddingSettings, EmbeddingTask, close_images, embed
+from micro_sam.embeddings.tasks import EmbeddingSettings, EmbeddingTask, close_images
 from micro_sam.errors import InputError
 
 
@@ -75,10 +75,10 @@ def make_segmenter(settings: SegmentationSettings, predictor=None, **model: Any)
     return predictor, segmenter
 
 
-def segment(predictor, task: SegmentationTask | EmbeddingTask) -> Any:
-    """Do a task of either kind with a worker's model."""
-    if isinstance(task, EmbeddingTask):
-        return embed(predictor, task)
+def segment(predictor, task: SegmentationTask | EmbeddingTask | FinishTask) -> Any:
+    """Do a task of any kind with a worker's model."""
+    if not isinstance(task, SegmentationTask):
+        return precompute(predictor, task)
     close_images()  # the whole image is read now
     return segment_one(*make_segmenter(task.settings, predictor), task)
 
@@ -145,6 +145,8 @@ def check_thresholds(pairs: Sequence[tuple[str, str]], segmenter) -> dict[str, f
 class Segmentation:
     """The course of many images on a cluster: embedded in parts where the embeddings are kept, then segmented.
 
+    What the network says of large images is prepared in blocks by all workers, too; one then joins them.
+
     Parameters
     ----------
     tasks
@@ -157,16 +159,18 @@ class Segmentation:
 
     def __init__(self, tasks: Iterable[SegmentationTask], settings: EmbeddingSettings | None, bar: Any) -> None:
         self._tasks = {task.job: task for task in tasks}
+        by_maps = all(task.settings.mode != "amg" and not task.settings.look_closer for task in self._tasks.values())
+        large = "large" if by_maps else False
         self._settings, self._bar = settings, bar
         self._embedding = None
         if settings is not None:
-            self._embedding = Precompute(self._tasks, settings, prepare=False, bar=bar)
+            self._embedding = Precompute(self._tasks, settings, prepare=large, bar=bar)
 
     def tasks(self) -> Iterator[SegmentationTask | EmbeddingTask]:
         """The first task of each image."""
         return iter(self._tasks.values()) if self._embedding is None else self._embedding.tasks()
 
-    def follow(self, task: SegmentationTask | EmbeddingTask, answer: Any) -> list[Any]:
+    def follow(self, task: SegmentationTask | EmbeddingTask | FinishTask, answer: Any) -> list[Any]:
         """Take notice of an answer; returns the tasks that come next."""
         if isinstance(task, SegmentationTask):
             self._bar.update(1)
@@ -175,7 +179,9 @@ class Segmentation:
                 print(f"{answer.value.objects} objects: {task.output}", file=sys.stdout)
             return []
         more = self._embedding.follow(task, answer)
-        if any(isinstance(one, EmbeddingTask) for one in more) or not self._embedding.is_embedded(task.job):
+        if any(isinstance(one, EmbeddingTask) or one.prepare for one in more):
             return more
+        if not self._embedding.is_embedded(task.job):
+            return []
         self._bar.total += 1
         return [self._tasks[task.job]]  # which notes that the cache is complete

@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from micro_sam.embeddings.jobs import EmbeddingJob
 from micro_sam.embeddings.tasks import Embedded, EmbeddingSettings, EmbeddingTask, Progress, embed, open_image
+from micro_sam.segmentation.dense_parts import is_in_blocks
 from micro_sam.segmentation.volume.keeping import automatic_parts, keep_parts
 
 FEW_PARTS = 8  # parts of an automatic segmentation in one task
@@ -18,13 +19,14 @@ FEW_PARTS = 8  # parts of an automatic segmentation in one task
 class FinishTask:
     """The rest of an image whose embeddings are stored.
 
-    ``parts`` None: note that it is complete, and with ``prepare`` find out what an automatic segmentation needs; then
-    these parts; ``last``: keep its maps in the file that micro-sam 1.x reads, too.
+    ``prepare`` "large": only of images that are prepared in blocks. ``parts`` None: note that it is complete, and with
+    ``prepare`` find out what an automatic segmentation needs; then these parts; ``last``: keep its maps in the file
+    that micro-sam 1.x reads, too.
     """
 
     job: EmbeddingJob
     settings: EmbeddingSettings
-    prepare: bool
+    prepare: bool | Literal["large"]
     parts: tuple[Any, ...] | None = None
     last: bool = False
 
@@ -49,14 +51,16 @@ def _finish(predictor, task: FinishTask) -> Finished:
     if "voxel_size" not in derived:
         derived["voxel_size"] = task.job.voxel_size(image.checked)
     scale = derived["voxel_size"]
-    if task.last:
+    if task.last and task.prepare != "large":
         from micro_sam.compat.states import keep_maps
 
         keep_maps(predictor, image.embeddings)
         return Finished()
+    if task.last:
+        return Finished()
     if task.parts is None:
         image.store.finish()
-        if not task.prepare:
+        if not task.prepare or (task.prepare == "large" and not is_in_blocks(predictor, image.embeddings)):
             return Finished()
         parts = automatic_parts(predictor, image.embeddings, scale)
         groups = [tuple(parts[k : k + FEW_PARTS]) for k in range(0, len(parts), FEW_PARTS)]
@@ -76,7 +80,7 @@ class Precompute:
     settings
         How they are embedded.
     prepare
-        Whether automatic segmentation is prepared.
+        Whether automatic segmentation is prepared; "large": that of images that are prepared in blocks.
     bar
         A progress bar (tqdm). It counts slices and tiles; an image that was not opened yet counts as one.
 
@@ -86,7 +90,13 @@ class Precompute:
         Items that were computed.
     """
 
-    def __init__(self, jobs: Iterable[EmbeddingJob], settings: EmbeddingSettings, prepare: bool, bar: Any) -> None:
+    def __init__(
+        self,
+        jobs: Iterable[EmbeddingJob],
+        settings: EmbeddingSettings,
+        prepare: bool | Literal["large"],
+        bar: Any,
+    ) -> None:
         self._jobs, self._settings, self._prepare, self._bar = jobs, settings, prepare, bar
         self._progress = Progress()
         self.computed = 0

@@ -111,7 +111,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise InputError("--annotate opens a window here; leave it out on a cluster.")
         check_screen()
     if options.part is not None and not options.pattern:
-        raise InputError("--part shares out the images of a folder: give --pattern, too.")
+        raise InputError(
+            "--part shares out the images of a folder: give --pattern, too. A large image by itself is shared out with "
+            "micro_sam.precompute_embeddings -p --part; afterwards this command only joins what is there."
+        )
     jobs = plan(options)
     if options.part is not None:
         jobs = options.part.of(jobs)

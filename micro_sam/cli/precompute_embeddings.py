@@ -240,6 +240,14 @@ def _end_part(predictor, job, image, embeddings, items: list[Item], options: arg
         with tqdm(total=len(own), desc="Prepare automatic segmentation", unit="slice") as bar:
             for _ in keep_parts(predictor, embeddings, scale, own):
                 bar.update(1)
+    if options.precompute_amg_state:
+        from micro_sam.segmentation.dense_parts import blocks_of_part, is_in_blocks, keep_blocks
+
+        if is_in_blocks(predictor, embeddings):
+            own = blocks_of_part(predictor, embeddings, {tile for _, tile in items})
+            with tqdm(total=len(own), desc="Prepare automatic segmentation", unit="block") as bar:
+                for _ in keep_blocks(predictor, embeddings, own):
+                    bar.update(1)
     if not store.finish():
         print(f"Part {options.part} is done; {len(store.missing())} are left to the other parts.")
         return

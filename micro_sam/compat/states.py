@@ -27,6 +27,7 @@ from micro_sam.embeddings.embeddings import Embeddings, as_embeddings
 from micro_sam.errors import InputError, OutputError
 from micro_sam.segmentation import states
 from micro_sam.segmentation.automatic_masks import AutomaticMaskGenerator, get_amg
+from micro_sam.segmentation.dense_blocks import in_blocks
 
 __all__ = ["cache_amg_state", "cache_is_state", "keep_maps"]
 
@@ -133,9 +134,12 @@ def cache_is_state(
 
 
 def keep_maps(predictor, embeddings: Embeddings) -> None:
-    """Keep the maps of a model with a dense head in the ``is_state.h5`` of a cache; nothing for other models."""
+    """Keep the maps of a model with a dense head in the ``is_state.h5`` of a cache; nothing for other models.
+
+    Nor for large 2D images: micro-sam 1.x holds their maps in memory as a whole. What is kept in blocks serves here.
+    """
     folder = getattr(embeddings.store, "path", None)
-    if folder is None or predictor.model.dense_kind is None:
+    if folder is None or predictor.model.dense_kind is None or in_blocks(embeddings):
         return
     for i in [None] if embeddings.n_slices is None else range(embeddings.n_slices):
         cache_is_state(predictor, None, None, embeddings, folder, verbose=False, i=i, skip_load=True)

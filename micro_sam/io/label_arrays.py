@@ -69,10 +69,10 @@ def is_on_disc(array: np.ndarray) -> bool:
     return _pages(array) is not None
 
 
-def release(*arrays: np.ndarray) -> None:
+def release(*arrays: np.ndarray | Cast) -> None:
     """Let the memory go that pages of arrays in files take; nothing is lost."""
     for array in arrays:
-        pages = _pages(array)
+        pages = _pages(array.whole if isinstance(array, Cast) else array)
         if pages is not None and hasattr(pages, "madvise") and hasattr(mmap, "MADV_DONTNEED"):
             pages.madvise(mmap.MADV_DONTNEED)
 
@@ -101,6 +101,9 @@ class Cast:
         self.whole, self.dtype, self.shape = whole, np.dtype(dtype), whole.shape
         self.ndim, self.size = whole.ndim, whole.size
         self.nbytes = self.size * self.dtype.itemsize
+
+    def __len__(self) -> int:
+        return len(self.whole)
 
     def __getitem__(self, key: Any) -> np.ndarray:
         return self.whole[key].astype(self.dtype)
@@ -150,15 +153,15 @@ def _is_hole(array: np.ndarray, start: int, stop: int) -> bool:
 
 
 def _pages(array: np.ndarray) -> mmap.mmap | None:
-    """The mapped file below an array or a view of it."""
+    """The mapped file below an array or a view of it; files that others have mapped are theirs, and left alone."""
     seen: Any = array
     while seen is not None and not isinstance(seen, mmap.mmap):
         seen = seen.obj if isinstance(seen, memoryview) else getattr(seen, "base", None)
-    return seen
+    return seen if seen in _FILES else None
 
 
 @contextlib.contextmanager
-def released(*arrays: np.ndarray) -> Iterator[None]:
+def released(*arrays: np.ndarray | Cast) -> Iterator[None]:
     """Let go, at the end, what the work inside has brought into memory."""
     try:
         yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from micro_sam.errors import OutputError
-from micro_sam.io.label_arrays import LARGEST_RESULT, Cast, release, written_pieces
+from micro_sam.io.label_arrays import LARGEST_RESULT, Cast, written_pieces
 from micro_sam.io.label_groups import fill, is_label_group, is_ome_zarr, write_label_group, write_pyramid
 from micro_sam.io.label_reading import load_labels
 from micro_sam.io.marks import write_npy
@@ -94,8 +95,10 @@ def check_labels_path(
     check_result(path, kind, replace_unmarked=replace_unmarked)
 
 
-def small_ids(labels: np.ndarray) -> np.ndarray | Cast:
+def small_ids(labels: np.ndarray | Cast) -> np.ndarray | Cast:
     """The labels as uint16 where all ids fit, which every program reads, else uint32; large ones are not copied."""
+    if isinstance(labels, Cast):
+        return labels
     labels = np.asanyarray(labels)
     if labels.nbytes > LARGEST_RESULT and labels.ndim in (2, 3):
         largest = max((int(part.max()) for _, part in written_pieces(labels)), default=0)
@@ -176,15 +179,23 @@ def _write_tif(path: Path, labels: np.ndarray | Cast, scale: tuple[float, ...] |
     tifffile.imwrite(path, labels, bigtiff=bigtiff, **options)
 
 
-def _tiles(labels: Cast) -> Iterator[np.ndarray]:
-    """The tiles of a tif, row by row; all are whole."""
+def _tiles(labels: Cast) -> Iterator[bytes]:
+    """The compressed tiles of a tif, row by row; all are whole, and those without objects cost nothing."""
     height, width = labels.shape[-2:]
+    empty = zlib.compress(bytes(TILE * TILE * labels.dtype.itemsize))
+    written = written_pieces(labels, TILE)
+    where, rows = next(written, (None, None))
     for z in range(labels.shape[0]) if labels.ndim == 3 else (None,):
         for y in range(0, height, TILE):
-            rows = labels[(slice(y, y + TILE), slice(0, width))] if z is None else labels[z, y : y + TILE]
-            release(labels.whole)
+            if where is None or where[-2].start != y or (z is not None and where[0].start != z):
+                yield from (empty for _ in range(0, width, TILE))
+                continue
+            rows = rows.reshape(-1, width)
             rows = np.pad(rows, [(0, TILE - len(rows)), (0, -width % TILE)])
-            yield from (np.ascontiguousarray(rows[:, x : x + TILE]) for x in range(0, width, TILE))
+            for x in range(0, width, TILE):
+                tile = rows[:, x : x + TILE]
+                yield zlib.compress(tile.tobytes(), 4) if tile.any() else empty
+            where, rows = next(written, (None, None))
 
 
 def _as_hdf5(labels: np.ndarray | Cast, kind: str) -> bytes:

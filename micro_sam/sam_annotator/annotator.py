@@ -329,13 +329,15 @@ class Annotator(Acts):
             show_embeddings(self)
         if self.settings.precompute_amg_state and is_whole:
             self.automatic.run(show=False)
-        if self.preview.waits or self.preview.busy:
+        is_working = self.engine.on_demand and self.jobs.running(WORK) is not None
+        if self.preview.waits or self.preview.busy or is_working:
             return
         embedding = "embedding from the cache" if cached else f"embedding computed in {duration(seconds)}"
         is_smoothed = getattr(self.session.embeddings.store.normalization, "smoothing", 0)
         noise = " The image is noisy, so the model sees it smoothed a little." if is_smoothed else ""
-        if not is_whole:
-            embedding = f"{self.engine.there_text()} are embedded, the others when you click or look there"
+        if self.engine.on_demand:
+            more = "" if is_whole else ", the others when you click or look there"
+            embedding = f"{self.engine.there_text()} are embedded{more}"
         self.status.say(f"{self._model_name()} is ready, {embedding}.{noise} Click an object to segment it.", "good")
 
     def _model_name(self) -> str:

@@ -99,6 +99,7 @@ class Engine:
         self._key: tuple | None = None
         self._waiting: Callable[[], None] | None = None
         self._opened: Opened | None = None
+        self._shown: Opened | None = None  # what the window has; the other may be the next image
         threading.Thread(target=_import_torch, name="micro_sam imports").start()  # while the layers are made
 
     @property
@@ -119,7 +120,7 @@ class Engine:
 
     def there_text(self) -> str:
         """How much is embedded: "12 of 1,600 tiles"."""
-        return there_text(self.there, self._opened) if self._opened is not None else ""
+        return there_text(self.there, self._shown) if self._shown is not None else ""
 
     @property
     def focus(self) -> Focus:
@@ -290,7 +291,8 @@ class Engine:
         if isinstance(item, ModelOffer):
             self.offered.emit(item)
         elif isinstance(item, Attached):
-            self._opened, self._key = item.opened, item.key
+            self._opened = self._shown = item.opened
+            self._key = item.key
             self.predictor, self.embeddings = item.opened.predictor, item.opened.embeddings
             self.on_demand, self.total = item.opened.is_large, item.opened.total
             self.wants_changed.emit()
@@ -313,9 +315,9 @@ class Engine:
 
     def _go_on(self) -> None:
         """Compute what has come to be wanted of a large image after all that was wanted before was there."""
-        if not self._rests or self.busy or self._opened is None:
+        if not self._rests or self.busy or self._shown is None:
             return
-        opened, store = self._opened, self._opened.store
+        opened, store = self._shown, self._shown.store
         focus = self._focus_on(True)
         items = nearby(focus, store.grid, store.n_slices) if focus.only else iter(store.missing())
         if all(store.is_complete(*item) or store.is_skipped(*item) for item in items):

@@ -14,10 +14,10 @@ from skimage.segmentation import watershed
 from micro_sam.errors import InputError
 from micro_sam.io.label_arrays import LARGEST_RESULT, new_labels, release
 from micro_sam.segmentation.automatic_masks import get_amg
-from micro_sam.segmentation.dense_blocks import DenseBlocks, blocks_folder, iter_block_maps
+from micro_sam.segmentation.dense_blocks import DenseBlocks, blocks_folder, in_blocks, iter_block_maps
 from micro_sam.segmentation.dense_joining import BlockLabels, Joining, label_block
 from micro_sam.segmentation.dense_maps import DenseMaps, iter_stitched, tile_maps
-from micro_sam.segmentation.dense_scales import MOST_TILES, iter_best_scale, looks
+from micro_sam.segmentation.dense_scales import iter_best_scale, looks
 from micro_sam.segmentation.hilltops import hilltops
 from micro_sam.segmentation.labels import label_sizes
 from micro_sam.segmentation.segmenter import Segmenter
@@ -110,7 +110,7 @@ class DenseInstanceSegmenter(Segmenter):
         self.clear_state()
         embeddings, _ = self._open(source, i, image)
         grid, predictor = embeddings.grid, self.predictor
-        if i is None and len(grid) > MOST_TILES:
+        if i is None and in_blocks(embeddings):
             yield from self._iter_blocks(embeddings)
             return
         tiles = [tile for tile in grid if not embeddings.store.is_skipped(i, tile.index)]
@@ -127,11 +127,11 @@ class DenseInstanceSegmenter(Segmenter):
             if done < total:
                 yield done, total
         if more:
-            for done, _, found in iter_best_scale(predictor, embeddings, i, maps, _objects):
+            for done, _, found in iter_best_scale(predictor, embeddings, i, maps, objects_of):
                 maps = found or maps
                 if found is None and len(tiles) + done < total:
                     yield len(tiles) + done, total
-        # before the last yield: the caller may stop there
+        # the caller may stop at the last yield
         self._maps, self._shape, self._is_initialized = maps, maps.shape, True
         yield total, total
 
@@ -187,9 +187,7 @@ class DenseInstanceSegmenter(Segmenter):
         else:
             labels, n_found, deepest = self._join(thresholds, min_size)
         self._say(deepest, n_found, bool(labels.any()), foreground_threshold, distance_threshold, min_size)
-        if output_mode == "binary_mask":
-            return label_records(labels)
-        return labels
+        return label_records(labels) if output_mode == "binary_mask" else labels
 
     def iter_labels(self, thresholds: tuple[float, float, float, float]) -> Iterator[BlockLabels]:
         """The objects of a large image, one finished block after the other; see :class:`Joining` for the rest.
@@ -218,13 +216,17 @@ class DenseInstanceSegmenter(Segmenter):
 
     def _iter_blocks(self, embeddings) -> Iterator[tuple[int, int]]:
         """Maps of a large image, block by block; yields (done, total) tiles."""
-        kind, total = self.predictor.model.dense_kind, len(embeddings.grid)
-        blocks = DenseBlocks(embeddings.grid, kind, f"{self._about()} {self.look_closer}", blocks_folder(embeddings))
-        for done in iter_block_maps(self.predictor, embeddings, blocks, _objects, self.look_closer):
+        blocks, total = self.blocks_of(embeddings), len(embeddings.grid)
+        for done in iter_block_maps(self.predictor, embeddings, blocks, objects_of, self.look_closer):
             if done < total:
                 yield done, total
         self._blocks, self._shape, self._is_initialized = blocks, blocks.shape, True
         yield total, total
+
+    def blocks_of(self, embeddings) -> DenseBlocks:
+        """The maps of a large image in blocks, as far as they are kept beside its embeddings."""
+        kind, about = self.predictor.model.dense_kind, f"{self._about()} {self.look_closer}"
+        return DenseBlocks(embeddings.grid, kind, about, blocks_folder(embeddings))
 
     def _say(self, deepest, found, shown, foreground_threshold, distance_threshold, min_size) -> None:
         self.hint = None
@@ -257,10 +259,9 @@ class DenseInstanceSegmenter(Segmenter):
     def clear_state(self) -> None:
         """Forget the image."""
         super().clear_state()
-        self._maps = None
         if self._blocks is not None:
             self._blocks.close()
-        self._blocks = None
+        self._maps = self._blocks = None
 
 
 def get_segmenter(predictor, is_tiled: bool = False, **kwargs):
@@ -300,7 +301,7 @@ def find_seeds(
     return label(middle, connectivity=1), foreground, depth
 
 
-def _objects(maps: DenseMaps) -> np.ndarray:
+def objects_of(maps: DenseMaps) -> np.ndarray:
     """Objects (h, w) with the thresholds that ``generate`` has unless it is told others."""
     return _grow(maps, 0.5, DISTANCE[maps.kind], PROMINENCE[maps.kind], 1.0)[0]
 

@@ -12,7 +12,7 @@ import logging
 import math
 import tempfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from micro_sam.embeddings.tiles import Tile, TileGrid
 from micro_sam.errors import InputError, OutputError
 from micro_sam.io.atomic import replacing
 from micro_sam.segmentation.dense_maps import DenseMaps, placed_size, resized, stitched_part, tile_maps, work_shape
-from micro_sam.segmentation.dense_scales import iter_best_scale
+from micro_sam.segmentation.dense_scales import MOST_TILES, iter_best_scale
 
 logger = logging.getLogger(__name__)
 
@@ -194,11 +194,18 @@ class DenseBlocks:
         return True
 
 
+def in_blocks(embeddings) -> bool:
+    """Whether an image is so large that its maps lie in blocks."""
+    return embeddings.n_slices is None and len(embeddings.grid) > MOST_TILES
+
+
 def _shape(area: Area) -> tuple[int, int]:
     return area[0].stop - area[0].start, area[1].stop - area[1].start
 
 
-def iter_block_maps(predictor, embeddings, blocks: DenseBlocks, objects, look_closer: bool) -> Iterator[int]:
+def iter_block_maps(
+    predictor, embeddings, blocks: DenseBlocks, objects, look_closer: bool, only: Collection[int] | None = None
+) -> Iterator[int]:
     """Compute the blocks that are missing; yields the number of tiles that are done.
 
     Parameters
@@ -211,6 +218,8 @@ def iter_block_maps(predictor, embeddings, blocks: DenseBlocks, objects, look_cl
         Labels (h, w) of the objects that maps show; they tell whether to look again, see ``dense_scales``.
     look_closer : bool
         See ``dense_scales.iter_best_scale``.
+    only : collection of int, optional
+        Numbers of the blocks to compute; others may be computing the rest. None: all.
 
     Raises
     ------
@@ -222,11 +231,8 @@ def iter_block_maps(predictor, embeddings, blocks: DenseBlocks, objects, look_cl
     def stored(tile: Tile) -> torch.Tensor | None:
         return None if store.is_skipped(None, tile.index) else tile_maps(predictor, store.load(None, tile.index))
 
-    first = next((tile for tile in grid if not store.is_skipped(None, tile.index)), None)
-    if first is None:
-        raise InputError("No tile of this image was embedded, so there is nothing to segment.")
-    blocks.measure(stored(first), first)
-    done, missing = len(grid), blocks.missing()
+    open_blocks(predictor, embeddings, blocks)
+    done, missing = len(grid), [block for block in blocks.missing() if only is None or block.index in only]
     done -= sum(_n_tiles(grid, block) for block in missing)
     for block in missing:
         maps = blocks.stitch(block, stored)
@@ -237,6 +243,25 @@ def iter_block_maps(predictor, embeddings, blocks: DenseBlocks, objects, look_cl
         done += _n_tiles(grid, block)
         yield done
     blocks.forget_tiles()
+
+
+def open_blocks(predictor, embeddings, blocks: DenseBlocks) -> DenseBlocks:
+    """Find out which blocks are there, from any tile that is embedded.
+
+    Raises
+    ------
+    InputError
+        When all tiles were left out.
+    NotComputedYet
+        When none is embedded.
+    """
+    store, left = embeddings.store, [t for t in embeddings.grid if not embeddings.store.is_skipped(None, t.index)]
+    if not left:
+        raise InputError("No tile of this image was embedded, so there is nothing to segment.")
+    first = next((tile for tile in left if store.is_complete(None, tile.index)), left[0])
+    # The longer side of the maps is that of all tiles: whichever is there, the size comes out as from the first one.
+    blocks.measure(tile_maps(predictor, store.load(None, first.index)), left[0])
+    return blocks
 
 
 def _n_tiles(grid: TileGrid, block: Tile) -> int:

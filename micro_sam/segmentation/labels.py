@@ -11,7 +11,7 @@ from scipy import ndimage
 from skimage.measure import regionprops
 
 from micro_sam.errors import InputError
-from micro_sam.io.label_arrays import released
+from micro_sam.io.label_arrays import Cast, released
 from micro_sam.segmentation.prompt_generators import innermost
 from micro_sam.segmentation.rle import mask_from_rle
 from micro_sam.segmentation.suppression import nms, suppress
@@ -63,7 +63,7 @@ def paint_objects(
     return labels
 
 
-def label_sizes(labels: np.ndarray) -> np.ndarray:
+def label_sizes(labels: np.ndarray | Cast) -> np.ndarray:
     """Pixels of each label 0, 1, ... of an image."""
     largest = max((int(rows.max(initial=0)) for rows in _some_rows(labels)), default=0)
     sizes = np.zeros(largest + 1, "int64")
@@ -72,12 +72,12 @@ def label_sizes(labels: np.ndarray) -> np.ndarray:
     return sizes
 
 
-def count_labels(labels: np.ndarray) -> int:
+def count_labels(labels: np.ndarray | Cast) -> int:
     """Number of objects of a label image or label volume; 0 is background."""
     return int((label_sizes(labels)[1:] > 0).sum())
 
 
-def _some_rows(labels: np.ndarray) -> Iterator[np.ndarray]:
+def _some_rows(labels: np.ndarray | Cast) -> Iterator[np.ndarray]:
     """Views of an image, some rows at a time: numpy counts and indexes with 64-bit copies."""
     step = max(1, 2**22 // max(labels[:1].size, 1))
     for begin in range(0, len(labels), step):

@@ -1,17 +1,26 @@
 """The commands with workers and in job arrays, on real files with the shipped model."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tifffile
+from tqdm import tqdm
 
+from micro_sam.cli._segment import Segmentation, SegmentationSettings, SegmentationTask
+from micro_sam.cli._segment import segment as run_task
 from micro_sam.cli.automatic_segmentation import main as segment
 from micro_sam.cli.info import main as info
 from micro_sam.cli.precompute_embeddings import main as precompute
 from micro_sam.embeddings.embeddings import as_embeddings
+from micro_sam.embeddings.jobs import EmbeddingJob
+from micro_sam.embeddings.tasks import EmbeddingSettings
+from micro_sam.models.build import get_sam_model
+from micro_sam.sample_data import open_sample
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 
@@ -53,6 +62,50 @@ def test_parts_fill_one_cache_and_say_what_is_left(stack, tmp_path, capsys):
     assert kept[0] == kept[1] and (tmp_path / "parts" / "is_state.h5").exists()
     assert precompute([*arguments, "-o", str(tmp_path / "parts"), "--part", "1/2"]) == 0
     assert "nothing to compute" in capsys.readouterr().out
+
+
+def test_one_large_image_is_prepared_in_parts_and_by_several_workers_as_by_one_process(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("micro_sam.segmentation.dense_blocks.MOST_TILES", 4)
+    monkeypatch.setattr("micro_sam.segmentation.dense_blocks.BLOCK_TILES", 2)
+    image = tmp_path / "large.tif"
+    tifffile.imwrite(image, np.tile(open_sample("coins").image[:160, :160], (1, 2)))
+    arguments, tiles = ["-i", str(image), *MODEL], ["--tile_shape", "80", "80", "--halo", "16", "16"]
+    cache = tmp_path / "single.zarr"
+    assert precompute([*arguments, *tiles, "-o", str(cache)]) == 0
+    for name in ("parts", "workers"):
+        shutil.copytree(cache, tmp_path / f"{name}.zarr")
+    for part in ("1/2", "2/2"):
+        assert precompute([*arguments, *tiles, "-o", str(tmp_path / "parts.zarr"), "-p", "--part", part]) == 0
+    blocks = sorted((tmp_path / "parts.zarr" / "automatic" / "dense_blocks").glob("*.npy"))
+    assert len(blocks) == 2 and not (tmp_path / "parts.zarr" / "is_state.h5").exists(), "too large for one file"
+    written = [block.stat().st_mtime_ns for block in blocks]
+    assert spread(image, tmp_path / "workers.zarr", tmp_path / "workers.tif") == [1, 1]
+    labels = []
+    for name in ("single", "parts", "workers"):
+        output = tmp_path / f"{name}.tif"
+        if not output.exists():
+            assert segment([*arguments, *tiles, "-e", str(tmp_path / f"{name}.zarr"), "-o", str(output)]) == 0
+        labels.append(tifffile.imread(output))
+    assert labels[0].max() > 3 and all(np.array_equal(labels[0], one) for one in labels[1:])
+    assert [block.stat().st_mtime_ns for block in blocks] == written, "nothing was computed again"
+
+
+def spread(image, cache, output):
+    """Segment an image as several workers do, one task after the other; how many blocks each block task had."""
+    predictor = get_sam_model("nano_lm", device="cpu")
+    job = EmbeddingJob(image, cache)
+    settings = SegmentationSettings(tile_shape=(80, 80), halo=(16, 16), keep_embeddings=True)
+    embedding = EmbeddingSettings(None, (80, 80), (16, 16), workers=2, smooth_noise=False)
+    monkey = pytest.MonkeyPatch()
+    monkey.setattr("micro_sam.cli._tasks.FEW_PARTS", 1)
+    run, counts = Segmentation([SegmentationTask(job, output, settings)], embedding, tqdm(disable=True, total=1)), []
+    waiting = list(run.tasks())
+    while waiting:
+        task = waiting.pop(0)
+        counts += [len(task.parts)] if getattr(task, "parts", None) else []
+        waiting += run.follow(task, SimpleNamespace(error=None, value=run_task(predictor, task)))
+    monkey.undo()
+    return counts
 
 
 def test_parts_of_a_folder_are_whole_images_and_a_bad_one_gives_code_1(folder, tmp_path, capsys):

@@ -10,8 +10,9 @@ import zarr
 
 from micro_sam.io import label_arrays
 from micro_sam.io.label_arrays import any_label, is_on_disc, new_labels, release, written_pieces
-from micro_sam.io.labels import load_labels, save_labels
+from micro_sam.io.labels import load_labels, save_labels, small_ids
 from micro_sam.io.results import read_kind
+from micro_sam.segmentation.labels import count_labels
 
 
 @pytest.fixture
@@ -77,3 +78,31 @@ def test_a_new_group_of_labels_has_a_pyramid_that_keeps_ids_and_lies_where_it_sa
             assert level[y, x] == labels[round(y * steps[0]), round(x * steps[1])]
     assert set(np.unique(level)) <= set(np.unique(labels)) and level.any()
     assert not (image / "labels" / "cells" / "0" / "2.0").exists() or labels[128:, :64].any(), "empty chunks"
+
+
+def test_a_command_writes_and_counts_large_labels_without_a_second_copy(on_disc, tmp_path, monkeypatch):
+    labels = small_ids(objects((150, 170)))
+    monkeypatch.setattr(label_arrays.Cast, "__array__", None)
+    assert small_ids(labels) is labels and labels.dtype == np.uint16 and count_labels(labels) == 12
+    save_labels(tmp_path / "a.tif", labels)
+    assert load_labels(tmp_path / "a.tif").max() == 12
+
+
+def test_files_that_others_have_mapped_keep_what_was_changed_in_memory(on_disc, tmp_path):
+    np.zeros((300, 300), "uint32").tofile(tmp_path / "labels.raw")
+    theirs = np.memmap(tmp_path / "labels.raw", "uint32", "c", shape=(300, 300))
+    theirs[10:20, 10:20] = 3
+    release(theirs)
+    assert not is_on_disc(theirs) and theirs[15, 15] == 3
+    save_labels(tmp_path / "a.zarr", theirs)
+    assert theirs[15, 15] == 3 and load_labels(tmp_path / "a.zarr")[15, 15] == 3
+
+
+def test_a_large_result_is_read_in_parts(on_disc, tmp_path, monkeypatch):
+    labels = objects((3, 150, 170))
+    monkeypatch.setattr("micro_sam.io.label_reading.LARGEST_RESULT", 0)
+    monkeypatch.setattr("micro_sam.io.label_reading.ROWS", 64)
+    for name in ("a.tif", "a.zarr"):
+        save_labels(tmp_path / name, labels)
+        found = load_labels(tmp_path / name, shape=labels.shape)
+        assert np.array_equal(found, labels) and found.dtype == np.uint32 and is_on_disc(found)

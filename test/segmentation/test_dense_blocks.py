@@ -77,7 +77,7 @@ def whole(truth) -> np.ndarray:
     """What the maps of the whole image, stitched at once, give."""
     segmenter = DenseInstanceSegmenter(Known(truth))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dense, "MOST_TILES", 10**6)
+        patch.setattr(dense_blocks, "MOST_TILES", 10**6)
         segmenter.initialize(None, Embeddings(segmenter.predictor.store()))
     return segmenter.generate()
 
@@ -125,7 +125,7 @@ def test_small_objects_are_left_out_by_their_size_in_the_whole_image(truth, whol
 def test_maps_in_blocks_are_those_of_the_whole_image(truth):
     blocks, segmenter = in_blocks(truth).maps, DenseInstanceSegmenter(Known(truth))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dense, "MOST_TILES", 10**6)
+        patch.setattr(dense_blocks, "MOST_TILES", 10**6)
         segmenter.initialize(None, Embeddings(segmenter.predictor.store()))
     assert blocks.shape == segmenter.maps.shape and blocks.values.shape[1:] == segmenter.maps.values.shape[1:]
     np.testing.assert_allclose(blocks.values, segmenter.maps.values[:2], atol=2e-3)

@@ -9,8 +9,8 @@ def test_the_model_is_loaded_once(opened, coins, monkeypatch, tmp_path):
     from micro_sam.sam_annotator import annotator_2d
     from micro_sam.sam_annotator.images import from_array
 
-    loaded, load = [], engine._load
-    monkeypatch.setattr(engine, "_load", lambda settings: loaded.append(settings) or load(settings))
+    loaded, load = [], engine.load_model
+    monkeypatch.setattr(engine, "load_model", lambda settings: loaded.append(settings) or load(settings))
     tool = opened(annotator_2d, coins, model_type="nano_lm")
     assert driver.wait_until(lambda: tool.engine.embeddings is not None and not tool.engine.busy)
     predictor = tool.engine.predictor

@@ -9,6 +9,7 @@ import pytest
 
 from micro_sam.models.predictor import Predictor
 from micro_sam.sam_annotator import annotator_2d, annotator_3d
+from micro_sam.sam_annotator.jobs import WORK
 
 from .driver import click, drag, wait_idle, wait_until
 from .test_tiles import discs, look_at
@@ -86,8 +87,10 @@ def test_a_large_image_is_embedded_where_the_user_clicks_and_looks_and_wholly_on
     tool.start_again()
     assert wait_until(lambda: tool.engine.embeddings is not None and not engine.busy), "what is there stays"
     tool.segment_all()
-    assert wait_until(lambda: tool.session.has_auto, 120), tool.status.text
-    assert engine.there == TILES and menu.isHidden()
+    assert wait_until(lambda: tool.jobs.running(WORK) is not None, 120), tool.status.text
+    assert engine.there == TILES and menu.isHidden(), "Segment All needs all tiles"
+    tool.cancel()
+    wait_idle(tool)
 
 
 def test_a_large_stack_is_embedded_around_the_slice_in_view_and_where_a_run_goes(opened, few):

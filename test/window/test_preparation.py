@@ -54,13 +54,13 @@ def held_model(monkeypatch):
 @pytest.fixture
 def held_image(monkeypatch):
     """Between the model and the first tile, preparations wait until the test sets this event."""
-    prepare, go_on = engine._open, threading.Event()
+    prepare, go_on = engine.open_image_embeddings, threading.Event()
 
     def slow(*args, **kwargs):
         go_on.wait(120)
         return prepare(*args, **kwargs)
 
-    monkeypatch.setattr(engine, "_open", slow)
+    monkeypatch.setattr(engine, "open_image_embeddings", slow)
     yield go_on
     go_on.set()
 

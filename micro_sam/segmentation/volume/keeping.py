@@ -7,14 +7,21 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from micro_sam.distributed.options import Part as Share
 from micro_sam.embeddings.embeddings import Embeddings
 from micro_sam.segmentation.dense import get_segmenter
+from micro_sam.segmentation.dense_parts import ImageBlock, is_in_blocks, keep_blocks, missing_blocks
 from micro_sam.segmentation.states import keep_states, state_path
 from micro_sam.segmentation.volume.compute import iter_volume_maps
 from micro_sam.segmentation.volume.geometry import MapBlock
 from micro_sam.segmentation.volume.maps import VolumeMaps, open_volume_maps
 
-__all__ = ["automatic_parts", "keep_automatic", "is_kept", "keep_parts", "share_of_parts"]
+__all__ = [
+    "automatic_parts",
+    "is_kept",
+    "keep_automatic",
+    "keep_parts",
+    "share_of_parts",
+]
 
-Part = MapBlock | int | None  # a block of the maps of a volume, a slice, or a whole image
+Part = MapBlock | ImageBlock | int | None  # a block of the maps of a volume or large image, a slice, a whole image
 
 
 def automatic_parts(predictor, embeddings: Embeddings, scale: Sequence[float] | None = None) -> list[Part]:
@@ -25,6 +32,8 @@ def automatic_parts(predictor, embeddings: Embeddings, scale: Sequence[float] | 
     predictor, embeddings, scale
         See :func:`keep_automatic`.
     """
+    if is_in_blocks(predictor, embeddings):
+        return list(missing_blocks(predictor, embeddings))
     if embeddings.n_slices is None:
         return [None]
     if predictor.model.dense_kind is None:
@@ -54,7 +63,10 @@ def keep_parts(
     blocks = [part for part in parts if isinstance(part, MapBlock)]
     if blocks:
         yield from iter_volume_maps(predictor, embeddings, _maps(predictor, embeddings, scale), blocks=blocks)
-    slices = [part for part in parts if not isinstance(part, MapBlock)]
+    squares = [part for part in parts if isinstance(part, ImageBlock)]
+    if squares:
+        yield from keep_blocks(predictor, embeddings, squares)
+    slices = [part for part in parts if not isinstance(part, (MapBlock, ImageBlock))]
     for part, _ in zip(slices, keep_states(predictor, embeddings, slices), strict=True):
         yield part
 
@@ -79,7 +91,9 @@ def share_of_parts(parts: Sequence[Part], slices: Collection[int | None], share:
 
 def is_kept(predictor, embeddings: Embeddings, scale: Sequence[float] | None = None) -> bool:
     """Whether everything is prepared; what other processes did since is taken into account."""
-    if embeddings.n_slices is not None and predictor.model.dense_kind is not None:
+    if is_in_blocks(predictor, embeddings) or (
+        embeddings.n_slices is not None and predictor.model.dense_kind is not None
+    ):
         return not automatic_parts(predictor, embeddings, scale)
     method = get_segmenter(predictor, embeddings.grid.is_tiled).method
     slices = [None] if embeddings.n_slices is None else range(embeddings.n_slices)
@@ -115,6 +129,11 @@ def keep_automatic(
     note : str
         What is left out of the maps and why; empty when nothing is.
     """
+    if is_in_blocks(predictor, embeddings):
+        parts = automatic_parts(predictor, embeddings)
+        for done, _ in enumerate(keep_parts(predictor, embeddings, None, parts), 1):
+            yield done, len(parts), ""
+        return
     if embeddings.n_slices is None or predictor.model.dense_kind is None:
         for done, _ in enumerate(keep_states(predictor, embeddings), 1):
             yield done, embeddings.n_slices or 1, ""
