@@ -77,9 +77,9 @@ def files(tmp_path_factory) -> Path:
     from micro_sam.sample_data.synthetic import dividing_cells, nuclei_volume
 
     folder = tmp_path_factory.mktemp("files")
-    volume, _ = nuclei_volume((5, 160, 160))
-    tifffile.imwrite(folder / "image.tif", volume[2])
-    tifffile.imwrite(folder / "volume.tif", volume[:, :80, :80], imagej=True, metadata={"axes": "ZYX"})
+    volume, _ = nuclei_volume((8, 160, 160))
+    tifffile.imwrite(folder / "image.tif", volume[4])
+    tifffile.imwrite(folder / "volume.tif", volume[2:7, :48, :48], imagej=True, metadata={"axes": "ZYX"})
     movie, _, _ = dividing_cells((2, 96, 96), n_cells=3, n_divisions=0)
     tifffile.imwrite(folder / "movie.tif", movie, imagej=True, metadata={"axes": "TYX"})
     return folder
