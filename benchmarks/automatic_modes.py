@@ -29,9 +29,8 @@ from micro_sam.instance_segmentation import (
 )
 from micro_sam.models.build import get_sam_model
 
-GRID = [{}] + [
-    {"pred_iou_thresh": q, "stability_score_thresh": s} for q in (0.4, 0.5, 0.6, 0.7) for s in (0.7, 0.8, 0.9)
-]
+QUALITY, STABILITY = (0.6, 0.7, 0.8, 0.88), (0.9, 0.95)
+GRID = [{"pred_iou_thresh": q, "stability_score_thresh": s} for q in QUALITY for s in STABILITY]
 MODES: dict[str, tuple[Callable, dict, list[dict]]] = {
     "maps (the window's way)": (DenseInstanceSegmenter, {}, [{}]),
     "maps (AIS)": (InstanceSegmentationWithDecoder, {}, [{}, {"min_size": 25}]),

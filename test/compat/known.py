@@ -62,5 +62,20 @@ def weights(shapes, scale=1.0):
     return out
 
 
+TUNED = {  # thresholds for the maps of a decoder with random weights
+    "default": {},
+    "many": {"foreground_threshold": 0.3, "center_distance_threshold": 0.8, "boundary_distance_threshold": 0.6},
+}
+
+
+def discs():
+    """Bright discs (H, W) uint8, 0 and 255: every rule of brightness shows the network the same."""
+    image = np.zeros(SHAPE, "uint8")
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    for cy, cx, radius in ((40, 50, 20), (45, 150, 26), (110, 60, 24), (105, 150, 18)):
+        image[(y - cy) ** 2 + (x - cx) ** 2 <= radius**2] = 255
+    return image
+
+
 BOXES = np.array([[20, 30, 60, 80], [100, 20, 160, 90], [5, 5, 30, 30]])  # x before y
 POINTS = np.array([[[40, 50]], [[130, 60]], [[15, 15]]])

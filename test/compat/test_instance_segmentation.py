@@ -8,7 +8,9 @@ import pytest
 import torch
 
 import micro_sam.instance_segmentation as ins
+from micro_sam.automatic_segmentation import get_predictor_and_segmenter
 from micro_sam.compat.decoders import with_own_statistics
+from micro_sam.embeddings.compute import precompute_image_embeddings
 from micro_sam.errors import CacheError, InputError, ModelError
 from micro_sam.models.build import build_model
 from micro_sam.models.modules.unetr_decoder import UNETRDecoder
@@ -30,10 +32,16 @@ def overlap(labels, mask):
     return ((labels == best) & mask).sum() / ((labels == best) | mask).sum() if best else 0
 
 
+@pytest.fixture(scope="module")
+def with_distances(predictor):
+    """A segmenter with a decoder as 1.8 trains it; nano models have maps and seeds of their own."""
+    return ins.InstanceSegmentationWithDecoder(predictor, ins.DecoderAdapter(UNETRDecoder()))
+
+
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("name", known.THRESHOLDS)
-def test_labels_from_maps_are_those_of_1_8(predictor, name, seed):
-    segmenter = ins.InstanceSegmentationWithDecoder(predictor)
+def test_labels_from_maps_are_those_of_1_8(with_distances, name, seed):
+    segmenter = with_distances
     segmenter.set_state(known.maps(seed))
     labels = segmenter.generate(**known.THRESHOLDS[name])
     assert labels.max() > 5 and same_objects(labels, REFERENCE[f"labels_{name}_{seed}"])
@@ -50,23 +58,24 @@ def test_a_decoder_gives_the_maps_of_1_8():
 
 
 @pytest.mark.slow
-def test_maps_and_labels_of_a_decoder_are_those_of_1_8():
+def test_a_fine_tuned_checkpoint_gives_the_automatic_result_of_1_8(tmp_path):
     sam = build_model("vit_t")
+    shapes = {name: tuple(value.shape) for name, value in sam.state_dict().items()}
+    model = {f"sam.{name}": value for name, value in known.weights(shapes).items()}
     shapes = {name: tuple(value.shape) for name, value in ins.get_unetr(sam.image_encoder).state_dict().items()}
-    shapes = {name: shape for name, shape in shapes.items() if not name.startswith("encoder.")}
-    decoder = ins.get_decoder(sam.image_encoder, known.weights(shapes, 1.7), "cpu")
-    segmenter = ins.InstanceSegmentationWithDecoder(Predictor(sam, "vit_t"), decoder)
-    embeddings = {
-        "features": known.features().numpy(),
-        "input_size": known.INPUT_SIZE,
-        "original_size": known.SHAPE,
-    }
-    segmenter.initialize(np.zeros(known.SHAPE, "uint8"), image_embeddings=embeddings)
+    decoder = known.weights({name: shape for name, shape in shapes.items() if not name.startswith("encoder.")}, 1.7)
+    torch.save({"model_state": model, "decoder_state": decoder}, tmp_path / "best.pt")
+    _, segmenter = get_predictor_and_segmenter("vit_t", tmp_path / "best.pt", "cpu", segmentation_mode="ais")
+    image = known.discs()
+    embeddings = precompute_image_embeddings(segmenter.predictor, image, ndim=2, verbose=False)
+    features = embeddings["features"][0, ::16, ::8, ::8]
+    assert np.abs(features - REFERENCE["tuned_features"]).max() < 1e-3
+    segmenter.initialize(image, image_embeddings=embeddings)
     for key, values in segmenter.get_state().items():
-        assert np.abs(values[::10, ::10] - REFERENCE[f"map_{key}"]).max() < 1e-3
-    thresholds = dict(foreground_threshold=0.3, center_distance_threshold=0.8, boundary_distance_threshold=0.6)
-    labels, expected = segmenter.generate(**thresholds), REFERENCE["labels_decoder"]
-    assert ((labels > 0) == (expected > 0)).mean() > 0.999 and labels.max() == expected.max()
+        assert np.abs(values[::10, ::10] - REFERENCE[f"tuned_{key}"]).max() < 1e-3
+    for name, thresholds in known.TUNED.items():
+        labels, expected = segmenter.generate(**thresholds), REFERENCE[f"tuned_labels_{name}"]
+        assert ((labels > 0) == (expected > 0)).mean() > 0.999 and labels.max() == expected.max() > 0
 
 
 @pytest.mark.parametrize("mode", ["amg", "ais", "apg", None])

@@ -77,6 +77,8 @@ def test_thresholds_cost_no_network_pass(generator):
         for t in (0.2, 0.4, 0.9)
     ]
     assert counts == sorted(counts, reverse=True) and counts[0] > counts[2]
+    own = generator.generate(0.7, 0.95)  # of nano models, which predict a lower quality than those of Segment Anything
+    assert np.array_equal(generator.generate(), own)
     assert generator.predictor.asked == asked
 
 

@@ -80,6 +80,8 @@ def test_a_window_of_ones_own_is_built_with_the_names_of_0_0_2(run, tmp_path):
         set_precomputed,
     )
 
+    bound = {}
+
     def script():
         image = disc()
         predictor = get_sam_model(model_type="nano_lm")
@@ -106,16 +108,15 @@ def test_a_window_of_ones_own_is_built_with_the_names_of_0_0_2(run, tmp_path):
         def toggle(_viewer):
             toggle_label(prompts)
 
+        bound.update(segment=segment, toggle=toggle)
         napari.run()
 
     viewer = run(script)
     found = viewer.layers["segmented_object"]
-    driver.activate(viewer)
-    driver.key(viewer, "s")
-    assert driver.wait_until(lambda: found.data.any(), timeout=60)
+    bound["segment"](viewer)
     expected = disc() > 100
     assert ((found.data > 0) & expected).sum() / ((found.data > 0) | expected).sum() > 0.7
     centre, box = (values[1] for values in get_cell_center_coordinates(found.data))
     assert np.abs(np.subtract(centre, (30, 40))).max() < 4 and np.abs(np.subtract(box, (15, 25, 46, 56))).max() < 8
-    driver.key(viewer, "t")
-    assert driver.wait_until(lambda: viewer.layers["prompts"].feature_defaults["label"].iloc[0] == "negative", 60)
+    bound["toggle"](viewer)
+    assert viewer.layers["prompts"].feature_defaults["label"].iloc[0] == "negative"
