@@ -30,7 +30,7 @@ setup(
     license="MIT",
     python_requires=">=3.11",
     packages=find_packages(include=["micro_sam", "micro_sam.*"]),
-    package_data={"micro_sam": ["models/weights/*", "training/recipes/*"]},
+    package_data={"micro_sam": ["py.typed", "models/weights/*", "training/recipes/*"]},
     install_requires=[
         "filelock",  # two processes that want the same download
         "geff",  # tracks in the field's exchange format
@@ -80,6 +80,7 @@ setup(
             "pytest>=8",
             "pytest-timeout",
             "ruff",
+            "mypy>=2.4,<2.5",  # a newer one may find more
             # contracts of pyproject.toml; 2.10 wants a web server, and from 2.17 on another click than traccuracy
             "import-linter>=2.9,!=2.10,<2.17",
             "click<8.2",  # so that pip need not try versions for minutes

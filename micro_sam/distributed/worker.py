@@ -47,7 +47,7 @@ class ModelSource:
     def prepare(
         cls,
         model_type: str | None,
-        checkpoint: str | os.PathLike | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
         device: str | None = None,
         precision: str = "auto",
     ) -> ModelSource:

@@ -23,7 +23,7 @@ from micro_sam.io.results import check_not_input, check_result, write_result
 
 __all__ = ["compare_labels", "run_evaluation"]
 
-Labels = np.ndarray | str | os.PathLike
+Labels = np.ndarray | str | os.PathLike[str]
 COLUMNS = ("mSA", "SA50", "SA75", "dice")
 
 
@@ -67,7 +67,7 @@ def compare_labels(prediction: np.ndarray, truth: np.ndarray) -> dict[str, float
 def run_evaluation(
     gt_paths: Sequence[Labels],
     prediction_paths: Sequence[Labels],
-    save_path: str | os.PathLike | None = None,
+    save_path: str | os.PathLike[str] | None = None,
     verbose: bool = True,
     per_image: bool = False,
 ) -> pd.DataFrame:
@@ -123,7 +123,7 @@ def run_evaluation(
     return table
 
 
-def save_table(path: str | os.PathLike, table: pd.DataFrame) -> None:
+def save_table(path: str | os.PathLike[str], table: pd.DataFrame) -> None:
     """Write a table as csv, with the mark of this program; see `write_result` for the errors."""
     lines = table.to_csv(index=False, header=False, lineterminator="\n")
     with write_result(path, "table") as (place,):

@@ -28,7 +28,7 @@ Spot = tuple[int, int]  # frame, track
 
 
 def evaluate_tracks(
-    prediction: Tracks | np.ndarray | str | os.PathLike, truth: Tracks | np.ndarray | str | os.PathLike
+    prediction: Tracks | np.ndarray | str | os.PathLike[str], truth: Tracks | np.ndarray | str | os.PathLike[str]
 ) -> dict[str, float]:
     """The figures of merit of tracks with masks.
 
@@ -115,7 +115,7 @@ class _Graph:
         return _Graph(set(spots), links, divisions)
 
 
-def _with_masks(tracks: Tracks | np.ndarray | str | os.PathLike) -> Tracks:
+def _with_masks(tracks: Tracks | np.ndarray | str | os.PathLike[str]) -> Tracks:
     if not isinstance(tracks, Tracks):
         tracks = load_tracks(tracks) if is_path(tracks) else tracks_from_labels(np.asarray(tracks))
     if tracks.labels is None:

@@ -16,7 +16,7 @@ _NEVER_READ = (".csv", ".md", ".json", ".safetensors", ".pt", ".zip")  # files i
 _Identity = tuple[int, int] | str
 
 
-def check_not_input(output: str | os.PathLike | None, *sources: object, pattern: str | None = None) -> None:
+def check_not_input(output: str | os.PathLike[str] | None, *sources: object, pattern: str | None = None) -> None:
     """Whether an output is apart from all inputs; for many outputs of the same inputs see `Inputs`.
 
     Raises
@@ -53,7 +53,7 @@ class Inputs:
                         seen.add(folder)
                         self._above |= {_identity(above): path for above in (folder, *folder.parents)}
 
-    def check(self, output: str | os.PathLike | None) -> None:
+    def check(self, output: str | os.PathLike[str] | None) -> None:
         """Whether an output, a file or a folder to be written, is apart from all inputs; None is fine.
 
         Raises

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 
@@ -37,7 +38,7 @@ def write_label_group(path: Path, labels: np.ndarray, scale: tuple[float, ...] |
     if path.exists():
         raise OutputError(f"{path} exists already. Choose another name for the new group of labels.")
     image = path.parent.parent
-    version = 3 if (image / "zarr.json").is_file() else 2
+    version: Literal[2, 3] = 3 if (image / "zarr.json").is_file() else 2
     chunks = (1,) * (labels.ndim - 2) + tuple(min(1024, s) for s in labels.shape[-2:])
     with replacing(path) as (place,):
         group = zarr.open_group(str(place), mode="w", zarr_format=version)
@@ -47,7 +48,7 @@ def write_label_group(path: Path, labels: np.ndarray, scale: tuple[float, ...] |
     _list(path, version)
 
 
-def _attributes(name: str, ndim: int, scale: tuple[float, ...] | None, version: int) -> dict:
+def _attributes(name: str, ndim: int, scale: tuple[float, ...] | None, version: int) -> dict[str, Any]:
     axes = [{"name": letter, "type": "space"} | ({"unit": "micrometer"} if scale else {}) for letter in "zyx"[-ndim:]]
     level = {"path": "0", "coordinateTransformations": [{"type": "scale", "scale": list(scale or (1.0,) * ndim)}]}
     multiscale = {"name": name, "axes": axes, "datasets": [level]}
@@ -60,6 +61,7 @@ def _attributes(name: str, ndim: int, scale: tuple[float, ...] | None, version: 
 def _list(path: Path, version: int) -> None:
     """Name the group in the attributes of ``labels``."""
     folder = path.parent
+    content: dict[str, Any]
     if version == 3:
         file = folder / "zarr.json"
         content = json.loads(file.read_text()) if file.exists() else {"zarr_format": 3, "node_type": "group"}

@@ -117,7 +117,7 @@ def smooth(image: np.ndarray, normalization: Normalization) -> np.ndarray:
     lower, upper = float(np.min(normalization.lower)), float(np.max(normalization.upper))
     finite = np.nan_to_num(image.astype("float32"), nan=lower, posinf=upper, neginf=lower)
     sigma = (normalization.smoothing,) * 2 + (0.0,) * (image.ndim - 2)
-    return ndimage.gaussian_filter(finite, sigma, truncate=REACH)
+    return np.asarray(ndimage.gaussian_filter(finite, sigma, truncate=REACH))
 
 
 def to_rgb_uint8(image: np.ndarray, normalization: Normalization) -> np.ndarray:

@@ -112,7 +112,7 @@ def _transfer(weights: WeightFile, partial: Path, progress: Progress | None) -> 
     if done:
         headers["Range"] = f"bytes={done}-"
     try:
-        response = open_url(weights.url, headers)
+        response = open_url(str(weights.url), headers)
     except urllib.error.HTTPError as error:
         if error.code == 416 and done:  # nothing lies beyond: it is complete, or was another file
             return True
