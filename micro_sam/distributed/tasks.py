@@ -127,7 +127,8 @@ def _answer(future: Any) -> Answer:
         raise ClusterError(
             "The connection to the scheduler is lost. What was computed is stored; start again to go on from there."
         )
-    return future.result(timeout=FETCH)
+    answer: Answer = future.result(timeout=FETCH)
+    return answer
 
 
 def _again() -> tuple[type[Exception], ...]:

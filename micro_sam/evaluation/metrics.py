@@ -140,11 +140,11 @@ def _load_both(a: Labels, b: Labels) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _is_outlines(labels: Labels) -> bool:
-    return is_path(labels) and is_labels_only(labels)
+    return is_path(labels) and is_labels_only(Path(str(labels)))
 
 
 def _load(labels: Labels, shape: tuple[int, ...] | None = None) -> np.ndarray:
-    return load_labels(Path(labels), shape=shape) if is_path(labels) else labels
+    return load_labels(Path(labels), shape=shape) if isinstance(labels, (str, os.PathLike)) else labels
 
 
 def _name(labels: Labels) -> str:

@@ -36,7 +36,7 @@ from micro_sam.errors import OutputError
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]  # a module, or none: what uses it asks first
 
 logger = logging.getLogger(__name__)
 

@@ -79,10 +79,10 @@ class Inputs:
         if place.is_dir() and _identity(place) in self._above:
             held = self._above[_identity(place)]
             raise OutputError(f"The output {output} is a folder that holds the input {held}. Choose another output.")
-        for folder, pattern in self._patterns:
+        for identity, pattern in self._patterns:
             above = _folders_above(place) if "**" in pattern else [place.parent]
             matches = fnmatch.fnmatch(place.name, pattern.rpartition("/")[2])
-            if matches and any(_identity(one) == folder for one in above):
+            if matches and any(_identity(one) == identity for one in above):
                 raise OutputError(
                     f"The output {output} matches the pattern {pattern!r} of the inputs and would be taken for one of "
                     "them, or overwritten. Choose another folder or name."

@@ -54,7 +54,7 @@ class LazyArray:
 
     @property
     def nbytes(self) -> int:
-        return self.size * self.dtype.itemsize
+        return self.size * int(self.dtype.itemsize)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -107,7 +107,8 @@ class FileStack:
     def __getitem__(self, index: Any) -> np.ndarray:
         first, *rest = _full_index(index, self.ndim)
         if isinstance(first, (int, np.integer)):
-            return self._slice(int(first))[tuple(rest)]
+            one: np.ndarray = self._slice(int(first))[tuple(rest)]
+            return one
         return np.stack([self._slice(z)[tuple(rest)] for z in range(*first.indices(len(self)))])
 
     def whole(self) -> np.ndarray:

@@ -190,7 +190,7 @@ def _starts(size: int, block: int, count: int) -> list[int]:
 
 
 def _pixels(block: Any) -> np.ndarray:
-    block = np.asarray(block)
-    if block.ndim == 3 and block.shape[-1] == 4:
-        block = block[..., :3]
-    return block.ravel()
+    pixels = np.asarray(block)
+    if pixels.ndim == 3 and pixels.shape[-1] == 4:
+        pixels = pixels[..., :3]
+    return pixels.ravel()

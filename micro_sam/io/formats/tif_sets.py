@@ -23,10 +23,10 @@ def ome_xml(path: Path) -> str | None:
 
     try:
         with tifffile.TiffFile(path) as file:
-            text: str | None = file.pages.first.description if file.is_ome else None
+            described = file.pages.first.description if file.is_ome else None
     except Exception:  # not a tif that can be read: whoever opens it says so
         return None
-    return None if text is None else _safe(text, path)
+    return None if described is None else _safe(described, path)
 
 
 def files_of_set(path: Path) -> list[Path]:
