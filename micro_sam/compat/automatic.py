@@ -24,7 +24,7 @@ __all__ = ["automatic_instance_segmentation", "automatic_tracking", "get_predict
 
 def get_predictor_and_segmenter(
     model_type: str | None,
-    checkpoint: str | os.PathLike | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
     device: str | None = None,
     segmentation_mode: str | bool | None = None,
     is_tiled: bool = False,
@@ -80,15 +80,15 @@ def get_predictor_and_segmenter(
 def automatic_instance_segmentation(
     predictor,
     segmenter: Segmenter,
-    input_path: str | os.PathLike | np.ndarray,
-    output_path: str | os.PathLike | None = None,
-    embedding_path: str | os.PathLike | None = None,
+    input_path: str | os.PathLike[str] | np.ndarray,
+    output_path: str | os.PathLike[str] | None = None,
+    embedding_path: str | os.PathLike[str] | None = None,
     key: str | None = None,
     ndim: int | None = None,
     tile_shape: tuple[int, int] | None = None,
     halo: tuple[int, int] | None = None,
     verbose: bool = True,
-    mask_path: str | os.PathLike | np.ndarray | None = None,
+    mask_path: str | os.PathLike[str] | np.ndarray | None = None,
     mask_key: str | None = None,
     return_embeddings: bool = False,
     annotate: bool = False,
@@ -135,9 +135,9 @@ def automatic_instance_segmentation(
 def automatic_tracking(
     predictor,
     segmenter: Segmenter,
-    input_path: str | os.PathLike | np.ndarray,
-    output_path: str | os.PathLike | None = None,
-    embedding_path: str | os.PathLike | None = None,
+    input_path: str | os.PathLike[str] | np.ndarray,
+    output_path: str | os.PathLike[str] | None = None,
+    embedding_path: str | os.PathLike[str] | None = None,
     key: str | None = None,
     tile_shape: tuple[int, int] | None = None,
     halo: tuple[int, int] | None = None,
@@ -202,8 +202,8 @@ def automatic_tracking(
     return result
 
 
-def _read(image: str | os.PathLike | np.ndarray | None, key: str | None):
-    return load_image_data(Path(image), key) if isinstance(image, str | os.PathLike) else image
+def _read(image: str | os.PathLike[str] | np.ndarray | None, key: str | None):
+    return load_image_data(Path(image), key) if isinstance(image, str | os.PathLike[str]) else image
 
 
 def _check_annotate(annotate: bool, predictor) -> None:

@@ -20,8 +20,8 @@ def export_sam_model(
     label_image: np.ndarray | None,
     model_type: str | None,
     name: str,
-    output_path: str | os.PathLike,
-    checkpoint_path: str | os.PathLike | None = None,
+    output_path: str | os.PathLike[str],
+    checkpoint_path: str | os.PathLike[str] | None = None,
     **kwargs: Any,
 ) -> None:
     """Write a model as a package for bioimage.io; checked against our own predictor before it appears.

@@ -144,7 +144,7 @@ def get_decoder(
 
 def get_predictor_and_decoder(
     model_type: str | None,
-    checkpoint_path: str | os.PathLike | None = None,
+    checkpoint_path: str | os.PathLike[str] | None = None,
     device: str | torch.device | None = None,
     peft_kwargs: Mapping[str, Any] | None = None,
 ) -> tuple[Predictor, DecoderAdapter]:

@@ -29,10 +29,10 @@ __all__ = [
     "run_inference_with_prompts",
 ]
 
-Paths = Sequence[str | os.PathLike]
+Paths = Sequence[str | os.PathLike[str]]
 
 
-def precompute_all_embeddings(predictor, image_paths: Paths, embedding_dir: str | os.PathLike) -> None:
+def precompute_all_embeddings(predictor, image_paths: Paths, embedding_dir: str | os.PathLike[str]) -> None:
     """Compute the embeddings of images and keep them as ``<embedding_dir>/<name>.zarr``."""
     for path in tqdm(list(image_paths), desc="Embed"):
         _embed(predictor, path, embedding_dir)
@@ -42,14 +42,14 @@ def run_inference_with_prompts(
     predictor,
     image_paths: Paths,
     gt_paths: Paths,
-    embedding_dir: str | os.PathLike | None,
-    prediction_dir: str | os.PathLike,
+    embedding_dir: str | os.PathLike[str] | None,
+    prediction_dir: str | os.PathLike[str],
     use_points: bool,
     use_boxes: bool,
     n_positives: int,
     n_negatives: int,
     dilation: int = 5,
-    prompt_save_dir: str | os.PathLike | None = None,
+    prompt_save_dir: str | os.PathLike[str] | None = None,
     batch_size: int = 512,
 ) -> None:
     """Segment the objects of images from prompts that are derived from their true labels.
@@ -94,8 +94,8 @@ def run_inference_with_iterative_prompting(
     predictor,
     image_paths: Paths,
     gt_paths: Paths,
-    embedding_dir: str | os.PathLike | None,
-    prediction_dir: str | os.PathLike,
+    embedding_dir: str | os.PathLike[str] | None,
+    prediction_dir: str | os.PathLike[str],
     start_with_box_prompt: bool = True,
     dilation: int = 5,
     batch_size: int = 32,
@@ -158,8 +158,8 @@ def run_inference_with_iterative_prompting(
 
 def run_evaluation_for_iterative_prompting(
     gt_paths: Paths,
-    prediction_root: str | os.PathLike,
-    experiment_folder: str | os.PathLike,
+    prediction_root: str | os.PathLike[str],
+    experiment_folder: str | os.PathLike[str],
     start_with_box_prompt: bool = False,
     overwrite_results: bool = False,
     use_masks: bool = False,
@@ -212,7 +212,7 @@ def refuse_grid_search(*_: Any, **__: Any) -> None:
     )
 
 
-def _missing(image_paths: Paths, gt_paths: Paths, folder: str | os.PathLike) -> Iterable[tuple[Path, Path, Path]]:
+def _missing(image_paths: Paths, gt_paths: Paths, folder: str | os.PathLike[str]) -> Iterable[tuple[Path, Path, Path]]:
     if len(image_paths) != len(gt_paths):
         raise InputError(f"There are {len(image_paths)} images, but {len(gt_paths)} label images.")
     Path(folder).mkdir(parents=True, exist_ok=True)
@@ -222,7 +222,7 @@ def _missing(image_paths: Paths, gt_paths: Paths, folder: str | os.PathLike) -> 
             yield Path(image), Path(truth), target
 
 
-def _embed(predictor, path: str | os.PathLike, folder: str | os.PathLike | None):
+def _embed(predictor, path: str | os.PathLike[str], folder: str | os.PathLike[str] | None):
     save_path = None if folder is None else Path(folder) / f"{Path(path).stem}.zarr"
     if save_path is not None:
         save_path.parent.mkdir(parents=True, exist_ok=True)

@@ -8,8 +8,10 @@ never read; this program keeps its own answers in ``<cache>/automatic``.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,7 @@ __all__ = ["cache_amg_state", "cache_is_state", "keep_maps"]
 logger = logging.getLogger(__name__)
 
 IS_STATE = "is_state.h5"
+SPARE = 2**24  # bytes on the disc beyond the maps themselves
 PICKLES = ("amg_state.pickle", "amg_state")
 
 
@@ -41,7 +44,7 @@ def cache_amg_state(
     predictor,
     raw: np.ndarray,
     image_embeddings: Mapping,
-    save_path: str | os.PathLike,
+    save_path: str | os.PathLike[str],
     verbose: bool = True,
     i: int | None = None,
     **kwargs: Any,
@@ -86,7 +89,7 @@ def cache_is_state(
     decoder: nn.Module | None,
     raw: np.ndarray | None,
     image_embeddings: Mapping,
-    save_path: str | os.PathLike,
+    save_path: str | os.PathLike[str],
     verbose: bool = True,
     i: int | None = None,
     skip_load: bool = False,
@@ -151,7 +154,7 @@ def read_maps(path: Path, i: int | None, shape: tuple[int, int]) -> dict[str, np
         with h5py.File(path, "r") as file:
             group = file[_group(i)]
             maps = {name: group[name][:].astype("float32") for name in MAPS}
-    except (OSError, KeyError):
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError):  # not there, or damaged
         return None
     if any(values.shape != tuple(shape) for values in maps.values()):
         logger.warning("The automatic segmentation kept in %s is of another image; it is computed again.", path)
@@ -160,17 +163,44 @@ def read_maps(path: Path, i: int | None, shape: tuple[int, int]) -> dict[str, np
 
 
 def write_maps(path: Path, i: int | None, maps: Mapping[str, np.ndarray]) -> None:
-    """Add the maps of an image or slice to a file; those of the same slice are replaced."""
+    """Add the maps of an image or slice to a file; those of the same slice are replaced.
+
+    A file that is damaged, for instance by a process that was killed, is begun anew.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _check_space(path.parent, sum(4 * np.size(values) for values in maps.values()))
+        if _is_damaged(path):
+            logger.info("The automatic segmentation kept in %s is damaged; the file is begun anew.", path)
+            path.unlink()
         with h5py.File(path, "a") as file:
             if _group(i) in file:
                 del file[_group(i)]
             group = file.create_group(_group(i))
             for name in MAPS:
                 group.create_dataset(name, data=np.asarray(maps[name], "float32"), compression="gzip")
-    except OSError as error:
+    except (OSError, RuntimeError, ValueError, TypeError) as error:
         raise OutputError(f"The automatic segmentation cannot be kept in {path}: {error}.") from error
+
+
+def _check_space(folder: Path, needed: int) -> None:
+    """OSError when the disc is too full: HDF5 may end the whole process where it cannot write."""
+    if shutil.disk_usage(folder).free < needed + SPARE:
+        raise OSError(errno.ENOSPC, "there is no space left on the disc")
+
+
+def _is_damaged(path: Path) -> bool:
+    """Whether there is a file that can be read, but not as HDF5."""
+    if not path.is_file():
+        return False
+    with open(path, "rb"):  # OSError when that is not allowed
+        pass
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            list(file)
+    except (OSError, RuntimeError, ValueError):
+        return True
+    return False
 
 
 def _group(i: int | None) -> str:

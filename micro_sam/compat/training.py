@@ -128,12 +128,12 @@ def train_sam(
     n_epochs: int = 100,
     early_stopping: int | None = 10,
     n_objects_per_batch: int | None = 25,
-    checkpoint_path: str | os.PathLike | None = None,
+    checkpoint_path: str | os.PathLike[str] | None = None,
     with_segmentation_decoder: bool = True,
     freeze: Sequence[str] | None = None,
     device: str | None = None,
     lr: float = 1e-5,
-    save_root: str | os.PathLike | None = None,
+    save_root: str | os.PathLike[str] | None = None,
     n_iterations: int | None = None,
     peft_kwargs: dict[str, Any] | None = None,
     **kwargs: Any,
@@ -237,7 +237,7 @@ def train_sam_for_configuration(
     train_loader: LabelledImages,
     val_loader: LabelledImages | None = None,
     configuration: str | None = None,
-    checkpoint_path: str | os.PathLike | None = None,
+    checkpoint_path: str | os.PathLike[str] | None = None,
     with_segmentation_decoder: bool = True,
     train_instance_segmentation_only: bool = False,
     model_type: str | None = None,
@@ -269,10 +269,10 @@ def train_sam_for_configuration(
 
 
 def export_instance_segmentation_model(
-    trained_model_path: str | os.PathLike,
-    output_path: str | os.PathLike,
+    trained_model_path: str | os.PathLike[str],
+    output_path: str | os.PathLike[str],
     model_type: str | None,
-    initial_checkpoint_path: str | os.PathLike | None = None,
+    initial_checkpoint_path: str | os.PathLike[str] | None = None,
 ) -> None:
     """A checkpoint with model and decoder; `train_instance_segmentation` writes such a one already."""
     export_custom_sam_model(trained_model_path, model_type, output_path, with_segmentation_decoder=True)
@@ -293,7 +293,7 @@ def refuse_part(*_: Any, **__: Any) -> None:
 
 
 def _files(paths: Any, key: str | None) -> tuple[str, ...]:
-    several = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    several = [paths] if isinstance(paths, str | os.PathLike[str]) else list(paths)
     if any(isinstance(path, np.ndarray) or hasattr(path, "numpy") for path in several):
         raise InputError("The training reads files: save the arrays as tif, and give their paths or their folder.")
     if key is None:

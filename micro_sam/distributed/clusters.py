@@ -53,7 +53,8 @@ class Cluster:
     @property
     def dashboard(self) -> str | None:
         """Where a browser shows what the workers do."""
-        return self.client.dashboard_link
+        link: str | None = self.client.dashboard_link
+        return link
 
     def refill(self) -> None:
         """Start workers anew in place of those that are gone: ended jobs, killed processes."""
@@ -167,7 +168,7 @@ def job_script(options: ClusterOptions) -> str:
     """The script that is submitted for each job, as text."""
     cluster = _cluster_class(options)
     arguments = job_arguments(options)
-    return cluster.job_cls("tcp://SCHEDULER:PORT", name="NAME", **arguments).job_script()
+    return str(cluster.job_cls("tcp://SCHEDULER:PORT", name="NAME", **arguments).job_script())
 
 
 def job_arguments(options: ClusterOptions) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from typing import TypeVar
 
 from micro_sam.errors import InputError
 
@@ -13,6 +14,8 @@ SCHEDULERS = ("local", *JOB_SCHEDULERS)
 _ADDRESS = re.compile(r"(tcp|tls|ucx|ws|wss)://.+:\d+/?$")
 _WALLTIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<hours>\d+):(?P<minutes>[0-5]\d)(?::(?P<seconds>[0-5]\d))?$")
 _MEMORY = re.compile(r"\d+(\.\d+)? ?([kmgt]i?b?)$", re.IGNORECASE)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,7 @@ class Part:
             raise InputError(f"--part {text!r} is no part; write it as 3/16: the third of 16, counted from 1.")
         return cls(number, count)
 
-    def of(self, things: list, group: int = 1) -> list:
+    def of(self, things: list[T], group: int = 1) -> list[T]:
         """The share of a list: neighbours stay together, and so do ``group`` that begin at a multiple of it."""
         groups = math.ceil(len(things) / group)
         first, last = ((groups * k // self.count) * group for k in (self.number - 1, self.number))

@@ -56,10 +56,12 @@ def iter_tasks(
     ClusterError
         When no worker can load the model, or the scheduler is gone.
     """
-    coming, urgent = iter(tasks), deque()
+    coming = iter(tasks)
+    urgent: deque[Task] = deque()
     running: dict[Any, Task] = {}
-    finished: queue.SimpleQueue = queue.SimpleQueue()
-    refilled, unfit, done, told = time.monotonic(), set(), 0, False
+    finished: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    refilled, done, told = time.monotonic(), 0, False
+    unfit: set[str] = set()
 
     def submit() -> None:
         limit = AHEAD * max(1, cluster.workers, cluster.wanted or 0)
@@ -125,7 +127,8 @@ def _answer(future: Any) -> Answer:
         raise ClusterError(
             "The connection to the scheduler is lost. What was computed is stored; start again to go on from there."
         )
-    return future.result(timeout=FETCH)
+    answer: Answer = future.result(timeout=FETCH)
+    return answer
 
 
 def _again() -> tuple[type[Exception], ...]:

@@ -47,7 +47,7 @@ class ModelSource:
     def prepare(
         cls,
         model_type: str | None,
-        checkpoint: str | os.PathLike | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
         device: str | None = None,
         precision: str = "auto",
     ) -> ModelSource:
@@ -88,9 +88,10 @@ class ModelSource:
             raise ModelError(f"There is no file {self.checkpoint}: keep weights where all machines see them.")
         from micro_sam.models.build import get_sam_model
 
-        return get_sam_model(
+        predictor: Predictor = get_sam_model(
             self.model_type, device=_own_device(self.device), checkpoint_path=self.checkpoint, precision=self.precision
         )
+        return predictor
 
     def _check_weights(self) -> None:
         from micro_sam.models.cache import find_file

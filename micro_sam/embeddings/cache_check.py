@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from numbers import Integral, Real
 from typing import Any
 
 from micro_sam.embeddings.cache_key import CacheKey
@@ -66,7 +65,7 @@ def _is_integers(values: Any, number: int | None, smallest: int) -> bool:
 
 
 def _is_integer(value: Any, smallest: int = 1) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and smallest <= value < 2**53
+    return isinstance(value, int) and not isinstance(value, bool) and smallest <= value < 2**53
 
 
 def _is_range(values: Any) -> bool:
@@ -77,7 +76,7 @@ def _is_range(values: Any) -> bool:
     if not (isinstance(lower, (list, tuple)) and isinstance(upper, (list, tuple)) and 0 < len(lower) == len(upper)):
         return False
     numbers = [*lower, *upper, *values[2:]]
-    if not all(isinstance(v, Real) and not isinstance(v, bool) and math.isfinite(v) for v in numbers):
+    if not all(isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v) for v in numbers):
         return False
     return all(0 <= v <= LARGEST_SMOOTHING for v in values[2:])
 

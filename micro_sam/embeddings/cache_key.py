@@ -33,8 +33,8 @@ class CacheKey:
     @property
     def grid(self) -> TileGrid:
         """The tiles of each slice."""
-        start = self.ndim - 2
-        return TileGrid(self.shape[start : start + 2], self.tile_shape, self.halo)
+        height, width = self.shape[self.ndim - 2 : self.ndim]
+        return TileGrid((height, width), self.tile_shape, self.halo)
 
     @property
     def n_slices(self) -> int | None:

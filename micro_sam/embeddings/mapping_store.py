@@ -87,7 +87,7 @@ def _size(mapping: Mapping[str, Any], attrs: dict[str, Any], name: str) -> tuple
         except KeyError:
             value = None
     try:
-        height, width = (int(v) for v in value)
+        height, width = (int(v) for v in (() if value is None else value))
     except (TypeError, ValueError):
         raise InputError(f"The image embeddings do not say their {name!r} (height, width).") from None
     return height, width

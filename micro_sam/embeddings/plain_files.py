@@ -29,7 +29,7 @@ class PlainFiles(ItemFiles):
     def __init__(self, path: Path, group: zarr.Group, grid: TileGrid, n_slices: int | None) -> None:
         super().__init__(path, group, grid, n_slices)
         self._shape = tuple(group.attrs["cache"]["feature_shape"])
-        self._made: set[int] = set()  # tiles whose array is there
+        self._described_tiles: set[int] = set()  # tiles whose array is there
         self._described: set[str] = set()  # arrays that were made or checked here
 
     def check(self) -> None:
@@ -62,8 +62,8 @@ class PlainFiles(ItemFiles):
     def is_whole(self, i: int | None, tile: int) -> bool:
         folder = self._path / "features" / (str(tile) if self._grid.is_tiled else "")
         try:
-            if tile not in self._made and (folder / ".zarray").stat():
-                self._made.add(tile)
+            if tile not in self._described_tiles and (folder / ".zarray").stat():
+                self._described_tiles.add(tile)
             return (folder / _chunk_name(i, 4)).stat().st_size == self._dtype.itemsize * math.prod(self._shape)
         except OSError:
             return False

@@ -85,7 +85,7 @@ class OpenImage:
     store: EmbeddingStore
 
 
-_OPEN: OrderedDict[tuple, OpenImage] = OrderedDict()
+_OPEN: OrderedDict[tuple[Any, ...], OpenImage] = OrderedDict()
 
 
 def embed(predictor: Predictor, task: EmbeddingTask) -> Embedded:

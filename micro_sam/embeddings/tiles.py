@@ -41,11 +41,11 @@ class Tile:
         """Whether the half-open box (y0, x0, y1, x1) lies wholly inside the outer area."""
         y0, x0, y1, x1 = box
         rows, columns = self.outer
-        return y0 >= rows.start and x0 >= columns.start and y1 <= rows.stop and x1 <= columns.stop
+        return bool(y0 >= rows.start and x0 >= columns.start and y1 <= rows.stop and x1 <= columns.stop)
 
 
 @dataclass(frozen=True)
-class TileGrid(Sequence):
+class TileGrid(Sequence[Tile]):
     """The tiles of an image of a given shape.
 
     Parameters

@@ -7,7 +7,7 @@ other way.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -45,7 +45,7 @@ class ArrayWithAttributes(np.ndarray):
         self.attrs = getattr(parent, "attrs", {})
 
 
-class TiledFeatures(Mapping):
+class TiledFeatures(Mapping[str, ArrayWithAttributes]):
     """The features of all tiles, read when they are asked for; `attrs` has shape, tile_shape and halo."""
 
     def __init__(self, store: Readable) -> None:
@@ -64,7 +64,7 @@ class TiledFeatures(Mapping):
             array, {"original_size": list(features.original_size), "input_size": list(features.input_size)}
         )
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         store = self._store
         return (
             str(t) for t in range(len(store.grid)) if not store.is_skipped(None if store.n_slices is None else 0, t)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from scipy import ndimage
@@ -20,6 +20,10 @@ from micro_sam.segmentation.objects import crop
 from micro_sam.segmentation.prompt_generators import innermost
 from micro_sam.segmentation.prompted import segment_objects
 from micro_sam.segmentation.values import ObjectMask, Prompts
+
+if TYPE_CHECKING:
+    from micro_sam.embeddings.embeddings import Embeddings
+    from micro_sam.models.predictor import Predictor
 
 __all__ = ["Trial", "evaluate_image", "next_click", "simulate"]
 
@@ -71,8 +75,8 @@ def next_click(truth: ObjectMask, found: ObjectMask) -> tuple[tuple[int, int], i
 
 
 def simulate(
-    predictor,
-    embeddings,
+    predictor: Predictor,
+    embeddings: Embeddings,
     truth: ObjectMask,
     start: Start = "point",
     n_corrections: int = 2,
@@ -107,24 +111,25 @@ def simulate(
     points = [(y + truth.box[0], x + truth.box[1])] if start == "point" else []
     labels = [1] * len(points)
     boxes = [truth.box] if start == "box" else []
-    found, ious = None, []
+    found: ObjectMask | None = None
+    ious: list[float] = []
     for step in range(n_corrections + 1):
-        if step:
+        if found is not None:
             click = next_click(truth, found)
             if click is None:
                 ious += [ious[-1]] * (n_corrections + 1 - step)
                 break
             points.append(click[0])
             labels.append(click[1])
-        prompts = Prompts(points=points, labels=labels, boxes=boxes)
+        prompts = Prompts(points=np.array(points), labels=np.array(labels), boxes=np.array(boxes))
         found = segment(predictor, prompts, embeddings, i, previous=None if found is None else [found])[0]
         ious.append(found.iou(truth))
     return Trial(label, start, tuple(ious))
 
 
 def evaluate_image(
-    predictor,
-    embeddings,
+    predictor: Predictor,
+    embeddings: Embeddings,
     labels: np.ndarray,
     start: Start = "point",
     n_corrections: int = 2,

@@ -23,7 +23,7 @@ from micro_sam.io.results import check_not_input, check_result, write_result
 
 __all__ = ["compare_labels", "run_evaluation"]
 
-Labels = np.ndarray | str | os.PathLike
+Labels = np.ndarray | str | os.PathLike[str]
 COLUMNS = ("mSA", "SA50", "SA75", "dice")
 
 
@@ -67,7 +67,7 @@ def compare_labels(prediction: np.ndarray, truth: np.ndarray) -> dict[str, float
 def run_evaluation(
     gt_paths: Sequence[Labels],
     prediction_paths: Sequence[Labels],
-    save_path: str | os.PathLike | None = None,
+    save_path: str | os.PathLike[str] | None = None,
     verbose: bool = True,
     thresholds: Sequence[float] | None = None,
     per_image: bool = False,
@@ -131,7 +131,7 @@ def run_evaluation(
     return table
 
 
-def save_table(path: str | os.PathLike, table: pd.DataFrame) -> None:
+def save_table(path: str | os.PathLike[str], table: pd.DataFrame) -> None:
     """Write a table as csv, with the mark of this program; see `write_result` for the errors."""
     lines = table.to_csv(index=False, header=False, lineterminator="\n")
     with write_result(path, "table") as (place,):
@@ -148,11 +148,11 @@ def _load_both(a: Labels, b: Labels) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _is_outlines(labels: Labels) -> bool:
-    return is_path(labels) and is_labels_only(labels)
+    return is_path(labels) and is_labels_only(Path(str(labels)))
 
 
 def _load(labels: Labels, shape: tuple[int, ...] | None = None) -> np.ndarray:
-    return load_labels(Path(labels), shape=shape) if is_path(labels) else labels
+    return load_labels(Path(labels), shape=shape) if isinstance(labels, (str, os.PathLike)) else labels
 
 
 def _name(labels: Labels) -> str:

@@ -28,7 +28,7 @@ Spot = tuple[int, int]  # frame, track
 
 
 def evaluate_tracks(
-    prediction: Tracks | np.ndarray | str | os.PathLike, truth: Tracks | np.ndarray | str | os.PathLike
+    prediction: Tracks | np.ndarray | str | os.PathLike[str], truth: Tracks | np.ndarray | str | os.PathLike[str]
 ) -> dict[str, float]:
     """The figures of merit of tracks with masks.
 
@@ -55,11 +55,12 @@ def evaluate_tracks(
         When masks are missing, or the shapes differ.
     """
     pair = [_with_masks(tracks) for tracks in (prediction, truth)]
-    result, reference = (_Graph.of(tracks) for tracks in pair)
-    shapes = [tracks.labels.shape for tracks in pair]
+    result, reference = (_Graph.of(tracks) for tracks, _ in pair)
+    masks = [labels for _, labels in pair]
+    shapes = [labels.shape for labels in masks]
     if shapes[0] != shapes[1]:
         raise InputError(f"The tracks have the shape {shapes[0]}, the truth {shapes[1]}: they are not of one movie.")
-    found, overlaps = _match(pair[0].labels, pair[1].labels)
+    found, overlaps = _match(masks[0], masks[1])
     finders: dict[Spot, list[Spot]] = {}
     for spot, finder in found.items():
         finders.setdefault(finder, []).append(spot)
@@ -115,12 +116,12 @@ class _Graph:
         return _Graph(set(spots), links, divisions)
 
 
-def _with_masks(tracks: Tracks | np.ndarray | str | os.PathLike) -> Tracks:
+def _with_masks(tracks: Tracks | np.ndarray | str | os.PathLike[str]) -> tuple[Tracks, np.ndarray]:
     if not isinstance(tracks, Tracks):
         tracks = load_tracks(tracks) if is_path(tracks) else tracks_from_labels(np.asarray(tracks))
     if tracks.labels is None:
         raise InputError("Tracks are compared by their masks, but only positions are known.")
-    return tracks
+    return tracks, tracks.labels
 
 
 def _match(result: np.ndarray, truth: np.ndarray) -> tuple[dict[Spot, Spot], list[float]]:

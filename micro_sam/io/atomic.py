@@ -28,7 +28,7 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from micro_sam.errors import OutputError
@@ -36,7 +36,7 @@ from micro_sam.errors import OutputError
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]  # a module, or none: what uses it asks first
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ _NEXT_LOAD = "The new result is complete and is put in its place at the next loa
 
 @contextlib.contextmanager
 def replacing(
-    *targets: str | os.PathLike,
+    *targets: str | os.PathLike[str],
     backup: bool = False,
     only_new: bool = False,
     durable: bool = True,
@@ -109,7 +109,7 @@ def replacing(
             _discard(staging)
 
 
-def write_bytes(path: str | os.PathLike, content: bytes, durable: bool = True) -> None:
+def write_bytes(path: str | os.PathLike[str], content: bytes, durable: bool = True) -> None:
     """Write a file; see `replacing` for `durable` and the errors."""
     with replacing(path, durable=durable) as (new,):
         new.write_bytes(content)
@@ -122,7 +122,7 @@ def move_into_place(prepared: Path, target: Path) -> None:
     _flush_folder(target.parent)
 
 
-def remove(path: str | os.PathLike, backup: bool = False) -> None:
+def remove(path: str | os.PathLike[str], backup: bool = False) -> None:
     """Remove a file or folder whole, or with `backup` keep it as ``NAME.bak``; nothing when there is none.
 
     Raises
@@ -165,7 +165,7 @@ def backup_name(path: Path) -> Path:
     return name
 
 
-def recover(path: str | os.PathLike) -> None:
+def recover(path: str | os.PathLike[str]) -> None:
     """Finish saves in the folder of `path` that were decided when their process was killed, and clear the others.
 
     What a living process is writing stays, and so does every file that is not of this program.
@@ -194,7 +194,7 @@ def recover(path: str | os.PathLike) -> None:
                 _discard(staging)
 
 
-def _places(targets: object) -> list[Path]:
+def _places(targets: Iterable[str | os.PathLike[str]]) -> list[Path]:
     """Where the targets really lie. Parts of one result stay together: of them only the folder's links are followed."""
     paths = [Path(os.path.abspath(Path(target).expanduser())) for target in targets]
     if len(paths) == 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -359,4 +360,4 @@ def _movable(data: Any) -> Any:
 
 
 def _nbytes(data: Any) -> int:
-    return int(np.prod(data.shape, dtype=object)) * np.dtype(data.dtype).itemsize
+    return math.prod(int(n) for n in data.shape) * int(np.dtype(data.dtype).itemsize)

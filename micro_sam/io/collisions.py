@@ -16,7 +16,7 @@ _NEVER_READ = (".csv", ".md", ".json", ".safetensors", ".pt", ".zip")  # files i
 _Identity = tuple[int, int] | str
 
 
-def check_not_input(output: str | os.PathLike | None, *sources: object, pattern: str | None = None) -> None:
+def check_not_input(output: str | os.PathLike[str] | None, *sources: object, pattern: str | None = None) -> None:
     """Whether an output is apart from all inputs; for many outputs of the same inputs see `Inputs`.
 
     Raises
@@ -53,7 +53,7 @@ class Inputs:
                         seen.add(folder)
                         self._above |= {_identity(above): path for above in (folder, *folder.parents)}
 
-    def check(self, output: str | os.PathLike | None) -> None:
+    def check(self, output: str | os.PathLike[str] | None) -> None:
         """Whether an output, a file or a folder to be written, is apart from all inputs; None is fine.
 
         Raises
@@ -79,10 +79,10 @@ class Inputs:
         if place.is_dir() and _identity(place) in self._above:
             held = self._above[_identity(place)]
             raise OutputError(f"The output {output} is a folder that holds the input {held}. Choose another output.")
-        for folder, pattern in self._patterns:
+        for identity, pattern in self._patterns:
             above = _folders_above(place) if "**" in pattern else [place.parent]
             matches = fnmatch.fnmatch(place.name, pattern.rpartition("/")[2])
-            if matches and any(_identity(one) == folder for one in above):
+            if matches and any(_identity(one) == identity for one in above):
                 raise OutputError(
                     f"The output {output} matches the pattern {pattern!r} of the inputs and would be taken for one of "
                     "them, or overwritten. Choose another folder or name."

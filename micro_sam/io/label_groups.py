@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -45,7 +45,7 @@ def write_label_group(path: Path, labels: np.ndarray | Cast, scale: tuple[float,
     if path.exists():
         raise OutputError(f"{path} exists already. Choose another name for the new group of labels.")
     image = path.parent.parent
-    version = 3 if (image / "zarr.json").is_file() else 2
+    version: Literal[2, 3] = 3 if (image / "zarr.json").is_file() else 2
     with replacing(path) as (place,):
         write_pyramid(place, path.name, labels, scale, "labels", version, "../../")
     _list(path, version)
@@ -144,6 +144,7 @@ def _attributes(
 def _list(path: Path, version: int) -> None:
     """Name the group in the attributes of ``labels``."""
     folder = path.parent
+    content: dict[str, Any]
     if version == 3:
         file = folder / "zarr.json"
         content = json.loads(file.read_text()) if file.exists() else {"zarr_format": 3, "node_type": "group"}

@@ -157,20 +157,21 @@ def _write_tif(path: Path, labels: np.ndarray | Cast, scale: tuple[float, ...] |
 
     axes = {2: "YX", 3: "TYX" if kind == "tracks" else "ZYX"}.get(labels.ndim)
     options: dict[str, Any] = {"software": mark(kind), "compression": "zlib"}
-    has_scale = scale is not None and axes is not None and len(scale) == labels.ndim and all(s > 0 for s in scale)
+    if scale is not None and (axes is None or len(scale) != labels.ndim or any(not s > 0 for s in scale)):
+        scale = None
     bigtiff = labels.nbytes > 2**31
     if axes is None or labels.size == 0:
         options["metadata"] = None
     elif labels.dtype == np.uint16 and not bigtiff and not isinstance(labels, Cast):
         options |= {"imagej": True, "metadata": {"axes": axes}}
-        if has_scale:
+        if scale is not None:
             options["resolution"] = (1 / scale[-1], 1 / scale[-2])
             options["metadata"] |= {"unit": "um"}
             if labels.ndim == 3:
                 options["metadata"] |= {"finterval" if kind == "tracks" else "spacing": scale[0]}
     else:
         options |= {"ome": True, "metadata": {"axes": axes}}
-        for letter, size in zip(axes, scale, strict=True) if has_scale else ():
+        for letter, size in zip(axes, scale, strict=True) if scale is not None else ():
             name = "TimeIncrement" if letter == "T" else f"PhysicalSize{letter}"
             options["metadata"] |= {name: size, f"{name}Unit": "s" if letter == "T" else "µm"}
     if isinstance(labels, Cast):
@@ -209,4 +210,4 @@ def _as_hdf5(labels: np.ndarray | Cast, kind: str) -> bytes:
             file.create_dataset("labels", data=labels, compression="gzip")
         file.attrs[KEY] = mark(kind)
         file.flush()
-        return file.id.get_file_image()
+        return bytes(file.id.get_file_image())

@@ -36,7 +36,7 @@ class LazyArray:
     ) -> None:
         self._array, self.path, self._convert, self._fixed = array, path, convert, fixed or {}
         free = [k for k in range(len(array.shape)) if k not in self._fixed]
-        self.shape = tuple(int(array.shape[k]) for k in free)
+        self.shape: tuple[int, ...] = tuple(int(array.shape[k]) for k in free)
         self.dtype = np.dtype(array.dtype)
         chunks = getattr(array, "chunks", None)
         if isinstance(chunks, tuple) and len(chunks) == len(array.shape) and all(isinstance(c, int) for c in chunks):
@@ -54,7 +54,7 @@ class LazyArray:
 
     @property
     def nbytes(self) -> int:
-        return self.size * self.dtype.itemsize
+        return self.size * int(self.dtype.itemsize)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -86,7 +86,8 @@ class FileStack:
     def __init__(self, paths: Sequence[Path], read: Callable[[Path], np.ndarray]) -> None:
         first = read(paths[0])
         self._paths, self._read = list(paths), read
-        self.shape, self.dtype = (len(paths), *first.shape), first.dtype
+        self.shape: tuple[int, ...] = (len(paths), *first.shape)
+        self.dtype = first.dtype
         self._last: tuple[int, np.ndarray] = (0, first)
 
     @property
@@ -106,7 +107,8 @@ class FileStack:
     def __getitem__(self, index: Any) -> np.ndarray:
         first, *rest = _full_index(index, self.ndim)
         if isinstance(first, (int, np.integer)):
-            return self._slice(int(first))[tuple(rest)]
+            one: np.ndarray = self._slice(int(first))[tuple(rest)]
+            return one
         return np.stack([self._slice(z)[tuple(rest)] for z in range(*first.indices(len(self)))])
 
     def whole(self) -> np.ndarray:

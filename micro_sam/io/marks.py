@@ -169,7 +169,7 @@ def _tif(path: Path) -> str | None:
     import tifffile
 
     with tifffile.TiffFile(path) as file:
-        tag = file.pages[0].tags.get("Software")
+        tag = file.pages.first.tags.get("Software")
         return None if tag is None else find_mark(tag.value)
 
 

@@ -50,10 +50,10 @@ class MixedChannels:
         return self[...].astype(dtype or self.dtype, copy=False)
 
     def __getitem__(self, index: Any) -> np.ndarray:
-        total = 0.0
+        total = np.zeros((), "float32")
         for plane, stretch in zip(self._planes, self._stretches, strict=True):
             total = total + _stretched(np.asarray(plane[index]), stretch)
-        return (total / len(self._planes)).astype("float32")
+        return np.asarray(total / len(self._planes), dtype="float32")
 
 
 def _stretched(values: np.ndarray, stretch: Normalization) -> np.ndarray:

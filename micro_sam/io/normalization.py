@@ -117,7 +117,7 @@ def smooth(image: np.ndarray, normalization: Normalization) -> np.ndarray:
     lower, upper = float(np.min(normalization.lower)), float(np.max(normalization.upper))
     finite = np.nan_to_num(image.astype("float32"), nan=lower, posinf=upper, neginf=lower)
     sigma = (normalization.smoothing,) * 2 + (0.0,) * (image.ndim - 2)
-    return ndimage.gaussian_filter(finite, sigma, truncate=REACH)
+    return np.asarray(ndimage.gaussian_filter(finite, sigma, truncate=REACH))
 
 
 def to_rgb_uint8(image: np.ndarray, normalization: Normalization) -> np.ndarray:
@@ -190,7 +190,7 @@ def _starts(size: int, block: int, count: int) -> list[int]:
 
 
 def _pixels(block: Any) -> np.ndarray:
-    block = np.asarray(block)
-    if block.ndim == 3 and block.shape[-1] == 4:
-        block = block[..., :3]
-    return block.ravel()
+    pixels = np.asarray(block)
+    if pixels.ndim == 3 and pixels.shape[-1] == 4:
+        pixels = pixels[..., :3]
+    return pixels.ravel()

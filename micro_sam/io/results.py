@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 
-def check_result(path: str | os.PathLike, kind: str, *, replace_unmarked: bool = False) -> bool:
+def check_result(path: str | os.PathLike[str], kind: str, *, replace_unmarked: bool = False) -> bool:
     """Whether a result may be written at a path; read only, so it is asked before anything is computed.
 
     Parameters
@@ -86,7 +86,7 @@ def check_result(path: str | os.PathLike, kind: str, *, replace_unmarked: bool =
 
 @contextlib.contextmanager
 def write_result(
-    path: str | os.PathLike, kind: str, *, parts: Sequence[Path] = (), replace_unmarked: bool = False
+    path: str | os.PathLike[str], kind: str, *, parts: Sequence[Path] = (), replace_unmarked: bool = False
 ) -> Iterator[tuple[Path, ...]]:
     """Write a result by the rule: all its parts change together, or nothing does.
 

@@ -35,7 +35,7 @@ class RunFile:
         When something else than notes on an earlier run is there.
     """
 
-    def __init__(self, path: str | os.PathLike) -> None:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self._stop = threading.Event()
         self._beat = threading.Thread(target=self._live, name="micro_sam heartbeat", daemon=True)
@@ -68,7 +68,7 @@ class RunFile:
                 continue
 
 
-def read_run(path: str | os.PathLike) -> dict[str, Any]:
+def read_run(path: str | os.PathLike[str]) -> dict[str, Any]:
     """What a run wrote last; empty when there is none."""
     try:
         content = json.loads(Path(path).read_text())
@@ -77,7 +77,7 @@ def read_run(path: str | os.PathLike) -> dict[str, Any]:
     return {name: value for name, value in content.items() if name != KEY} if isinstance(content, dict) else {}
 
 
-def is_alive(path: str | os.PathLike, silence: float = SILENCE) -> bool:
+def is_alive(path: str | os.PathLike[str], silence: float = SILENCE) -> bool:
     """Whether a run gave a sign of life in the last ``silence`` seconds (a finished one gives none)."""
     try:
         return time.time() - Path(path).stat().st_mtime < silence
@@ -85,7 +85,7 @@ def is_alive(path: str | os.PathLike, silence: float = SILENCE) -> bool:
         return False
 
 
-def ask_to_stop(path: str | os.PathLike) -> None:
+def ask_to_stop(path: str | os.PathLike[str]) -> None:
     """Asks the run that writes ``path`` to keep its state and end after the step it is in."""
     stop_file(Path(path)).touch()
 

@@ -20,7 +20,8 @@ def open_url(url: str, headers: Mapping[str, str] | None = None) -> HTTPResponse
     """
     request = urllib.request.Request(url, headers=dict(headers or {}))
     try:
-        return urllib.request.urlopen(request, timeout=TIMEOUT)
+        response: HTTPResponse = urllib.request.urlopen(request, timeout=TIMEOUT)
+        return response
     except (ValueError, OverflowError) as error:  # a redirect: no host, a port beyond 65535, brackets, letters
         raise urllib.error.URLError(f"{url} leads to an address that is none ({error})") from error
 

@@ -66,10 +66,10 @@ def build_model(architecture: str, dense_head: nn.Module | None = None) -> Sam:
 def get_sam_model(
     model_type: str | None = DEFAULT_MODEL,
     device: str | torch.device | None = None,
-    checkpoint_path: str | os.PathLike | None = None,
+    checkpoint_path: str | os.PathLike[str] | None = None,
     return_sam: bool = False,
     return_state: bool = False,
-    decoder_path: str | os.PathLike | None = None,
+    decoder_path: str | os.PathLike[str] | None = None,
     precision: str = "auto",
     backend: str = "torch",
     progress_bar_factory: Callable[[str], Any] | None = None,
@@ -86,12 +86,12 @@ def get_sam_model(
         None is the default, vit_h.
     device : str | torch.device | None
         See `get_device`.
-    checkpoint_path : str | os.PathLike | None
+    checkpoint_path : str | os.PathLike[str] | None
         Weights of one's own: a state dict of Segment Anything, a fine-tuned checkpoint, or safetensors.
     return_sam, return_state : bool
         Also return the model; the content of the weight file (a dict with ``model_state`` and, where the model has
         one, ``decoder_state``).
-    decoder_path : str | os.PathLike | None
+    decoder_path : str | os.PathLike[str] | None
         A decoder for automatic segmentation in a file of its own. Models of the registry bring theirs.
     precision : str
         "auto", "fp32", "bf16" or "fp16", see `resolve_precision`.

@@ -62,12 +62,12 @@ class Checkpoint:
     hash: str = ""
 
 
-def load_checkpoint(path: str | os.PathLike, architecture: str | None = None, prefix: str = "sam.") -> Checkpoint:
+def load_checkpoint(path: str | os.PathLike[str], architecture: str | None = None, prefix: str = "sam.") -> Checkpoint:
     """Read a weight file; its architecture is found in its tensors.
 
     Parameters
     ----------
-    path : str | os.PathLike
+    path : str | os.PathLike[str]
         The file.
     architecture : str | None
         The architecture that is expected, if one is.
@@ -97,7 +97,7 @@ def load_checkpoint(path: str | os.PathLike, architecture: str | None = None, pr
     return Checkpoint(found, state, decoder_state, metadata, model_hash(path))
 
 
-def load_decoder_state(path: str | os.PathLike) -> dict[str, Tensor]:
+def load_decoder_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """The weights of a decoder for automatic segmentation from a file of its own, or from a fine-tuned checkpoint.
 
     Raises
@@ -129,7 +129,7 @@ def detect_architecture(state: Mapping[str, Tensor]) -> str | None:
 
 
 def save_checkpoint(
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     model: nn.Module,
     metadata: Mapping[str, Any] | None = None,
     half: bool = False,
@@ -141,7 +141,7 @@ def save_checkpoint(
 
     Parameters
     ----------
-    path : str | os.PathLike
+    path : str | os.PathLike[str]
         The file to write, ending in ".safetensors".
     model : Sam
         The model.
@@ -168,9 +168,9 @@ def save_checkpoint(
 
 
 def export_custom_sam_model(
-    checkpoint_path: str | os.PathLike,
+    checkpoint_path: str | os.PathLike[str],
     model_type: str | None,
-    save_path: str | os.PathLike,
+    save_path: str | os.PathLike[str],
     with_segmentation_decoder: bool = False,
     prefix: str = "sam.",
 ) -> None:
@@ -178,11 +178,11 @@ def export_custom_sam_model(
 
     Parameters
     ----------
-    checkpoint_path : str | os.PathLike
+    checkpoint_path : str | os.PathLike[str]
         The fine-tuned checkpoint.
     model_type : str | None
         Its model type; None takes what the file holds.
-    save_path : str | os.PathLike
+    save_path : str | os.PathLike[str]
         The file to write: safetensors when its name ends so, else PyTorch's format.
     with_segmentation_decoder : bool
         Write the decoder for automatic segmentation too; only this program and micro-sam read such a file.

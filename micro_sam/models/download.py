@@ -118,7 +118,7 @@ def _transfer(weights: WeightFile, partial: Path, progress: Progress | None) -> 
     if done:
         headers["Range"] = f"bytes={done}-"
     try:
-        response = open_url(weights.url, headers)
+        response = open_url(str(weights.url), headers)
     except urllib.error.HTTPError as error:
         if error.code == 416 and done:  # nothing lies beyond: it is complete, or was another file
             return True
@@ -189,15 +189,16 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _why(error: Exception, weights: WeightFile, target: Path) -> str:
+def _why(error: OSError | http.client.HTTPException, weights: WeightFile, target: Path) -> str:
     """The reason of a failed download, for a person."""
     name = weights.filename
     if isinstance(error, urllib.error.HTTPError):
-        reason = " ".join(str(error.reason).split())  # that of endless redirects has several lines
-        return f"{name} could not be downloaded: the server answered {error.code} ({reason})."
-    if _errno(error) in FULL:
+        answer = " ".join(str(error.reason).split())  # that of endless redirects has several lines
+        return f"{name} could not be downloaded: the server answered {error.code} ({answer})."
+    if isinstance(error, OSError) and error.errno in FULL:
         return f"{name} could not be downloaded: the disc of {target.parent} is full ({error.strerror})."
-    if isinstance(error, (PermissionError, FileExistsError, NotADirectoryError)) or _errno(error) == errno.EROFS:
+    refused = (PermissionError, FileExistsError, NotADirectoryError)
+    if isinstance(error, OSError) and (isinstance(error, refused) or error.errno == errno.EROFS):
         return (
             f"{name} could not be downloaded: the folder {target.parent} cannot be written ({error.strerror}). "
             "Another folder is chosen with the environment variable MICROSAM_CACHEDIR."
@@ -205,10 +206,6 @@ def _why(error: Exception, weights: WeightFile, target: Path) -> str:
     reason = getattr(error, "reason", None) or error
     kept = " What arrived is kept for the next time." if _size(target.with_name(f"{target.name}.part")) else ""
     return f"{name} could not be downloaded: {reason} (no network, or a firewall?).{kept}"
-
-
-def _errno(error: Exception) -> int | None:
-    return error.errno if isinstance(error, OSError) else None
 
 
 def _by_hand(weights: WeightFile, target: Path) -> str:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import xxhash
@@ -21,7 +22,10 @@ REMEMBER_FROM = 64 * BLOCK  # smaller files are hashed faster than the record is
 
 def new_digests(*algorithms: str) -> dict[str, hashlib._Hash | xxhash.xxh3_128]:
     """Empty digests for "sha256" and "xxh128"."""
-    makers = {"sha256": hashlib.sha256, "xxh128": xxhash.xxh3_128}
+    makers: dict[str, Callable[[], hashlib._Hash | xxhash.xxh3_128]] = {
+        "sha256": hashlib.sha256,
+        "xxh128": xxhash.xxh3_128,
+    }
     return {name: makers[name]() for name in algorithms}
 
 

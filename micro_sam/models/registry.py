@@ -30,7 +30,9 @@ def _original(name: str, filename: str, size: int, sha256: str, xxh128: str, des
     return ModelSpec(name, name, "sam", "Apache-2.0", weights, description=description)
 
 
-def _fine_tuned(name: str, model_url: str, model_hash: str, decoder_url: str, decoder_hash: str, purpose: str):
+def _fine_tuned(
+    name: str, model_url: str, model_hash: str, decoder_url: str, decoder_hash: str, purpose: str
+) -> ModelSpec:
     return ModelSpec(
         name,
         architecture=name[: len("vit_x")],
@@ -184,7 +186,7 @@ _SPECS = (
 MODELS: dict[str, ModelSpec] = {spec.name: spec for spec in _SPECS}
 
 
-def get_spec(name: str) -> ModelSpec:
+def get_spec(name: str | None) -> ModelSpec:
     """The model of this name. ``nano_lm@DATE`` names the weights of nano_lm that were shipped from that day on.
 
     Raises
@@ -194,13 +196,13 @@ def get_spec(name: str) -> ModelSpec:
     """
     if isinstance(name, str) and name.startswith(f"{SHIPPED_MODEL}@"):
         return _dated(name.removeprefix(f"{SHIPPED_MODEL}@"))
-    try:
-        return MODELS[name]
-    except (KeyError, TypeError):
+    spec = MODELS.get(name) if isinstance(name, str) else None
+    if spec is None:
         raise InputError(
             f"There is no model {name!r}. The models are: {', '.join(MODELS)}. "
             "Weights of your own are given as a checkpoint."
-        ) from None
+        )
+    return spec
 
 
 def _dated(date: str) -> ModelSpec:

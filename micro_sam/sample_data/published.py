@@ -15,7 +15,7 @@ import numpy as np
 from micro_sam.sample_data.download import RemoteFile, fetch_sample, sample_directory, unpack_sample
 
 Layer = tuple[np.ndarray, dict[str, Any]] | tuple[np.ndarray, dict[str, Any], str]
-Folder = str | os.PathLike
+Folder = str | os.PathLike[str]
 
 _OWNCLOUD = "https://owncloud.gwdg.de/index.php/s"
 LUCCHI = RemoteFile(

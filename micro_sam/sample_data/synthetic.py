@@ -111,7 +111,7 @@ def dividing_cells(
             cells += mother.divide(t, n_tracks + 1, n_tracks + 2)
             n_tracks += 2
         _draw_cells(cells, labels[t], signal[t], about_to_divide=t + 1 in division_frames)
-        _move_cells(rng, cells, tuple(plane))
+        _move_cells(rng, cells, (int(plane[0]), int(plane[1])))
     rows += [TrackRow(cell.track_id, cell.start, n_frames - 1, cell.parent) for cell in cells]
     return _photograph(rng, signal, sigma=(0, 1.0, 1.0)), labels, tuple(sorted(rows))
 
@@ -188,4 +188,4 @@ def _photograph(rng: np.random.Generator, signal: np.ndarray, sigma: tuple[float
     """Blur by the optics, then photon noise over a dim background."""
     blurred = ndimage.gaussian_filter(signal.astype(np.float32), sigma)
     photons = rng.poisson(12 + 140 * blurred) + rng.normal(0, 3, signal.shape)
-    return np.clip(photons, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(photons, 0, 255), dtype=np.uint8)

@@ -30,7 +30,7 @@ __all__ = ["automatic_instance_segmentation", "get_predictor_and_segmenter"]
 
 def get_predictor_and_segmenter(
     model_type: str,
-    checkpoint: str | os.PathLike | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
     device: str | None = None,
     amg: bool | None = None,
     is_tiled: bool = False,
@@ -76,9 +76,9 @@ def get_predictor_and_segmenter(
 def automatic_instance_segmentation(
     predictor,
     segmenter: Segmenter,
-    input_path: str | os.PathLike | Any,
-    output_path: str | os.PathLike | None = None,
-    embedding_path: str | os.PathLike | None = None,
+    input_path: str | os.PathLike[str] | Any,
+    output_path: str | os.PathLike[str] | None = None,
+    embedding_path: str | os.PathLike[str] | None = None,
     key: str | None = None,
     ndim: int | None = None,
     tile_shape: tuple[int, int] | None = None,

@@ -139,7 +139,7 @@ def track_across_frames(
     verbose: bool = True,
     pbar_init: Callable[[int, str], None] | None = None,
     pbar_update: Callable[[int], None] | None = None,
-    output_folder: str | os.PathLike | None = None,
+    output_folder: str | os.PathLike[str] | None = None,
 ) -> tuple[np.ndarray, list[Lineage]]:
     """Link the objects of a label series into tracks.
 
@@ -185,7 +185,7 @@ def automatic_3d_segmentation(
     volume: np.ndarray,
     predictor,
     segmentor,
-    embedding_path: str | os.PathLike | None = None,
+    embedding_path: str | os.PathLike[str] | None = None,
     with_background: bool = True,
     gap_closing: int | None = None,
     min_z_extent: int | None = None,
@@ -241,7 +241,7 @@ def automatic_tracking(
     timeseries: np.ndarray,
     predictor,
     segmentor,
-    embedding_path: str | os.PathLike | None = None,
+    embedding_path: str | os.PathLike[str] | None = None,
     gap_closing: int | None = None,
     min_time_extent: int | None = None,
     mode: str = "greedy",
@@ -251,7 +251,7 @@ def automatic_tracking(
     verbose: bool = True,
     return_embeddings: bool = False,
     batch_size: int | None = None,
-    output_folder: str | os.PathLike | None = None,
+    output_folder: str | os.PathLike[str] | None = None,
     **kwargs: Any,
 ) -> tuple[np.ndarray, list[Lineage]] | tuple[np.ndarray, list[Lineage], Mapping]:
     """Segment every frame, then link the objects with :func:`track_across_frames`; parameters as there and above.

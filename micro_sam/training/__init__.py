@@ -36,7 +36,7 @@ _PARTS = (
     "identity",
 )
 
-Paths = str | os.PathLike | Iterable[str | os.PathLike]
+Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
 
 def __getattr__(name: str) -> Any:
@@ -51,7 +51,7 @@ def __getattr__(name: str) -> Any:
 def train_sam(
     images: Paths | None = None,
     labels: Paths | None = None,
-    output: str | os.PathLike = "fine_tuned.safetensors",
+    output: str | os.PathLike[str] = "fine_tuned.safetensors",
     *,
     validation_images: Paths | None = None,
     validation_labels: Paths | None = None,
@@ -114,4 +114,4 @@ def _train_as_1_x(name: Any, model_type: Any, settings: dict[str, Any]) -> Path:
 
 
 def _paths(paths: Paths) -> tuple[str, ...]:
-    return (str(paths),) if isinstance(paths, str | os.PathLike) else tuple(str(p) for p in paths)
+    return (str(paths),) if isinstance(paths, str | os.PathLike[str]) else tuple(str(p) for p in paths)

@@ -230,14 +230,16 @@ class TrainConfig:
         return self.validate_every or max(1, self.steps // 10)
 
 
-def load_recipe(path: str | os.PathLike, root: str | os.PathLike | None = None, **changes: Any) -> TrainConfig:
+def load_recipe(
+    path: str | os.PathLike[str], root: str | os.PathLike[str] | None = None, **changes: Any
+) -> TrainConfig:
     """Reads a recipe.
 
     Parameters
     ----------
-    path : str | os.PathLike
+    path : str | os.PathLike[str]
         TOML file with the fields of ``TrainConfig``, and one ``[[train]]`` or ``[[validation]]`` table per source.
-    root : str | os.PathLike | None
+    root : str | os.PathLike[str] | None
         Folder that relative patterns of the sources start from; None is the working folder.
     **changes
         Fields that replace those of the recipe.
@@ -263,7 +265,7 @@ def load_recipe(path: str | os.PathLike, root: str | os.PathLike | None = None, 
     return TrainConfig(**content)
 
 
-def _source(path: str | os.PathLike, table: dict[str, Any], root: str | os.PathLike | None) -> DataSource:
+def _source(path: str | os.PathLike[str], table: dict[str, Any], root: str | os.PathLike[str] | None) -> DataSource:
     unknown = sorted(set(table) - {f.name for f in dataclasses.fields(DataSource)})
     if unknown or "images" not in table or "labels" not in table:
         what = f"has settings that do not exist: {', '.join(unknown)}" if unknown else "lacks images or labels"

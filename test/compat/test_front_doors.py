@@ -4,6 +4,7 @@ import threading
 import zipfile
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import imageio.v3 as imageio
@@ -13,7 +14,8 @@ import pytest
 import torch
 
 from micro_sam import inference, multi_dimensional_segmentation, precompute_state, prompt_generators, sample_data
-from micro_sam.errors import InputError
+from micro_sam.compat import states
+from micro_sam.errors import InputError, OutputError
 from micro_sam.models.build import build_model
 from micro_sam.models.predictor import ImageFeatures, Predictor
 from micro_sam.sample_data import published
@@ -42,6 +44,30 @@ def test_states_are_kept_in_the_file_of_1_8(predictor, blobs, embeddings, tmp_pa
     again = precompute_state.cache_is_state(predictor, None, image, embeddings, tmp_path, verbose=False)
     assert first.generate().max() >= 4 and again.generate()[:80].max() == 0
     assert precompute_state.cache_is_state(predictor, None, image, embeddings, tmp_path, skip_load=True) is None
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "text", "no group"])
+def test_a_damaged_file_of_states_is_begun_anew(tmp_path, damage):
+    path, maps = tmp_path / "is_state.h5", {name: np.full((8, 9), 0.5, "float32") for name in states.MAPS}
+    for i in range(3):
+        states.write_maps(path, i, maps)
+    if damage == "no group":
+        with h5py.File(path, "a") as file:
+            del file["state-1"]
+            file["state-1"] = 5
+    else:
+        content = {"cut": path.read_bytes()[:-3000], "empty": b"", "text": b"text"}[damage]
+        path.write_bytes(content)
+    assert states.read_maps(path, 1, (8, 9)) is None
+    states.write_maps(path, 1, maps)
+    assert states.read_maps(path, 1, (8, 9))["foreground"].min() == 0.5
+
+
+def test_states_are_not_written_onto_a_full_disc(tmp_path, monkeypatch):
+    maps = {name: np.zeros((8, 9), "float32") for name in states.MAPS}
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=100))
+    with pytest.raises(OutputError, match="no space left"):
+        states.write_maps(tmp_path / "is_state.h5", None, maps)
 
 
 def test_a_pickled_state_is_not_read_and_the_answers_are_kept(predictor, blobs, embeddings, tmp_path, caplog):

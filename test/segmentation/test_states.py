@@ -5,7 +5,7 @@ import pytest
 
 from micro_sam.embeddings.compute import iter_embeddings, open_embeddings
 from micro_sam.instance_segmentation import AutomaticMaskGenerator
-from micro_sam.segmentation.states import iter_initialize_kept, keep_states, state_path
+from micro_sam.segmentation.states import iter_initialize_kept, keep_states, read_state, state_path
 
 
 @pytest.fixture
@@ -42,6 +42,22 @@ def test_a_torn_state_is_computed_again(predictor, cached, content):
     path.write_bytes(content)
     assert steps(segmenter, cached)[-1] == (16, 16)
     assert steps(AutomaticMaskGenerator(predictor, points_per_side=4), cached) == [(1, 1)]
+
+
+def test_a_state_that_is_damaged_anywhere_is_computed_again(predictor, cached):
+    steps(AutomaticMaskGenerator(predictor, points_per_side=2), cached)
+    path = state_path(cached, AutomaticMaskGenerator(predictor).method)
+    whole, rng = path.read_bytes(), np.random.default_rng(0)
+    for _ in range(40):
+        content = bytearray(whole)
+        start = rng.integers(len(content))
+        content[start : start + 9] = rng.bytes(len(content[start : start + 9]))
+        path.write_bytes(content)
+        segmenter = AutomaticMaskGenerator(predictor, points_per_side=2)
+        read_state(segmenter, path)  # no error: the numbers of a state do not matter, that there is no way on does
+    path.write_bytes(whole[: len(whole) // 2])
+    assert steps(AutomaticMaskGenerator(predictor, points_per_side=2), cached)[-1] == (4, 4)
+    assert steps(AutomaticMaskGenerator(predictor, points_per_side=2), cached) == [(1, 1)]
 
 
 def test_cancelled_initialisation_keeps_nothing(predictor, cached):

@@ -138,6 +138,18 @@ def test_a_torn_block_counts_as_missing(predictor, embeddings):
     assert open_volume_maps(predictor, embeddings).is_complete
 
 
+@pytest.mark.parametrize("name", ["y_0", "checksum_y"])
+def test_maps_whose_description_is_damaged_are_made_again(predictor, embeddings, name):
+    folder = marks(embeddings).parent / name
+    text = (folder / ".zarray").read_text()
+    for broken in (text[: len(text) // 2], text.replace(str(SHAPE[1]), "7")):  # with 7 planes, these are still found
+        (folder / ".zarray").write_text(broken)
+        maps = open_volume_maps(predictor, embeddings)
+        assert {block.axis for block in maps.missing()} == {1}
+        assert {block.axis for block in iter_volume_maps(predictor, embeddings, maps)} == {1}
+        assert open_volume_maps(predictor, embeddings).is_complete
+
+
 def test_another_model_is_refused_and_another_voxel_size_has_maps_of_its_own(predictor, embeddings):
     other = SimpleNamespace(model=predictor.model, model_name="mine", model_hash="f" * 64)
     with pytest.raises(CacheError, match="mine"):

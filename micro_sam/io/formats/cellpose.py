@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import pickletools
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal, cast
 
 import numpy as np
 
@@ -68,7 +68,8 @@ class _DType:
         """None for objects and whatever is no number."""
         if self.text[:1] not in ("i", "u", "f", "b"):
             return None
-        return np.dtype(self.text).newbyteorder(self.order if self.order != "|" else "=")
+        order: Literal["<", ">", "="] = "<" if self.order == "<" else ">" if self.order == ">" else "="
+        return np.dtype(self.text).newbyteorder(order)
 
 
 class _Array:
@@ -121,9 +122,9 @@ def _follow(file: BinaryIO) -> Any:
         elif name == "MARK":
             stack.append(_MARK)
         elif name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
-            memo[len(memo) if name == "MEMOIZE" else argument] = stack[-1]
+            memo[len(memo) if name == "MEMOIZE" else cast(int, argument)] = stack[-1]
         elif name in ("GET", "BINGET", "LONG_BINGET"):
-            stack.append(memo[argument])
+            stack.append(memo[cast(int, argument)])
         elif name in ("POP", "DUP"):
             stack.append(stack[-1]) if name == "DUP" else stack.pop()
         else:

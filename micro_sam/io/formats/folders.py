@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -83,7 +84,7 @@ def open_stack(paths: Sequence[Path], folder: Path, read: Callable[[Path], Image
         counts, letters = [len(p.levels) for p in parts], "".join(p.letter for p in parts)
         order = sorted(range(len(paths)), key=lambda k: [part.levels.index(part.values[k]) for part in parts])
     stack = FileStack([paths[k] for k in order], lambda p: np.asarray(read(p).data))
-    data = stack.whole() if stack.nbytes <= LARGEST_EAGER_STACK else stack
+    data: Any = stack.whole() if stack.nbytes <= LARGEST_EAGER_STACK else stack
     if len(counts) > 1:
         data = _reshaped(data, counts)
     axes = None

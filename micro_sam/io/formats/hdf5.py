@@ -49,7 +49,7 @@ def open_hdf5(path: Path, key: str | None = None) -> ImageSource:
     return ImageSource(data, axes, scale, unit, path, key, choices=choices_of(shapes))
 
 
-def _note(shapes: dict[str, tuple[int, ...]], name: str, node: Any, kind: type) -> None:
+def _note(shapes: dict[str, tuple[int, ...]], name: str, node: Any, kind: type[Any]) -> None:
     if isinstance(node, kind) and node.shape is not None:
         shapes[name] = node.shape
 

@@ -139,7 +139,8 @@ def _source(data: Any, letters: str, sizes: dict[str, float | None], path: Path,
         fixed = {k: 0 for k in extra if k != long[0]}
     else:
         chosen = choose(path, key, choices or {"0": ""})[0] if total > 1 or key else "0"
-        fixed = dict(zip(extra, np.unravel_index(int(chosen), counts) if extra else (), strict=True))
+        places = [int(n) for n in np.unravel_index(int(chosen), counts)] if extra else []
+        fixed = dict(zip(extra, places, strict=True))
         axes = kept
     fixed = {k: int(v) for k, v in fixed.items()}
     if fixed:

@@ -52,7 +52,7 @@ def open_mrc(path: Path) -> ImageSource:
             )
         if not all(0 < n < MOST for n in (nx, ny, nz)) or not 0 <= extended < MOST:
             raise InputError(f"{path} is damaged: it says that its size is {nx} x {ny} x {nz}.")
-        dtype = np.dtype(TYPES[mode]).newbyteorder(order)
+        dtype = np.dtype(order + TYPES[mode])
         if mode == 0 and stamp == IMOD_STAMP and not flags & 1:
             dtype = np.dtype("u1")  # IMOD's bytes have no sign unless the first flag is set
         needed = HEADER + extended + nx * ny * nz * dtype.itemsize

@@ -175,7 +175,7 @@ class N5Array:
             raise InputError(
                 f"{self.path} is compressed with {kind!r}, which cannot be read. Convert it to zarr or gzip."
             )
-        return codecs[kind].decode(data)
+        return bytes(codecs[kind].decode(data))
 
 
 class _CheckedBlosc:
@@ -187,15 +187,16 @@ class _CheckedBlosc:
         from micro_sam.io.formats.blosc import check_blosc
 
         check_blosc(data)
-        return Blosc().decode(data)
+        return bytes(Blosc().decode(data))
 
 
 def read_attributes(path: Path) -> dict[str, Any]:
     """The attributes of a group or dataset; empty if there are none."""
     try:
-        return json.loads((path / "attributes.json").read_text())
+        attributes: dict[str, Any] = json.loads((path / "attributes.json").read_text())
     except FileNotFoundError:
         return {}
+    return attributes
 
 
 def find_datasets(root: Path) -> dict[str, tuple[int, ...]]:

@@ -162,7 +162,7 @@ def _pixels(file: Any, path: Path, image: _Image, as_labels: bool, again: Callab
     axes = image.axes
     if nbytes <= LARGEST_EAGER_TIF:
         if image.pages:
-            data = np.stack([file.series[k].asarray() for k in image.pages])
+            data: Any = np.stack([file.series[k].asarray() for k in image.pages])
         else:
             data = series.asarray(level=0)
     elif series.dataoffset is not None and not image.pages and len(file.series) == 1 and _is_one_file(series):

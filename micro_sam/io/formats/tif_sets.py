@@ -23,10 +23,10 @@ def ome_xml(path: Path) -> str | None:
 
     try:
         with tifffile.TiffFile(path) as file:
-            text = file.pages.first.description if file.is_ome else None
+            described = file.pages.first.description if file.is_ome else None
     except Exception:  # not a tif that can be read: whoever opens it says so
         return None
-    return None if text is None else _safe(text, path)
+    return None if described is None else _safe(described, path)
 
 
 def files_of_set(path: Path) -> list[Path]:
@@ -63,8 +63,8 @@ def describe_set(path: Path) -> tuple[list[Path], str | None]:
     own = root.get("UUID")
     names: dict[str, Path] = {}
     for element in root.iter():
-        if _tag(element) == "UUID" and element.get("FileName"):
-            name = element.get("FileName")
+        name = element.get("FileName")
+        if _tag(element) == "UUID" and name:
             is_own = own is not None and (element.text or "").strip() == own  # whatever the file is called now
             names[name] = path if is_own and not _beside(path, name).is_file() else _beside(path, name)
     files = list(dict.fromkeys(names.values()))

@@ -25,6 +25,7 @@ def save_with_labels(path: str | Path, content: bytes, tracks: Tracks, replace_u
     with write_result(path, "tracks", parts=masks, replace_unmarked=replace_unmarked) as places:
         places[0].write_bytes(content)
         for place in places[1:]:
+            assert tracks.labels is not None  # there is such a place only if there are masks
             write_labels_file(place, small_ids(tracks.labels), tracks.scale, kind="tracks")
     return path
 

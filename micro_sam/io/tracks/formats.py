@@ -25,7 +25,7 @@ FORMATS = tuple(_WRITERS)
 
 
 def save_tracks(
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     labels: np.ndarray,
     rows: Iterable[TrackRow] | None = None,
     format: str | None = None,

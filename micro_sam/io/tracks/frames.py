@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from micro_sam.errors import InputError
 from micro_sam.io.units import TIMES
@@ -16,7 +16,7 @@ _LATEST = 10_000_000  # no movie has more frames; times beyond it are damaged, o
 
 
 def frames_of_times(
-    times: Sequence[float], what: str, *, unit: str | None = None, step: float | None = None
+    times: npt.ArrayLike, what: str, *, unit: str | None = None, step: float | None = None
 ) -> np.ndarray:
     """The frame of each time.
 
@@ -70,7 +70,7 @@ def frames_of_times(
     return np.searchsorted(distinct, values).astype(np.int64)
 
 
-def check_plane(z: Sequence[float], what: str) -> None:
+def check_plane(z: npt.ArrayLike, what: str) -> None:
     """InputError unless all detections have the same z: tracks here lie in a plane.
 
     Missing values (NaN) count as the same.
@@ -91,4 +91,4 @@ def _whole(values: np.ndarray) -> bool:
 def _bounded(frames: np.ndarray, what: str) -> np.ndarray:
     if len(frames) and np.abs(frames).max() > _LATEST:
         raise InputError(f"{what} has a frame {np.abs(frames).max():g}, which no movie has.")
-    return np.rint(frames).astype(np.int64)
+    return np.asarray(np.rint(frames), dtype=np.int64)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,7 @@ def save_geff(path: str | Path, tracks: Tracks, *, replace_unmarked: bool = Fals
             zarr_format=2,
         )
         zarr.open_group(str(place), mode="r+").attrs[KEY] = mark("tracks")
-        if has_masks:
+        if tracks.labels is not None and has_masks:
             write_zarr_array(place / _LABELS, small_ids(tracks.labels), kind="tracks")
     return path
 
@@ -158,7 +159,7 @@ def load_geff(path: str | Path) -> Tracks:
     return Tracks(tuple(rows), None, positions[np.lexsort((positions[:, 1], positions[:, 0]))], scale)
 
 
-def _column(prop: dict[str, Any]) -> np.ndarray:
+def _column(prop: Mapping[str, Any]) -> np.ndarray:
     """The values of a property of one number per node, as float64; NaN where it is missing."""
     values = np.asarray(prop["values"])
     if values.ndim != 1 or values.dtype.kind not in "biuf":
@@ -218,8 +219,8 @@ def _scale(metadata: Any) -> tuple[float, float, float] | None:
     for axis in metadata.axes or ():
         size = size_of(axis.name[-1:].upper(), axis.scale, axis.scaled_unit) if axis.scale else None
         found[axis.name[-1:].lower()] = size
-    sizes = tuple(found.get(name) for name in "tyx")
-    return None if None in sizes else sizes
+    t, y, x = (found.get(name) for name in "tyx")
+    return None if t is None or y is None or x is None else (t, y, x)
 
 
 def _world(metadata: Any) -> tuple[float, float]:
@@ -228,7 +229,7 @@ def _world(metadata: Any) -> tuple[float, float]:
     sizes = extra.get(_SIZES)
     sizes = sizes.get("scale") if isinstance(sizes, dict) and "funtracks" in extra else None
     try:
-        height, width = (float(size) for size in sizes[-2:])
+        height, width = (float(size) for size in (sizes or ())[-2:])
     except (TypeError, ValueError):
         return 1.0, 1.0
     return (height, width) if 0 < height < np.inf and 0 < width < np.inf else (1.0, 1.0)

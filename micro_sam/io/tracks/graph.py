@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
+import numpy.typing as npt
 
 from micro_sam.errors import InputError
 from micro_sam.io.tracks.rows import TrackRow
@@ -40,10 +41,10 @@ def spots_and_links(tracks: Tracks) -> tuple[np.ndarray, np.ndarray]:
 
 
 def rows_from_graph(
-    frames: Sequence[int],
+    frames: npt.ArrayLike,
     links: Iterable[tuple[int, int]],
-    track_ids: Sequence[int] | None = None,
-    names: Sequence[int] | None = None,
+    track_ids: npt.ArrayLike | None = None,
+    names: npt.ArrayLike | None = None,
 ) -> tuple[list[TrackRow], np.ndarray]:
     """Cut a graph of spots into tracks.
 
@@ -71,7 +72,7 @@ def rows_from_graph(
         If a spot has two mothers, a link stays within a frame, or a track has two spots in a frame.
     """
     frames = np.asarray(frames, int)
-    names = np.arange(len(frames)) if names is None else names
+    names = np.arange(len(frames)) if names is None else np.asarray(names)
     before: dict[int, int] = {}
     after: dict[int, list[int]] = {}
     for a, b in links:

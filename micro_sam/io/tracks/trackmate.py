@@ -164,8 +164,9 @@ def _frames(path: Path, model: ET.Element, spots: list[ET.Element], step: float)
     """Frame of each spot: as it says, as the group it stands in, or by its time."""
     group = {id(spot): part.get("frame") for part in model.iter("SpotsInFrame") for spot in part}
     for spot in spots:
-        if spot.get("FRAME") is None and group.get(id(spot)) is not None:
-            spot.set("FRAME", group[id(spot)])
+        frame = group.get(id(spot))
+        if spot.get("FRAME") is None and frame is not None:
+            spot.set("FRAME", frame)
     if all(spot.get("FRAME") is not None for spot in spots):
         return frames_of_times([_number(path, spot, "FRAME") for spot in spots], str(path))
     return frames_of_times([_number(path, spot, "POSITION_T") for spot in spots], str(path), unit="s", step=step)

@@ -28,7 +28,7 @@ __all__ = ["FORMATS", "check_export", "export_model", "find_card"]
 
 def export_model(
     predictor: Predictor,
-    output: str | os.PathLike,
+    output: str | os.PathLike[str],
     format: str = "onnx",
     *,
     card: str | None = None,
@@ -41,7 +41,7 @@ def export_model(
     ----------
     predictor : Predictor
         The model; a copy on the CPU at float32 is exported.
-    output : str | os.PathLike
+    output : str | os.PathLike[str]
         What to write; it must not exist.
     format : str
         One of `FORMATS`.
@@ -75,7 +75,7 @@ def export_model(
     return path
 
 
-def check_export(output: str | os.PathLike, format: str = "onnx") -> Path:
+def check_export(output: str | os.PathLike[str], format: str = "onnx") -> Path:
     """What can be known to be wrong before the model is loaded; see `export_model` for the errors."""
     path = Path(output)
     if format not in FORMATS:
@@ -88,7 +88,7 @@ def check_export(output: str | os.PathLike, format: str = "onnx") -> Path:
     return path
 
 
-def find_card(model_name: str | None, checkpoint: str | os.PathLike | None = None) -> str | None:
+def find_card(model_name: str | None, checkpoint: str | os.PathLike[str] | None = None) -> str | None:
     """The model card (Markdown) that lies beside the weights, or None."""
     path = SHIPPED_CARDS / f"{model_name}.md" if checkpoint is None else Path(checkpoint).with_suffix(".md")
     return path.read_text(encoding="utf-8") if path.is_file() else None

@@ -21,11 +21,11 @@ class OnnxSam:
 
     Parameters
     ----------
-    folder : str | os.PathLike
+    folder : str | os.PathLike[str]
         With ``encoder.onnx``, ``decoder.onnx`` and ``model.json``.
     """
 
-    def __init__(self, folder: str | os.PathLike) -> None:
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
         _, onnxruntime = require_packages()
         folder = Path(folder)
         self.known = json.loads((folder / "model.json").read_text())

@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 import xxhash
 import zarr
-from zarr.errors import ContainsArrayError
 
 from micro_sam.embeddings.embeddings import Embeddings
-from micro_sam.embeddings.zarr_layout import ZARR_FORMAT, make_array
+from micro_sam.embeddings.plain_files import describe_array
+from micro_sam.embeddings.zarr_layout import ZARR_FORMAT
 from micro_sam.segmentation.volume.geometry import AXES, MapBlock, MapGeometry
 
 logger = logging.getLogger(__name__)
@@ -152,12 +152,9 @@ class MapsOnDisc:
 
     def _array(self, group: zarr.Group, name: str, shape, chunks, dtype: str) -> zarr.Array:
         if name not in self._arrays:
-            array = group[name] if name in group else None
-            if array is None or array.shape != tuple(shape):
-                try:
-                    array = make_array(group, name, tuple(shape), tuple(chunks), dtype)
-                except ContainsArrayError:  # another process was quicker
-                    array = group[name]
+            # one that was copied half is described anew, and what it holds stays
+            describe_array(self.path / self.name / name, tuple(shape), tuple(chunks), dtype)
+            array = group[name]
             self._arrays[name] = array
         return self._arrays[name]
 
