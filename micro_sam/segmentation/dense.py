@@ -12,7 +12,7 @@ from skimage.measure import label
 from skimage.segmentation import watershed
 
 from micro_sam.errors import InputError
-from micro_sam.io.label_arrays import LARGEST_RESULT, new_labels, release
+from micro_sam.io.label_arrays import LARGEST_RESULT, any_label, new_labels, release
 from micro_sam.segmentation.automatic_masks import get_amg
 from micro_sam.segmentation.dense_blocks import DenseBlocks, blocks_folder, in_blocks, iter_block_maps
 from micro_sam.segmentation.dense_joining import BlockLabels, Joining, label_block
@@ -186,7 +186,7 @@ class DenseInstanceSegmenter(Segmenter):
             deepest = float(foreground.max()), float(depth[inside].max()) if inside.any() else -np.inf
         else:
             labels, n_found, deepest = self._join(thresholds, min_size)
-        self._say(deepest, n_found, bool(labels.any()), foreground_threshold, distance_threshold, min_size)
+        self._say(deepest, n_found, any_label(labels), foreground_threshold, distance_threshold, min_size)
         return label_records(labels) if output_mode == "binary_mask" else labels
 
     def iter_labels(self, thresholds: tuple[float, float, float, float]) -> Iterator[BlockLabels]:
