@@ -121,7 +121,7 @@ class Annotator3D(SliceActs, CorrectionActs, Annotator):
     def extra_keys(self) -> list[Key]:
         """Keys that 2D does not have."""
         return [
-            Key(("v", "V"), "whole object: segment the volume", self.segment_volume),
+            Key(("v", "V"), "whole object: the current object in all slices", self.segment_volume),
             Key(("w",), "go to the least certain slice", self.go_to_weakest_slice),
             Key(("o",), "open the object under the mouse again", self.reopen_under_mouse),
         ]
@@ -143,7 +143,7 @@ class Annotator3D(SliceActs, CorrectionActs, Annotator):
         """The whole object(s): by the maps where they are ready, else from the prompted slices to all others."""
         self.volume.start(**asdict(self.volume_options), batched=self.preview.batched)
         if self.jobs.running(WORK) is not None and self.volume.is_stepwise:
-            self.status.say("The object grows slice by slice. Cancel stops it and keeps what is there.")
+            self.status.say("The object grows from slice to slice. Cancel stops it and keeps what is there.")
 
     @act
     def commit(self, wait: bool = False) -> CommitReport | None:

@@ -216,6 +216,19 @@ def test_a_script_gets_the_whole_object_and_computes_only_what_it_needs(predicto
         segment_object_in_volume(predictor, embeddings, [(7, 20, 13)], method="magic")
     with pytest.raises(InputError, match="shape"):
         segment_object_in_volume(predictor, embeddings, masks={7: painted[:5]})
+    inside = segment_object_in_volume(predictor, embeddings, boxes=(-9, 6, 20, 99, 27, 7))
+    assert inside.any()  # corners in any order, and partly outside
+    for wrong, message in (
+        (dict(boxes="all"), "Boxes are"),
+        (dict(boxes={None: (1, 1, 5, 5)}), "number of their slice"),
+        (dict(boxes={6: (1, np.nan, 5, 5)}), "box in slice 6"),
+        (dict(masks=painted), "Masks are a mapping"),
+        (dict(masks={6.5: painted}), "number of their slice"),
+        (dict(masks={7: np.where(painted, 1.0, np.nan)}), "finite"),
+        (dict(points=[(7, 20, 13)], scale="um"), "size of a voxel"),
+    ):
+        with pytest.raises(InputError, match=message):
+            segment_object_in_volume(predictor, embeddings, **wrong)
 
 
 @pytest.mark.parametrize("method", ["auto", "propagation"])

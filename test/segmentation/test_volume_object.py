@@ -171,6 +171,58 @@ def test_boxes_in_a_slice_and_around_the_whole_object():
     assert iou(flat, TWO == 1) > 0.8 and iou(whole, TWO == 1) > 0.8
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("flat", [False, True])
+def test_in_a_box_around_two_touching_nuclei_a_negative_click_takes_the_one_it_lies_in(axis, flat):
+    centres = np.full((2, 3), 22)
+    centres[1, axis] = 38
+    labels = balls(centres.tolist(), shape=(60, 60, 60))
+    box = (*np.argwhere(labels > 0).min(0), *(np.argwhere(labels > 0).max(0) + 1))
+    maps = maps_of(labels, flat=flat)
+    for gone in (1, 2):
+        for away in (0, 3):  # how far from its middle, across the line between the two
+            place = centres[gone - 1].copy()
+            place[(axis + 1) % 3] += away
+            for prompts in (dict(box=box), dict(boxes={int(place[0]): (*box[1:3], *box[4:])}))[: 1 if axis == 0 else 2]:
+                _, mask = segment(maps, [place], [0], **prompts)
+                assert iou(mask, labels == 3 - gone) > 0.75
+
+
+def test_what_hangs_on_by_a_thread_is_left_out():
+    labels = np.zeros((30, 60, 60), "uint32")
+    labels[(balls([(15, 30, 20)], 10, labels.shape) > 0) | (balls([(15, 30, 48)], 5, labels.shape) > 0)] = 1
+    nucleus = labels.copy() * (np.arange(60) < 35)
+    labels[14:16, 29:31, 25:48] = 1
+    maps = VolumeMaps.from_arrays(labels.astype("float32"), np.where(labels > 0, 0.8, 0))
+    _, mask = segment(maps, [(15, 30, 20)])
+    assert iou(mask, nucleus > 0) > 0.9
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_a_negative_click_in_the_last_slices_ends_the_object_there(last):
+    maps = maps_of(balls([(14, 30, 30)], 11, (29, 60, 60)))
+    _, before = segment(maps, [(14, 30, 30)])
+    z = int(np.flatnonzero(before.any((1, 2)))[-1 if last else 0])
+    y, x = np.argwhere(before[z])[0]  # at its side
+    _, mask = segment(maps, [(14, 30, 30), (z, y, x)], [1, 0])
+    beyond = slice(z, None) if last else slice(0, z + 1)
+    assert not mask[beyond].any() and mask[z - 1 if last else z + 1].any() and mask.sum() > 0.8 * before.sum()
+
+
+def test_a_negative_click_at_the_side_of_a_middle_slice_ends_nothing():
+    _, before = segment(MAPS, [(12, 30, 26)])
+    _, mask = segment(MAPS, [(12, 30, 26), (14, 24, 24)], [1, 0])
+    assert (mask.any((1, 2)) == before.any((1, 2))).all()
+
+
+def test_a_box_keeps_a_large_object_of_few_slices_whole():
+    labels = np.zeros((6, 60, 60), "uint32")
+    for z, radius in enumerate((7, 12, 14, 14, 12, 7)):  # five times as far apart as the pixels, which nobody says
+        labels[z] = balls([(0, 30, 30)], radius, (1, 60, 60))[0]
+    _, mask = segment(maps_of(labels), box=(0, 14, 14, 6, 47, 47))
+    assert iou(mask, labels > 0) > 0.85
+
+
 def test_several_objects_at_once_share_no_voxel():
     prompts = [VolumePrompts([point], [1]) for point in ((12, 30, 26), (12, 30, 46))]
     first, second = (found.full(SHAPE) for found in segment_volume_objects(MAPS, prompts))
@@ -221,6 +273,8 @@ def test_maps_coarser_than_the_image_give_outlines_at_its_resolution():
         (dict(points=[(5, 5, 5)], labels=[0]), "no object to segment"),
         (dict(points=[(5, 5, 5)], labels=[2]), "needs a label"),
         (dict(points=[(5, np.nan, 5)], labels=[1]), "finite"),
+        (dict(points=["abc"], labels=[1]), "numbers"),
+        (dict(points=[(1, 2, 3), (1, 2)], labels=[1, 1]), "numbers"),
         (dict(boxes={30: (0, 0, 5, 5)}), "Slice 30"),
         (dict(boxes={3: (5, 5, 5, 9)}), "no area"),
         (dict(box=(0, 0, 0, 5)), "A box is"),

@@ -1,4 +1,4 @@
-"""Segment Volume, its parameters, the confidence of each slice, and corrections."""
+"""The whole object, its parameters, the certainty of each slice, and corrections."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ INTERPOLATIONS = [("where the object is lost", "lost"), ("never", "never"), ("al
 
 
 class VolumeMenu(QWidget):
-    """``Segment Volume`` (key ``v``); the strip shows the object growing."""
+    """``Whole object`` (key ``v``); the strip shows how certain each slice is, and the object growing."""
 
     title = "Volume"
 
@@ -37,8 +37,8 @@ class VolumeMenu(QWidget):
         super().__init__()
         self._annotator = annotator
         self.run = button(
-            "Segment Volume [V]",
-            "The object(s) in all slices: at once where whole objects are ready, else slice by slice.",
+            "Whole object [V]",
+            "The current object(s) in all slices: at once where whole objects are prepared, else from slice to slice.",
             annotator.segment_volume,
             primary=True,
         )
@@ -104,7 +104,7 @@ class VolumeMenu(QWidget):
         self.form.margins = (0, 0, 0, 0)
         for name in ("method", "iou_threshold", "projection", "box_extension", "interpolation"):
             getattr(self, name).changed.connect(lambda value, name=name: self._set(name, value))
-        self.parameters = folded("Parameters of Segment Volume", self.form.native)
+        self.parameters = folded("Parameters of the whole object", self.form.native)
         automatic = annotator.automatic_volume
         self.thresholds = {p.name: threshold(p, automatic.set_value) for p in PARAMETERS}
         self.all_form = Container(widgets=list(self.thresholds.values()), labels=True)

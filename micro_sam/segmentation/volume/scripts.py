@@ -16,7 +16,7 @@ from micro_sam.segmentation.volume.compute import iter_volume_maps
 from micro_sam.segmentation.volume.maps import VolumeMaps, open_volume_maps
 from micro_sam.segmentation.volume.object import segment_volume_object
 from micro_sam.segmentation.volume.propagation import iter_propagate_volume
-from micro_sam.segmentation.volume.values import VolumePrompts
+from micro_sam.segmentation.volume.values import VolumePrompts, as_numbers
 
 __all__ = ["Method", "decoded_slices", "maps_of", "segment_object_in_volume"]
 
@@ -108,7 +108,9 @@ def segment_object_in_volume(
 
 def maps_of(predictor, embeddings: Embeddings, scale: Sequence[float] | None = None) -> VolumeMaps:
     """The maps of a volume, the same object as long as the embeddings live; see :func:`open_volume_maps`."""
-    key = ("volume maps", predictor.model_hash, None if scale is None else tuple(float(v) for v in scale))
+    if scale is not None:
+        scale = tuple(as_numbers(scale, "The scale is the size of a voxel: three numbers (z, y, x)").ravel().tolist())
+    key = ("volume maps", predictor.model_hash, scale)
     key = (*key, embeddings.image is not None)
     if key not in embeddings.derived:
         embeddings.derived[key] = open_volume_maps(predictor, embeddings, scale)
@@ -123,29 +125,43 @@ def _complete(predictor, embeddings: Embeddings, maps: VolumeMaps, window) -> No
 def _prompts(points, labels, boxes, masks, shape) -> VolumePrompts:
     slices, whole = {}, None
     if isinstance(boxes, Mapping):
-        slices = {int(z): tuple(float(v) for v in np.asarray(box).ravel()) for z, box in boxes.items()}
+        for key, box in boxes.items():
+            slices[_slice(key)] = _box(box, 4, f"The box in slice {key} must be four finite numbers (y0, x0, y1, x1)")
     elif boxes is not None:
-        whole = tuple(float(v) for v in np.asarray(boxes, float).ravel())
-        if len(whole) != 6:
-            raise InputError(
-                "Boxes are a mapping slice -> (y0, x0, y1, x1), or one box (z0, y0, x0, z1, y1, x1); got "
-                f"{len(whole)} numbers."
-            )
-    wrong = [z for z, box in slices.items() if len(box) != 4]
-    if wrong:
-        raise InputError(f"The box in slice {wrong[0]} must be four numbers (y0, x0, y1, x1).")
-    # corners may come in any order
-    slices = {z: (*np.minimum(b[:2], b[2:]), *np.maximum(b[:2], b[2:])) for z, b in slices.items()}
-    if whole is not None:
-        whole = (*np.minimum(whole[:3], whole[3:]), *np.maximum(whole[:3], whole[3:]))
+        form = "Boxes are a mapping slice -> (y0, x0, y1, x1), or one box (z0, y0, x0, z1, y1, x1) of finite numbers"
+        whole = _box(boxes, 6, form)
+    if masks is not None and not isinstance(masks, Mapping):
+        raise InputError(f"Masks are a mapping slice -> (Y, X) array, not {type(masks).__name__}.")
     painted = {}
-    for z, mask in (masks or {}).items():
-        if np.shape(mask) != tuple(shape[1:]):
-            raise InputError(f"The mask of slice {z} has the shape {np.shape(mask)}, but the slices have {shape[1:]}.")
-        painted[int(z)] = ObjectMask.from_array(mask)
+    for key, mask in (masks or {}).items():
+        values = np.asarray(mask)
+        if values.shape != tuple(shape[1:]):
+            raise InputError(f"The mask of slice {key} has the shape {values.shape}, but the slices have {shape[1:]}.")
+        if values.dtype.kind not in "biuf" or not np.isfinite(values).all():
+            raise InputError(f"The mask of slice {key} has values that are not finite numbers; 0 is background.")
+        painted[_slice(key)] = ObjectMask.from_array(values)
     prompts = VolumePrompts(points, labels, slices, whole, painted)
     prompts.check(shape)
-    return prompts
+    # what of a box lies outside of the volume says nothing
+    inside = {z: (*np.maximum(box[:2], 0), *np.minimum(box[2:], shape[1:])) for z, box in slices.items()}
+    if whole is not None:
+        whole = (*np.maximum(whole[:3], 0), *np.minimum(whole[3:], shape))
+    return replace(prompts, boxes=inside, box=whole)
+
+
+def _slice(key: Any) -> int:
+    if isinstance(key, (int, np.integer)) or (isinstance(key, (float, np.floating)) and float(key).is_integer()):
+        return int(key)
+    raise InputError(f"Boxes and masks are given by the number of their slice, a whole number from 0, not {key!r}.")
+
+
+def _box(box: Any, n: int, form: str) -> tuple[float, ...]:
+    """The numbers of a box, of which the corners may come in any order."""
+    values = as_numbers(box, form).ravel()
+    if len(values) != n or not np.isfinite(values).all():
+        raise InputError(f"{form}; got {values.tolist()}.")
+    half = n // 2
+    return (*np.minimum(values[:half], values[half:]).tolist(), *np.maximum(values[:half], values[half:]).tolist())
 
 
 def _propagated(predictor, embeddings: Embeddings, prompts: VolumePrompts) -> tuple[np.ndarray, np.ndarray]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import bioimage_cpp as bic
 import numpy as np
 
-from micro_sam.segmentation.volume.field import plane_of, rounded
+from micro_sam.segmentation.volume.field import FAR, plane_of, rounded
 from micro_sam.segmentation.volume.regions import LEVELS, PROMINENCE, bounds, depth_inside, largest_part, part_at
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def _at_click(work: WindowView, place: tuple[int, int, int]) -> np.ndarray:
 
 
 def _without_what_hangs_on(mask: np.ndarray, places, spacing) -> np.ndarray:
-    """The object without what only thin necks, threads and sheets tie to its core: an opening of it.
+    """The object without what only thin necks, threads tie to its core in the slices: an opening of it.
 
     The core is the connected part, deeper than a share of the deepest place, that holds the click.
     """
@@ -73,7 +73,7 @@ def _without_what_hangs_on(mask: np.ndarray, places, spacing) -> np.ndarray:
     if box is None:
         return mask
     part = mask[box]
-    inside = depth_inside(part, spacing)
+    inside = depth_inside(part, (FAR, *spacing[1:]))  # within slices: few and distant ones look like sheets
     neck = NECK * float(inside.max())
     core = inside > neck
     at = [tuple(p - s.start for p, s in zip(place, box, strict=True)) for place in places]

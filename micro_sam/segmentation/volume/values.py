@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,14 @@ from micro_sam.segmentation.values import Box, ObjectMask
 __all__ = ["Box3D", "VolumeObject", "VolumePrompts"]
 
 Box3D = tuple[int, int, int, int, int, int]
+
+
+def as_numbers(values: Any, form: str) -> np.ndarray:
+    """Values as float64; InputError, with the form in which they must come, when they are no numbers."""
+    try:
+        return np.asarray(values, "float64")
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{form}; got {values!r:.80}.") from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +58,7 @@ class VolumePrompts:
     decoded: Mapping[int, ObjectMask] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        points = np.asarray(self.points if self.points is not None else (), "float64")
+        points = as_numbers(self.points if self.points is not None else (), "Points are numbers (n, 3): z, y, x")
         points = points.reshape(-1, 3) if points.size == 0 or points.ndim == 1 and points.size == 3 else points
         if points.ndim != 2 or points.shape[1] != 3 or not np.isfinite(points).all():
             raise InputError(f"Points must be finite numbers of the shape (n, 3): z, y, x; got {points.shape}.")
@@ -74,10 +83,13 @@ class VolumePrompts:
         boxes = [(z, y0, x0, z + 1, y1, x1) for z, (y0, x0, y1, x1) in self.boxes.items()]
         for one in (*boxes, *([self.box] if self.box is not None else [])):
             if len(one) != 6 or not np.isfinite(one).all():
-                raise InputError(f"A box is (y0, x0, y1, x1) in a slice, or (z0, y0, x0, z1, y1, x1), not {one}.")
+                raise InputError(
+                    f"A box is (y0, x0, y1, x1) in a slice, or (z0, y0, x0, z1, y1, x1), not {tuple(one)}."
+                )
             low, high = np.maximum(one[:3], 0), np.minimum(one[3:], size)
             if (high <= low).any():
-                raise InputError(f"The box {tuple(one)} has no area in the volume {tuple(shape)}.")
+                numbers = ", ".join(f"{float(v):g}" for v in one)
+                raise InputError(f"The box ({numbers}) has no area in the volume {tuple(shape)}.")
         for z, mask in self.masks.items():
             if not mask.is_empty and (mask.box[2] > shape[1] or mask.box[3] > shape[2] or min(mask.box) < 0):
                 raise InputError(f"The mask in slice {z} is larger than the slice, {shape[1]} x {shape[2]}.")
