@@ -406,7 +406,9 @@ def main() -> None:
         for kind in SHAPES:
             source = root / f"whole_{kind}.session"
             act(source, kind, 12345, 0, lambda text: None)
-            result[f"size {kind}"] = size_of(source)
+            size = result[f"size {kind}"] = size_of(source)
+            if size["bytes"] > size["allowed"]:
+                failures.append((kind, 12345, "the journal is larger than it may be"))
         outcomes: Counter = Counter()
         rng = random.Random(options.seed)
         for k in range(options.damages):

@@ -244,7 +244,8 @@ def pixels_to_bytes(edit: LabelEdit) -> bytes:
     lengths = np.diff(runs.starts[begins], append=edit.n_pixels)
     columns = [_narrow(lengths), _narrow(values[begins])]
     head = bytes([_WIDTHS.index(column.dtype.str.replace("|", "<")) for column in columns])
-    return head + zlib.compress(b"".join(column.tobytes() for column in columns), level=6)
+    packer = zlib.compressobj(6, zlib.DEFLATED, -15)
+    return head + packer.compress(b"".join(column.tobytes() for column in columns)) + packer.flush()
 
 
 def pixels_from_bytes(data: bytes, shape: tuple[int, int]) -> Runs:
@@ -257,7 +258,7 @@ def pixels_from_bytes(data: bytes, shape: tuple[int, int]) -> Runs:
     """
     try:
         widths = [np.dtype(_WIDTHS[k]) for k in data[:2]]
-        plain = zlib.decompress(data[2:])
+        plain = zlib.decompress(data[2:], -15)
         n = len(plain) // sum(width.itemsize for width in widths)
         lengths = np.frombuffer(plain, widths[0], n).astype(np.int64)
         values = np.frombuffer(plain, widths[1], n, offset=n * widths[0].itemsize).astype(np.uint32)

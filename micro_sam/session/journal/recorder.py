@@ -67,6 +67,8 @@ class Journal:
         self._folder = Path(folder)
         self._file = file
         self._known = dict(known or {})
+        self._facts: Mapping[str, Any] = {}  # of the step that was recorded last: what is joined repeats most of it
+        self._step = 0
         self._model: Mapping[str, str] | None = None
         self._last_id = self._written = last_id
         self._waiting: deque[tuple[int, float, str, str, Mapping, int, tuple[Edit, ...]]] = deque()
@@ -124,9 +126,16 @@ class Journal:
         if model is not None and model != self._model:
             self._model = model
             self._note("model", "", model, 0, ())
+        if kind == "join" and of == self._step:
+            parameters = {key: value for key, value in parameters.items() if self._facts.get(key, ...) != value}
+            self._facts, name = {**self._facts, **parameters}, ""
+        else:
+            self._facts = parameters
         if self._last_id == 0 and kind != "start":
             self._note("start", "", self.header, 0, ())
-        return self._note(kind, name, parameters, of, tuple(edits))  # a step may get more edits later
+        entry = self._note(kind, name, parameters, of, tuple(edits))  # a step may get more edits later
+        self._step = of or entry
+        return entry
 
     def hold(self, held: bool) -> None:
         """Whether what is recorded waits for the next action that is recorded when nothing is held.

@@ -28,6 +28,19 @@ KINDS = ("start", "model", "do", "join", "undo", "redo", "base", "saved")
 """What an action is: the window was opened; another model; a step of undo; more of the step before; that step taken
 back or done again; all so far is the beginning (nothing of it can be undone); the results were saved."""
 
+USUAL = (
+    b'["last_id",["auto_parents",["current_tracks",[1,null,0,null,null]],["tracks",["auto_in_pieces",true],'
+    b'["reopened",null],["anchors",null],["anchors",[[[1,2],[]],{}]],["painted",0,null],["confidence",0,null],'
+    b'["answers",0,null],["regions",0,null],["prompts",[[],[]]],["objects",{"1":null}],"model_name":"vit_b",'
+    b'"painted":[0],"imposed":[0],"source":"auto","source":"painted","source":"merged","source":"loaded",'
+    b'["objects",{"1":{"id":1,"source":"prompts","slices":[0,1],"box":[10,20,30,40],"area":1000,"prompts":[[1],[]],'
+    b'"confidence":{"0":[0.9,null,"prompt"],"1":[0.8,0.9,"propagated"],"2":[0.8,null,"maps"]},'
+    b'"model_name":"nano_lm","model_hash":"36d40be6"}}],["prompts",[[1,2,3],[]]],["regions",0,[10,20,30,40]],'
+    b'["answers",0,{"masks":[{"box":[10,20,30,40],"runs":[3,5,12,8,10,9],"score":0.9123,"tile":[0,0,100,100]}],'
+    b'"labels":[1],"drawn":[[1],[]],"flags":0}],["confidence",0,{"1":[0.9123,null,"prompt"]}],["painted",0,1]]'
+)
+"""What many states have in common: short texts compress badly without it. A part of the format."""
+
 
 @dataclass(frozen=True)
 class PixelRow:
@@ -87,12 +100,15 @@ def checksum(*values: Any) -> int:
 
 def pack_state(state: Sequence[Any]) -> bytes:
     """Compressed JSON; nothing for an empty list."""
-    return zlib.compress(dumps(list(state)).encode(), level=6) if state else b""
+    if not state:
+        return b""
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15, zdict=USUAL)
+    return packer.compress(dumps(list(state)).encode()) + packer.flush()
 
 
 def unpack_state(data: bytes) -> list[Any]:
     """Inverse of :func:`pack_state`."""
-    return json.loads(zlib.decompress(data)) if data else []
+    return json.loads(zlib.decompressobj(-15, zdict=USUAL).decompress(data)) if data else []
 
 
 def dumps(value: Any) -> str:
