@@ -62,12 +62,6 @@ def weights(shapes, scale=1.0):
     return out
 
 
-TUNED = {  # thresholds for the maps of a decoder with random weights
-    "default": {},
-    "many": {"foreground_threshold": 0.3, "center_distance_threshold": 0.8, "boundary_distance_threshold": 0.6},
-}
-
-
 def discs():
     """Bright discs (H, W) uint8, 0 and 255: every rule of brightness shows the network the same."""
     image = np.zeros(SHAPE, "uint8")
