@@ -20,6 +20,7 @@ TIP = 0.1  # of a painted slice's area, below which a region under it does not c
 LEAST = 0.6  # overlap (IoU) of regions with a painted slice, below which they say nothing of its object
 FITS_BETTER = 0.04  # overlap (IoU) by which another prominence must fit a painted slice better than the usual one
 NECK = 0.3  # depth within a neck, over that within the object, below which what lies behind the neck does not count
+LARGE = 64  # voxels along an axis, from which on necks are looked for in every second one
 NEAR = 2.0  # pixels: a click so near to a region is in it
 
 
@@ -73,16 +74,23 @@ def _without_what_hangs_on(mask: np.ndarray, places, spacing) -> np.ndarray:
     if box is None:
         return mask
     part = mask[box]
-    inside = depth_inside(part, (FAR, *spacing[1:]))  # within slices: few and distant ones look like sheets
+    # a large object is looked at in steps of two voxels, an eighth of the work
+    step = tuple(slice(None, None, 2 if n >= LARGE else 1) for n in part.shape)
+    coarse, size = part[step], np.array(spacing) * [s.step or 1 for s in step]
+    inside = depth_inside(coarse, (FAR, *size[1:]))  # within slices: few and distant ones look like sheets
     neck = NECK * float(inside.max())
     core = inside > neck
-    at = [tuple(p - s.start for p, s in zip(place, box, strict=True)) for place in places]
-    at = [p for p in at if all(0 <= a < n for a, n in zip(p, part.shape, strict=True)) and core[p]]
+    at = [tuple((p - s.start) // (d.step or 1) for p, s, d in zip(place, box, step, strict=True)) for place in places]
+    at = [p for p in at if all(0 <= a < n for a, n in zip(p, coarse.shape, strict=True)) and core[p]]
     core = part_at(core, at[0]) if at else largest_part(core)
     if core.all():
         return mask
+    near = bic.distance.distance_transform(~core, sampling=tuple(size)) <= neck + max(s.step or 1 for s in step)
+    for axis, (s, n) in enumerate(zip(step, part.shape, strict=True)):
+        if s.step:
+            near = np.repeat(near, s.step, axis).take(np.arange(n), axis)
     result = np.zeros_like(mask)
-    result[box] = part & (bic.distance.distance_transform(~core, sampling=tuple(spacing)) <= neck + 1)
+    result[box] = part & near
     return result
 
 
