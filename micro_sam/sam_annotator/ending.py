@@ -10,7 +10,7 @@ import socket
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QSocketNotifier
+from qtpy.QtCore import QSocketNotifier, QTimer
 from qtpy.QtWidgets import QApplication
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ def ends_in_order(annotator: Annotator) -> Iterator[None]:
         keep_all(annotator)
 
     def end() -> None:
+        if annotator.closed:
+            return
         keep_all(annotator)
         annotator.viewer.close()
         app.quit()
@@ -38,10 +40,11 @@ def ends_in_order(annotator: Annotator) -> Iterator[None]:
     app.commitDataRequest.connect(keep)
     try:
         # Python runs its handlers between two steps of its own, of which an idle event loop has none: Qt must wake it.
+        # napari's event loop does the same for Ctrl-C, with a wakeup of its own in place of this one.
         here, there = socket.socketpair()
         for end_of_pair in (here, there):
             end_of_pair.setblocking(False)
-        before = {number: signal.signal(number, lambda *_: None) for number in numbers}
+        before = {number: signal.signal(number, lambda *_: QTimer.singleShot(0, end)) for number in numbers}
         wakeup = signal.set_wakeup_fd(there.fileno(), warn_on_full_buffer=False)
     except (ValueError, OSError) as error:  # not in the main thread
         log.debug("signals are not heard: %s", error)
@@ -49,11 +52,7 @@ def ends_in_order(annotator: Annotator) -> Iterator[None]:
         return
     notifier = QSocketNotifier(here.fileno(), QSocketNotifier.Type.Read)
 
-    def heard() -> None:
-        if any(number in numbers for number in here.recv(64)):
-            end()
-
-    notifier.activated.connect(lambda *_: heard())
+    notifier.activated.connect(lambda *_: here.recv(64))
     try:
         yield
     finally:

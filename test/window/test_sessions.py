@@ -84,9 +84,9 @@ def test_an_earlier_session_is_offered_and_goes_on_where_it_ended(tool, coins, t
         path.parent.mkdir()
         tool.save(path)
         assert tool.session.flush(10) and (path.parent / "coins_objects.session" / store.FILE).exists()
-        tool.session.delete([1])
-        assert driver.wait_until(lambda: not tool.saving.unsaved, 60)
-        assert 1 not in np.unique(tifffile.imread(path))
+        commit(tool, COINS[2])
+        assert driver.wait_until(lambda: not tool.saving.unsaved, 90)
+        assert len(np.unique(tifffile.imread(path))) == 3
     finally:
         tool.recording.choice = SessionChoice()
 
@@ -104,25 +104,24 @@ def test_a_result_that_is_given_begins_a_new_session(tool, coins):
 
 def test_a_slow_disc_does_not_hold_up_the_window(tool, coins, monkeypatch):
     append = store.JournalFile.append
-    tool.open(from_array(coins, "2d", "coins"))
-    monkeypatch.setattr(store.JournalFile, "append", lambda self, rows: time.sleep(0.7) or append(self, rows))
-    gaps, last = [], [time.monotonic()]
-    session = tool.session
 
-    def beat():
-        gaps.append(time.monotonic() - last[0])
-        last[0] = time.monotonic()
+    def median_of_clicks():
+        tool.open(from_array(coins, "2d", "coins"))
+        gaps = []
+        for k in range(20):
+            began = time.monotonic()
+            tool.session.add_point((20.0 + k, 30.0))
+            driver.process(0.02)
+            gaps.append(time.monotonic() - began)
+        return np.median(gaps)
 
-    for k in range(40):
-        began = time.thread_time()
-        session.add_point((20.0 + k, 30.0))
-        driver.process(0.02)
-        assert time.thread_time() - began < 0.5
-        beat()
-    waiting = session.journal.last_id - session.journal.written
-    assert waiting > 0  # the disc is behind, the window is not
-    assert np.median(gaps) < 0.35
-    assert session.flush(60)
+    quick = median_of_clicks()
+    assert tool.session.flush(60)
+    monkeypatch.setattr(store.JournalFile, "append", lambda self, rows: time.sleep(1.5) or append(self, rows))
+    slow = median_of_clicks()
+    assert tool.session.journal.written < tool.session.journal.last_id  # the disc is behind, the window is not
+    assert slow < 3 * quick + 0.1
+    assert tool.session.flush(60)
 
 
 WINDOW = """
