@@ -8,15 +8,63 @@ knows. An object that does not fit is decoded on the whole grid.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from micro_sam.models.modules.decoding import EMPTY_LOGIT, ImageSide
+from micro_sam.models.prompt_input import Prepared, take
 
 MARGIN = 3  # feature positions that a window shows beyond the prompts on each side
 OUTSIDE_LOGIT = -20.0  # beyond the window: surely background; less would be foreign to the encoder of mask prompts
 CELL = 4  # mask positions per feature position
+
+
+def decode_in_windows(
+    run: Callable[..., tuple[Tensor, Tensor]],
+    prompts: Prepared,
+    seen: tuple[int, int],
+    window: int,
+    stride: int,
+    grid: int,
+) -> tuple[Tensor, Tensor]:
+    """Logits (B, M, 4 g, 4 g) and scores (B, M) of prompts, each in a window around it where it fits into one.
+
+    Parameters
+    ----------
+    run : callable
+        ``run(points, boxes, masks, corner=None)`` -> logits and scores, on the whole grid or in windows at ``corner``.
+    prompts : Prepared
+    seen : (rows, columns)
+        Of the feature grid that the image covers.
+    window, grid : int
+        Sides in feature positions.
+    stride : int
+        Pixels of the input per feature position.
+    """
+    points, boxes, masks = prompts
+    # padding of short prompts says nothing about where the object lies
+    places = None if points is None else torch.where(points[1][..., None] >= 0, points[0], -1.0)
+    corner, fits = place_windows(seen, window, stride, places, boxes, masks)
+    count = len(fits)
+    if count == 0:
+        return run(*prompts)
+    logits: dict[int, Tensor] = {}
+    scores: dict[int, Tensor] = {}
+    for chosen in (fits.nonzero()[:, 0], (~fits).nonzero()[:, 0]):
+        if len(chosen) == 0:
+            continue
+        own = corner[chosen] if fits[chosen[0]] else None
+        found, quality = run(*take(chosen, *prompts), corner=own)
+        if own is not None:
+            again = cut_off(found, own, seen)
+            found = paste(found, own, CELL * grid)
+            if again.any():  # larger than the window
+                found[again], quality[again] = run(*take(chosen[again], *prompts))
+        for k, one, score in zip(chosen.tolist(), found, quality, strict=True):
+            logits[k], scores[k] = one, score
+    return torch.stack([logits[k] for k in range(count)]), torch.stack([scores[k] for k in range(count)])
 
 
 def place_windows(

@@ -14,12 +14,22 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from micro_sam.errors import InputError
 from micro_sam.models.sizes import Size, resized_size
 
 Box = tuple[int, int, int, int]
 
 PIXEL_MEAN = (123.675, 116.28, 103.53)  # of ImageNet, on the scale 0..255
 PAD_COLOUR = PIXEL_MEAN  # becomes 0 when the colours are normalised, as the model was trained with
+
+
+def check_pixels(image: np.ndarray) -> None:
+    """Raise InputError unless an image is (H, W, 3), uint8."""
+    if image.ndim != 3 or image.shape[-1] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+        raise InputError(
+            f"An image for the model has the shape (height, width, 3) and the type uint8, not {image.shape} and "
+            f"{image.dtype}. Normalise it first (micro_sam.embeddings)."
+        )
 
 
 def resize_image(image: np.ndarray, size: Size) -> np.ndarray:
@@ -134,3 +144,16 @@ def foreground_box(
         box.append((max(math.floor(first * scale), 0), min(math.ceil(last * scale), original_size[axis])))
     (y0, y1), (x0, x1) = box
     return (y0, x0, y1, x1) if y0 < y1 and x0 < x1 else None
+
+
+def upscale_masks(
+    logits: Tensor, image_size: int, input_size: Size, original_size: Size, threshold: float = 0.0
+) -> np.ndarray:
+    """Masks (M, H, W), bool, of low-resolution logits (M, l, l), each upscaled only where it can be foreground."""
+    masks = np.zeros((len(logits), *original_size), dtype=bool)
+    for mask, logit in zip(masks, logits, strict=True):
+        box = foreground_box(logit, image_size, input_size, original_size, threshold)
+        if box is not None:
+            part = upscale_logits_in_box(logit[None], image_size, input_size, original_size, box)[0] > threshold
+            mask[box[0] : box[2], box[1] : box[3]] = part.cpu().numpy()
+    return masks

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,55 +18,21 @@ from torch import Tensor, nn
 
 from micro_sam.errors import InputError, ModelError
 from micro_sam.models import frames
-from micro_sam.models.decode_windows import CELL, covered, cut_off, cut_side, paste, place_windows
+from micro_sam.models.decode_windows import covered, cut_side, decode_in_windows
 from micro_sam.models.frames import Box, Size
+from micro_sam.models.image_features import Decoded, ImageFeatures
 from micro_sam.models.image_sides import ImageSideCache
 from micro_sam.models.modules import decoding
+from micro_sam.models.prompt_input import prepare_prompts
 from micro_sam.models.sam import Sam
 from micro_sam.models.sizes import resized_size
+
+__all__ = ["PRECISIONS", "Decoded", "Encoder", "ImageFeatures", "Predictor"]
 
 # padded image (1, 3, S, S), float32 -> features (1, C, g, g) and the dense maps (1, K, h, w) of a model that has them
 Encoder = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]]
 DENSE_STEP = 32  # pixels: the sides of what a convolutional encoder is given are multiples of it
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-@dataclass(frozen=True)
-class ImageFeatures:
-    """What the image encoder says about one image (or one slice, or one tile).
-
-    Attributes
-    ----------
-    features : Tensor
-        (1, C, g, g), float32, on the predictor's device.
-    input_size : tuple[int, int]
-        Size (h, w) of the resized image before padding, in pixels.
-    original_size : tuple[int, int]
-        Size (H, W) of the image, in pixels.
-    dense : Tensor | None
-        Dense maps (K, h, w), float32, over the padded input, of a model with a dense head.
-    """
-
-    features: Tensor
-    input_size: Size
-    original_size: Size
-    dense: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """Masks of B prompts, M each, at low resolution.
-
-    Attributes
-    ----------
-    low_res_logits : Tensor
-        (B, M, 4 g, 4 g), float32, over the padded input; a pixel belongs to the mask where its logit is above 0.
-    scores : Tensor
-        (B, M), float32, predicted IoU.
-    """
-
-    low_res_logits: Tensor
-    scores: Tensor
 
 
 class Predictor:
@@ -132,7 +98,7 @@ class Predictor:
             return [self._encode_elsewhere(image) for image in images]
         inputs, sizes = [], []
         for image in images:
-            _check_image(image)
+            frames.check_pixels(image)
             size = resized_size(image.shape[:2], self.model.image_size)
             pixels = torch.tensor(frames.resize_image(image, size), device=self.device)
             inputs.append(self.model.preprocess(pixels.permute(2, 0, 1)))
@@ -147,12 +113,7 @@ class Predictor:
 
     @torch.no_grad()
     def encode_close_up(self, image: np.ndarray) -> ImageFeatures:
-        """Features of a cut-out of an image, enlarged to ``Sam.close_up`` pixels, at the cost of that many pixels.
-
-        Parameters
-        ----------
-        image : np.ndarray
-            (H, W, 3), uint8, RGB.
+        """Features of a cut-out (H, W, 3), uint8, RGB, enlarged to ``Sam.close_up`` pixels, at the cost of so many.
 
         Returns
         -------
@@ -167,7 +128,7 @@ class Predictor:
         side = self.model.close_up
         if side is None:
             raise ModelError(f"The model ({self.model_type}) takes no close-ups: its encoder reads whole images only.")
-        _check_image(image)
+        frames.check_pixels(image)
         size = resized_size(image.shape[:2], side)
         pixels = torch.tensor(frames.resize_image(image, size), device=self.device)
         with self._autocast():
@@ -184,7 +145,7 @@ class Predictor:
         narrow one costs as much as its pixels.
         """
         model = self.model
-        _check_image(image)
+        frames.check_pixels(image)
         if model.dense_kind != "offsets" or self._encoder is not None:
             features = self.encode(image)
             dense = features.dense if features.dense is not None else model.dense_from_features(features.features)[0]
@@ -203,7 +164,7 @@ class Predictor:
 
     def _encode_elsewhere(self, image: np.ndarray) -> ImageFeatures:
         """Features of one image by the encoder of another runtime."""
-        _check_image(image)
+        frames.check_pixels(image)
         features, dense = self._encoder(frames.pad_image(image, self.model.image_size))
         size = resized_size(image.shape[:2], self.model.image_size)
         dense = None if dense is None else torch.from_numpy(dense)[0]
@@ -251,33 +212,13 @@ class Predictor:
         InputError
             When there is no prompt, or shapes do not fit together.
         """
-        points, boxes, masks = self._prepare_prompts(image, points, labels, boxes, mask_input)
+        prompts = prepare_prompts(image, points, labels, boxes, mask_input, 4 * self.model.grid_size, self.device)
         window, grid = self.model.decode_window, self.model.grid_size
         run = partial(self._run_decoder, image.features, several=multimask_output, threshold=score_threshold)
         if window is None or window >= grid or not windowed:
-            return Decoded(*run(points, boxes, masks))
-        # padding of short prompts says nothing about where the object lies
-        places = None if points is None else torch.where(points[1][..., None] >= 0, points[0], -1.0)
+            return Decoded(*run(*prompts))
         stride = self.model.image_size // grid
-        seen = covered(image.input_size, stride)
-        corner, fits = place_windows(seen, window, stride, places, boxes, masks)
-        count = len(fits)
-        if count == 0:
-            return Decoded(*run(points, boxes, masks))
-        logits, scores = [None] * count, [None] * count
-        for chosen in (fits.nonzero()[:, 0], (~fits).nonzero()[:, 0]):
-            if len(chosen) == 0:
-                continue
-            own = corner[chosen] if fits[chosen[0]] else None
-            found, quality = run(*_take(chosen, points, boxes, masks), corner=own)
-            if own is not None:
-                again = cut_off(found, own, seen)
-                found = paste(found, own, CELL * grid)
-                if again.any():  # larger than the window
-                    found[again], quality[again] = run(*_take(chosen[again], points, boxes, masks))
-            for k, one, score in zip(chosen.tolist(), found, quality, strict=True):
-                logits[k], scores[k] = one, score
-        return Decoded(torch.stack(logits), torch.stack(scores))
+        return Decoded(*decode_in_windows(run, prompts, covered(image.input_size, stride), window, stride, grid))
 
     def _run_decoder(
         self,
@@ -319,20 +260,19 @@ class Predictor:
 
         With ``box``, half-open (y0, x0, y1, x1) within the image, only that part: (M, y1 - y0, x1 - x0).
         """
-        frame = (self.model.image_size, image.input_size, image.original_size)
         if box is None:
-            return frames.upscale_logits(logits, *frame)
+            return frames.upscale_logits(logits, *self._frame(image))
         y0, x0, y1, x1 = (int(v) for v in box)
         if not (0 <= y0 < y1 <= image.original_size[0] and 0 <= x0 < x1 <= image.original_size[1]):
             raise InputError(f"The box {tuple(box)} is empty or not within the image of {image.original_size} pixels.")
-        return frames.upscale_logits_in_box(logits, *frame, (y0, x0, y1, x1))
+        return frames.upscale_logits_in_box(logits, *self._frame(image), (y0, x0, y1, x1))
 
     def foreground_box(self, logits: Tensor, image: ImageFeatures, threshold: float = 0.0) -> Box | None:
         """Box (y0, x0, y1, x1), half-open, that holds the whole mask of low-resolution logits (4 g, 4 g).
 
         None for an empty mask. Upscaling inside this box alone loses no pixel of the mask.
         """
-        return frames.foreground_box(logits, self.model.image_size, image.input_size, image.original_size, threshold)
+        return frames.foreground_box(logits, *self._frame(image), threshold)
 
     # ---- the interface of segment_anything.SamPredictor
 
@@ -394,7 +334,7 @@ class Predictor:
         np.ndarray
             Low-resolution logits (M, 4 g, 4 g).
         """
-        image = self._require_image()
+        image = self.get_image_features()
         decoded = self.decode(
             image,
             points=None if point_coords is None else np.asarray(point_coords)[None, :, ::-1],
@@ -404,16 +344,21 @@ class Predictor:
             multimask_output=multimask_output,
         )
         logits = decoded.low_res_logits[0]
-        masks = self.upscale(logits, image).cpu().numpy() if return_logits else self._masks(logits, image)
+        if return_logits:
+            masks = self.upscale(logits, image).cpu().numpy()
+        else:
+            masks = frames.upscale_masks(logits, *self._frame(image), self.model.mask_threshold)
         return masks, decoded.scores[0].cpu().numpy(), logits.cpu().numpy()
 
     def get_image_features(self) -> ImageFeatures:
         """What was set with :meth:`set_image` or :meth:`set_features`; RuntimeError when nothing was."""
-        return self._require_image()
+        if self._current is None:
+            raise RuntimeError("No image is set: call set_image(...) or set_precomputed(...) before predict(...).")
+        return self._current
 
     def get_image_embedding(self) -> Tensor:
         """Features (1, C, g, g) of the current image."""
-        return self._require_image().features
+        return self.get_image_features().features
 
     @property
     def is_image_set(self) -> bool:
@@ -454,76 +399,10 @@ class Predictor:
         elif self._current is not None:
             self.set_features(replace(self._current, **sizes))
 
-    def _require_image(self) -> ImageFeatures:
-        if self._current is None:
-            raise RuntimeError("No image is set: call set_image(...) or set_precomputed(...) before predict(...).")
-        return self._current
-
-    def _masks(self, logits: Tensor, image: ImageFeatures) -> np.ndarray:
-        """Masks (M, H, W) of low-resolution logits (M, 4 g, 4 g), each upscaled only where it can be foreground."""
-        threshold = self.model.mask_threshold
-        masks = np.zeros((len(logits), *image.original_size), dtype=bool)
-        for mask, logit in zip(masks, logits, strict=True):
-            box = self.foreground_box(logit, image, threshold)
-            if box is not None:
-                part = self.upscale(logit[None], image, box)[0] > threshold
-                mask[box[0] : box[2], box[1] : box[3]] = part.cpu().numpy()
-        return masks
+    def _frame(self, image: ImageFeatures) -> tuple[int, Size, Size]:
+        return self.model.image_size, image.input_size, image.original_size
 
     def _autocast(self) -> AbstractContextManager:
         if self.precision == "fp32":
             return nullcontext()
         return torch.autocast(self.device.type, dtype=PRECISIONS[self.precision])
-
-    def _prepare_prompts(self, image, points, labels, boxes, mask_input):
-        """Prompts as the prompt encoder takes them: resized, x before y, on the device."""
-        if (points is None) != (labels is None):
-            raise InputError("Point prompts need coordinates and labels, one label for each point.")
-        if points is None and boxes is None and mask_input is None:
-            raise InputError("There is no prompt: give points, boxes or a mask.")
-        side = 4 * self.model.grid_size
-        sizes = set()
-        if points is not None:
-            points, labels = _as_array(points), _as_array(labels)
-            if points.ndim != 3 or points.shape[-1] != 2 or labels.shape != points.shape[:2]:
-                raise InputError(
-                    f"Points must have the shape (B, N, 2) and labels (B, N), not {points.shape} and {labels.shape}."
-                )
-            coords = frames.resize_points(points, image.original_size, image.input_size)
-            points = (torch.tensor(coords, device=self.device), torch.tensor(labels.astype(np.int32)).to(self.device))
-            sizes.add(len(labels))
-        if boxes is not None:
-            boxes = _as_array(boxes)
-            if boxes.ndim != 2 or boxes.shape[-1] != 4:
-                raise InputError(f"Boxes must have the shape (B, 4), not {boxes.shape}.")
-            corners = frames.resize_points(boxes.reshape(-1, 2, 2), image.original_size, image.input_size)
-            boxes = torch.tensor(corners.reshape(-1, 4), device=self.device)
-            sizes.add(len(boxes))
-        if mask_input is not None:
-            mask_input = torch.as_tensor(mask_input, dtype=torch.float32, device=self.device)
-            if mask_input.shape[1:] != (1, side, side):
-                raise InputError(f"Mask inputs must have the shape (B, 1, {side}, {side}), not {mask_input.shape}.")
-            sizes.add(len(mask_input))
-        if len(sizes) > 1:
-            raise InputError("Points, boxes and mask inputs of one call must be of the same number of prompts.")
-        return points, boxes, mask_input
-
-
-def _take(
-    index: Tensor, points: tuple[Tensor, Tensor] | None, boxes: Tensor | None, masks: Tensor | None
-) -> tuple[tuple[Tensor, Tensor] | None, Tensor | None, Tensor | None]:
-    """Some of the prompts."""
-    points = None if points is None else (points[0][index], points[1][index])
-    return points, None if boxes is None else boxes[index], None if masks is None else masks[index]
-
-
-def _as_array(x: np.ndarray | Tensor) -> np.ndarray:
-    return x.cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)
-
-
-def _check_image(image: np.ndarray) -> None:
-    if image.ndim != 3 or image.shape[-1] != 3 or image.dtype != np.uint8 or 0 in image.shape:
-        raise InputError(
-            f"An image for the model has the shape (height, width, 3) and the type uint8, not {image.shape} and "
-            f"{image.dtype}. Normalise it first (micro_sam.embeddings)."
-        )
