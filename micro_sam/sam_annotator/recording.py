@@ -23,6 +23,7 @@ from micro_sam.session.journal import places, store
 from micro_sam.session.journal.continuing import Continued, go_on
 from micro_sam.session.journal.places import Summary
 from micro_sam.session.journal.recorder import Journal
+from micro_sam.session.values import count
 
 if TYPE_CHECKING:
     from micro_sam.sam_annotator.annotator import Annotator
@@ -161,7 +162,7 @@ class Recording:
         annotator.open(image, session=continued.session)
         annotator.saving.take_up(continued.saved, continued.unsaved)
         session = continued.session
-        numbers = f"{len(session.objects)} committed, {len(session.prompts)} prompts"
+        numbers = f"{len(session.objects)} committed, {count(len(session.prompts), 'prompt')}"
         text = f"The session goes on ({numbers}). {continued.note}".strip()
         annotator.status.say(text, "warning" if continued.note else "good")
         log.info("%s", text)

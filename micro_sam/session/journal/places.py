@@ -23,6 +23,7 @@ from micro_sam.models.cache import get_cache_directory
 from micro_sam.session.journal import moving, store
 from micro_sam.session.journal.restoring import live_rows
 from micro_sam.session.journal.rows import Row
+from micro_sam.session.values import count
 
 SUFFIX = ".session"
 PACKAGES = ("torch", "numpy", "napari", "zarr")
@@ -54,9 +55,9 @@ class Summary:
     def __str__(self) -> str:
         """As in "Session of Thursday 14:10: 12 objects, 3 prompts"."""
         noun = "track" if self.header.get("tool") == "tracking" else "object"
-        numbers = [f"{self.n_objects} {noun}{'s' if self.n_objects != 1 else ''}"]
+        numbers = [count(self.n_objects, noun)]
         if self.n_prompts:
-            numbers.append(f"{self.n_prompts} prompt{'s' if self.n_prompts != 1 else ''}")
+            numbers.append(count(self.n_prompts, "prompt"))
         return f"Session of {day_and_time(self.time)}: {', '.join(numbers)}"
 
 
