@@ -56,6 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if len(options.labels) > 1 or len(options.segmentations) > 1:
             raise InputError("--tracks compares one result with one truth: give one path each.")
         return _compare_tracks(Path(options.labels[0]), Path(options.segmentations[0]), options.output)
+    if options.threshold:
+        from micro_sam.evaluation.metrics import check_thresholds
+
+        check_thresholds(options.threshold)
     pairs = _pairs(options)
     if options.output and not Path(options.output).absolute().parent.is_dir():
         raise InputError(f"The folder of {options.output} does not exist: make it first, or choose another output.")
@@ -71,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from micro_sam.evaluation.metrics import run_evaluation
 
     labels, segmentations = (list(paths) for paths in zip(*pairs, strict=True))
-    table = run_evaluation(labels, segmentations, options.output, thresholds=options.threshold, per_image=True)
+    table = run_evaluation(labels, segmentations, options.output, per_image=True)
     print(table.round(4).to_string(index=False))
     means = table.drop(columns="image").mean()
     print(f"\nmean of {len(table)}: " + ", ".join(f"{name} {value:.4f}" for name, value in means.items()))

@@ -203,7 +203,7 @@ def automatic_tracking(
 
 
 def _read(image: str | os.PathLike[str] | np.ndarray | None, key: str | None):
-    return load_image_data(Path(image), key) if isinstance(image, str | os.PathLike[str]) else image
+    return load_image_data(Path(image), key) if isinstance(image, (str, os.PathLike)) else image
 
 
 def _check_annotate(annotate: bool, predictor) -> None:

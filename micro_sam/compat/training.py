@@ -293,7 +293,7 @@ def refuse_part(*_: Any, **__: Any) -> None:
 
 
 def _files(paths: Any, key: str | None) -> tuple[str, ...]:
-    several = [paths] if isinstance(paths, str | os.PathLike[str]) else list(paths)
+    several = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
     if any(isinstance(path, np.ndarray) or hasattr(path, "numpy") for path in several):
         raise InputError("The training reads files: save the arrays as tif, and give their paths or their folder.")
     if key is None:

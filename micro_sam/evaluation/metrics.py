@@ -64,6 +64,21 @@ def compare_labels(prediction: np.ndarray, truth: np.ndarray) -> dict[str, float
     return {"mSA": float(mean), "SA50": float(accuracies[0]), "SA75": float(accuracies[5]), "dice": dice}
 
 
+def check_thresholds(thresholds: Sequence[float] | None) -> None:
+    """Thresholds of one's own are refused, so that figures can be compared.
+
+    Raises
+    ------
+    InputError
+        When there are any.
+    """
+    if thresholds is not None:
+        raise InputError(
+            "Thresholds of one's own are not supported: the figures are those at overlaps of 0.5 (SA50), 0.75 (SA75), "
+            "and the mean of 0.5, 0.55, ... 0.95 (mSA). Leave them out."
+        )
+
+
 def run_evaluation(
     gt_paths: Sequence[Labels],
     prediction_paths: Sequence[Labels],
@@ -99,11 +114,7 @@ def run_evaluation(
     OutputError
         When the CSV file is one of the inputs, or something that is no earlier table of this program.
     """
-    if thresholds is not None:
-        raise InputError(
-            "Thresholds of one's own are not supported: the figures are those at overlaps of 0.5 (SA50), 0.75 (SA75), "
-            "and the mean of 0.5, 0.55, ... 0.95 (mSA). Leave them out."
-        )
+    check_thresholds(thresholds)
     if len(gt_paths) != len(prediction_paths):
         raise InputError(
             f"There are {len(gt_paths)} label images of the truth, but {len(prediction_paths)} segmentations."

@@ -114,4 +114,4 @@ def _train_as_1_x(name: Any, model_type: Any, settings: dict[str, Any]) -> Path:
 
 
 def _paths(paths: Paths) -> tuple[str, ...]:
-    return (str(paths),) if isinstance(paths, str | os.PathLike[str]) else tuple(str(p) for p in paths)
+    return (str(paths),) if isinstance(paths, (str, os.PathLike)) else tuple(str(p) for p in paths)

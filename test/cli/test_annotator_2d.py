@@ -112,4 +112,6 @@ def test_all_options_reach_the_tool(image, tmp_path, monkeypatch):
         "device": "cpu",
         "key": "raw",
         "segmentation_key": "labels",
+        "session": None,
+        "resume": "ask",
     }

@@ -74,6 +74,7 @@ def test_all_options_reach_the_tool(folder, tmp_path, monkeypatch):
         "is_volumetric": True,
         "skip_segmented": True,
         "key": "raw",
+        "resume": True,
     }
     main(["-i", str(folder), "-o", str(tmp_path / "out"), "--with_segmented"])
     assert seen["skip_segmented"] is False and seen["places"][2] == "*" and seen["model_type"] == "vit_h"
