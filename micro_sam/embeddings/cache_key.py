@@ -9,6 +9,7 @@ from micro_sam.embeddings.signature import ImageSignature
 from micro_sam.embeddings.tiles import TileGrid
 from micro_sam.errors import CacheError
 from micro_sam.io.normalization import Normalization
+from micro_sam.models.registry import EARLIER_WEIGHTS, SHIPPED_MODEL
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,9 @@ class CacheKey:
         return tuple(self.shape[: self.ndim])
 
     def _model(self) -> str:
-        return f"{self.model_name or self.model_type} (weights {str(self.model_hash)[:12]})"
+        date = next((date for date, known in EARLIER_WEIGHTS.items() if known == self.model_hash), None)
+        since = "" if date is None else f", {SHIPPED_MODEL}@{date}"
+        return f"{self.model_name or self.model_type} (weights {str(self.model_hash)[:12]}{since})"
 
 
 def refuse(path: Any, differences: list[str]) -> CacheError:

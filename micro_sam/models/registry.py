@@ -15,9 +15,10 @@ from micro_sam.models.spec import ModelSpec, WeightFile
 
 DEFAULT_MODEL = "vit_h"
 SHIPPED_MODEL = "nano_lm"
-SHIPPED_DATE = "2026-11-26"  # of the weights in the package: ``nano_lm@2026-11-26`` names them, too
+SHIPPED_DATE = "2026-11-28"  # of the weights in the package: ``nano_lm@2026-11-28`` names them, too
 EARLIER_WEIGHTS = {  # date -> xxh128 of the file that was ``nano_lm`` before
     "2026-11-22": "57ade45a505284b1b5de1c3b6fc6e503",
+    "2026-11-26": "36d40be6faf3d1850b510ab410284fba",
 }
 
 META = "https://dl.fbaipublicfiles.com/segment_anything"
@@ -104,7 +105,7 @@ _SPECS = (
         family="microscopy",
         licence="MIT",
         weights=WeightFile(f"{SHIPPED_MODEL}.safetensors", url=None),
-        description="small model for nuclei, bacteria and cells; ships with the package, fast without a GPU",
+        description="small model for nuclei, cells, bacteria and axons; ships with the package, fast without a GPU",
         shipped=True,
     ),
     _zoo(

@@ -24,6 +24,7 @@ from micro_sam.embeddings.zarr_layout import make_stack
 from micro_sam.embeddings.zarr_store import ZarrStore
 from micro_sam.errors import CacheError, NotComputedYet, OutputError
 from micro_sam.io.normalization import Normalization
+from micro_sam.models.registry import EARLIER_WEIGHTS
 
 
 def test_layout_is_the_one_that_scripts_know(predictor, stack, tmp_path):
@@ -94,6 +95,16 @@ def test_caches_of_older_versions_open_and_go_on(predictor, stack, tmp_path):
     other = write_old_cache(tmp_path / "d", stack, model_hash="ffff")
     with pytest.raises(CacheError, match="model differs"):
         open_embeddings(predictor, stack, other)
+
+
+def test_a_cache_of_the_shipped_weights_before_is_refused_with_their_date(make_predictor, stack, tmp_path):
+    date, weights = list(EARLIER_WEIGHTS.items())[-1]
+    before = make_predictor(name="nano_lm", weights=weights)
+    precompute_image_embeddings(before, stack, tmp_path / "e", verbose=False)
+    now = make_predictor(name="nano_lm", weights="f" * 32)
+    with pytest.raises(CacheError, match=f"{weights[:12]}, nano_lm@{date}.*ffff") as error:
+        open_embeddings(now, stack, tmp_path / "e")
+    assert "another embedding path" in str(error.value)
 
 
 def test_what_does_not_belong_is_refused_by_name(predictor, make_predictor, stack, tmp_path):

@@ -10,7 +10,7 @@ from scipy import ndimage as ndi
 from micro_sam.io.images import find_images
 from micro_sam.models.build import get_sam_model
 from micro_sam.training import DataSource, TrainConfig, data, train_sam
-from micro_sam.training.validation import measure, score
+from micro_sam.training.validation import FIGURES, measure, score
 
 
 def draw_cells(seed: int, size: int = 256, count: int = 12) -> tuple[np.ndarray, np.ndarray]:
@@ -69,15 +69,19 @@ def test_from_random_weights_to_usable_on_a_tiny_set(tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(1200)  # minutes on a free machine
 def test_fine_tuning_on_five_images_beats_the_shipped_model_on_five_others(shared_data, tmp_path):
-    folder = shared_data / "phase_c2c12" / "train"
-    files = [find_images(folder / kind) for kind in ("images", "masks")]
+    """Budding yeast in phase contrast, of which the shipped weights have never learned.
+
+    They have learned from the frames of myoblasts that this test took before, so that five of those are nothing new.
+    """
+    folder = shared_data / "track_yeast_yeastvision"
+    files = [find_images(folder / "01"), find_images(folder / "01_GT" / "TRA")]
     learn, hold = (DataSource(*(tuple(map(str, names[part])) for names in files)) for part in (slice(5), slice(5, 10)))
     weights = train_sam(
         config=TrainConfig(
             model="nano_lm",
             train=(learn,),
             validation=(learn,),  # the images that it is judged by choose nothing here
-            output=str(tmp_path / "c2c12.safetensors"),
+            output=str(tmp_path / "yeast.safetensors"),
             steps=50,
             batch_size=4,
             crop=256,
@@ -87,9 +91,9 @@ def test_fine_tuning_on_five_images_beats_the_shipped_model_on_five_others(share
         )
     )
     images = data.read_source(hold)
-    assert [image.name for image in images] == [f"c2c12_t0{n}.tif" for n in range(5, 10)]
-    before = measure(get_sam_model("nano_lm", device="cpu"), images, 100)
-    after = measure(get_sam_model(None, device="cpu", checkpoint_path=weights), images, 100)
+    assert [image.name for image in images] == [f"t{n:03d}.tif" for n in range(5, 10)]
+    before = measure(get_sam_model("nano_lm", device="cpu"), images, 12)
+    after = measure(get_sam_model(None, device="cpu", checkpoint_path=weights), images, 12)
     print("held-out frames, before:", before, "after:", after)
-    assert after["click"] > before["click"] and after["box"] > before["box"], (before, after)
-    assert score(after) > score(before) + 0.01, (before, after)
+    assert all(after[figure] > before[figure] for figure in FIGURES), (before, after)
+    assert score(after) > score(before) + 0.08, (before, after)
