@@ -10,6 +10,7 @@ left alone, so that the second call starts at once.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import importlib.util
 import os
@@ -35,6 +36,11 @@ WINDOW_LIBRARIES = (
 # A virtual screen, a window manager that gives windows the focus, and a program that moves the mouse.
 TEST_PROGRAMS = "xvfb xauth xdotool openbox".split()
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+# The tests with windows in two parts of about the same length: a window waits more than it computes.
+WINDOWS = (
+    ["test/window", "--ignore-glob=*/test_[o-z]*.py"],
+    ["test/window", "--ignore-glob=*/test_[!o-z]*.py"],
+)
 ABORTED = (-signal.SIGABRT, 128 + signal.SIGABRT)  # how Qt ends a process when it cannot reach the screen
 
 
@@ -192,7 +198,7 @@ def _venv_package() -> list[str]:
 
 
 def run_tests(pytest: list[str], arguments: list[str]) -> int:
-    """All tests: those with windows in one process, the others beside it in a second one.
+    """All tests: those with windows in two processes, the others beside them in a third one.
 
     Parameters
     ----------
@@ -209,18 +215,21 @@ def run_tests(pytest: list[str], arguments: list[str]) -> int:
     options = {"cwd": ROOT, "env": _test_environment()}
     if arguments:
         return subprocess.call([*_virtual_screen(), *pytest, *arguments], **options)
-    with tempfile.TemporaryFile() as report:
-        others = subprocess.Popen([*pytest, "--ignore=test/window"], stdout=report, stderr=subprocess.STDOUT, **options)
-        print("The tests without windows run meanwhile; their report comes after this one.", flush=True)
-        try:
-            windows = subprocess.call([*_virtual_screen(), *pytest, "test/window"], **options)
-            others.wait()
-        finally:
-            others.kill()
-        report.seek(0)
-        sys.stdout.buffer.write(report.read())
-        sys.stdout.flush()
-    return windows or others.returncode
+    with contextlib.ExitStack() as stack:
+        beside = []
+        for command in ([*pytest, "--ignore=test/window"], [*_virtual_screen(), *pytest, *WINDOWS[1]]):
+            report = stack.enter_context(tempfile.TemporaryFile())
+            process = subprocess.Popen(command, stdout=report, stderr=subprocess.STDOUT, **options)
+            stack.callback(process.kill)
+            beside.append((process, report))
+        print("Two further parts of the tests run meanwhile; their reports come after this one.", flush=True)
+        codes = [subprocess.call([*_virtual_screen(), *pytest, *WINDOWS[0]], **options)]
+        for process, report in beside:
+            codes.append(process.wait())
+            report.seek(0)
+            sys.stdout.buffer.write(report.read())
+            sys.stdout.flush()
+    return next((code for code in codes if code), 0)
 
 
 def _virtual_screen() -> list[str]:

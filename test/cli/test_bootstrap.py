@@ -1,4 +1,4 @@
-"""How the program is tried, with and without a screen, and how the tests are started: in two processes."""
+"""How the program is tried, with and without a screen, and how the tests are started: in three processes."""
 
 import http.server
 import signal
@@ -23,7 +23,17 @@ def test_one_failing_half_is_a_failure_and_both_are_reported(windows, others, co
     monkeypatch.setattr(bootstrap, "_virtual_screen", lambda: [])
     assert bootstrap.run_tests([sys.executable, "-c", FAKE.format(windows=windows, others=others)], []) == code
     shown = capfd.readouterr().out
-    assert "windows ['test/window']" in shown and "others ['--ignore=test/window']" in shown
+    assert shown.count("windows ['test/window', '--ignore-glob=") == 2 and "others ['--ignore=test/window']" in shown
+    assert shown.index("[!o-z]") > shown.index("others") > shown.index("[o-z]")  # reports are not mixed
+
+
+def test_every_test_with_a_window_is_in_one_part():
+    files = {path for path in (bootstrap.ROOT / "test" / "window").glob("test_*.py")}
+    parts = [
+        {path for path in files if not path.match(option.removeprefix("--ignore-glob="))}
+        for _, option in bootstrap.WINDOWS
+    ]
+    assert parts[0] | parts[1] == files and not parts[0] & parts[1] and all(parts)
 
 
 def test_with_arguments_there_is_one_process(capfd, monkeypatch):
