@@ -57,7 +57,7 @@ def new_labels(shape: Sequence[int], dtype: type | np.dtype = np.uint32, largest
             error,
         )
         return np.zeros(tuple(shape), dtype)
-    pages = array._mmap
+    pages: mmap.mmap = array._mmap  # type: ignore[attr-defined]  # numpy's types leave it out
     _FILES[pages] = file
     if hasattr(mmap, "MADV_RANDOM"):
         pages.madvise(mmap.MADV_RANDOM)  # otherwise a look at every 64th row reads all of them
@@ -106,7 +106,7 @@ class Cast:
         return len(self.whole)
 
     def __getitem__(self, key: Any) -> np.ndarray:
-        return self.whole[key].astype(self.dtype)
+        return np.asarray(self.whole[key], self.dtype)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return self.whole.astype(self.dtype if dtype is None else dtype)
@@ -144,7 +144,7 @@ def _is_hole(array: np.ndarray, start: int, stop: int) -> bool:
     """Whether nothing was ever written between two bytes of an array; False where that is not known."""
     pages = _pages(array)
     file = None if pages is None or not isinstance(array, np.memmap) else _FILES.get(pages)
-    if file is None or not hasattr(os, "SEEK_DATA") or array.size * array.itemsize != len(pages):
+    if pages is None or file is None or not hasattr(os, "SEEK_DATA") or array.size * array.itemsize != len(pages):
         return False
     try:
         return os.lseek(file.fileno(), start, os.SEEK_DATA) >= stop

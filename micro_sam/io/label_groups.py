@@ -57,7 +57,7 @@ def write_pyramid(
     labels: np.ndarray | Cast,
     scale: tuple[float, ...] | None,
     kind: str,
-    version: int = 2,
+    version: Literal[2, 3] = 2,
     source: str | None = None,
 ) -> None:
     """Labels as a multiscale image with ``image-label``, in parts: only a few rows are ever in memory.
@@ -82,13 +82,12 @@ def write_pyramid(
     import zarr
 
     group = zarr.open_group(str(place), mode="w", zarr_format=version)
-    options = {"chunks": _chunks(labels.shape), "dtype": labels.dtype}
-    level = group.create_array("0", shape=labels.shape, **options)
+    level = group.create_array("0", shape=labels.shape, chunks=_chunks(labels.shape), dtype=labels.dtype)
     fill(level, labels)
     number = 1
     while max(level.shape[-2:]) > SMALLEST:
         finer, shape = level, (*level.shape[:-2], *(-(-size // 2) for size in level.shape[-2:]))
-        level = group.create_array(str(number), shape=shape, **{**options, "chunks": _chunks(shape)})
+        level = group.create_array(str(number), shape=shape, chunks=_chunks(shape), dtype=labels.dtype)
         _halve(finer, level)
         number += 1
     group.attrs.update(_attributes(name, labels.ndim, scale, version, number, kind, source) | {KEY: mark(kind)})
@@ -122,7 +121,7 @@ def _halve(finer: Any, coarser: Any) -> None:
 
 def _attributes(
     name: str, ndim: int, scale: tuple[float, ...] | None, version: int, levels: int, kind: str, source: str | None
-) -> dict:
+) -> dict[str, Any]:
     letters = ("tyx" if kind == "tracks" else "zyx")[-ndim:]
     axes = [
         {"name": letter, "type": "time" if letter == "t" else "space"}

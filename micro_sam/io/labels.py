@@ -69,13 +69,13 @@ def save_labels(
         When it cannot be written; what was there before is intact.
     """
     path = Path(path)
-    labels = small_ids(labels)
-    check_labels_path(path, kind, labels.ndim, labels.dtype == np.uint16, replace_unmarked=replace_unmarked)
+    small = small_ids(labels)
+    check_labels_path(path, kind, small.ndim, small.dtype == np.uint16, replace_unmarked=replace_unmarked)
     if is_label_group(path):
-        write_label_group(path, labels, scale)
+        write_label_group(path, small, scale)
         return path
     with write_result(path, kind, replace_unmarked=replace_unmarked) as (place,):
-        write_labels_file(place, labels, scale, kind)
+        write_labels_file(place, small, scale, kind)
     return path
 
 
@@ -123,17 +123,17 @@ def write_labels_file(
     elif suffix in (".h5", ".hdf5"):
         path.write_bytes(_as_hdf5(labels, kind))
     elif suffix == ".npy":
-        write_npy(path, labels, kind)
+        write_npy(path, np.asarray(labels), kind)
     elif suffix == ".geojson":
         from micro_sam.io.formats.geojson import geojson_bytes
 
-        path.write_bytes(geojson_bytes(labels, {KEY: mark(kind)}))
+        path.write_bytes(geojson_bytes(np.asarray(labels), {KEY: mark(kind)}))
     else:
         from PIL import Image, PngImagePlugin
 
         text = PngImagePlugin.PngInfo()
         text.add_text("Software", mark(kind))
-        Image.fromarray(labels).save(path, format="png", pnginfo=text)
+        Image.fromarray(np.asarray(labels)).save(path, format="png", pnginfo=text)
 
 
 def write_zarr_array(
@@ -174,10 +174,13 @@ def _write_tif(path: Path, labels: np.ndarray | Cast, scale: tuple[float, ...] |
         for letter, size in zip(axes, scale, strict=True) if scale is not None else ():
             name = "TimeIncrement" if letter == "T" else f"PhysicalSize{letter}"
             options["metadata"] |= {name: size, f"{name}Unit": "s" if letter == "T" else "µm"}
+    data: np.ndarray | Iterator[bytes]
     if isinstance(labels, Cast):
         options |= {"shape": labels.shape, "dtype": labels.dtype, "tile": (TILE, TILE)}
-        labels = _tiles(labels)
-    tifffile.imwrite(path, labels, bigtiff=bigtiff, **options)
+        data = _tiles(labels)
+    else:
+        data = labels
+    tifffile.imwrite(path, data, bigtiff=bigtiff, **options)
 
 
 def _tiles(labels: Cast) -> Iterator[bytes]:
@@ -188,7 +191,7 @@ def _tiles(labels: Cast) -> Iterator[bytes]:
     where, rows = next(written, (None, None))
     for z in range(labels.shape[0]) if labels.ndim == 3 else (None,):
         for y in range(0, height, TILE):
-            if where is None or where[-2].start != y or (z is not None and where[0].start != z):
+            if where is None or rows is None or where[-2].start != y or (z is not None and where[0].start != z):
                 yield from (empty for _ in range(0, width, TILE))
                 continue
             rows = rows.reshape(-1, width)
