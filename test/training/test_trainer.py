@@ -134,8 +134,7 @@ def test_packed_images_give_the_same_run_without_the_folders(tiny_set, tmp_path)
         Trainer(tiny_config(sources, tmp_path / "d.safetensors", packed=str(packed)))
 
 
-@pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_mixed_precision_learns_as_exact_arithmetic_does(tiny_set, tmp_path, monkeypatch, precision):
+def test_mixed_precision_learns_as_exact_arithmetic_does(tiny_set, tmp_path, monkeypatch):
     """What a GPU runs: autocast, and with fp16 a scaler, which leaves out steps whose gradients overflow."""
     scales = []
 
@@ -150,8 +149,9 @@ def test_mixed_precision_learns_as_exact_arithmetic_does(tiny_set, tmp_path, mon
     monkeypatch.setattr(torch.amp, "GradScaler", Scaler)
     monkeypatch.setattr("micro_sam.training.trainer.resolve_precision", lambda wanted, device: wanted)
     losses, moved = {}, {}
-    for wanted in ("fp32", precision):
-        trainer = Trainer(tiny_config(tiny_set, tmp_path / f"{wanted}.safetensors", precision=wanted, steps=2))
+    for wanted in ("fp32", "bf16", "fp16"):
+        output = tmp_path / f"{wanted}.safetensors"
+        trainer = Trainer(tiny_config(tiny_set, output, precision=wanted, steps=1, batch_size=1, crop=64, objects=2))
         monkeypatch.setattr(trainer, "_validate", lambda weights: {"click": 0.5, "box": 0.5, "corrected": 0.5})
         before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
         losses[wanted] = [step.loss for step in trainer.run() if step.step]
@@ -159,9 +159,10 @@ def test_mixed_precision_learns_as_exact_arithmetic_does(tiny_set, tmp_path, mon
             (value - before[name]).abs().sum().item() for name, value in trainer.model.state_dict().items()
         )
         assert all(value.dtype == torch.float32 for value in trainer.model.parameters())
-    assert len(scales) == (2 if precision == "fp16" else 0)
-    assert losses[precision] == pytest.approx(losses["fp32"], rel=0.05)
-    assert moved[precision] == pytest.approx(moved["fp32"], rel=0.2)
+    assert len(scales) == 1, "the scaler works with fp16 only"
+    for precision in ("bf16", "fp16"):
+        assert losses[precision] == pytest.approx(losses["fp32"], rel=0.05)
+        assert moved[precision] == pytest.approx(moved["fp32"], rel=0.2)
 
 
 def test_other_settings_do_not_continue_a_run(tiny_set, tmp_path):
