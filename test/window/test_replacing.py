@@ -66,7 +66,8 @@ def test_an_earlier_result_that_was_chosen_in_the_dialog_is_asked_for_once(tool,
     driver.answer("Replace", questions)
     tool.save()
     assert load_labels(path).max() == 1 and len(questions) == 2
-    assert {p.name for p in tmp_path.iterdir()} == {path.name, f"{path.stem}.session"}  # no second file of the result
+    # no second file; the session may lie beside it, or beside a result that this window wrote before
+    assert [p.name for p in tmp_path.iterdir() if p.suffix != ".session"] == [path.name]
 
 
 def test_the_image_itself_and_what_no_result_replaces_are_refused_without_a_question(tool, tmp_path, choose, coins):
