@@ -113,7 +113,6 @@ REPLACES = re.compile(
     r"os\.(replace|rename|remove|unlink)\(|shutil\.(rmtree|move|copy\w*)|rmtree|\.(unlink|rmdir|rename)\("
 )
 MAY_REPLACE = {
-    "compat/states.py": "a kept segmentation that is damaged, in a cache",
     "io/atomic.py": "the room where it is done",
     "io/run_file.py": "the wish to stop, an empty file of its own",
     "models/download.py": "its own partial download",

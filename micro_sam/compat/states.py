@@ -27,6 +27,7 @@ from micro_sam.compat.decoder_segmentation import (
 )
 from micro_sam.embeddings.embeddings import Embeddings, as_embeddings
 from micro_sam.errors import InputError, OutputError
+from micro_sam.io.atomic import remove
 from micro_sam.segmentation import states
 from micro_sam.segmentation.automatic_masks import AutomaticMaskGenerator, get_amg
 from micro_sam.segmentation.dense_blocks import in_blocks
@@ -165,14 +166,14 @@ def read_maps(path: Path, i: int | None, shape: tuple[int, int]) -> dict[str, np
 def write_maps(path: Path, i: int | None, maps: Mapping[str, np.ndarray]) -> None:
     """Add the maps of an image or slice to a file; those of the same slice are replaced.
 
-    A file that is damaged, for instance by a process that was killed, is begun anew.
+    A file that cannot be read as HDF5 (a process was killed, or it is not one of ours) is kept as ``NAME.bak``.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _check_space(path.parent, sum(4 * np.size(values) for values in maps.values()))
         if _is_damaged(path):
-            logger.info("The automatic segmentation kept in %s is damaged; the file is begun anew.", path)
-            path.unlink()
+            logger.warning("%s cannot be read as HDF5: it is kept as a .bak file, and a new one is begun.", path)
+            remove(path, backup=True)
         with h5py.File(path, "a") as file:
             if _group(i) in file:
                 del file[_group(i)]

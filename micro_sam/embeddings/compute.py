@@ -66,7 +66,7 @@ def iter_embeddings(
     store
         Where the features go.
     focus
-        Tells where the user is at work, or only the slice in view; what is missing there comes next (see
+        Tells where the user works, or only the slice in view; what is missing there comes next (see
         `micro_sam.embeddings.order`). It is asked before every batch (on a GPU with a store on disc, where reading,
         computing and writing overlap, one batch ahead and in another thread). The run ends early when the focus wants
         nothing more (``Focus.only``). None: in the order of the image.

@@ -20,7 +20,7 @@ SLICES_AROUND = 16  # the slice in view, on each side
 
 @dataclass(frozen=True)
 class Focus:
-    """Where the user is at work, as a value that any thread may read.
+    """Where the user works, as a value that any thread may read.
 
     Attributes
     ----------
@@ -60,7 +60,7 @@ def is_large(grid: TileGrid, n_slices: int | None, feature_bytes: int) -> bool:
 
 
 def nearby(focus: Focus, grid: TileGrid, n_slices: int | None) -> Iterator[Item]:
-    """What is computed of a large image when the user is at work there; an item may come several times.
+    """What is computed of a large image where the user works; an item may come several times.
 
     That is what something waits for, all tiles of the slices that are wanted, and, in the slice in view and up to
     ``SLICES_AROUND`` others on both sides, the tiles that see a prompt, those in the view (unless it shows more than
@@ -134,7 +134,7 @@ class Queue:
         Parameters
         ----------
         focus
-            Where the user is at work; a number is a slice.
+            Where the user works; a number is a slice.
         count
             At least 1.
         """

@@ -124,7 +124,7 @@ class Engine:
 
     @property
     def focus(self) -> Focus:
-        """Where the user is at work: what is missing there is computed next. A value that the window replaces."""
+        """Where the user works: what is missing there is computed next. A value that the window replaces."""
         return self._focus
 
     @focus.setter

@@ -287,7 +287,7 @@ class Recording:
             self.offer_changed.emit(summary)
 
     def _tell_written(self) -> None:
-        with contextlib.suppress(RuntimeError):  # Qt deleted the bridge while the thread was at work
+        with contextlib.suppress(RuntimeError):  # Qt deleted the bridge while the thread ran
             self._bridge.written.emit()
 
     def _written(self) -> None:

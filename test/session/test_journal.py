@@ -314,7 +314,7 @@ def test_an_action_that_is_refused_leaves_no_trace(kept):
 
 
 def test_kills_and_damage_at_random_places(tmp_path):
-    """The short form of benchmarks/faults_journal.py: kills of processes at work, and damaged bytes."""
+    """The short form of benchmarks/faults_journal.py: kills of running processes, and damaged bytes."""
     output = tmp_path / "result.json"
     command = [sys.executable, ROOT / "benchmarks" / "faults_journal.py", "--kills", "18", "--damages", "12"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}

@@ -21,7 +21,7 @@ def disc(shape=(64, 80)) -> np.ndarray:
 
 @pytest.fixture
 def run(monkeypatch):
-    """Starts a script's window: ``napari.run`` returns at once instead of waiting for the person."""
+    """Starts a script's window: ``napari.run`` returns at once instead of waiting for the user."""
     import napari
 
     from micro_sam.sam_annotator import get_annotator

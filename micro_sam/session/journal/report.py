@@ -255,7 +255,7 @@ def _text_of(one: SessionFacts) -> str:
         + (f", pixel size {image['scale']}" if image.get("scale") else ""),
         "settings": settings or "defaults",
         "versions": versions,
-        "time": f"{_when(one.first)} to {_when(one.last)}, {one.worked / 60:.0f} min at work",
+        "time": f"{_when(one.first)} to {_when(one.last)}, {one.worked / 60:.0f} min of work",
         "actions": ", ".join(f"{number} x {name}" for name, number in sorted(one.actions.items(), key=lambda p: -p[1]))
         or "none",
         "undone": str(one.undone),
