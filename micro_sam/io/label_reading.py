@@ -112,8 +112,8 @@ def _pixels(found: ImageSource) -> np.ndarray:
     nbytes = math.prod(shape) * np.dtype(data.dtype).itemsize
     if nbytes <= LARGEST_RESULT or len(shape) not in (2, 3) or np.dtype(data.dtype) not in _SMALL:
         return in_memory(data, found.path)
-    labels = new_labels(shape, largest=LARGEST_RESULT)
     with reading(found.path or Path("the label image"), "a label image"):
+        labels = new_labels(shape, largest=LARGEST_RESULT)
         for z in range(shape[0]) if len(shape) == 3 else (None,):
             for y in range(0, shape[-2], ROWS):
                 where = slice(y, y + ROWS) if z is None else (z, slice(y, y + ROWS))

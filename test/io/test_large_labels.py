@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import types
+from pathlib import Path
 
 import numpy as np
 import pytest
 import zarr
 
-from micro_sam.io import label_arrays
+from micro_sam.errors import InputError
+from micro_sam.io import label_arrays, label_reading
 from micro_sam.io.label_arrays import any_label, is_on_disc, new_labels, release, written_pieces
 from micro_sam.io.labels import load_labels, save_labels, small_ids
 from micro_sam.io.results import read_kind
@@ -106,3 +109,10 @@ def test_a_large_result_is_read_in_parts(on_disc, tmp_path, monkeypatch):
         save_labels(tmp_path / name, labels)
         found = load_labels(tmp_path / name, shape=labels.shape)
         assert np.array_equal(found, labels) and found.dtype == np.uint32 and is_on_disc(found)
+
+
+def test_a_damaged_size_that_no_machine_can_hold_is_one_sentence():
+    shape = (4, 4278190120, 56)
+    data = types.SimpleNamespace(shape=shape, dtype=np.dtype("uint32"))
+    with pytest.raises(InputError, match="labels.tif does not fit into the memory"):
+        label_reading._pixels(types.SimpleNamespace(data=data, shape=shape, path=Path("labels.tif")))
