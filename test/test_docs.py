@@ -229,6 +229,13 @@ def test_options_that_the_text_names_exist(only_parses):
                 assert options <= allowed | FOREIGN, f"{name(page)}: {code}"
 
 
+def test_the_page_of_all_options_is_up_to_date(monkeypatch):
+    monkeypatch.syspath_prepend(str(DOCS))
+    monkeypatch.setenv("COLUMNS", "100")
+    tables = importlib.import_module("option_tables")
+    assert tables.PAGE.read_text() == tables.page(), "run python docs/option_tables.py"
+
+
 def _required(module: str) -> list[str]:
     """Arguments without which a command does not start."""
     return {
