@@ -155,6 +155,9 @@ def test_a_disc_that_cannot_be_written_gives_a_copy(kept, folder, monkeypatch):
     other = go_on(folder, Session)
     assert "read-only" in other.note and snapshot(other.session) == snapshot(kept)
     other.session.journal.close()
+    monkeypatch.setattr(store, "_connect", lambda _path: refuse())
+    with pytest.raises(CacheError, match="Make room there"):
+        go_on(folder, Session)
 
 
 @pytest.mark.parametrize("place", ["header", "first page", "middle", "end"])
