@@ -85,7 +85,7 @@ def compare(kind: str, folder: Path, lines: list[bytes], shape: tuple[int, ...] 
 
     told, reported = {0: digest(make_session(kind, shape))}, 0
     for line in lines:
-        first, *rest = line.decode().split()
+        first, *rest = line.decode().split() or [""]
         if first == "P":
             told[int(rest[0])] = rest[1]
         elif first in ("R", "S"):

@@ -310,6 +310,29 @@ def test_volumes_and_tracks_come_back_and_replay(fake_network, runs, tmp_path):
     assert found.tracks_at_work == movie.tracks_at_work
 
 
+def test_the_next_prompt_is_what_it_was(kept, folder, runs, tmp_path):
+    kept.set_next_polarity(False)
+    assert kept.journal.is_empty  # looking at an image leaves nothing
+    kept.add_point((10, 10), True)
+    kept.journal.close()
+    assert not again(folder).session.next_positive
+    movie = attach_fake(TrackingSession((9, *SHAPE)))
+    movie.keep_journal(Journal(tmp_path / "t.session", {**HEADER, "tool": "tracking"}))
+    movie.add_point((0, 10, 10))
+    movie.new_track()
+    movie.add_point((0, 30, 40))
+    movie.set_active_track(1)
+    movie.set_next_state("division")
+    for number, change in enumerate((lambda: None, movie.new_track, movie.clear)):
+        change()
+        assert movie.flush(10)
+        found = TrackingSession((9, *SHAPE))
+        found.restore(store.read(tmp_path / "t.session").rows)
+        facts = [(s.active_track, s.next_state, s.next_positive) for s in (found, movie)]
+        assert facts[0] == facts[1] and found.track_ids == movie.track_ids, number
+    movie.journal.close()
+
+
 def test_an_action_that_is_refused_leaves_no_trace(kept):
     with pytest.raises(InputError):
         kept.commit()

@@ -86,7 +86,7 @@ def go_on(folder: str | os.PathLike, make_session: Callable[[tuple[int, ...]], A
     if contents.damaged:
         if file is not None:
             file.close()
-        journal, kept = _begin_anew(folder, contents.header, session._state)
+        journal, kept = _begin_anew(folder, contents.header, session._state, result.next)
         notes.append(
             f"The session on disc was damaged. What could be read is here: {len(session.objects)} objects; "
             f"{contents.damaged} records are lost, and nothing of before can be undone. The old file is {kept.name}."
@@ -122,12 +122,14 @@ def _copy(folder: Path, why: str) -> tuple[Path, store.JournalFile]:
         return copy, store.JournalFile(copy, {})
     except (OSError, sqlite3.Error) as error:
         raise CacheError(
-            f"{why}. Nor can a copy of it be written to {copy}: {store.why_not(error, copy)}. Make room there, then open "
-            "the session again; it stays as it is."
+            f"{why}. Nor can a copy of it be written to {copy}: {store.why_not(error, copy)}. Make room there, then "
+            "open the session again; it stays as it is."
         ) from error
 
 
-def _begin_anew(folder: Path, header: Mapping[str, Any], state: State) -> tuple[Journal, Path]:
+def _begin_anew(
+    folder: Path, header: Mapping[str, Any], state: State, following: Mapping[str, Any]
+) -> tuple[Journal, Path]:
     """Put the damaged journal aside, and begin another one with what could be read."""
     journal = Journal(folder, header)
     try:
@@ -136,6 +138,8 @@ def _begin_anew(folder: Path, header: Mapping[str, Any], state: State) -> tuple[
         journal, kept = Journal(places.new_folder(folder.name.removesuffix(places.SUFFIX)), header), folder / store.FILE
     journal.record("do", "Recover", edits=as_edits(state))
     journal.record("base")
+    if following:
+        journal.record("next", parameters=following)
     return journal, kept
 
 
