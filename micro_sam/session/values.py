@@ -223,16 +223,6 @@ class SliceAnswer:
         k -= len(inside)
         return PromptSet((*(lone[k : k + 1] if self.batched else lone), *negative))
 
-    def record(self) -> dict[str, Any]:
-        """JSON-able dict, without masks (they are in the label edits)."""
-        return {
-            "labels": list(self.labels),
-            "scores": [float(mask.score) for mask in self.masks],
-            "drawn": self.drawn.record(),
-            "batched": self.batched,
-            "imposed": self.imposed,
-        }
-
 
 @dataclass(frozen=True, eq=False)
 class Reopened:
@@ -248,10 +238,6 @@ class Reopened:
         """Id that the object gets again when it is committed."""
         return self.record_before.id
 
-    def record(self) -> dict[str, Any]:
-        """JSON-able dict."""
-        return {"id": self.id}
-
 
 @dataclass(frozen=True)
 class Anchors:
@@ -266,10 +252,6 @@ class Anchors:
         changed = {z for z in drawn if self.prompts.in_slice(z) != prompts.in_slice(z)}
         changed |= {z for z in {*self.painted, *painted} if self.painted.get(z) != painted.get(z)}
         return tuple(sorted(changed))
-
-    def record(self) -> dict[str, Any]:
-        """JSON-able dict."""
-        return {"prompts": self.prompts.record(), "painted": {str(z): n for z, n in self.painted.items()}}
 
 
 @dataclass(frozen=True)
