@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from micro_sam.errors import AxesError, ChoiceError, InputError
-from micro_sam.io.checks import Tool, check_image
+from micro_sam.io.checks import Tool, check_image, select_channel
 from micro_sam.io.images import open_source
 from micro_sam.io.inputs import as_array, is_path, source_and_path
 from micro_sam.io.label_reading import is_labels_only, load_labels
@@ -21,6 +21,7 @@ from micro_sam.io.source import ImageSource, is_movie
 from micro_sam.measure.pieces import HIGH, LOW, measure_pieces
 
 Array = Any
+MOST_ALONE = 40  # objects that are looked at one by one; a pass through all takes less for more
 
 
 def measure_objects(
@@ -125,6 +126,49 @@ def measure_object(
             tables.append(measure_pieces(labels, channels, region=frame, only=object_id).assign(frame=t))
         found = pd.concat(tables)
     return as_table(found, ndim, scale, movie, len(channels))
+
+
+def measure_some(
+    labels: np.ndarray,
+    boxes: Mapping[int, Sequence[int]],
+    channels: Sequence[Any] = (),
+    scale: Sequence[float] | None = None,
+    movie: bool = False,
+) -> Iterator[dict[int, pd.DataFrame]]:
+    """The rows of some objects, a few at a time: each where it is, or all in one pass where they are many.
+
+    Parameters
+    ----------
+    labels, channels, scale, movie
+        See `measure_object`.
+    boxes
+        Id -> box.
+
+    Yields
+    ------
+    dict
+        Id -> its rows; without rows where there is no such object any more.
+    """
+    if len(boxes) <= MOST_ALONE:
+        for i, box in boxes.items():
+            yield {i: measure_object(labels, i, box, channels, scale, movie)}
+        return
+    array, ndim = (labels, 3) if len(labels.shape) == 3 else (_Stack(labels), 2)
+    channels = channels if ndim == 3 else [_Stack(one) for one in channels]
+    rows: dict[int, list[pd.DataFrame]] = {i: [] for i in boxes}
+    for t in range(int(array.shape[0])) if movie else (None,):
+        region = None if t is None else (slice(t, t + 1), *(slice(0, int(size)) for size in array.shape[1:]))
+        found = measure_pieces(array, channels, region=region)
+        table = as_table(found if t is None else found.assign(frame=t), ndim, scale, movie, len(channels))
+        for i, row in table[table["id"].isin(boxes)].groupby("id"):
+            rows[int(i)].append(row)
+    empty = as_table(measure_pieces(np.zeros((1, 1, 1), np.uint8)).assign(frame=0), ndim, scale, movie, 0)
+    yield {i: pd.concat(parts) if parts else empty for i, parts in rows.items()}
+
+
+def channels_of(data: Any, rgb: bool) -> list[Any]:
+    """The colours of an image as arrays of their own; the image itself where it has none."""
+    return [select_channel(data, k) for k in range(int(data.shape[-1]))] if rgb else [data]
 
 
 def object_columns(
