@@ -17,6 +17,7 @@ from micro_sam.io.label_arrays import any_label
 from micro_sam.io.label_reading import is_labels_only, read_labels
 from micro_sam.sam_annotator import images
 from micro_sam.sam_annotator.closing import may_leave
+from micro_sam.sam_annotator.going import go_to
 from micro_sam.sam_annotator.jobs import WORK
 from micro_sam.session.large_commits import is_large
 from micro_sam.session.values import CommitReport
@@ -213,6 +214,24 @@ class Acts:
         self._needed().session.reopen(chosen[0])
         self._set_picked(())
         self._go_on()
+
+    @act
+    def go_to_object(self, object_id: int) -> None:
+        """Bring a committed object into sight: its slice, its place, and large enough."""
+        record = self._needed().session.objects.get(object_id)
+        if record is not None:
+            go_to(self.viewer, self.layers.raw, record, self.z)
+
+    @act
+    def toggle_table(self) -> None:
+        """Open or close the table of committed objects."""
+        self._needed()
+        self.table.toggle()
+
+    @act
+    def save_table(self, path: str | Path | None = None) -> None:
+        """Write the table of committed objects; without a path, ask."""
+        self.table.save(path)
 
     def segment_all(self) -> None:
         """Segment the whole image."""

@@ -41,6 +41,7 @@ from micro_sam.sam_annotator.recording import Recording
 from micro_sam.sam_annotator.saving import Saving
 from micro_sam.sam_annotator.settings import Settings
 from micro_sam.sam_annotator.status import Status
+from micro_sam.sam_annotator.tables import ObjectTable
 from micro_sam.sam_annotator.training import Training
 from micro_sam.session.session import Session
 
@@ -134,6 +135,7 @@ class Annotator(Acts):
         self.autosave = Autosave(self)
         self.series: Series | None = None
         self.training = Training(self)
+        self.table = ObjectTable(self)
         self.engine.attached.connect(self._attach)
         self.engine.progressed.connect(self.preview.retry)
         self.engine.ready.connect(self._ready)
@@ -187,6 +189,7 @@ class Annotator(Acts):
             *([Key(("h",), "mask under the mouse on / off", self.toggle_hover)] if self.has_hover else []),
             Key(("Control-Z",), "undo", self.undo),
             Key(("Control-Shift-Z", "Control-Y"), "redo", self.redo),
+            Key(("Shift-T",), "table of objects on / off", self.toggle_table),
             *self.extra_keys(),
         ]
 
@@ -256,6 +259,7 @@ class Annotator(Acts):
         self.saving.follow(session)
         self.recording.follow(image, session, committed is not None, continued)
         self.preparation.follow(session)
+        self.table.follow()
         self.set_source("current")
         self._set_picked(())
         if self.takes_dropped_images:
@@ -367,6 +371,7 @@ class Annotator(Acts):
         self.preview.close()
         self.automatic.close()
         self.training.close()
+        self.table.close()
         self.autosave.close()
         self.jobs.close()
         self.recording.close()
@@ -396,10 +401,14 @@ class Annotator(Acts):
     def _labels_changed(self, name: str, _region: tuple) -> None:
         if name == "current" and self.session.has_current:
             self.set_source("current")
-        if name == "committed" and self.picked:
-            alive = tuple(i for i in self.picked if i in self.session.objects)
-            if alive != self.picked:
-                QTimer.singleShot(0, lambda: self._set_picked(alive))
+        if name == "committed" and any(i not in self.session.objects for i in self.picked):
+            QTimer.singleShot(0, self._forget_gone)
+
+    def _forget_gone(self) -> None:
+        """Let selected objects go that are there no more."""
+        alive = tuple(i for i in self.picked if self.session is not None and i in self.session.objects)
+        if alive != self.picked:
+            self._set_picked(alive)
 
     def _layers_recreated(self, names: tuple[str, ...]) -> None:
         self.status.say(
