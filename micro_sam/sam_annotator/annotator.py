@@ -21,6 +21,7 @@ from micro_sam.sam_annotator import images
 from micro_sam.sam_annotator.acts import Acts, act
 from micro_sam.sam_annotator.automatic import Automatic
 from micro_sam.sam_annotator.autosave import Autosave
+from micro_sam.sam_annotator.classes import load_classes_into
 from micro_sam.sam_annotator.closing import CloseGuard
 from micro_sam.sam_annotator.drops import Drops
 from micro_sam.sam_annotator.embedding_view import show_embeddings
@@ -43,6 +44,7 @@ from micro_sam.sam_annotator.settings import Settings
 from micro_sam.sam_annotator.status import Status
 from micro_sam.sam_annotator.tables import ObjectTable
 from micro_sam.sam_annotator.training import Training
+from micro_sam.sam_annotator.widgets.classes import bind_class_keys
 from micro_sam.session.session import Session
 
 if TYPE_CHECKING:
@@ -143,6 +145,7 @@ class Annotator(Acts):
         self.preparation = Preparation(self)
         self.engine.failed.connect(self._preparation_failed)
         self.keys = Keys(viewer, self.key_list())
+        self._class_keys = bind_class_keys(viewer.window._qt_window, self.set_class)
         self.dock = self._make_dock()
         self.close_guard = CloseGuard(self)
         self.drops = Drops(self)
@@ -190,6 +193,7 @@ class Annotator(Acts):
             Key(("Control-Z",), "undo", self.undo),
             Key(("Control-Shift-Z", "Control-Y"), "redo", self.redo),
             Key(("Shift-T",), "table of objects on / off", self.toggle_table),
+            Key(("Shift-1",), "class 1 for the object; to Shift-9", lambda: self.set_class(1)),
             *self.extra_keys(),
         ]
 
@@ -237,6 +241,7 @@ class Annotator(Acts):
             self.recording.begin(image, session)
             if committed is not None:
                 self.load_result(session, committed)
+                load_classes_into(session, image.earlier)
                 session.begin_here()
         self.jobs.cancel(WORK)
         image = self.image = self.overview.of(image)
