@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari import Viewer
-from napari.layers import Image
+from napari.layers import Image, Layer
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
@@ -44,7 +44,6 @@ from micro_sam.sam_annotator.settings import Settings
 from micro_sam.sam_annotator.status import Status
 from micro_sam.sam_annotator.tables import ObjectTable
 from micro_sam.sam_annotator.training import Training
-from micro_sam.sam_annotator.widgets.classes import bind_class_keys
 from micro_sam.session.session import Session
 
 if TYPE_CHECKING:
@@ -144,8 +143,8 @@ class Annotator(Acts):
         self.engine.offered.connect(self._offer)
         self.preparation = Preparation(self)
         self.engine.failed.connect(self._preparation_failed)
-        self.keys = Keys(viewer, self.key_list())
-        self._class_keys = bind_class_keys(viewer.window._qt_window, self.set_class)
+        self.names = self.names.beside(layer.name for layer in viewer.layers)
+        self.keys = Keys(viewer, self.key_list(), self._own_layers, self.set_class)
         self.dock = self._make_dock()
         self.close_guard = CloseGuard(self)
         self.drops = Drops(self)
@@ -381,6 +380,15 @@ class Annotator(Acts):
         self.jobs.close()
         self.recording.close()
         self._garbage.release()
+
+    def end(self) -> None:
+        """Leave the viewer, which stays open: the layers stay, too, the keys are napari's again."""
+        self.close_guard.forget()
+        self.close()
+        self.keys.close()
+
+    def _own_layers(self) -> list[Layer]:
+        return self.layers.all if self.layers is not None else []
 
     @property
     def closed(self) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from psygnal import SignalInstance
 from qtpy.QtCore import QSignalBlocker, Qt
-from qtpy.QtGui import QColor, QKeySequence, QShortcut
+from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QColorDialog, QGridLayout, QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
 from micro_sam.sam_annotator.widgets.parts import button, row
@@ -148,16 +148,6 @@ class ClassMenu(QWidget):
         free = next((number for number in range(1, MOST + 1) if number not in used), None)
         if free is not None:
             self._actions.define(free, None, None)
-
-
-def bind_class_keys(window: QWidget, set_class: Callable[[int], Any]) -> list[QShortcut]:
-    """Bind Shift-1 to Shift-9 in a window. napari's own bindings do not know them: with Shift, 1 is another sign."""
-    shortcuts = []
-    for number in range(1, MOST + 1):
-        shortcut = QShortcut(QKeySequence(f"Shift+{number}"), window)
-        shortcut.activated.connect(lambda number=number: set_class(number))
-        shortcuts.append(shortcut)
-    return shortcuts
 
 
 def _colour(swatch: QWidget, colour: str) -> None:
