@@ -244,7 +244,7 @@ def _required(module: str) -> list[str]:
         "image_series_annotator": ["-i", "a", "-o", "b"],
         "evaluate": ["-l", "a", "-s", "b"],
         "export": ["-o", "a"],
-        "measure": ["-s", "a", "-o", "b"],
+        "measure": ["-s", "a", "-o", "b.csv"],
         "replay": ["a", "-i", "b"],
     }.get(module, [])
 

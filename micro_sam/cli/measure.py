@@ -47,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     check_not_input(options.output, options.segmentation, options.input)
     check_table_path(options.output)
 
+    from micro_sam.io.classes import load_classes
     from micro_sam.measure import measure_objects, measure_tracks
 
     if options.tracks:
@@ -61,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             key=options.segmentation_key,
             image_key=options.key,
             axes=options.axes,
+            classes=load_classes(options.segmentation).names or None,
         )
     save_table(options.output, table)
     number = table["id"].nunique()

@@ -16,6 +16,7 @@ from micro_sam.errors import AxesError, ChoiceError, InputError
 from micro_sam.io.label_arrays import any_label
 from micro_sam.io.label_reading import is_labels_only, read_labels
 from micro_sam.sam_annotator import images
+from micro_sam.sam_annotator.classes import ask_for_class_image, load_classes_into, save_class_image
 from micro_sam.sam_annotator.closing import may_leave
 from micro_sam.sam_annotator.going import go_to
 from micro_sam.sam_annotator.jobs import WORK
@@ -233,6 +234,23 @@ class Acts:
         """Write the table of committed objects; without a path, ask."""
         self.table.save(path)
 
+    @act
+    def set_class(self, number: int) -> None:
+        """Give the selected committed objects, else the current object, a class; 0 takes it away."""
+        self._needed().session.classes.set(number, self.picked)
+
+    @act
+    def define_class(self, number: int, name: str | None = None, colour: str | None = None) -> None:
+        """Make a class, or change its name or colour."""
+        self._needed().session.classes.define(number, name, colour)
+
+    @act
+    def save_class_image(self, path: str | Path | None = None) -> None:
+        """Write labels that hold the number of the class of each object; without a path, ask."""
+        path = ask_for_class_image(self._needed()) if path is None else Path(path)
+        if path is not None:
+            save_class_image(self, path)
+
     def segment_all(self) -> None:
         """Segment the whole image."""
         self.automatic.run()
@@ -298,6 +316,7 @@ class Acts:
             raise InputError(f"{path} holds no objects.")
         if not any_label(session.committed):
             session.load_committed(labels)
+            load_classes_into(session, Path(path))
             self.status.say(f"The objects of {Path(path).name} were loaded. {note}".strip(), "good")
             return
         session.set_auto(labels)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari import Viewer
-from napari.layers import Image
+from napari.layers import Image, Layer
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
@@ -21,6 +21,7 @@ from micro_sam.sam_annotator import images
 from micro_sam.sam_annotator.acts import Acts, act
 from micro_sam.sam_annotator.automatic import Automatic
 from micro_sam.sam_annotator.autosave import Autosave
+from micro_sam.sam_annotator.classes import load_classes_into
 from micro_sam.sam_annotator.closing import CloseGuard
 from micro_sam.sam_annotator.drops import Drops
 from micro_sam.sam_annotator.embedding_view import show_embeddings
@@ -142,7 +143,8 @@ class Annotator(Acts):
         self.engine.offered.connect(self._offer)
         self.preparation = Preparation(self)
         self.engine.failed.connect(self._preparation_failed)
-        self.keys = Keys(viewer, self.key_list())
+        self.names = self.names.beside(layer.name for layer in viewer.layers)
+        self.keys = Keys(viewer, self.key_list(), self._own_layers, self.set_class)
         self.dock = self._make_dock()
         self.close_guard = CloseGuard(self)
         self.drops = Drops(self)
@@ -190,6 +192,7 @@ class Annotator(Acts):
             Key(("Control-Z",), "undo", self.undo),
             Key(("Control-Shift-Z", "Control-Y"), "redo", self.redo),
             Key(("Shift-T",), "table of objects on / off", self.toggle_table),
+            Key(("Shift-1",), "class 1 for the object; to Shift-9", lambda: self.set_class(1)),
             *self.extra_keys(),
         ]
 
@@ -237,6 +240,7 @@ class Annotator(Acts):
             self.recording.begin(image, session)
             if committed is not None:
                 self.load_result(session, committed)
+                load_classes_into(session, image.earlier)
                 session.begin_here()
         self.jobs.cancel(WORK)
         image = self.image = self.overview.of(image)
@@ -376,6 +380,15 @@ class Annotator(Acts):
         self.jobs.close()
         self.recording.close()
         self._garbage.release()
+
+    def end(self) -> None:
+        """Leave the viewer, which stays open: the layers stay, too, the keys are napari's again."""
+        self.close_guard.forget()
+        self.close()
+        self.keys.close()
+
+    def _own_layers(self) -> list[Layer]:
+        return self.layers.all if self.layers is not None else []
 
     @property
     def closed(self) -> bool:

@@ -13,6 +13,7 @@ from psygnal import Signal, SignalGroup
 from micro_sam.errors import InputError, NotComputedYet
 from micro_sam.io.label_arrays import any_label
 from micro_sam.segmentation.values import ObjectMask, Prompts
+from micro_sam.session.classes import ClassActions
 from micro_sam.session.commands import Changes, Command, Draft
 from micro_sam.session.history import History
 from micro_sam.session.journal.keeper import Keeper
@@ -37,7 +38,7 @@ class SessionEvents(SignalGroup):
     labels_changed = Signal(str, tuple)
     """Layer name ("current", "committed", "auto") and the index of the smallest region that changed."""
     objects_changed = Signal()
-    """Records of committed objects were added, replaced or removed."""
+    """Records of committed objects were added, replaced or removed, or classes changed."""
     lineage_changed = Signal()
     """Tracks or their relations changed (tracking only)."""
     polarity_changed = Signal(bool)
@@ -71,6 +72,8 @@ class SessionBase:
         self._last_prompt_id = 0
         self._keeper = Keeper(self._say)
         self._keeper.follow(self.events)
+        self.classes = ClassActions(self._act, self._state, self._say)
+        """Classes of objects, and the actions on them."""
         self._positive = True
         self._predictor: Predictor | None = None
         self._embeddings: Embeddings | None = None
@@ -340,7 +343,7 @@ class SessionBase:
             self._emit_labels(name, z0, z1, box)
         if "prompts" in changes.keys:
             self.events.prompts_changed.emit(self.prompts)
-        if "objects" in changes.keys:
+        if changes.keys & {"objects", "classes"}:
             self.events.objects_changed.emit()
         if changes.keys & {"tracks", "current_tracks"}:
             self.events.lineage_changed.emit()

@@ -206,7 +206,9 @@ def _take(again: Any, command: Command) -> None:
             changed = {edit.entry: edit.after} if hasattr(edit, "entry") else edit.after
             for i, record in changed.items():
                 if record is not None and i in again.objects:
-                    again._state.objects[i] = again.objects[i].changed(source=record.source)
+                    again._state.objects[i] = again.objects[i].changed(
+                        source=record.source, object_class=record.object_class
+                    )
 
 
 def _write(plane: np.ndarray, edit: LabelEdit) -> None:

@@ -17,6 +17,8 @@ LayerName = Literal["current", "committed", "auto"]
 PreserveMode = Literal["pixels", "objects", "none"]
 PRESERVE_MODES = ("pixels", "objects", "none")
 _NO_PROMPTS, _NOTHING = PromptSet(), MappingProxyType({})  # shared: there may be 100,000 records
+CLASS_COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#999999", "#ffffff")
+"""Okabe and Ito 2008, told apart by the colour-blind; then white."""
 MIN_SIZE = 25
 """Pixels that at least must stay of an object that is cut, unless the settings of a tool say otherwise."""
 
@@ -50,6 +52,33 @@ class SliceConfidence:
 
 
 @dataclass(frozen=True)
+class ObjectClass:
+    """A class of objects.
+
+    Attributes
+    ----------
+    number : int
+        1 to 9, as on its key; 0 means no class.
+    name : str
+    colour : str
+        ``"#rrggbb"``.
+    """
+
+    number: int
+    name: str
+    colour: str
+
+    def record(self) -> list[Any]:
+        """JSON-able."""
+        return [self.number, self.name, self.colour]
+
+    @classmethod
+    def standard(cls, number: int) -> ObjectClass:
+        """What a class is called until the user names it."""
+        return cls(number, f"class {number}", CLASS_COLOURS[(number - 1) % len(CLASS_COLOURS)])
+
+
+@dataclass(frozen=True)
 class ObjectRecord:
     """Where a committed object came from: what a method section, a table and a correction need.
 
@@ -73,6 +102,8 @@ class ObjectRecord:
         Slices whose mask the user has said to be exact, whatever the maps of a volume say.
     model_name, model_hash
         The model that made it; empty for loaded or painted objects.
+    object_class
+        Number of its class; 0: none.
     """
 
     id: int
@@ -86,6 +117,7 @@ class ObjectRecord:
     imposed: tuple[int, ...] = ()
     model_name: str = ""
     model_hash: str = ""
+    object_class: int = 0
 
     @property
     def is_given(self) -> bool:
@@ -116,6 +148,7 @@ class ObjectRecord:
             "imposed": list(self.imposed),
             "model_name": self.model_name,
             "model_hash": self.model_hash,
+            "object_class": self.object_class,
         }
 
 

@@ -54,6 +54,16 @@ def test_only_objects_that_changed_are_measured_again(n):
     pd.testing.assert_frame_equal(contents.table().drop(columns="certainty"), expected)
 
 
+def test_a_class_is_a_column_and_needs_no_new_measurement():
+    session = Session((24, 24))
+    session.load_committed(grid(2))
+    contents = Contents(session, OpenImage(np.zeros((24, 24))))
+    measured(contents)
+    session.classes.set(3, [2, 4])
+    assert measured(contents) == []
+    assert contents.table()["class"].tolist() == ["", "class 3", "", "class 3"]
+
+
 def test_a_movie_has_a_row_per_track():
     movie, labels, rows = dividing_cells((5, 96, 96), n_cells=3, n_divisions=1)
     session = TrackingSession(labels.shape)

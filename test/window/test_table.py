@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pandas as pd
 from qtpy.QtCore import QPoint
+
+from micro_sam.io.labels import load_labels
+from micro_sam.sam_annotator.images import from_array
 
 from . import driver
 from .driver import click, key, press, process, wait_idle, wait_until
@@ -65,3 +71,36 @@ def test_rows_follow_the_objects_and_jump_to_them(tool, tmp_path):
     process(0.4)
     assert panel.model.ids == [1, 2, 3], "a table that nobody sees is not measured"
     driver.canvas(tool.viewer).setFocus()
+
+
+def test_classes_are_set_by_key_saved_and_loaded_again(tool, coins, tmp_path):
+    click(tool, COIN)
+    wait_idle(tool)
+    key(tool.viewer, "shift+2")
+    assert tool.session.classes.current == 2 and tool.dock.classes.current.text()
+    key(tool.viewer, "c")
+    click(tool, OTHER_COIN)
+    wait_idle(tool)
+    key(tool.viewer, "c")
+    tool.choose((2,))
+    key(tool.viewer, "shift+5")
+    assert tool.session.classes.names() == {1: "class 2", 2: "class 5"}
+    key(tool.viewer, "ctrl+z")
+    assert tool.session.classes.names() == {1: "class 2"}
+    menu = tool.dock.classes
+    menu.names[2].setText("shiny")
+    menu.names[2].editingFinished.emit()
+    assert tool.session.classes.names() == {1: "shiny"} and menu.counts[2].text().endswith(": 1")
+    result = tmp_path / "coins.tif"
+    tool.save(result)
+    assert not tool.saving.unsaved and "coins_classes.csv" in tool.status.text
+    tool.choose((1, 2))
+    menu.counts[2].click()
+    assert tool.session.classes.names() == {1: "shiny", 2: "shiny"} and tool.saving.unsaved
+    tool.save(result)
+    tool.save_class_image(tmp_path / "image.tif")
+    assert sorted(np.unique(load_labels(tmp_path / "image.tif"))) == [0, 2]
+
+    tool.open(replace(from_array(coins, "2d", "coins"), earlier=result), load_labels(result))
+    assert tool.session.classes.names() == {1: "shiny", 2: "shiny"} and not tool.session.can_undo
+    assert list(tool.dock.classes.names) == [2] and not tool.saving.unsaved

@@ -120,6 +120,7 @@ class ObjectTable:
         )
         noun = getattr(annotator, "noun", "object")
         self.panel = TablePanel(annotator, actions, noun, self._colour)
+        self.panel.model.class_colour_of = self._class_colour
         name = f"{noun.capitalize()}s"
         self._dock = annotator.viewer.window.add_dock_widget(self.panel, name=name, area="bottom", tabify=True)
         self._dock.visibilityChanged.connect(lambda visible: self.measuring.want(visible))
@@ -127,6 +128,11 @@ class ObjectTable:
         self._dock.parent().resizeDocks([self._dock], [HEIGHT], Qt.Orientation.Vertical)
         self.measuring.changed.connect(self.panel.show_table)
         self.measuring.want(True)
+
+    def _class_colour(self, object_id: int) -> QColor | None:
+        session = self._annotator.session
+        known = session.classes.of(object_id) if session is not None else None
+        return None if known is None else QColor(known.colour)
 
     def _colour(self, object_id: int) -> QColor | None:
         layers = self._annotator.layers

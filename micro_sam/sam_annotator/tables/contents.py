@@ -60,7 +60,13 @@ class Contents:
     def plan(self) -> Work:
         """What has changed since the last time."""
         records = self.session.objects
-        changed = {i: record for i, record in records.items() if self._records.get(i) is not record}
+        changed = {}
+        for i, record in records.items():
+            known = self._records.get(i)
+            if known is not None and known is not record and _same_pixels(known, record):
+                self._records[i] = record
+            elif known is not record:
+                changed[i] = record
         return Work(changed, tuple(i for i in self._records if i not in records))
 
     def measure(self, work: Work) -> Iterator[dict[int, Rows]]:
@@ -84,6 +90,9 @@ class Contents:
         table = self._tracks(known) if self.is_movie else self._objects(known)
         if not self.is_movie:
             table.insert(1, "certainty", [_certainty(records[i]) for i in known])
+        if self.session.classes.known:
+            names = self.session.classes.names()
+            table.insert(1, "class", [names.get(int(i), "") for i in table["id"]])
         return table
 
     def _objects(self, ids: list[int]) -> pd.DataFrame:
@@ -129,6 +138,11 @@ class Contents:
             tool = "2d" if self.session.ndim == 2 else "tracking" if self.is_movie else "3d"
             return [check_image(image.source, tool, channel=k).data for k in range(image.n_channels)]
         return channels_of(image.data, image.rgb)
+
+
+def _same_pixels(one: ObjectRecord, other: ObjectRecord) -> bool:
+    """Whether two records of an object differ in its class only."""
+    return one.changed(object_class=other.object_class) == other
 
 
 def _certainty(record: ObjectRecord) -> float:

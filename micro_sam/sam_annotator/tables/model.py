@@ -45,6 +45,8 @@ class TableModel(QAbstractTableModel):
         self._rows: list[tuple[Any, ...]] = []
         self.colour_of: Callable[[int], Any] = lambda _id: None
         """Colour of an object's id, for the small square beside it."""
+        self.class_colour_of: Callable[[int], Any] = lambda _id: None
+        """Colour of an object's class."""
 
     def rowCount(self, parent: QModelIndex = QModelIndex()) -> int:  # noqa: B008
         """See Qt."""
@@ -63,8 +65,9 @@ class TableModel(QAbstractTableModel):
             return shown(value)
         if role == Qt.ItemDataRole.TextAlignmentRole and not isinstance(value, str):
             return Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
-        if role == Qt.ItemDataRole.DecorationRole and index.column() == 0:
-            return self.colour_of(self.ids[index.row()])
+        if role == Qt.ItemDataRole.DecorationRole:
+            colour_of = {"id": self.colour_of, "class": self.class_colour_of}.get(self.columns[index.column()])
+            return None if colour_of is None else colour_of(self.ids[index.row()])
         return None
 
     def headerData(self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole) -> Any:

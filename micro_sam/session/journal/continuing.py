@@ -107,7 +107,7 @@ def as_edits(state: State) -> list[Edit]:
             plane = state.plane(name, z)
             if plane.any():
                 draft.paint(name, z, (0, 0, *plane.shape), plane)
-    for key in ("prompts", "last_id", "anchors", "reopened", "auto_in_pieces"):
+    for key in ("prompts", "last_id", "anchors", "reopened", "auto_in_pieces", "classes", "current_class"):
         draft.set(key, getattr(state, key))
     for key in ("objects", "regions", "answers", "confidence", "painted", "tracks", "current_tracks", "auto_parents"):
         draft.put_all(key, dict(getattr(state, key)))
@@ -150,5 +150,7 @@ def _saved(rows: tuple[Row, ...], folder: Path) -> tuple[Path | None, bool]:
         if row.kind == "saved" and row.parameters.get("path"):
             saved, unsaved = Path(os.path.normpath(folder / row.parameters["path"])), False
         elif row.kind in ("undo", "redo") or any(pixel.layer == "committed" for pixel in row.pixels):
+            unsaved = True
+        elif any(key in ("objects", "classes") for key, *_ in row.state):
             unsaved = True
     return saved if saved is not None and saved.exists() else None, unsaved
