@@ -175,7 +175,7 @@ def commands(block: Block) -> list[list[str]]:
     for line in text.splitlines():
         for part in line.split("&&"):
             part = re.sub(r"\$\{?\w+\}?", "3", part)
-            words = shlex.split(part, comments=True)
+            words = shlex.split(part.strip().removeprefix(".venv/bin/"), comments=True)
             if words and words[0] == "xvfb-run":
                 words = words[next(k for k, word in enumerate(words) if word.startswith("micro_sam.")) :]
             if words:
