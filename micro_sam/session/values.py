@@ -9,14 +9,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from micro_sam.segmentation.values import ObjectMask, Prompts
-from micro_sam.session.labels import Box, LabelEdit
+from micro_sam.segmentation.values import ObjectMask
+from micro_sam.session.label_edits import Box, LabelEdit
 from micro_sam.session.prompts import PromptSet
 
 LayerName = Literal["current", "committed", "auto"]
 PreserveMode = Literal["pixels", "objects", "none"]
 PRESERVE_MODES = ("pixels", "objects", "none")
-_NO_PROMPTS, _NOTHING = PromptSet(), MappingProxyType({})  # shared: there may be 100,000 records
+_NO_PROMPTS = PromptSet()  # shared: there may be 100,000 records
+_NOTHING: Mapping[int, Any] = MappingProxyType({})
 MIN_SIZE = 25
 """Pixels that at least must stay of an object that is cut, unless the settings of a tool say otherwise."""
 
@@ -64,7 +65,7 @@ class ObjectRecord:
     area
         Number of pixels (voxels) it has now; kept up to date by every edit.
     prompts
-        The prompts it was made with; :meth:`Session.reopen` brings them back.
+        The prompts it was made with; :meth:`.ObjectActions.reopen` brings them back.
     confidence
         Per slice.
     painted
@@ -117,54 +118,6 @@ class ObjectRecord:
             "model_name": self.model_name,
             "model_hash": self.model_hash,
         }
-
-
-@dataclass(frozen=True, eq=False)
-class SliceRequest:
-    """Everything that is needed to segment one slice, so that any thread can do it.
-
-    Attributes
-    ----------
-    z
-        Slice; 0 in 2D.
-    index
-        What the embeddings call it: None in 2D.
-    prompts
-        The question to the network.
-    drawn
-        The prompts it was made from. The result is stale once the slice has others.
-    batched
-        Whether each positive point is an object of its own.
-    previous
-        The last answer for this slice when prompts were only added since: it guides the correction.
-    epoch
-        Counts the acts that make every plan stale (undo, redo, clear, commit, painting).
-    predictor, embeddings
-        Used read-only.
-    """
-
-    z: int
-    index: int | None
-    prompts: Prompts
-    drawn: PromptSet
-    batched: bool
-    previous: tuple[ObjectMask, ...] | None
-    epoch: int
-    predictor: Any = field(repr=False)
-    embeddings: Any = field(repr=False)
-
-
-@dataclass(frozen=True, eq=False)
-class SliceResult:
-    """The answer to a :class:`SliceRequest`: one mask per object, in the order of the prompts."""
-
-    request: SliceRequest
-    masks: tuple[ObjectMask, ...]
-
-    @property
-    def cut_at(self) -> tuple[int, ...]:
-        """Tiles that the objects reach into, but that are not embedded yet: to be asked again when they are there."""
-        return tuple(dict.fromkeys(tile for mask in self.masks for tile in mask.cut_at))
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,23 +1,42 @@
-"""Acts on prompts: the part of a session that a person's clicks reach first."""
+"""Prompts: what the user's clicks reach first."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any
 
 from micro_sam.errors import InputError
-from micro_sam.session import current
-from micro_sam.session.base import SessionBase
-from micro_sam.session.commands import Draft
-from micro_sam.session.prompts import AnyPrompt, PointPrompt, PromptSet, PromptState, ShapeKind, ShapePrompt
+from micro_sam.session.actions.tracks import TrackActions
+from micro_sam.session.edits import current
+from micro_sam.session.model import Model
+from micro_sam.session.prompts import (
+    AnyPrompt,
+    PointPrompt,
+    PromptSet,
+    PromptState,
+    ShapeKind,
+    ShapePrompt,
+    SomePrompt,
+)
+from micro_sam.session.steps import Steps
 from micro_sam.session.values import count
 
 
-class PromptActs(SessionBase):
-    """Prompts of a session. Mixed into :class:`~micro_sam.session.session.Session`."""
+class PromptActions:
+    """The prompts of the current object."""
 
-    _next_state: PromptState = "track"
+    def __init__(self, steps: Steps, model: Model, tracks: TrackActions) -> None:
+        self._steps = steps
+        self._model = model
+        self._tracks = tracks
+        self._shape = steps.state.shape
+        self._positive = True
+        self._last_id = 0
+
+    @property
+    def drawn(self) -> PromptSet:
+        """All prompts as they are now, an immutable value."""
+        return self._steps.state.prompts
 
     @property
     def next_positive(self) -> bool:
@@ -28,7 +47,7 @@ class PromptActs(SessionBase):
         """Choose whether the next point is positive. A mode of the pointer, not a step of undo."""
         if positive != self._positive:
             self._positive = bool(positive)
-            self.events.polarity_changed.emit(self._positive)
+            self._steps.events.polarity_changed.emit(self._positive)
 
     def add_point(
         self,
@@ -46,12 +65,13 @@ class PromptActs(SessionBase):
         positive
             None: as :attr:`next_positive` says.
         track_id, state
-            Tracking only. None: the active track, and the state that is chosen.
+            Tracking only. None: the active track, and the state that is set.
         """
         positive = self._positive if positive is None else positive
-        point = self._new(PointPrompt(None, tuple(position), positive, track_id, state or self._next_state))
-        self._change_prompts(self.prompts.add(point))
-        return point.id
+        state = state or self._tracks.next_state
+        point, prompt_id = self._new(PointPrompt(None, tuple(position), positive, track_id, state))
+        self.change(self.drawn.add(point))
+        return prompt_id
 
     def add_shape(
         self,
@@ -69,33 +89,36 @@ class PromptActs(SessionBase):
         vertices
             (n, 2) or (n, 3) positions. Two opposite corners are enough for a rectangle.
         """
-        shape = self._new(ShapePrompt(None, kind, _full_rectangle(kind, vertices), track_id, state or self._next_state))
-        self._change_prompts(self.prompts.add(shape))
-        return shape.id
+        state = state or self._tracks.next_state
+        shape, prompt_id = self._new(ShapePrompt(None, kind, _full_rectangle(kind, vertices), track_id, state))
+        self.change(self.drawn.add(shape))
+        return prompt_id
 
     def move_point(self, prompt_id: int, position: Sequence[float]) -> None:
         """Move a point."""
-        if not isinstance(self.prompts[prompt_id], PointPrompt):
+        if not isinstance(self.drawn[prompt_id], PointPrompt):
             raise InputError(f"Prompt {prompt_id} is a shape; only points can be moved by one position.")
         self._check_inside(PointPrompt(None, tuple(position)))
-        self._change_prompts(self.prompts.change([prompt_id], position=tuple(float(v) for v in position)))
+        self.change(self.drawn.change([prompt_id], position=tuple(float(v) for v in position)))
 
     def set_polarity(self, ids: Iterable[int], positive: bool) -> None:
         """Make points positive or negative."""
-        ids = [i for i in ids if isinstance(self.prompts[i], PointPrompt)]
-        self._change_prompts(self.prompts.change(ids, positive=bool(positive)))
+        ids = [i for i in ids if isinstance(self.drawn[i], PointPrompt)]
+        self.change(self.drawn.change(ids, positive=bool(positive)))
 
     def set_track(self, ids: Iterable[int], track_id: int | None = None, state: PromptState | None = None) -> None:
         """Say which track prompts belong to, or whether they mark a division. None leaves that as it is."""
         values = {key: value for key, value in (("track_id", track_id), ("state", state)) if value is not None}
-        self._change_prompts(self.prompts.change(list(ids), **values))
+        self.change(self.drawn.change(list(ids), **values))
 
-    def remove_prompts(self, ids: Iterable[int]) -> None:
+    def remove(self, ids: Iterable[int]) -> None:
         """Remove prompts. Where a slice is left without any, the mask they gave goes too."""
-        ids = [self.prompts[i].id for i in ids]
-        self._change_prompts(self.prompts.without(ids))
+        ids = list(ids)
+        for i in ids:
+            self.drawn[i]  # there is one
+        self.change(self.drawn.without(ids))
 
-    def replace_prompts(
+    def replace(
         self, points: Iterable[PointPrompt] | None = None, shapes: Iterable[ShapePrompt] | None = None
     ) -> PromptSet:
         """Take over what the layers show now; whatever differs is one step of undo.
@@ -113,45 +136,95 @@ class PromptActs(SessionBase):
         """
         dropped = 0
         kept: list[AnyPrompt] = []
-        seen: set[int] = set()
-        points = self.prompts.points if points is None else points
-        shapes = self.prompts.shapes if shapes is None else shapes
-        for prompt in (*points, *shapes):
-            known = prompt.id in self.prompts and prompt.id not in seen
+        seen: set[int | None] = set()
+        points = self.drawn.points if points is None else points
+        shapes = self.drawn.shapes if shapes is None else shapes
+        drawn: list[AnyPrompt] = [*points, *shapes]
+        for prompt in drawn:
+            known = prompt.id in self.drawn and prompt.id not in seen
             try:
                 self._check_inside(prompt)
             except InputError:
                 dropped += 1
                 continue
-            kept.append(prompt if known else self._new(prompt))
+            kept.append(prompt if known else self._new_of_any_kind(prompt))
             seen.add(kept[-1].id)
         after = PromptSet().add(*kept)
         if dropped:
-            self._say(f"{count(dropped, 'prompt')} outside the image removed. Click inside the image.")
+            self._steps.say(f"{count(dropped, 'prompt')} outside the image removed. Click inside the image.")
         try:
-            self._change_prompts(after)
+            self.change(after)
         except InputError:
             dropped += 1
             raise
         finally:
             if dropped:  # the layer shows more than there is: make it read the prompts again
-                self.events.prompts_changed.emit(self.prompts)
-        return self.prompts
+                self._steps.events.prompts_changed.emit(self.drawn)
+        return self.drawn
+
+    def change(self, after: PromptSet) -> None:
+        """Have other prompts, which all have ids; masks that nothing asks for any more go."""
+        self.count_from(max((prompt.id or 0 for prompt in after), default=0))
+        rules, state, before = self._steps.rules, self._steps.state, self.drawn
+        assigned = rules.assign(after, state, self._tracks.active)
+        after = assigned.prompts
+        added, removed, changed = before.difference(after)
+        if added or removed or changed:
+            touched = {before[i].z for i in removed | changed} | {after[i].z for i in added | changed}
+            name = _name(before, after, added, removed, changed)
+            with self._steps.step(name, kind="prompts", slices=sorted(touched)) as draft:
+                for z in touched:
+                    rules.forget_masks(draft, z, after.in_slice(z))
+                draft.set("prompts", after)
+                rules.follow_prompts(draft, before, assigned)
+        self._tracks.follow(assigned)
+        for message in rules.messages(before, assigned, state, self._model):
+            self._steps.say(message)
+
+    def clear(self, z: int | None = None) -> None:
+        """Remove the prompts and the current object, everywhere or in one slice.
+
+        A reopened object that is cleared everywhere goes back to the committed objects as it was.
+        """
+        steps, rules = self._steps, self._steps.rules
+        reopened = steps.state.reopened
+        if z is None:
+            with steps.step("Clear", z=None) as draft:
+                rules.clear(draft)
+        else:
+            place = rules.place(z, self._shape)
+            with steps.step(f"Clear {place.name}", z=place.z) as draft:
+                current.clear_slice(draft, place.z)
+                draft.set("prompts", self.drawn.without(prompt.id for prompt in self.drawn.in_slice(place.z)))
+        steps.make_stale()
+        self.set_next_polarity(True)
+        if z is None and reopened is not None:
+            steps.say(f"Object {reopened.id} is back as it was. Click the next object.")
+        else:
+            steps.say("Prompts and current object cleared. Click the next object.")
+
+    def count_from(self, last_id: int) -> None:
+        """Give new prompts ids above this one."""
+        self._last_id = max(self._last_id, last_id)
 
     # ------------------------------------------------------------------ inside
 
-    def _new(self, prompt: AnyPrompt) -> Any:
+    def _new(self, prompt: SomePrompt) -> tuple[SomePrompt, int]:
         self._check_inside(prompt)
-        self._last_prompt_id += 1
-        return replace(prompt, id=self._last_prompt_id)
+        self._last_id += 1
+        return replace(prompt, id=self._last_id), self._last_id
+
+    def _new_of_any_kind(self, prompt: AnyPrompt) -> AnyPrompt:
+        return self._new(prompt)[0] if isinstance(prompt, PointPrompt) else self._new(prompt)[0]
 
     def _check_inside(self, prompt: AnyPrompt) -> None:
         vertices = [prompt.position] if isinstance(prompt, PointPrompt) else prompt.vertices
-        height, width = self.shape[-2:]
-        if any(len(vertex) != self.ndim for vertex in vertices):
-            raise InputError(f"Prompts of this image need {self.ndim} coordinates.")
-        if self.ndim == 3:
-            self._check_slice(prompt.z)
+        ndim = len(self._shape)
+        height, width = self._shape[-2:]
+        if any(len(vertex) != ndim for vertex in vertices):
+            raise InputError(f"Prompts of this image need {ndim} coordinates.")
+        if ndim == 3:
+            self._steps.rules.place(prompt.z, self._shape)
         if isinstance(prompt, PointPrompt):
             y, x = prompt.position[-2:]
             if not (-0.5 <= y < height - 0.5 and -0.5 <= x < width - 0.5):
@@ -164,26 +237,6 @@ class PromptActs(SessionBase):
         if (high - low).min() <= 0 or (y1 <= y0 and height > 1) or (x1 <= x0 and width > 1):
             raise InputError(f"The {prompt.kind} has no area. Draw it around an object.")
 
-    def _change_prompts(self, after: PromptSet, also: Callable[[Draft], None] | None = None) -> None:
-        before = self.prompts
-        added, removed, changed = before.difference(after)
-        if not (added or removed or changed):
-            return
-        touched = {before[i].z for i in removed | changed} | {after[i].z for i in added | changed}
-        with self._act(_name(before, after, added, removed, changed), kind="prompts", slices=sorted(touched)) as draft:
-            for z in touched:
-                self._forget_masks_without_prompts(draft, z, after.in_slice(z))
-            draft.set("prompts", after)
-            if also is not None:
-                also(draft)
-
-    def _forget_masks_without_prompts(self, draft: Draft, z: int, drawn: PromptSet) -> None:
-        """Where a slice has no prompts any more, the masks they gave go too."""
-        answer = self._state.answers.get(z)
-        if answer is not None and not len(drawn):
-            current.erase(draft, z, answer.labels)
-            draft.put("answers", z, None)
-
 
 def _full_rectangle(kind: str, vertices: Sequence[Sequence[float]]) -> tuple[tuple[float, ...], ...]:
     """All four corners, also when only two opposite ones are given."""
@@ -194,7 +247,7 @@ def _full_rectangle(kind: str, vertices: Sequence[Sequence[float]]) -> tuple[tup
     return (*z, y0, x0), (*z, y0, x1), (*z, y1, x1), (*z, y1, x0)
 
 
-def _name(before: PromptSet, after: PromptSet, added: set, removed: set, changed: set) -> str:
+def _name(before: PromptSet, after: PromptSet, added: set[int], removed: set[int], changed: set[int]) -> str:
     """What a change of prompts is called beside Undo."""
     if bool(added) + bool(removed) + bool(changed) > 1:
         return "Change prompts"

@@ -11,7 +11,7 @@ import base64
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 
@@ -213,6 +213,12 @@ def _bounding_box(labels: np.ndarray) -> Box | None:
     return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
 
 
+@overload
+def union(a: Box, b: Box | None) -> Box: ...
+@overload
+def union(a: Box | None, b: Box) -> Box: ...
+@overload
+def union(a: Box | None, b: Box | None) -> Box | None: ...
 def union(a: Box | None, b: Box | None) -> Box | None:
     """Smallest rectangle around two; None stands for an empty one."""
     if a is None or b is None:

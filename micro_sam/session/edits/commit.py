@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 
 from micro_sam.errors import InputError
-from micro_sam.session import current
 from micro_sam.session.commands import Draft
-from micro_sam.session.committed import MAX_ID, CommittedWriter, Extent
-from micro_sam.session.labels import Box, Runs, bounding_box, crop, union
-from micro_sam.session.pieces import Spans, Windows, pixels_per_label, units_of, what_stays
+from micro_sam.session.edits import current
+from micro_sam.session.edits.committed import MAX_ID, CommittedWriter, Extent
+from micro_sam.session.edits.pieces import Spans, Windows, pixels_per_label, units_of, what_stays
+from micro_sam.session.label_edits import Box, Runs, bounding_box, crop, union
 from micro_sam.session.prompts import PromptSet
 from micro_sam.session.state import State
 from micro_sam.session.values import (
@@ -46,7 +46,7 @@ class CommitRules:
     Attributes
     ----------
     preserve
-        What happens where committed objects are in the way; see :meth:`Session.commit`.
+        What happens where committed objects are in the way; see :meth:`.ObjectActions.commit`.
     min_size
         Pixels that must stay of an object that is cut (in movies: in a frame).
     noun
@@ -76,7 +76,7 @@ class CommitRules:
 
 
 def commit(draft: Draft, source: str, rules: CommitRules, model: dict[str, str]) -> CommitReport:
-    """Move `current` or `auto` into the committed objects. See :meth:`Session.commit`."""
+    """Move `current` or `auto` into the committed objects. See :meth:`.ObjectActions.commit`."""
     if source not in ("current", "auto"):
         raise InputError(f"Only 'current' and 'auto' can be committed, not '{source}'.")
     state = draft.state
@@ -288,16 +288,14 @@ def _new_ids(state: State, labels: Sequence[int], source: str) -> dict[int, int]
 
 def _record(state: State, label: int, new_id: int, extent: Extent, source: str, model: dict[str, str]) -> ObjectRecord:
     """The record of an object that was just written."""
-    facts = {"slices": (extent.z0, extent.z1), "box": extent.box, "area": extent.area}
+    record = ObjectRecord(new_id, source, (extent.z0, extent.z1), extent.box, extent.area)
     if source == "auto":
-        return ObjectRecord(new_id, "auto", **facts, **model)
+        return record.changed(**model)
     known = state.confidence
     confidence = {z: values[label] for z, values in sorted(known.items()) if label in values}
     by_model = any(value.source != "painted" for value in confidence.values())
-    return ObjectRecord(
-        new_id,
-        "prompts" if by_model else "painted",
-        **facts,
+    return record.changed(
+        source="prompts" if by_model else "painted",
         prompts=_prompts_of(state, label),
         confidence=confidence,
         painted=tuple(z for z in sorted(state.painted) if label in known.get(z, (label,))),
