@@ -124,7 +124,7 @@ class Command:
     Attributes
     ----------
     name
-        What a person did, as in "Add point": shown beside Undo.
+        What the user did, as in "Add point": shown beside Undo.
     edits
         In the order they were done.
     details
@@ -177,7 +177,7 @@ class Draft:
     state
         Changed at once by every method.
     details
-        JSON-able facts for the journal; acts may add to them.
+        JSON-able facts for the journal; actions may add to them.
     """
 
     def __init__(self, state: State, details: dict[str, Any] | None = None) -> None:

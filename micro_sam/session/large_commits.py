@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from micro_sam.session.commands import Command, Plan
-from micro_sam.session.edits.commit import CommitRules, commit
+from micro_sam.session.edits.commit import commit
 from micro_sam.session.edits.committed import check_labels
 from micro_sam.session.label_edits import BOX_PIXELS, present
 from micro_sam.session.session import Session
-from micro_sam.session.values import MIN_SIZE, CommitReport, PreserveMode
+from micro_sam.session.values import MIN_SIZE, CommitReport, CommitRules, PreserveMode
 
 __all__ = [
     "AutoRequest",

@@ -1,4 +1,4 @@
-"""What a person has drawn: points and shapes, as immutable values with identities.
+"""What the user has drawn: points and shapes, as immutable values with identities.
 
 A prompt keeps its ``id`` for life: moving a point or changing its polarity makes a new value with the same id, so that
 a layer that shows prompts can be compared with the session (:meth:`PromptSet.difference`). Ids are never used twice.
@@ -76,7 +76,7 @@ class PointPrompt:
 
 @dataclass(frozen=True)
 class ShapePrompt:
-    """A rectangle, ellipse or polygon that somebody drew around one object.
+    """A rectangle, ellipse or polygon that the user drew around one object.
 
     Attributes
     ----------
@@ -222,10 +222,10 @@ class PromptSet:
 
     def change(self, ids: Iterable[int | None], **values: Any) -> PromptSet:
         """This set with fields of some prompts replaced, in place and order."""
-        chosen = set(ids)
+        changed = set(ids)
         return PromptSet(
-            tuple(replace(p, **values) if p.id in chosen else p for p in self.points),
-            tuple(replace(s, **values) if s.id in chosen else s for s in self.shapes),
+            tuple(replace(p, **values) if p.id in changed else p for p in self.points),
+            tuple(replace(s, **values) if s.id in changed else s for s in self.shapes),
         )
 
     def difference(self, other: PromptSet) -> tuple[set[int], set[int], set[int]]:

@@ -14,7 +14,7 @@ from micro_sam.session import queries
 from micro_sam.session.commands import Draft
 from micro_sam.session.current_tracks import Assignment, CurrentTrack, assign_tracks
 from micro_sam.session.edits import current, objects, tracks
-from micro_sam.session.edits.commit import CommitRules, commit
+from micro_sam.session.edits.commit import commit
 from micro_sam.session.edits.track_commits import clear_tracks, commit_tracks, load_tracks, reopen_track
 from micro_sam.session.lineage import Lineage
 from micro_sam.session.model import Model
@@ -30,7 +30,7 @@ from micro_sam.session.requests import (
     slice_request,
 )
 from micro_sam.session.state import State
-from micro_sam.session.values import CommitReport, count
+from micro_sam.session.values import CommitReport, CommitRules, count
 
 Relations = Lineage | Mapping[int, Iterable[int]]
 """A lineage, or mother -> daughters."""

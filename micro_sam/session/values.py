@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from micro_sam.errors import InputError
 from micro_sam.segmentation.values import ObjectMask
 from micro_sam.session.label_edits import Box, LabelEdit
 from micro_sam.session.prompts import PromptSet
@@ -69,7 +70,7 @@ class ObjectRecord:
     confidence
         Per slice.
     painted
-        Slices that somebody painted by hand, also those from which all of it was erased.
+        Slices that the user painted by hand, also those from which all of it was erased.
     imposed
         Slices whose mask the user has said to be exact, whatever the maps of a volume say.
     model_name, model_hash
@@ -194,7 +195,7 @@ class Reopened:
 
 @dataclass(frozen=True)
 class Anchors:
-    """What fixed the object at the time of a run: prompts, and strokes per painted slice."""
+    """What fixed the object at the time of a propagation: prompts, and strokes per painted slice."""
 
     prompts: PromptSet
     painted: Mapping[int, int] = field(default_factory=dict)
@@ -209,6 +210,42 @@ class Anchors:
     def record(self) -> dict[str, Any]:
         """JSON-able dict."""
         return {"prompts": self.prompts.record(), "painted": {str(z): n for z, n in self.painted.items()}}
+
+
+@dataclass(frozen=True)
+class CommitRules:
+    """How objects are committed.
+
+    Attributes
+    ----------
+    preserve
+        What happens where committed objects are in the way; see :meth:`.ObjectActions.commit`.
+    min_size
+        Pixels that must stay of an object that is cut (in movies: in a frame).
+    noun
+        What an object is called: ``"object"`` or ``"track"``.
+    per_slice
+        Whether the masks of an object in different slices are decided one by one, as in movies.
+    families
+        Label of `current` -> a number that it shares with those which are committed together with it, or not at all.
+    """
+
+    preserve: str = "pixels"
+    min_size: int = MIN_SIZE
+    noun: str = "object"
+    per_slice: bool = False
+    families: Mapping[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.preserve not in PRESERVE_MODES:
+            known = ", ".join(PRESERVE_MODES)
+            raise InputError(f"Committed objects can be preserved by {known}, not by '{self.preserve}'.")
+        if self.min_size < 0:
+            raise InputError(f"The minimal size of an object is a number of pixels from 0 on, not {self.min_size}.")
+
+    def record(self, source: str) -> dict[str, Any]:
+        """What the history says of a commit."""
+        return {"source": source, "preserve": self.preserve, "min_size": self.min_size}
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,11 @@ from micro_sam.errors import InputError
 from micro_sam.session import queries
 from micro_sam.session.actions.prompts import PromptActions
 from micro_sam.session.edits import objects
-from micro_sam.session.edits.commit import CommitRules
 from micro_sam.session.edits.committed import check_ids, check_labels
 from micro_sam.session.model import Model
 from micro_sam.session.rules import Relations
 from micro_sam.session.steps import Steps
-from micro_sam.session.values import MIN_SIZE, CommitReport, LayerName, ObjectRecord, PreserveMode, listing
+from micro_sam.session.values import MIN_SIZE, CommitReport, CommitRules, LayerName, ObjectRecord, PreserveMode, listing
 
 
 class ObjectActions(Mapping[int, ObjectRecord]):

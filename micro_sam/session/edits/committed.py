@@ -142,6 +142,6 @@ def relabel(draft: Draft, ids: Sequence[int], target: int) -> tuple[CommittedWri
     for z, box in sorted(extents.items()):
         runs = Runs.of(draft.state.plane("committed", z)[crop(box)])
         (values,) = runs.values
-        chosen = values == ids[0] if len(ids) == 1 else np.isin(values, ids)
-        writer.write_runs(z, box, runs.with_values(values, np.where(chosen, np.uint32(target), values)))
+        relabelled = values == ids[0] if len(ids) == 1 else np.isin(values, ids)
+        writer.write_runs(z, box, runs.with_values(values, np.where(relabelled, np.uint32(target), values)))
     return writer, [edit for edit in draft.edits[first:] if isinstance(edit, LabelEdit)]

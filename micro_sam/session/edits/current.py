@@ -63,16 +63,16 @@ def match_labels(pairs: Iterable[tuple[float, int, int]], number: int, existing:
     existing
         Labels in use. Masks that match none get new ones.
     """
-    chosen: dict[int, int] = {}
+    found: dict[int, int] = {}
     for overlap, k, label in sorted(pairs, reverse=True):
-        if overlap > 0 and k not in chosen and label not in chosen.values():
-            chosen[k] = label
+        if overlap > 0 and k not in found and label not in found.values():
+            found[k] = label
     following = max(existing)
     for k in range(number):
-        if k not in chosen:
+        if k not in found:
             following += 1
-            chosen[k] = following
-    return tuple(chosen[k] for k in range(number))
+            found[k] = following
+    return tuple(found[k] for k in range(number))
 
 
 def show(

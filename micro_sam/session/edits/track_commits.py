@@ -10,11 +10,11 @@ import numpy as np
 from micro_sam.session.commands import Draft
 from micro_sam.session.current_tracks import CurrentTrack
 from micro_sam.session.edits import objects, tracks
-from micro_sam.session.edits.commit import CommitRules, commit
+from micro_sam.session.edits.commit import commit
 from micro_sam.session.lineage import Lineage
 from micro_sam.session.prompts import PromptSet
 from micro_sam.session.state import State
-from micro_sam.session.values import CommitReport
+from micro_sam.session.values import CommitReport, CommitRules
 
 
 def load_tracks(draft: Draft, labels: np.ndarray, source: str, lineage: Lineage) -> list[str]:

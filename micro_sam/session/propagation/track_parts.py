@@ -64,11 +64,11 @@ class TrackRequest:
     epoch: int
     predictor: Any = field(repr=False)
     embeddings: Any = field(repr=False)
-    occupied: np.ndarray | None = field(default=None, repr=False)  # committed tracks, which a run does not take again
+    occupied: np.ndarray | None = field(default=None, repr=False)  # committed tracks, which are not taken again
 
     @property
     def total(self) -> int:
-        """Most steps the run can take, for a progress bar."""
+        """Most steps it can take, for a progress bar."""
         steps = (self.n_frames - (part.begin if part.backward else part.again) for part in self.parts)
         return len(self.pending) + sum(steps)
 
@@ -86,13 +86,13 @@ def plan_parts(
     shown
         Frame -> label -> mask, as `current` shows them.
     track_ids
-        Tracks to follow; None: those that changed since the last run, or all.
+        Tracks to follow; None: those that changed since the last propagation, or all.
     """
-    chosen = sorted(state.current_tracks) if track_ids is None else sorted(set(track_ids))
-    unknown = [label for label in chosen if label not in state.current_tracks]
+    asked = sorted(state.current_tracks) if track_ids is None else sorted(set(track_ids))
+    unknown = [label for label in asked if label not in state.current_tracks]
     if unknown:
         raise InputError(f"There is no current track {unknown[0]}. Click on its object first.")
-    plans = [_plan_part(state, shown, state.current_tracks[label], backward) for label in chosen]
+    plans = [_plan_part(state, shown, state.current_tracks[label], backward) for label in asked]
     found = [(part, changed) for part, changed in (plan for plan in plans if plan is not None)]
     if not found:
         raise InputError("There is no object to track. Click on it in one frame, or draw a box around it there.")
@@ -123,7 +123,7 @@ def run_tracks(request: TrackRequest) -> Iterator[PropagationStep]:
 def _plan_part(
     state: State, shown: Mapping[int, Mapping[int, ObjectMask]], track: CurrentTrack, backward: bool
 ) -> tuple[TrackPart, bool] | None:
-    """The part of one track and whether it changed since the last run; None when nothing of it is decided."""
+    """The part of one track and whether it changed since the last propagation; None when nothing of it is decided."""
     mine = state.prompts.of_track(track.id)
     painted = {t for t in state.painted if track.id in shown.get(t, {})}
     decided = {t for t in mine.slices if mine.in_slice(t).has_positive} | painted
@@ -152,7 +152,7 @@ def _plan_part(
 
 
 def _changed_frames(state: State, label: int, painted_here: Collection[int]) -> tuple[int, ...] | None:
-    """Frames in which something else decides a track than at the last run; None when there was no run."""
+    """Frames in which something else decides a track than at the last propagation; None when there was none."""
     anchors = state.anchors
     if anchors is None:
         return None
@@ -165,12 +165,12 @@ def _changed_frames(state: State, label: int, painted_here: Collection[int]) -> 
 
 def _run_up(frames: list[int]) -> list[int]:
     """The last few frames before a correction, as far as they follow each other."""
-    run: list[int] = []
+    found: list[int] = []
     for t in reversed(frames):
-        if run and run[-1] - t != 1 or len(run) == _MEMORY:
+        if found and found[-1] - t != 1 or len(found) == _MEMORY:
             break
-        run.append(t)
-    return run
+        found.append(t)
+    return found
 
 
 def _check_stops(label: int, stops: Iterable[int], decided: Collection[int]) -> None:

@@ -65,7 +65,7 @@ class VolumeRequest:
 
     @property
     def total(self) -> int:
-        """Most steps the run can take, for a progress bar; 0 when that is not known."""
+        """Most steps it can take, for a progress bar; 0 when that is not known."""
         if self.question is not None:
             return 0
         objects = max(
@@ -92,7 +92,7 @@ class VolumePropagation(Propagation):
     ) -> VolumeRequest:
         """Take down what is known of the current objects, and how far the run may go.
 
-        After a first run (or for a reopened object) only the slices between the corrected ones and the nearest
+        After a first propagation (or for a reopened object) only the slices between the corrected ones and the nearest
         unchanged prompted ones are done again.
 
         Parameters
@@ -101,7 +101,7 @@ class VolumePropagation(Propagation):
             ``"maps"``: the whole object at once, by the maps of the volume. ``"propagation"``: from slice to slice;
             all other parameters but `batched` are for it. ``"auto"``: maps where they are ready around the prompts.
         iou_threshold
-            The run stops outward at the first slice whose overlap with the slice before is lower.
+            It stops outward at the first slice whose overlap with the slice before is lower.
         projection
             How the mask of one slice prompts the next: ``"box"``, ``"mask"``, ``"points"``, ``"points_and_mask"``,
             ``"single_point"`` or ``"default"``.

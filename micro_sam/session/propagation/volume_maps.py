@@ -1,7 +1,7 @@
 """Whole objects of a volume by its maps: from the prompts of a session to one result for each object.
 
-The prompted slices that were not segmented before are asked first, as for a run from slice to slice: their masks say
-which prompts mean the same object, and are believed where they agree with the maps. Painted slices are exact.
+The prompted slices that were not segmented before are asked first, as for propagation from slice to slice: their masks
+say which prompts mean the same object, and are believed where they agree with the maps. Painted slices are exact.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ NOTHING = ObjectMask((0, 0, 0, 0), np.zeros((0, 0), bool))
 
 @dataclass(frozen=True, eq=False)
 class MapsQuestion:
-    """What the maps are asked, beside what every run knows.
+    """What the maps are asked, beside what every request says.
 
     Attributes
     ----------
