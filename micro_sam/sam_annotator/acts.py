@@ -16,7 +16,9 @@ from micro_sam.errors import AxesError, ChoiceError, InputError
 from micro_sam.io.label_arrays import any_label
 from micro_sam.io.label_reading import is_labels_only, read_labels
 from micro_sam.sam_annotator import images
+from micro_sam.sam_annotator.classes import ask_for_class_image, load_classes_into, save_class_image
 from micro_sam.sam_annotator.closing import may_leave
+from micro_sam.sam_annotator.going import go_to
 from micro_sam.sam_annotator.jobs import WORK
 from micro_sam.session.large_commits import is_large
 from micro_sam.session.values import CommitReport
@@ -214,6 +216,41 @@ class Acts:
         self._set_picked(())
         self._go_on()
 
+    @act
+    def go_to_object(self, object_id: int) -> None:
+        """Bring a committed object into sight: its slice, its place, and large enough."""
+        record = self._needed().session.objects.get(object_id)
+        if record is not None:
+            go_to(self.viewer, self.layers.raw, record, self.z)
+
+    @act
+    def toggle_table(self) -> None:
+        """Open or close the table of committed objects."""
+        self._needed()
+        self.table.toggle()
+
+    @act
+    def save_table(self, path: str | Path | None = None) -> None:
+        """Write the table of committed objects; without a path, ask."""
+        self.table.save(path)
+
+    @act
+    def set_class(self, number: int) -> None:
+        """Give the selected committed objects, else the current object, a class; 0 takes it away."""
+        self._needed().session.classes.set(number, self.picked)
+
+    @act
+    def define_class(self, number: int, name: str | None = None, colour: str | None = None) -> None:
+        """Make a class, or change its name or colour."""
+        self._needed().session.classes.define(number, name, colour)
+
+    @act
+    def save_class_image(self, path: str | Path | None = None) -> None:
+        """Write labels that hold the number of the class of each object; without a path, ask."""
+        path = ask_for_class_image(self._needed()) if path is None else Path(path)
+        if path is not None:
+            save_class_image(self, path)
+
     def segment_all(self) -> None:
         """Segment the whole image."""
         self.automatic.run()
@@ -279,6 +316,7 @@ class Acts:
             raise InputError(f"{path} holds no objects.")
         if not any_label(session.committed):
             session.objects.load(labels)
+            load_classes_into(session, Path(path))
             self.status.say(f"The objects of {Path(path).name} were loaded. {note}".strip(), "good")
             return
         session.automatic.show(labels)
@@ -303,6 +341,7 @@ class Acts:
             raise InputError(f"'{running.name}' is still running. Wait until it is done, or cancel it first.")
         self.image = self.overview.of(images.with_channel(self.image, self.tool, channel))
         self.layers.show(self.image, self.session)
+        self.recording.channel_changed(self.image)
         self.overview.begin()
         self.prepare()
 

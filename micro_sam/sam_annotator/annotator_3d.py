@@ -293,7 +293,16 @@ def annotator_3d(
     if opened is not None:
         check_slices(opened.shape)
     committed = check_result(segmentation_result, segmentation_key, opened)
-    return start_tool(Annotator3D, settings, opened, committed, choice, viewer=viewer, return_viewer=return_viewer)
+    return start_tool(
+        Annotator3D,
+        settings,
+        opened,
+        committed,
+        choice,
+        earlier=segmentation_result,
+        viewer=viewer,
+        return_viewer=return_viewer,
+    )
 
 
 def __getattr__(name: str) -> Any:

@@ -386,4 +386,13 @@ def annotator_tracking(
     if opened is not None:
         check_frames(opened.shape)
     tracks = check_tracks(tracking_result, tracking_key, opened)
-    return start_tool(AnnotatorTracking, settings, opened, tracks, choice, viewer=viewer, return_viewer=return_viewer)
+    return start_tool(
+        AnnotatorTracking,
+        settings,
+        opened,
+        tracks,
+        choice,
+        earlier=tracking_result,
+        viewer=viewer,
+        return_viewer=return_viewer,
+    )

@@ -62,7 +62,7 @@ class AutomaticVolume:
         """Change a parameter; a segmentation that is shown follows at once."""
         if self.values.get(name) != value:
             self.values[name] = value
-            if self._shown is not None and self._shown is self._annotator.session and self._shown.has_auto:
+            if self._shown is not None and self._shown is self._annotator.session and self._shown.automatic.exists:
                 self._timer.start()
 
     def close(self) -> None:

@@ -9,9 +9,10 @@ from pathlib import Path
 from qtpy.QtWidgets import QFileDialog
 
 from micro_sam.errors import InputError
+from micro_sam.io.classes import save_classes
 from micro_sam.io.results import check_not_input
 from micro_sam.io.tracks import save_tracks
-from micro_sam.sam_annotator.saving import Saving, all_labels, write_labels
+from micro_sam.sam_annotator.saving import Saving, all_labels, classes_of, write_labels
 from micro_sam.session.lineage import Lineage
 from micro_sam.session.session import TrackingSession
 from micro_sam.session.values import count
@@ -80,6 +81,7 @@ class TrackSaving(Saving):
             text += " This format does not hold the lineage; save as a folder or GEFF to keep it."
         if session.has_current:
             text += " The track at work is not committed and not in the file."
+        text += self.note
         self._annotator.status.say(text, "good")
         return path
 
@@ -94,9 +96,16 @@ class TrackSaving(Saving):
         if super().plan_quiet() is None:
             return None
         labels, rows, scale = session.committed.copy(), session.tracks.lineage.to_rows(), self._image.scale
-        if path.suffix.lower() in LABELS_ONLY:
-            return lambda: write_labels(path, labels, scale, "tracks")
-        return lambda: save_tracks(path, labels, rows, scale=scale)
+        classes = classes_of(session)
+
+        def write() -> None:
+            if path.suffix.lower() in LABELS_ONLY:
+                write_labels(path, labels, scale, "tracks")
+            else:
+                save_tracks(path, labels, rows, scale=scale)
+            save_classes(path, classes)
+
+        return write
 
     def ask_for_path(self) -> Path | None:
         """Let the person choose a file or folder; None when they cancel."""

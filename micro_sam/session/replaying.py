@@ -203,7 +203,9 @@ def _take(again: Any, command: Command) -> None:
             changed = {change.entry: change.after} if isinstance(change, EntryEdit) else change.after
             for i, record in changed.items():
                 if record is not None and i in again.objects:
-                    again.state.objects[i] = again.objects[i].changed(source=record.source)
+                    again.state.objects[i] = again.objects[i].changed(
+                        source=record.source, object_class=record.object_class
+                    )
 
 
 def _write(plane: np.ndarray, edit: LabelEdit) -> None:

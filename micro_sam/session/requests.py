@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,8 +10,10 @@ import numpy as np
 
 from micro_sam.errors import InputError
 from micro_sam.segmentation.values import ObjectMask, Prompts
+from micro_sam.session.history import History
 from micro_sam.session.model import Model
 from micro_sam.session.prompts import PromptSet
+from micro_sam.session.recalling import Recall, needs_recall, previous_masks, questions_behind
 from micro_sam.session.values import SliceAnswer
 
 
@@ -59,6 +61,8 @@ class SliceRequest:
         Counts the actions that make every plan stale (undo, redo, clear, commit, painting).
     predictor, embeddings
         Used read-only.
+    recall
+        Asks again what led to `previous`, where its logits are gone; see :mod:`~micro_sam.session.recalling`.
     """
 
     z: int
@@ -70,6 +74,7 @@ class SliceRequest:
     epoch: int
     predictor: Any = field(repr=False)
     embeddings: Any = field(repr=False)
+    recall: Callable[[Any], tuple[ObjectMask, ...]] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,79 +125,87 @@ def check_prompts(drawn: PromptSet, where: str) -> None:
         )
 
 
-def previous_masks(answer: SliceAnswer | None, drawn: PromptSet, batched: bool) -> tuple[ObjectMask, ...] | None:
-    """The last answer, when it can guide the next: the same objects, and points were only added since."""
-    if answer is None or answer.batched != batched or answer.drawn.shapes != drawn.shapes:
-        return None
-    if drawn.points[: len(answer.drawn.points)] != answer.drawn.points:
-        return None
-    if batched and not drawn.shapes and sum(p.positive for p in drawn.points) != len(answer.masks):
-        return None
-    return answer.masks if answer.masks and not any(mask.is_empty for mask in answer.masks) else None
+class Asker:
+    """Makes requests: with the model in use, and with what was done before.
 
-
-def slice_request(
-    model: Model,
-    place: Place,
-    drawn: PromptSet,
-    previous: tuple[ObjectMask, ...] | None,
-    epoch: int,
-    batched: bool = False,
-) -> SliceRequest:
-    """What the prompts of one slice ask.
-
-    Raises
-    ------
-    InputError
-        When no model is attached.
-    NotComputedYet
-        When the features of the slice are not there yet.
+    Parameters
+    ----------
+    model
+    history
+        Of the session.
+    epoch
+        Tells the present epoch (see :class:`~micro_sam.session.steps.Steps`).
     """
-    prompts = drawn.to_prompts(place.shape)
-    model.check_ready(place.index, place.name, prompts, batched, previous)
-    return SliceRequest(
-        z=place.z,
-        index=place.index,
-        prompts=prompts,
-        drawn=drawn,
-        batched=batched,
-        previous=previous,
-        epoch=epoch,
-        predictor=model.predictor,
-        embeddings=model.embeddings,
-    )
 
+    def __init__(self, model: Model, history: History, epoch: Callable[[], int]) -> None:
+        self.model = model
+        self._history = history
+        self._epoch = epoch
+        self._recalled: tuple[Any, Recall] | None = None
+        """The model that was asked again after a restart, and for what."""
 
-def frame_request(
-    model: Model,
-    place: Place,
-    drawn: PromptSet,
-    answer: SliceAnswer | None,
-    shown: Mapping[int, ObjectMask],
-    epoch: int,
-) -> FrameRequest:
-    """What the prompts of a frame ask; tracks whose prompts did not change keep what `current` shows (`shown`).
+    def slice_request(
+        self, place: Place, drawn: PromptSet, previous: tuple[ObjectMask, ...] | None, batched: bool = False
+    ) -> SliceRequest:
+        """What the prompts of one slice ask.
 
-    Raises as :func:`slice_request`.
-    """
-    labels: list[int] = []
-    parts: list[SliceRequest | ObjectMask] = []
-    for label in sorted({prompt.track_id for prompt in drawn if prompt.track_id is not None}):
-        mine = drawn.of_track(label)
-        if not mine.has_positive:
-            continue
-        labels.append(label)
-        if answer is None or label not in answer.labels:
-            parts.append(slice_request(model, place, mine, None, epoch))
-            continue
-        last = answer.masks[answer.labels.index(label)]
-        asked = answer.drawn.of_track(label)
-        if asked == mine and label in shown:
-            parts.append(replace(shown[label], logits=last.logits, tile=last.tile))
-        else:
-            previous = previous_masks(SliceAnswer((last,), (label,), asked), mine, batched=False)
-            parts.append(slice_request(model, place, mine, previous, epoch))
-    return FrameRequest(place.z, tuple(labels), tuple(parts), drawn, epoch)
+        Raises
+        ------
+        InputError
+            When no model is attached.
+        NotComputedYet
+            When the features of the slice are not there yet.
+        """
+        prompts = drawn.to_prompts(place.shape)
+        self.model.check_ready(place.index, place.name, prompts, batched, previous)
+        return SliceRequest(
+            z=place.z,
+            index=place.index,
+            prompts=prompts,
+            drawn=drawn,
+            batched=batched,
+            previous=previous,
+            epoch=self._epoch(),
+            predictor=self.model.predictor,
+            embeddings=self.model.embeddings,
+            recall=self._recall(place.z, drawn) if needs_recall(previous) else None,
+        )
+
+    def frame_request(
+        self, place: Place, drawn: PromptSet, answer: SliceAnswer | None, shown: Mapping[int, ObjectMask]
+    ) -> FrameRequest:
+        """What the prompts of a frame ask; tracks whose prompts did not change keep what `current` shows (`shown`).
+
+        Raises as :meth:`slice_request`.
+        """
+        labels: list[int] = []
+        parts: list[SliceRequest | ObjectMask] = []
+        for label in sorted({prompt.track_id for prompt in drawn if prompt.track_id is not None}):
+            mine = drawn.of_track(label)
+            if not mine.has_positive:
+                continue
+            labels.append(label)
+            if answer is None or label not in answer.labels:
+                parts.append(self.slice_request(place, mine, None))
+                continue
+            last = answer.masks[answer.labels.index(label)]
+            asked = answer.drawn.of_track(label)
+            if asked == mine and label in shown:
+                parts.append(replace(shown[label], logits=last.logits, tile=last.tile))
+            else:
+                previous = previous_masks(SliceAnswer((last,), (label,), asked), mine, batched=False)
+                parts.append(self.slice_request(place, mine, previous))
+        return FrameRequest(place.z, tuple(labels), tuple(parts), drawn, self._epoch())
+
+    def _recall(self, z: int, drawn: PromptSet) -> Callable[[Any], tuple[ObjectMask, ...]] | None:
+        """How the answer in a slice came about whose logits are gone; the same one until another is needed."""
+        found = questions_behind(self._history.done, z, drawn)
+        if found is None:
+            return None
+        predictor, known = self.model.predictor, self._recalled
+        if known is None or known[0] is not predictor or known[1].questions != found.questions:
+            known = self._recalled = (predictor, found)
+        return known[1].masks
 
 
 def run(request: Request) -> SliceResult:
@@ -203,15 +216,16 @@ def run(request: Request) -> SliceResult:
 def _run_slice(request: SliceRequest) -> SliceResult:
     from micro_sam.segmentation.prompted import segment_objects
 
-    masks = segment_objects(
-        request.predictor,
-        request.prompts,
-        request.embeddings,
-        request.index,
-        batched=request.batched,
-        previous=request.previous,
-    )
-    return SliceResult(request, tuple(masks))
+    def ask(prompts: Prompts, previous: tuple[ObjectMask, ...] | None) -> tuple[ObjectMask, ...]:
+        where = (request.predictor, prompts, request.embeddings, request.index)
+        return tuple(segment_objects(*where, batched=request.batched, previous=previous))
+
+    previous = request.previous
+    if request.recall is not None and previous is not None:
+        shape = request.embeddings.shape[-2:]
+        recalled = request.recall(lambda drawn, before: ask(drawn.to_prompts(shape), before))
+        previous = recalled if len(recalled) == len(previous) else previous
+    return SliceResult(request, ask(request.prompts, previous))
 
 
 def _run_frame(request: FrameRequest) -> SliceResult:

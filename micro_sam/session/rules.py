@@ -19,15 +19,14 @@ from micro_sam.session.edits.track_commits import clear_tracks, commit_tracks, l
 from micro_sam.session.lineage import Lineage
 from micro_sam.session.model import Model
 from micro_sam.session.prompts import PromptSet
+from micro_sam.session.recalling import previous_masks
 from micro_sam.session.requests import (
+    Asker,
     FrameRequest,
     Place,
     Request,
     SliceResult,
     check_prompts,
-    frame_request,
-    previous_masks,
-    slice_request,
 )
 from micro_sam.session.state import State
 from micro_sam.session.values import CommitReport, CommitRules, count
@@ -106,13 +105,11 @@ class ImageRules:
 
     # ------------------------------------------------------------------ questions and answers
 
-    def request(
-        self, place: Place, drawn: PromptSet, state: State, model: Model, epoch: int, batched: bool = False
-    ) -> Request:
-        """What the prompts `drawn` of a slice ask; raises as :func:`~micro_sam.session.requests.slice_request`."""
+    def request(self, place: Place, drawn: PromptSet, state: State, asker: Asker, batched: bool = False) -> Request:
+        """What the prompts `drawn` of a slice ask; raises as :meth:`.Asker.slice_request`."""
         check_prompts(drawn, place.name)
         previous = previous_masks(state.answers.get(place.z), drawn, batched)
-        return slice_request(model, place, drawn, previous, epoch, batched)
+        return asker.slice_request(place, drawn, previous, batched)
 
     def labels_of(self, state: State, result: SliceResult) -> tuple[int, ...]:
         """Which label each mask of an answer gets in `current`."""
@@ -234,14 +231,12 @@ class MovieRules(ImageRules):
         if not queries.is_given(state):
             current.forget_unfounded(draft, left)
 
-    def request(
-        self, place: Place, drawn: PromptSet, state: State, model: Model, epoch: int, batched: bool = False
-    ) -> Request:
+    def request(self, place: Place, drawn: PromptSet, state: State, asker: Asker, batched: bool = False) -> Request:
         """One object per track; `batched` has no meaning here."""
         check_prompts(drawn, place.name)
-        model.check()
+        asker.model.check()
         shown = queries.masks_in(state, place.z)
-        return frame_request(model, place, drawn, state.answers.get(place.z), shown, epoch)
+        return asker.frame_request(place, drawn, state.answers.get(place.z), shown)
 
     def labels_of(self, state: State, result: SliceResult) -> tuple[int, ...]:
         """Each mask belongs to the track that was asked for."""

@@ -17,6 +17,7 @@ import numpy as np
 from micro_sam.errors import InputError
 from micro_sam.session import queries
 from micro_sam.session.actions.automatic import AutomaticActions
+from micro_sam.session.actions.classes import ClassActions
 from micro_sam.session.actions.labels import LabelActions
 from micro_sam.session.actions.objects import ObjectActions
 from micro_sam.session.actions.prompts import PromptActions
@@ -60,7 +61,7 @@ class Session:
         How actions become steps of undo.
     model
         Predictor and embeddings.
-    prompts, segment, automatic, objects, labels, tracks, propagation
+    prompts, segment, automatic, objects, classes, labels, tracks, propagation
         The actions, by what they are about.
     """
 
@@ -82,6 +83,7 @@ class Session:
         self.automatic = AutomaticActions(self.steps, self.model)
         self.objects = ObjectActions(self.steps, self.model, self.prompts)
         self.labels = LabelActions(self.steps)
+        self.classes = ClassActions(self.steps)
         self.propagation: Propagation = NoPropagation(self.steps, self.model, self.segment)
 
     # ------------------------------------------------------------------ what there is
@@ -162,7 +164,8 @@ class Session:
         """
         result = self.steps.restore(rows, is_damaged)
         self.prompts.count_from(result.last_prompt_id)
-        self.tracks.begin_anew()
+        self.prompts.restore(result.next)
+        self.tracks.restore(result.next)
         return result
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from micro_sam.session.current_tracks import CurrentTrack
     from micro_sam.session.label_edits import LabelEdit
     from micro_sam.session.lineage import Track
-    from micro_sam.session.values import Anchors, ObjectRecord, Reopened, SliceAnswer, SliceConfidence
+    from micro_sam.session.values import Anchors, ObjectClass, ObjectRecord, Reopened, SliceAnswer, SliceConfidence
 
 LAYERS = ("current", "committed", "auto")
 
@@ -58,6 +58,10 @@ class State:
         Daughter -> mother among the labels of `auto`.
     auto_in_pieces
         Whether objects of `auto` may have several pieces: another program or the user's brush made them so.
+    classes
+        Classes of objects, sorted by number.
+    current_class
+        Number of the class that the current object gets when it is committed; 0: none.
     unwritten
         Edits of pixels, and whether they go forward, that are done but not yet in `labels`: those of large steps are
         written one by one, while the window goes on. Who reads labels through :meth:`layer` or :meth:`plane` gets
@@ -80,6 +84,8 @@ class State:
     current_tracks: dict[int, CurrentTrack] = field(default_factory=dict)
     auto_parents: dict[int, int] = field(default_factory=dict)
     auto_in_pieces: bool = False
+    classes: tuple[ObjectClass, ...] = ()
+    current_class: int = 0
     unwritten: deque[tuple[LabelEdit, bool]] = field(default_factory=deque)
     written: deque[tuple[str, int, Box]] = field(default_factory=deque)
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False, compare=False)

@@ -27,7 +27,7 @@ class SessionEvents(SignalGroup):
     labels_changed = Signal(str, tuple)
     """Layer name ("current", "committed", "auto") and the index of the smallest region that changed."""
     objects_changed = Signal()
-    """Records of committed objects were added, replaced or removed."""
+    """Records of committed objects were added, replaced or removed, or classes changed."""
     lineage_changed = Signal()
     """Tracks or their relations changed (tracking only)."""
     track_changed = Signal(int, str)
@@ -76,6 +76,7 @@ class Steps:
         self.events = SessionEvents()
         self.history = History(max_history_bytes)
         self.keeper = Keeper(self.say)
+        self.keeper.follow(self.events)
         self.epoch = 0
         self.revision = 0
         self.writes_later = False
@@ -206,7 +207,7 @@ class Steps:
             self._tell_labels(name, z0, z1, box)
         if "prompts" in changes.keys:
             self.events.prompts_changed.emit(self.state.prompts)
-        if "objects" in changes.keys:
+        if changes.keys & {"objects", "classes"}:
             self.events.objects_changed.emit()
         if changes.keys & {"tracks", "current_tracks"}:
             self.events.lineage_changed.emit()

@@ -128,6 +128,8 @@ def snapshot(session):
         "reopened": state.reopened.id if state.reopened else None,
         "tracks": dict(state.tracks),
         "current_tracks": dict(state.current_tracks),
+        "classes": state.classes,
+        "current_class": state.current_class,
     }
 
 

@@ -153,6 +153,9 @@ def test_a_disc_that_cannot_be_written_gives_a_copy(kept, folder, monkeypatch):
     other = go_on(folder, Session)
     assert "read-only" in other.note and snapshot(other.session) == snapshot(kept)
     other.session.keeper.journal.close()
+    monkeypatch.setattr(store, "_connect", lambda _path: refuse())
+    with pytest.raises(CacheError, match="Make room there"):
+        go_on(folder, Session)
 
 
 @pytest.mark.parametrize("place", ["header", "first page", "middle", "end"])
@@ -303,6 +306,29 @@ def test_volumes_and_tracks_come_back_and_replay(fake_network, runs, tmp_path):
     found.restore(store.read(tmp_path / "t.session").rows)
     assert snapshot(found) == snapshot(movie) and found.tracks.lineage == movie.tracks.lineage
     assert found.tracks.current == movie.tracks.current
+
+
+def test_the_next_prompt_is_what_it_was(kept, folder, runs, tmp_path):
+    kept.prompts.set_next_polarity(False)
+    assert kept.keeper.journal.is_empty  # looking at an image leaves nothing
+    kept.prompts.add_point((10, 10), True)
+    kept.keeper.journal.close()
+    assert not again(folder).session.prompts.next_positive
+    movie = attach_fake(TrackingSession((9, *SHAPE)))
+    movie.keeper.journal = Journal(tmp_path / "t.session", {**HEADER, "tool": "tracking"})
+    movie.prompts.add_point((0, 10, 10))
+    movie.tracks.new()
+    movie.prompts.add_point((0, 30, 40))
+    movie.tracks.set_active(1)
+    movie.tracks.set_next_state("division")
+    for number, change in enumerate((lambda: None, movie.tracks.new, movie.prompts.clear)):
+        change()
+        assert movie.keeper.flush(10)
+        found = TrackingSession((9, *SHAPE))
+        found.restore(store.read(tmp_path / "t.session").rows)
+        facts = [(s.tracks.active, s.tracks.next_state, s.prompts.next_positive) for s in (found, movie)]
+        assert facts[0] == facts[1] and found.tracks.ids == movie.tracks.ids, number
+    movie.keeper.journal.close()
 
 
 def test_an_action_that_is_refused_leaves_no_trace(kept):

@@ -9,6 +9,7 @@ from qtpy.QtWidgets import QScrollArea, QVBoxLayout, QWidget
 
 from micro_sam.sam_annotator.widgets.automatic import AutomaticMenu
 from micro_sam.sam_annotator.widgets.chosen_frames import ChosenFrames
+from micro_sam.sam_annotator.widgets.classes import ClassActions, ClassMenu
 from micro_sam.sam_annotator.widgets.commit import CommitMenu
 from micro_sam.sam_annotator.widgets.key_list import KeyList
 from micro_sam.sam_annotator.widgets.model import ModelMenu
@@ -44,6 +45,9 @@ class Dock(QWidget):
         self.commit = CommitMenu(annotator)
         self.automatic = AutomaticMenu(annotator)
         committed_title, self.objects = annotator.committed_menu()
+        self.classes = ClassMenu(
+            annotator, ClassActions(annotator.set_class, annotator.define_class, annotator.save_class_image)
+        )
         self.save = SaveMenu(annotator)
         self.model = ModelMenu(annotator)
         self.training = TrainingMenu(annotator)
@@ -68,6 +72,7 @@ class Dock(QWidget):
             self.automatic,
             section("Commit", self.commit),
             folded(committed_title, self.objects),
+            folded("Classes", self.classes),
             section("Save", self.save),
             folded("Model and embeddings", self.model),
             self.training_section,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from micro_sam.errors import InputError
 from micro_sam.session.actions.tracks import TrackActions
@@ -202,6 +203,10 @@ class PromptActions:
             steps.say(f"Object {reopened.id} is back as it was. Click the next object.")
         else:
             steps.say("Prompts and current object cleared. Click the next object.")
+
+    def restore(self, following: Mapping[str, Any]) -> None:
+        """Go on after a session was opened; `following` says what the next prompt is (see ``Restored.next``)."""
+        self._positive = bool(following.get("positive", True))
 
     def count_from(self, last_id: int) -> None:
         """Give new prompts ids above this one."""

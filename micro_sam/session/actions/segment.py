@@ -9,7 +9,8 @@ from micro_sam.session.actions.prompts import PromptActions
 from micro_sam.session.edits import current
 from micro_sam.session.model import Model
 from micro_sam.session.prompts import PointPrompt
-from micro_sam.session.requests import Request, SliceRequest, SliceResult
+from micro_sam.session.recalling import previous_masks
+from micro_sam.session.requests import Asker, Request, SliceRequest, SliceResult
 from micro_sam.session.steps import Steps
 
 
@@ -21,6 +22,7 @@ class SegmentActions:
     def __init__(self, steps: Steps, model: Model, prompts: PromptActions) -> None:
         self._steps = steps
         self._model = model
+        self._asker = Asker(model, steps.history, lambda: steps.epoch)
         self._prompts = prompts
 
     def plan(self, z: int | None = None, batched: bool = False) -> Request:
@@ -43,7 +45,7 @@ class SegmentActions:
         steps = self._steps
         place = steps.rules.place(z, steps.state.shape)
         drawn = self._prompts.drawn.in_slice(place.z)
-        return steps.rules.request(place, drawn, steps.state, self._model, steps.epoch, batched)
+        return steps.rules.request(place, drawn, steps.state, self._asker, batched)
 
     def plan_hover(self, position: Sequence[float], z: int | None = None) -> SliceRequest:
         """Take down the question that a click would ask, together with the prompts that are there; it is not placed.
@@ -67,8 +69,8 @@ class SegmentActions:
         click = PointPrompt(None, tuple(position), self._prompts.next_positive)
         drawn = self._prompts.drawn.in_slice(place.z).add(click)
         requests.check_prompts(drawn, place.name)
-        previous = requests.previous_masks(steps.state.answers.get(place.z), drawn, batched=False)
-        return requests.slice_request(self._model, place, drawn, previous, steps.epoch)
+        previous = previous_masks(steps.state.answers.get(place.z), drawn, batched=False)
+        return self._asker.slice_request(place, drawn, previous)
 
     def apply(self, result: SliceResult, preview: bool = False, completes: bool = False) -> bool:
         """Show an answer in `current`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -75,9 +76,11 @@ class TrackActions:
         elif self._next_state == "division":
             self._select(self._active, "track")
 
-    def begin_anew(self) -> None:
-        """Make the first current track the active one, as after a session was opened."""
-        self._select(min(self._steps.state.current_tracks, default=1), "track")
+    def restore(self, following: Mapping[str, Any]) -> None:
+        """Go on after a session was opened; `following` says what the next prompt is (see ``Restored.next``)."""
+        known, active = self._steps.state.current_tracks, following.get("track")
+        self._new = active if active not in known else None
+        self._select(min(known, default=1) if active is None else active, following.get("state", "track"))
 
     # ------------------------------------------------------------------ committed tracks
 

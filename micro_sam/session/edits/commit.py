@@ -263,6 +263,7 @@ def _record(state: State, label: int, new_id: int, extent: Extent, source: str, 
         painted=tuple(z for z in sorted(state.painted) if label in known.get(z, (label,))),
         imposed=tuple(z for z, answer in sorted(state.answers.items()) if answer.is_imposed_on(label, state.prompts)),
         **(model if by_model else {}),
+        object_class=state.current_class,
     )
 
 

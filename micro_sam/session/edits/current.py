@@ -221,6 +221,7 @@ def clear_all(draft: Draft) -> None:
     draft.set("prompts", PromptSet())
     draft.set("anchors", None)
     draft.set("reopened", None)
+    draft.set("current_class", 0)
 
 
 def keep_only(draft: Draft, labels: Collection[int], prompts: PromptSet) -> None:

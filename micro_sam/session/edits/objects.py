@@ -80,6 +80,7 @@ def reopen(draft: Draft, object_id: int) -> None:
     draft.set("prompts", record.prompts)
     draft.set("anchors", Anchors(record.prompts, dict(draft.state.painted)))
     draft.set("reopened", Reopened(record, tuple(edits)))
+    draft.set("current_class", record.object_class)
 
 
 def clear_all(draft: Draft) -> None:

@@ -22,7 +22,7 @@ from micro_sam.session.current_tracks import CurrentTrack
 from micro_sam.session.label_edits import LabelEdit, Runs
 from micro_sam.session.lineage import Track
 from micro_sam.session.prompts import AnyPrompt, PointPrompt, PromptSet, ShapePrompt
-from micro_sam.session.values import Anchors, ObjectRecord, Reopened, SliceAnswer, SliceConfidence
+from micro_sam.session.values import Anchors, ObjectClass, ObjectRecord, Reopened, SliceAnswer, SliceConfidence
 
 Number = Callable[[AnyPrompt], int]
 """The number of a prompt in the journal; a new one is written down."""
@@ -76,7 +76,7 @@ def value_from_json(key: str, value: Any, prompt: Prompt) -> Any:
 
 def is_single(key: str) -> bool:
     """Whether the state has one value under this key, not a dict of entries."""
-    return key in ("prompts", "last_id", "anchors", "reopened", "auto_in_pieces")
+    return key in ("prompts", "last_id", "anchors", "reopened", "auto_in_pieces", "classes", "current_class")
 
 
 def to_plain(value: Any) -> Any:
@@ -159,6 +159,8 @@ def _object_to_json(record: ObjectRecord, number: Number) -> dict[str, Any]:
     for key in ("model_name", "model_hash"):
         if getattr(record, key):
             values[key] = getattr(record, key)
+    if record.object_class:
+        values["object_class"] = int(record.object_class)
     return values
 
 
@@ -207,6 +209,8 @@ _WRITERS: dict[str, Callable[[Any, Number], Any]] = {
     "anchors": _anchors_to_json,
     "reopened": _reopened_to_json,
     "auto_in_pieces": _same,
+    "classes": lambda classes, number: [one.record() for one in classes],
+    "current_class": lambda value, number: int(value),
     "objects": _object_to_json,
     "regions": lambda box, number: [int(v) for v in box],
     "answers": _answer_to_json,
@@ -222,6 +226,8 @@ _READERS: dict[str, Callable[[Any, Prompt], Any]] = {
     "anchors": _anchors_from_json,
     "reopened": _reopened_from_json,
     "auto_in_pieces": _same,
+    "classes": lambda value, prompt: tuple(ObjectClass(*one) for one in value),
+    "current_class": _same,
     "objects": _object_from_json,
     "regions": lambda value, prompt: tuple(value),
     "answers": _answer_from_json,
