@@ -83,18 +83,18 @@ class Acts:
         session = self._needed().session
         chosen = self.layers.points.chosen_ids
         if chosen:
-            session.set_polarity(chosen, not session.prompts[chosen[0]].positive)
+            session.prompts.set_polarity(chosen, not session.prompts.drawn[chosen[0]].positive)
             self.preview.edited(self.z)
         else:
-            self.set_polarity(not session.next_positive)
+            self.set_polarity(not session.prompts.next_positive)
 
     @act
     def set_polarity(self, positive: bool) -> None:
         """Make the next point positive or negative."""
         session = self._needed().session
-        if positive == session.next_positive:
+        if positive == session.prompts.next_positive:
             return
-        session.set_next_polarity(positive)
+        session.prompts.set_next_polarity(positive)
         if self.layers.tool not in ("point", "move"):
             self.layers.use("point")
         self.status.say(
@@ -146,7 +146,7 @@ class Acts:
         if not wait and is_large(session, self.source):
             self.large_steps.commit()
             return None
-        report = session.commit(self.source, self.preserve, min_size=int(self.automatic.values["min_size"]))
+        report = session.objects.commit(self.source, self.preserve, min_size=int(self.automatic.values["min_size"]))
         self.set_source("current")
         self._go_on()
         return report
@@ -154,7 +154,7 @@ class Acts:
     @act
     def clear(self) -> None:
         """Remove the prompts and the current object."""
-        self._needed().session.clear()
+        self._needed().session.prompts.clear()
         self._go_on()
 
     @act
@@ -197,13 +197,13 @@ class Acts:
     @act
     def delete_picked(self) -> None:
         """Remove the chosen objects."""
-        self._needed().session.delete(self._chosen())
+        self._needed().session.objects.delete(self._chosen())
         self._set_picked(())
 
     @act
     def merge_picked(self) -> None:
         """Make one object of the chosen ones."""
-        self._needed().session.merge(self._chosen())
+        self._needed().session.objects.merge(self._chosen())
         self._set_picked(())  # the next Delete must not take it
 
     @act
@@ -212,7 +212,7 @@ class Acts:
         chosen = self._chosen()
         if len(chosen) > 1:
             raise InputError("Only one object can be re-opened at a time. Choose one.")
-        self._needed().session.reopen(chosen[0])
+        self._needed().session.objects.reopen(chosen[0])
         self._set_picked(())
         self._go_on()
 
@@ -315,11 +315,11 @@ class Acts:
         if not any_label(labels):
             raise InputError(f"{path} holds no objects.")
         if not any_label(session.committed):
-            session.load_committed(labels)
+            session.objects.load(labels)
             load_classes_into(session, Path(path))
             self.status.say(f"The objects of {Path(path).name} were loaded. {note}".strip(), "good")
             return
-        session.set_auto(labels)
+        session.automatic.show(labels)
         self.set_source("auto")
         what = f"The objects of {Path(path).name} are shown; commit them to add them to those that are there."
         self.status.say(f"{what} {note}".strip(), "good")

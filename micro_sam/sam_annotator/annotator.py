@@ -165,7 +165,7 @@ class Annotator(Acts):
 
     def load_result(self, session: Session, result: Any) -> None:
         """Put an earlier result into a new session. `result` is what the tool was opened with."""
-        session.load_committed(result)
+        session.objects.load(result)
 
     def committed_menu(self) -> tuple[str, Any]:
         """Title and menu (Qt widget) for what is committed."""
@@ -327,7 +327,7 @@ class Annotator(Acts):
 
     def _attach(self, predictor: Any, embeddings: Any) -> None:
         if self.session is not None:
-            self.session.attach(predictor, embeddings)
+            self.session.model.attach(predictor, embeddings)
             self.automatic.reset()
             self.preview.attached()
 
@@ -341,7 +341,7 @@ class Annotator(Acts):
         if self.preview.waits or self.preview.busy or is_working:
             return
         embedding = "embedding from the cache" if cached else f"embedding computed in {duration(seconds)}"
-        is_smoothed = getattr(self.session.embeddings.store.normalization, "smoothing", 0)
+        is_smoothed = getattr(self.session.model.embeddings.store.normalization, "smoothing", 0)
         noise = " The image is noisy, so the model sees it smoothed a little." if is_smoothed else ""
         if self.engine.on_demand:
             more = "" if is_whole else ", the others when you click or look there"

@@ -120,7 +120,7 @@ class Saving:
     @property
     def uncommitted_auto(self) -> bool:
         """Whether there is an automatic segmentation that nobody committed."""
-        return self._session is not None and self._session.has_auto
+        return self._session is not None and self._session.automatic.exists
 
     @property
     def must_ask(self) -> bool:

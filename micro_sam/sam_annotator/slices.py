@@ -25,11 +25,11 @@ class SliceActs:
     def go_to_weakest_slice(self) -> None:
         """Show the slice of the current object that is worth a look first."""
         session = self._needed().session
-        z = session.weakest_slice()
+        z = session.propagation.weakest_slice()
         if z is None:
             raise InputError(f"No {self.place} was filled in by a run yet. Click an object and press V first.")
         self.go_to_slice(z)
-        confidence = session.confidence[z]
+        confidence = session.propagation.confidence[z]
         self.status.say(
             f"{self.place.capitalize()} {z} is the least certain ({confidence.value:.2f}). If it is wrong, click or "
             f"draw a box here, {self._then}."

@@ -64,13 +64,13 @@ def test_tracks_come_with_their_divisions(tmp_path, name):
 
 def test_a_session_is_read_without_a_change(tmp_path):
     session = Session((30, 40))
-    session.keep_journal(Journal(tmp_path / "a.session", {"image": {"shape": [30, 40]}}))
+    session.keeper.journal = Journal(tmp_path / "a.session", {"image": {"shape": [30, 40]}})
     labels = np.zeros((30, 40), int)
     labels[2:9, 2:9] = 1
-    session.set_auto(labels)
-    session.commit("auto")
-    session.paint("current", (slice(12, 20), slice(12, 20)), np.ones((8, 8), int))
-    session.journal.close()
+    session.automatic.show(labels)
+    session.objects.commit("auto")
+    session.labels.paint("current", (slice(12, 20), slice(12, 20)), np.ones((8, 8), int))
+    session.keeper.journal.close()
     before = {path: path.read_bytes() for path in (tmp_path / "a.session").iterdir()}
     committed, current = files.get_reader(str(tmp_path / "a.session"))(str(tmp_path / "a.session"))
     assert np.array_equal(committed[0], labels) and current[0].sum() == 64

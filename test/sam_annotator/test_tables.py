@@ -13,8 +13,7 @@ from micro_sam.sam_annotator.images import OpenImage
 from micro_sam.sam_annotator.tables.contents import Contents
 from micro_sam.sam_annotator.tables.model import Filter, TableModel, title_of
 from micro_sam.sample_data.synthetic import dividing_cells
-from micro_sam.session.session import Session
-from micro_sam.session.tracking import TrackingSession
+from micro_sam.session.session import Session, TrackingSession
 
 
 def grid(n: int) -> np.ndarray:
@@ -38,13 +37,13 @@ def measured(contents: Contents) -> list[int]:
 def test_only_objects_that_changed_are_measured_again(n):
     labels, image = grid(n), np.random.default_rng(0).random((12 * n, 12 * n, 3))
     session = Session(labels.shape)
-    session.load_committed(labels)
+    session.objects.load(labels)
     contents = Contents(session, OpenImage(image, rgb=True, scale=(0.5, 0.5)))
     assert measured(contents) == list(range(1, n * n + 1)) and measured(contents) == []
     expected = measure_objects(labels, image, scale=(0.5, 0.5))
     pd.testing.assert_frame_equal(contents.table().drop(columns="certainty"), expected)
-    session.delete([2])
-    session.merge([3, 4])
+    session.objects.delete([2])
+    session.objects.merge([3, 4])
     assert measured(contents) == [3]
     assert contents.table()["id"].tolist() == [1, 3, *range(5, n * n + 1)]
     assert contents.table()["pieces"][1] == 2
@@ -56,7 +55,7 @@ def test_only_objects_that_changed_are_measured_again(n):
 
 def test_a_class_is_a_column_and_needs_no_new_measurement():
     session = Session((24, 24))
-    session.load_committed(grid(2))
+    session.objects.load(grid(2))
     contents = Contents(session, OpenImage(np.zeros((24, 24))))
     measured(contents)
     session.classes.set(3, [2, 4])
@@ -67,7 +66,7 @@ def test_a_class_is_a_column_and_needs_no_new_measurement():
 def test_a_movie_has_a_row_per_track():
     movie, labels, rows = dividing_cells((5, 96, 96), n_cells=3, n_divisions=1)
     session = TrackingSession(labels.shape)
-    session.load_tracks(labels, daughters(rows))
+    session.objects.load(labels, daughters(rows))
     contents = Contents(session, OpenImage(movie, scale=(30.0, 0.5, 0.5)))
     assert len(contents.table()) == 0
     measured(contents)
@@ -78,7 +77,7 @@ def test_a_movie_has_a_row_per_track():
     assert table["parent"].tolist() == [row.parent for row in rows]
     assert {"mean_area_um2", "pieces", "mean_intensity"} <= set(table.columns)
     daughter = next(row.track_id for row in rows if row.parent)
-    session.relink(daughter, None)
+    session.tracks.relink(daughter, None)
     assert measured(contents) == []
     assert contents.table().set_index("id").loc[daughter, "parent"] == 0
 

@@ -38,25 +38,25 @@ def test_a_class_is_one_step_of_undo_and_is_made_when_it_is_first_used(session):
 
 
 def test_the_current_object_keeps_its_class_through_commit_and_correction(session):
-    session.add_point((20, 20))
-    session.segment_slice()
+    session.prompts.add_point((20, 20))
+    session.segment.slice()
     session.classes.set(3)
     assert session.classes.current == 3
-    session.commit()
+    session.objects.commit()
     assert session.classes.of(1).number == 3 and session.classes.current == 0
-    session.reopen(1)
+    session.objects.reopen(1)
     assert session.classes.current == 3
-    session.add_point((20, 24))
-    session.segment_slice()
-    session.commit()
+    session.prompts.add_point((20, 24))
+    session.segment.slice()
+    session.objects.commit()
     assert session.classes.of(1).number == 3
-    session.reopen(1)
+    session.objects.reopen(1)
     session.classes.set(1)
-    session.clear()
+    session.prompts.clear()
     assert session.classes.of(1).number == 3 and session.classes.current == 0
     commit_disc(session, 40, 60)
     assert session.classes.of(2) is None
-    session.merge([1, 2])
+    session.objects.merge([1, 2])
     assert session.classes.of(1).number == 3
 
 
@@ -78,20 +78,20 @@ def test_what_cannot_be_is_said_and_changes_nothing(session):
 
 def test_classes_are_in_the_journal_and_old_journals_go_on(session, tmp_path):
     folder = tmp_path / "a.session"
-    session.keep_journal(Journal(folder, {"image": {"shape": list(session.shape)}}))
+    session.keeper.journal = Journal(folder, {"image": {"shape": list(session.shape)}})
     commit_disc(session, 20, 20)
     session.classes.define(4, "rund", "#00ff00")
     session.classes.set(4, [1])
-    session.add_point((40, 60))
-    session.segment_slice()
+    session.prompts.add_point((40, 60))
+    session.segment.slice()
     session.classes.set(2)
-    assert session.flush(10)
-    session.journal.close()
+    assert session.keeper.flush(10)
+    session.keeper.journal.close()
     continued = go_on(folder, Session)
     assert snapshot(continued.session)["objects"] == snapshot(session)["objects"]
     assert continued.session.classes.known == session.classes.known and continued.session.classes.current == 2
     assert continued.session.undo() == "Set class" and continued.session.classes.current == 0
-    continued.session.journal.close()
+    continued.session.keeper.journal.close()
     with sqlite3.connect(folder / store.FILE) as file:  # as an earlier version wrote it
         file.execute("PRAGMA user_version=1")
     file.close()

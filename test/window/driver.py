@@ -181,7 +181,7 @@ def reset(tool, image) -> None:
     tool.preview.live, tool.preview.batched = True, False
     tool.preserve = "pixels"
     tool.open(image)
-    assert wait_until(lambda: not tool.engine.busy and tool.session.embeddings is not None), tool.status.text
+    assert wait_until(lambda: not tool.engine.busy and tool.session.model.embeddings is not None), tool.status.text
     wait_idle(tool)
     canvas(tool.viewer).setFocus()
     process(0.1)

@@ -67,9 +67,9 @@ def test_tools_of_the_plugins_menu_share_a_viewer_and_leave_it(viewer):
     wait_until(lambda: other.engine.predictor is not None and not other.engine.busy)
     for active, mine, theirs in (("prompts", tool, other), ("prompts (2)", other, tool)):
         viewer.layers.selection.active = viewer.layers[active]
-        states = mine.session.next_positive, theirs.session.next_positive
+        states = mine.session.prompts.next_positive, theirs.session.prompts.next_positive
         key(viewer, "t")
-        assert (mine.session.next_positive, theirs.session.next_positive) == (not states[0], states[1])
+        assert (mine.session.prompts.next_positive, theirs.session.prompts.next_positive) == (not states[0], states[1])
     viewer.layers.selection.active = viewer.layers["prompts"]
     key(viewer, "shift+1")
     assert (tool.session.classes.current, other.session.classes.current) == (1, 0)
@@ -79,9 +79,9 @@ def test_tools_of_the_plugins_menu_share_a_viewer_and_leave_it(viewer):
     process(0.3)
     assert tool.closed and not other.closed and "committed_objects" in viewer.layers
     viewer.layers.selection.active = viewer.layers["prompts"]
-    positive = other.session.next_positive
+    positive = other.session.prompts.next_positive
     key(viewer, "t")  # the only tool that is left
-    assert other.session.next_positive != positive
+    assert other.session.prompts.next_positive != positive
     other.end()
     key(viewer, "t")
-    assert other.session.next_positive != positive
+    assert other.session.prompts.next_positive != positive

@@ -42,7 +42,7 @@ def test_rows_follow_the_objects_and_jump_to_them(tool, tmp_path):
     centre = tool.layers.raw.world_to_data(tool.viewer.camera.center[-2:])
     assert abs(centre[0] - OTHER_COIN[0]) < 15 and abs(centre[1] - OTHER_COIN[1]) < 15
     key(tool.viewer, "t")  # keys go to the tool from the table, too
-    assert not tool.session.next_positive
+    assert not tool.session.prompts.next_positive
     key(tool.viewer, "t")
     tool.choose((1, 3))
     assert panel.selected == (1, 3) and panel.merge.isEnabled()
@@ -67,7 +67,7 @@ def test_rows_follow_the_objects_and_jump_to_them(tool, tmp_path):
     key(tool.viewer, "shift+t")
     process(0.1)
     assert not tool.table.is_open
-    tool.session.delete([1])
+    tool.session.objects.delete([1])
     process(0.4)
     assert panel.model.ids == [1, 2, 3], "a table that nobody sees is not measured"
     driver.canvas(tool.viewer).setFocus()
@@ -102,5 +102,5 @@ def test_classes_are_set_by_key_saved_and_loaded_again(tool, coins, tmp_path):
     assert sorted(np.unique(load_labels(tmp_path / "image.tif"))) == [0, 2]
 
     tool.open(replace(from_array(coins, "2d", "coins"), earlier=result), load_labels(result))
-    assert tool.session.classes.names() == {1: "shiny", 2: "shiny"} and not tool.session.can_undo
+    assert tool.session.classes.names() == {1: "shiny", 2: "shiny"} and not tool.session.history.can_undo
     assert list(tool.dock.classes.names) == [2] and not tool.saving.unsaved

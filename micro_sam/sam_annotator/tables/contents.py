@@ -14,8 +14,7 @@ from micro_sam.io.tracks import Tracks
 from micro_sam.measure.objects import channels_of, measure_some, object_columns
 from micro_sam.measure.tracks import measure_tracks, track_columns
 from micro_sam.sam_annotator.images import OpenImage
-from micro_sam.session.session import Session
-from micro_sam.session.tracking import TrackingSession
+from micro_sam.session.session import Session, TrackingSession
 from micro_sam.session.values import ObjectRecord
 
 Rows = list[dict[str, Any]]
@@ -105,7 +104,7 @@ class Contents:
         assert isinstance(session, TrackingSession)
         scale = self.image.scale
         frames = pd.DataFrame([row for i in ids for row in self._rows[i]])
-        tracks = [row for row in session.lineage.to_rows() if row.track_id in set(ids)]
+        tracks = [row for row in session.tracks.lineage.to_rows() if row.track_id in set(ids)]
         if not len(frames):
             has_time = scale is not None and scale[0] != 1
             return pd.DataFrame(columns=[*track_columns(scale is not None, has_time), "mean_pixels", "pieces"])

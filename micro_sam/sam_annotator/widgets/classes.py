@@ -13,7 +13,7 @@ from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QColorDialog, QGridLayout, QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
 from micro_sam.sam_annotator.widgets.parts import button, row
-from micro_sam.session.classes import MOST
+from micro_sam.session.actions.classes import MOST
 from micro_sam.session.session import Session
 from micro_sam.session.values import ObjectClass
 

@@ -17,11 +17,11 @@ import numpy as np
 
 from micro_sam.errors import CacheError
 from micro_sam.segmentation.values import ObjectMask
-from micro_sam.session.commands import Edit, EntriesEdit, EntryEdit, ValueEdit
-from micro_sam.session.labels import LabelEdit, Runs
+from micro_sam.session.commands import EntriesEdit, EntryEdit, ValueEdit
+from micro_sam.session.current_tracks import CurrentTrack
+from micro_sam.session.label_edits import LabelEdit, Runs
 from micro_sam.session.lineage import Track
 from micro_sam.session.prompts import AnyPrompt, PointPrompt, PromptSet, ShapePrompt
-from micro_sam.session.track_prompts import CurrentTrack
 from micro_sam.session.values import Anchors, ObjectClass, ObjectRecord, Reopened, SliceAnswer, SliceConfidence
 
 Number = Callable[[AnyPrompt], int]
@@ -50,13 +50,14 @@ def _set_to_json(prompts: PromptSet, number: Number) -> list[list[int]]:
 
 
 def _set_from_json(value: list[list[int]], prompt: Prompt) -> PromptSet:
-    return PromptSet(*(tuple(prompt(n) for n in numbers) for numbers in value))
+    points, shapes = ([prompt(n) for n in numbers] for numbers in value)
+    return PromptSet().add(*points, *shapes)
 
 
 # ---------------------------------------------------------------------- values of the state
 
 
-def edit_to_json(edit: Edit, number: Number) -> list[Any]:
+def edit_to_json(edit: ValueEdit | EntryEdit | EntriesEdit, number: Number) -> list[Any]:
     """An edit of a value as ``[key, after]``, of entries as ``[key, entry, after]`` or ``[key, {entry: after}]``."""
     write = _WRITERS[edit.key]
     if isinstance(edit, ValueEdit):
@@ -91,7 +92,7 @@ def to_plain(value: Any) -> Any:
     return str(value)
 
 
-def _or_none(write: Callable, value: Any, number: Number) -> Any:
+def _or_none(write: Callable[[Any, Number], Any], value: Any, number: Number) -> Any:
     return None if value is None else write(value, number)
 
 
@@ -132,11 +133,11 @@ def _answer_from_json(record: Mapping[str, Any], prompt: Prompt) -> SliceAnswer:
     return SliceAnswer(masks, tuple(record["labels"]), drawn, bool(record["flags"] & 1), bool(record["flags"] & 2))
 
 
-def _confidence_to_json(values: Mapping[int, SliceConfidence], number: Number | None = None) -> dict[str, list]:
+def _confidence_to_json(values: Mapping[int, SliceConfidence], number: Number | None = None) -> dict[str, list[Any]]:
     return {str(label): [c.score, c.overlap, c.source] for label, c in values.items()}
 
 
-def _confidence_from_json(record: Mapping[str, list], prompt: Prompt | None = None) -> dict[int, SliceConfidence]:
+def _confidence_from_json(record: Mapping[str, list[Any]], prompt: Prompt | None = None) -> dict[int, SliceConfidence]:
     return {int(label): SliceConfidence(*values) for label, values in record.items()}
 
 
@@ -198,7 +199,7 @@ def _reopened_from_json(record: Mapping[str, Any], prompt: Prompt) -> Reopened:
     return Reopened(before, edits, record["parent"], tuple(record["daughters"]))
 
 
-def _same(value: Any, number: Number) -> Any:
+def _same(value: Any, _: object) -> Any:
     return value
 
 

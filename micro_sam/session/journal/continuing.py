@@ -42,7 +42,7 @@ class Continued:
     unsaved: bool = False
 
 
-def go_on(folder: str | os.PathLike, make_session: Callable[[tuple[int, ...]], Any]) -> Continued:
+def go_on(folder: str | os.PathLike[str], make_session: Callable[[tuple[int, ...]], Any]) -> Continued:
     """Go on with a session.
 
     Parameters
@@ -86,14 +86,14 @@ def go_on(folder: str | os.PathLike, make_session: Callable[[tuple[int, ...]], A
     if contents.damaged:
         if file is not None:
             file.close()
-        journal, kept = _begin_anew(folder, contents.header, session._state, result.next)
+        journal, kept = _begin_anew(folder, contents.header, session.state, result.next)
         notes.append(
             f"The session on disc was damaged. What could be read is here: {len(session.objects)} objects; "
             f"{contents.damaged} records are lost, and nothing of before can be undone. The old file is {kept.name}."
         )
     else:
         journal = Journal(folder, contents.header, file=file, last_id=result.last_id, known=result.known)
-    session.keep_journal(journal)
+    session.keeper.journal = journal
     saved, unsaved = _saved(contents.rows, folder)
     return Continued(session, " ".join(notes), saved, unsaved or bool(contents.damaged and session.objects))
 
@@ -135,7 +135,10 @@ def _begin_anew(
     try:
         kept = moving.put_aside(folder)
     except OSError:  # a disc that cannot be written: go on elsewhere, and leave all as it is
-        journal, kept = Journal(places.new_folder(folder.name.removesuffix(places.SUFFIX)), header), folder / store.FILE
+        journal, kept = (
+            Journal(places.new_folder(folder.name.removesuffix(places.SUFFIX)), header),
+            folder / moving.FILE,
+        )
     journal.record("do", "Recover", edits=as_edits(state))
     journal.record("base")
     if following:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import numpy as np
 
@@ -212,6 +212,12 @@ def _bounding_box(labels: np.ndarray) -> Box | None:
     return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
 
 
+@overload
+def union(a: Box, b: Box | None) -> Box: ...
+@overload
+def union(a: Box | None, b: Box) -> Box: ...
+@overload
+def union(a: Box | None, b: Box | None) -> Box | None: ...
 def union(a: Box | None, b: Box | None) -> Box | None:
     """Smallest rectangle around two; None stands for an empty one."""
     if a is None or b is None:

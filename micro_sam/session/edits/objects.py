@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from micro_sam.segmentation.values import ObjectMask
-from micro_sam.session import current
 from micro_sam.session.commands import Draft
-from micro_sam.session.committed import CommittedWriter, Extent, relabel
-from micro_sam.session.labels import Runs, crop, union
+from micro_sam.session.edits import current
+from micro_sam.session.edits.committed import CommittedWriter, Extent, relabel
+from micro_sam.session.label_edits import Runs, crop, union
 from micro_sam.session.prompts import PromptSet
 from micro_sam.session.values import Anchors, ObjectRecord, Reopened, SliceAnswer, SliceConfidence
 

@@ -2,42 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any, Protocol
 
 from micro_sam.errors import InputError
-from micro_sam.session.commands import Draft
-from micro_sam.session.state import State
+from micro_sam.session.steps import Steps
 from micro_sam.session.values import ObjectClass, listing
 
 MOST = 9
 
 
-class Step(Protocol):
-    """One step of undo: what its draft edits."""
-
-    def __call__(
-        self, name: str, *, kind: str = "", join: bool = False, **details: Any
-    ) -> AbstractContextManager[Draft]: ...
-
-
 class ClassActions:
-    """Actions on classes.
+    """The classes of objects."""
 
-    Parameters
-    ----------
-    step
-        Makes a step of undo.
-    state
-        Of the session.
-    say
-        Tells the user.
-    """
-
-    def __init__(self, step: Step, state: State, say: Callable[[str], object]) -> None:
-        self._step, self._state, self._say = step, state, say
+    def __init__(self, steps: Steps) -> None:
+        self._steps = steps
+        self._state = steps.state
 
     @property
     def known(self) -> tuple[ObjectClass, ...]:
@@ -80,7 +60,7 @@ class ClassActions:
         if unknown:
             raise InputError(f"There is no committed object {unknown[0]}.")
         what = "Set class" if number else "Remove class"
-        with self._step(what, ids=ids, object_class=number) as draft:
+        with self._steps.step(what, ids=ids, object_class=number) as draft:
             if number and self.numbered(number) is None:
                 draft.set("classes", _with(self._state.classes, ObjectClass.standard(number)))
             records = {i: self._state.objects[i] for i in ids}
@@ -92,9 +72,9 @@ class ClassActions:
         known = self.numbered(number)
         name = f"'{known.name}'" if known is not None else "no class"
         if ids:
-            self._say(f"Object{'s' if len(ids) > 1 else ''} {listing(ids)}: {name}.")
+            self._steps.say(f"Object{'s' if len(ids) > 1 else ''} {listing(ids)}: {name}.")
         else:
-            self._say(f"The current object will be committed as {name}.")
+            self._steps.say(f"The current object will be committed as {name}.")
 
     def define(self, number: int, name: str | None = None, colour: str | None = None) -> None:
         """Make a class, or change its name or colour.
@@ -112,12 +92,12 @@ class ClassActions:
         if any(one.name == name and one.number != number for one in self._state.classes):
             raise InputError(f"There is a class '{name}' already. Choose another name.")
         after = replace(before, name=name, colour=colour or before.colour)
-        with self._step("Change class", object_class=number) as draft:
+        with self._steps.step("Change class", object_class=number) as draft:
             draft.set("classes", _with(self._state.classes, after))
 
     def remove(self, number: int) -> None:
         """Remove a class; its objects have none then."""
-        with self._step("Remove class", object_class=number) as draft:
+        with self._steps.step("Remove class", object_class=number) as draft:
             draft.set("classes", tuple(one for one in self._state.classes if one.number != number))
             theirs = {i: r.changed(object_class=0) for i, r in self._state.objects.items() if r.object_class == number}
             if theirs:
@@ -128,7 +108,7 @@ class ClassActions:
     def load(self, classes: Iterable[ObjectClass], numbers: dict[int, int]) -> None:
         """Take over the classes of an earlier result: id -> number; ids that are not there are passed over."""
         records = self._state.objects
-        with self._step("Load classes") as draft:
+        with self._steps.step("Load classes") as draft:
             draft.set("classes", tuple(sorted(classes, key=lambda one: one.number)))
             changed = {i: records[i].changed(object_class=n) for i, n in numbers.items() if i in records}
             if changed:

@@ -1,6 +1,6 @@
-"""Which track a prompt belongs to, and what a division does to the tracks at work.
+"""Which track a prompt belongs to, and what a division does to the current tracks.
 
-The tracks at work are numbered 1, 2, ...; they get their final ids when they are committed. Their relation follows
+The current tracks are numbered 1, 2, ...; they get their final ids when they are committed. Their relation follows
 from the prompts: a prompt with state "division" ends its track in that frame and starts two daughters in the next.
 """
 
@@ -10,20 +10,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from micro_sam.errors import InputError
-from micro_sam.session.prompts import PromptSet, ShapePrompt
+from micro_sam.session.prompts import PromptSet, ShapePrompt, SomePrompt
 from micro_sam.session.values import listing
 
 
 @dataclass(frozen=True)
 class CurrentTrack:
-    """A track at work.
+    """A current track.
 
     Attributes
     ----------
     id
         Its label in `current`.
     parent
-        The track at work that divides into it.
+        The current track that divides into it.
     begin
         First frame it may have: the one after the mother's last.
     division
@@ -68,7 +68,7 @@ def assign_tracks(drawn: PromptSet, tracks: Mapping[int, CurrentTrack], active: 
         All prompts. Those without `track_id` go to the active track; a second box of it in the same frame starts a
         new track, since one object has one box.
     tracks
-        The tracks at work so far.
+        The current tracks so far.
     active
         Track that new prompts belong to.
     n_frames
@@ -93,14 +93,14 @@ def assign_tracks(drawn: PromptSet, tracks: Mapping[int, CurrentTrack], active: 
 
 
 def daughters_of(tracks: Mapping[int, CurrentTrack], track_id: int) -> list[int]:
-    """Sorted ids of the daughters of a track at work."""
+    """Sorted ids of the daughters of a current track."""
     return sorted(track.id for track in tracks.values() if track.parent == track_id)
 
 
 def _fill_in(drawn: PromptSet, tracks: dict[int, CurrentTrack], active: int, messages: list[str]) -> PromptSet:
     boxed = {(shape.track_id, shape.z) for shape in drawn.shapes if shape.track_id is not None}
 
-    def with_track(prompt):
+    def with_track(prompt: SomePrompt) -> SomePrompt:
         track_id = prompt.track_id
         if track_id is None:
             track_id = active
@@ -126,6 +126,7 @@ def _divisions(drawn: PromptSet, n_frames: int) -> dict[int, int]:
             raise InputError("A division is marked with a positive point or a box on the dividing object.")
         if prompt.z >= n_frames - 1:
             raise InputError(f"Frame {prompt.z} is the last one, so daughters cannot follow. Use a plain prompt there.")
+        assert prompt.track_id is not None  # all have one by now
         if found.setdefault(prompt.track_id, prompt.z) != prompt.z:
             frames = sorted((found[prompt.track_id], prompt.z))
             raise InputError(
@@ -166,6 +167,7 @@ def _apply_division(
 
 def _check_frames(drawn: PromptSet, tracks: Mapping[int, CurrentTrack]) -> None:
     for prompt in drawn:
+        assert prompt.track_id is not None  # all have one by now
         track = tracks[prompt.track_id]
         if prompt.z < track.begin:
             begun = f"the division of track {track.parent}" if track.parent is not None else "its mother"

@@ -1,7 +1,7 @@
 """Whole objects of a volume by its maps: from the prompts of a session to one result for each object.
 
-The prompted slices that were not segmented before are asked first, as for a run from slice to slice: their masks say
-which prompts mean the same object, and are believed where they agree with the maps. Painted slices are exact.
+The prompted slices that were not segmented before are asked first, as for propagation from slice to slice: their masks
+say which prompts mean the same object, and are believed where they agree with the maps. Painted slices are exact.
 """
 
 from __future__ import annotations
@@ -13,20 +13,17 @@ from typing import Any
 import numpy as np
 
 from micro_sam.segmentation.values import ObjectMask
-from micro_sam.session import current
 from micro_sam.session.commands import Draft
-from micro_sam.session.prompts import PromptSet
+from micro_sam.session.edits import current
 from micro_sam.session.state import State
 from micro_sam.session.values import SliceAnswer, SliceConfidence
 
-MARGIN = 16
-"""Pixels around the prompts that must be known before the maps are asked; what lies farther is computed on the way."""
 NOTHING = ObjectMask((0, 0, 0, 0), np.zeros((0, 0), bool))
 
 
 @dataclass(frozen=True, eq=False)
 class MapsQuestion:
-    """What the maps are asked, beside what every run knows.
+    """What the maps are asked, beside what every request says.
 
     Attributes
     ----------
@@ -79,7 +76,7 @@ def find_objects(request: Any, answers: Mapping[int, SliceAnswer]) -> Iterator[t
     Parameters
     ----------
     request
-        :class:`~micro_sam.session.volume.VolumeRequest` with a question to the maps.
+        :class:`~micro_sam.session.propagation.volume.VolumeRequest` with a question to the maps.
     answers
         Slice -> answer, those of the question and of the slices that were asked since.
     """
@@ -91,7 +88,7 @@ def find_objects(request: Any, answers: Mapping[int, SliceAnswer]) -> Iterator[t
     prompts = [_volume_prompts(request, label, answers, len(labels) == 1) for label in labels]
     question = request.question
 
-    def ensure(window) -> None:
+    def ensure(window: tuple[slice, slice, slice]) -> None:
         if not question.maps.knows(window):
             raise _NotKnown(window)
 
@@ -117,23 +114,6 @@ def show_object(draft: Draft, label: int, found: Any, decided: Sequence[int]) ->
         elif z not in draft.state.painted:
             source = "prompt" if z in decided else "maps"
             current.note_confidence(draft, z, {label: SliceConfidence(mask.score, None, source)}, {label})
-
-
-def are_ready(maps: Any, prompts: PromptSet, painted: Mapping[int, Sequence[int]]) -> bool:
-    """Whether the maps are known around prompts and painted slices (slice -> rectangle)."""
-    if maps is None or maps.is_complete:
-        return maps is not None
-    corners = [(point.z, *point.position[1:]) for point in prompts.points if point.positive]
-    corners += [(shape.z, *corner) for shape in prompts.shapes for corner in shape.corners]
-    corners += [(z, *corner) for z, box in painted.items() for corner in (box[:2], box[2:])]
-    if not corners:
-        return False
-    spacing = maps.geometry.spacing
-    margin = MARGIN * maps.geometry.pixel * spacing[1] / np.array(spacing)
-    low = np.maximum(np.floor(np.min(corners, axis=0) - margin), 0).astype(int)
-    high = np.minimum(np.ceil(np.max(corners, axis=0) + margin) + 1, maps.shape).astype(int)
-    z, y, x = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
-    return maps.is_ready((z, y, x))
 
 
 def _volume_prompts(request: Any, label: int, answers: Mapping[int, SliceAnswer], is_only: bool) -> Any:

@@ -14,16 +14,16 @@ from dataclasses import replace
 import numpy as np
 
 from micro_sam.errors import InputError
-from micro_sam.session import objects
-from micro_sam.session.commands import Draft
-from micro_sam.session.committed import CommittedWriter
-from micro_sam.session.labels import LabelEdit, Runs, crop, present
+from micro_sam.session.commands import Draft, Edit
+from micro_sam.session.edits import objects
+from micro_sam.session.edits.committed import CommittedWriter, Extent
+from micro_sam.session.label_edits import LabelEdit, Runs, crop, present
 from micro_sam.session.lineage import Lineage, Track
 from micro_sam.session.state import State
 from micro_sam.session.values import ObjectRecord, listing
 
 
-def edited_ids(edits: Iterable, name: str, gained: bool = False) -> set[int]:
+def edited_ids(edits: Iterable[Edit], name: str, gained: bool = False) -> set[int]:
     """Labels that gained or lost pixels (or only those that gained) in a layer."""
     ids: set[int] = set()
     for edit in edits:
@@ -165,7 +165,7 @@ def _cut_off(draft: Draft, object_id: int, begin: int, end: int) -> int:
             writer.write(t, record.box, np.where(window == object_id, np.uint32(new_id), window))
     inside = [prompt.id for prompt in record.prompts if begin <= prompt.z < end]
 
-    def second_part(i: int, extent) -> ObjectRecord:
+    def second_part(i: int, extent: Extent) -> ObjectRecord:
         return record.changed(
             id=i,
             slices=(extent.z0, extent.z1),

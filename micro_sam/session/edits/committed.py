@@ -9,7 +9,7 @@ import numpy as np
 
 from micro_sam.errors import InputError
 from micro_sam.session.commands import Draft
-from micro_sam.session.labels import Box, LabelEdit, Runs, crop, shift, union
+from micro_sam.session.label_edits import Box, LabelEdit, Runs, crop, shift, union
 from micro_sam.session.state import State
 from micro_sam.session.values import ObjectRecord, listing
 
@@ -110,6 +110,7 @@ class CommittedWriter:
         for i in sorted({*self.gained, *self.lost}):
             extent, record = self.gained.get(i), objects.get(i)
             if record is None:
+                assert extent is not None  # who has no record has lost nothing
                 records[i] = new_record(i, extent)
                 continue
             area = record.area - self.lost.get(i, 0) + (extent.area if extent else 0)
@@ -132,7 +133,7 @@ class CommittedWriter:
 def relabel(draft: Draft, ids: Sequence[int], target: int) -> tuple[CommittedWriter, list[LabelEdit]]:
     """Give all pixels of some objects the value `target`. Looks only where the objects are."""
     writer = CommittedWriter(draft)
-    extents: dict[int, Box | None] = {}
+    extents: dict[int, Box] = {}
     for i in ids:
         record = draft.state.objects[i]
         for z in range(*record.slices):
@@ -141,6 +142,6 @@ def relabel(draft: Draft, ids: Sequence[int], target: int) -> tuple[CommittedWri
     for z, box in sorted(extents.items()):
         runs = Runs.of(draft.state.plane("committed", z)[crop(box)])
         (values,) = runs.values
-        chosen = values == ids[0] if len(ids) == 1 else np.isin(values, ids)
-        writer.write_runs(z, box, runs.with_values(values, np.where(chosen, np.uint32(target), values)))
+        relabelled = values == ids[0] if len(ids) == 1 else np.isin(values, ids)
+        writer.write_runs(z, box, runs.with_values(values, np.where(relabelled, np.uint32(target), values)))
     return writer, [edit for edit in draft.edits[first:] if isinstance(edit, LabelEdit)]

@@ -1,7 +1,7 @@
 """Connected pieces of objects that others have cut, and which of them stay.
 
-Everything is found from runs of pixels (:class:`~micro_sam.session.labels.Runs`), for all objects at once: no object is
-looked at alone, and no image is made.
+Everything is found from runs of pixels (:class:`~micro_sam.session.label_edits.Runs`), for all objects at once: no
+object is looked at alone, and no image is made.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from micro_sam.segmentation.label_runs import values_and_places
-from micro_sam.session.labels import Box, Runs
-from micro_sam.session.prompts import PointPrompt, PromptSet
+from micro_sam.session.label_edits import Box, Runs
+from micro_sam.session.prompts import AnyPrompt, PointPrompt, PromptSet
 
 Windows = Mapping[int, tuple[Box, Runs]]
 """Slice -> rectangle, and the runs of two layers in it; in the order of the slices."""
@@ -65,12 +65,14 @@ class Spans:
                 column.append(values)
         kinds = (np.int64,) * 4 + (np.uint32,) * 2
         joined = (np.concatenate([np.zeros(0, kind), *column]) for column, kind in zip(columns, kinds, strict=True))
-        return cls(*joined, places)
+        slices, ys, begins, ends, labels, others = joined
+        return cls(slices, ys, begins, ends, labels, others, places)
 
     @property
     def length(self) -> np.ndarray:
         """(n,) pixels of each run."""
-        return self.right - self.left
+        length: np.ndarray = self.right - self.left
+        return length
 
     @cached_property
     def objects(self) -> tuple[np.ndarray, np.ndarray]:
@@ -140,16 +142,16 @@ class Spans:
         pieces
             Their numbers.
         """
-        wanted = set()
+        wanted: set[int] = set()
         for label, drawn in prompts.items():
-            mine = np.flatnonzero((self.label == label) & (piece >= 0)) if len(drawn) else ()
+            mine = np.flatnonzero((self.label == label) & (piece >= 0)) if len(drawn) else np.zeros(0, np.int64)
             if len(mine):
                 wanted |= {self._asked(mine, prompt, piece) for prompt in drawn}
         return np.array(sorted(wanted - {-1}), np.int64)
 
-    def _asked(self, mine: np.ndarray, prompt, piece: np.ndarray) -> int:
+    def _asked(self, mine: np.ndarray, prompt: AnyPrompt, piece: np.ndarray) -> int:
         if isinstance(prompt, PointPrompt):
-            y, x = (int(np.floor(value + 0.5)) for value in prompt.position[-2:])
+            y, x = (float(np.floor(value + 0.5)) for value in prompt.position[-2:])
             box = (y, x, y, x)
         else:
             corners = prompt.corners

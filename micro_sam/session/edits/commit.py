@@ -16,67 +16,29 @@ In movies each frame is decided on its own. Pixels that touch at a corner only a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
 from micro_sam.errors import InputError
-from micro_sam.session import current
 from micro_sam.session.commands import Draft
-from micro_sam.session.committed import MAX_ID, CommittedWriter, Extent
-from micro_sam.session.labels import Box, Runs, bounding_box, crop, union
-from micro_sam.session.pieces import Spans, Windows, pixels_per_label, units_of, what_stays
+from micro_sam.session.edits import commit_messages as messages
+from micro_sam.session.edits import current
+from micro_sam.session.edits.committed import MAX_ID, CommittedWriter, Extent
+from micro_sam.session.edits.pieces import Spans, Windows, pixels_per_label, units_of, what_stays
+from micro_sam.session.label_edits import Box, Runs, bounding_box, crop, union
 from micro_sam.session.prompts import PromptSet
 from micro_sam.session.state import State
 from micro_sam.session.values import (
-    MIN_SIZE,
-    PRESERVE_MODES,
     CommitReport,
+    CommitRules,
     ObjectRecord,
     count,
-    listing,
 )
 
 
-@dataclass(frozen=True)
-class CommitRules:
-    """How objects are committed.
-
-    Attributes
-    ----------
-    preserve
-        What happens where committed objects are in the way; see :meth:`Session.commit`.
-    min_size
-        Pixels that must stay of an object that is cut (in movies: in a frame).
-    noun
-        What an object is called: ``"object"`` or ``"track"``.
-    per_slice
-        Whether the masks of an object in different slices are decided one by one, as in movies.
-    families
-        Label of `current` -> a number that it shares with those which are committed together with it, or not at all.
-    """
-
-    preserve: str = "pixels"
-    min_size: int = MIN_SIZE
-    noun: str = "object"
-    per_slice: bool = False
-    families: Mapping[int, int] | None = None
-
-    def __post_init__(self) -> None:
-        if self.preserve not in PRESERVE_MODES:
-            known = ", ".join(PRESERVE_MODES)
-            raise InputError(f"Committed objects can be preserved by {known}, not by '{self.preserve}'.")
-        if self.min_size < 0:
-            raise InputError(f"The minimal size of an object is a number of pixels from 0 on, not {self.min_size}.")
-
-    def record(self, source: str) -> dict[str, Any]:
-        """What the history says of a commit."""
-        return {"source": source, "preserve": self.preserve, "min_size": self.min_size}
-
-
 def commit(draft: Draft, source: str, rules: CommitRules, model: dict[str, str]) -> CommitReport:
-    """Move `current` or `auto` into the committed objects. See :meth:`Session.commit`."""
+    """Move `current` or `auto` into the committed objects. See :meth:`.ObjectActions.commit`."""
     if source not in ("current", "auto"):
         raise InputError(f"Only 'current' and 'auto' can be committed, not '{source}'.")
     state = draft.state
@@ -85,12 +47,12 @@ def commit(draft: Draft, source: str, rules: CommitRules, model: dict[str, str])
         windows = _with_all_below(state, source, windows)
     spans = Spans.of(windows, 1)
     if not len(spans.label):
-        raise InputError(_nothing_there(state, source))
+        raise InputError(messages.nothing_there(state, source))
     total = pixels_per_label(spans, np.ones(len(spans.label), bool))
     stays, cut, refused = _choose(state, source, rules, spans, total)
     labels = sorted(set(total) - set(refused))
     if not labels:
-        raise InputError(_nothing_free(refused, source, rules))
+        raise InputError(messages.nothing_free(refused, source, rules))
     ids = _new_ids(state, labels, source)
     to_id = _lookup(ids)
     flags = spans.in_window(windows, stays & (to_id(spans.label) > 0))
@@ -118,7 +80,7 @@ def commit(draft: Draft, source: str, rules: CommitRules, model: dict[str, str])
         vanished,
     )
     _take_away(draft, source, windows, refused)
-    return replace(report, message=_describe(report, source, rules, refused, cut))
+    return replace(report, message=messages.describe(report, source, rules, refused, cut))
 
 
 # ---------------------------------------------------------------------- what is committed
@@ -288,16 +250,14 @@ def _new_ids(state: State, labels: Sequence[int], source: str) -> dict[int, int]
 
 def _record(state: State, label: int, new_id: int, extent: Extent, source: str, model: dict[str, str]) -> ObjectRecord:
     """The record of an object that was just written."""
-    facts = {"slices": (extent.z0, extent.z1), "box": extent.box, "area": extent.area}
+    record = ObjectRecord(new_id, source, (extent.z0, extent.z1), extent.box, extent.area)
     if source == "auto":
-        return ObjectRecord(new_id, "auto", **facts, **model)
+        return record.changed(**model)
     known = state.confidence
     confidence = {z: values[label] for z, values in sorted(known.items()) if label in values}
     by_model = any(value.source != "painted" for value in confidence.values())
-    return ObjectRecord(
-        new_id,
-        "prompts" if by_model else "painted",
-        **facts,
+    return record.changed(
+        source="prompts" if by_model else "painted",
         prompts=_prompts_of(state, label),
         confidence=confidence,
         painted=tuple(z for z in sorted(state.painted) if label in known.get(z, (label,))),
@@ -316,11 +276,9 @@ def _prompts_of(state: State, label: int) -> PromptSet:
     if by_track:
         return state.prompts.of_track(label)
     drawn = [answer.drawn_for(label) for answer in state.answers.values()]
-    chosen = {prompt.id for prompt_set in drawn for prompt in prompt_set}
-    chosen |= {
-        p.id for z in state.prompts.slices if state.prompts.in_slice(z).is_stop for p in state.prompts.in_slice(z)
-    }
-    return state.prompts.without([prompt.id for prompt in state.prompts if prompt.id not in chosen])
+    mine = {prompt.id for prompt_set in drawn for prompt in prompt_set}
+    mine |= {p.id for z in state.prompts.slices if state.prompts.in_slice(z).is_stop for p in state.prompts.in_slice(z)}
+    return state.prompts.without([prompt.id for prompt in state.prompts if prompt.id not in mine])
 
 
 def _take_away(draft: Draft, source: str, windows: Windows, refused: Mapping[int, str]) -> None:
@@ -335,69 +293,3 @@ def _take_away(draft: Draft, source: str, windows: Windows, refused: Mapping[int
         current.keep_only(draft, set(refused), state.prompts.without(others))
     else:
         current.clear_all(draft)
-
-
-# ---------------------------------------------------------------------- sentences
-
-
-def _nothing_there(state: State, source: str) -> str:
-    if source == "auto":
-        return "There is no automatic segmentation to commit. Run Segment All Objects first."
-    found = next(_windows(state, "auto"), None) is not None
-    how = " To commit what Segment All found, choose auto_segmentation in the commit menu." if found else ""
-    return f"There is no current object to commit. Click on an object and segment it first.{how}"
-
-
-def _nothing_free(refused: Mapping[int, str], source: str, rules: CommitRules) -> str:
-    if source == "auto":
-        one = len(refused) == 1
-        what = f"The automatic {rules.noun}" if one else f"Each of {len(refused):,} automatic {rules.noun}s"
-        how = "overlaps" if rules.preserve == "objects" else "is covered by"
-        return (
-            f"{what} {how} committed ones, which are preserved, so nothing was committed. Choose another way to "
-            "preserve committed objects, or undo to remove what was found."
-        )
-    return f"Nothing was committed: {_why_open(refused, rules)}"
-
-
-def _why_open(refused: Mapping[int, str], rules: CommitRules) -> str:
-    """Why current objects stay open, and what can be done."""
-    reasons = list(dict.fromkeys(refused.values()))
-    what = f"the {rules.noun}" if len(refused) == 1 else f"each of {len(refused):,} {rules.noun}s"
-    how = reasons[0] if len(reasons) == 1 else "overlaps, or has too little room beside,"
-    return (
-        f"{what} {how} committed {rules.noun}s, which are preserved. Correct it with points or the brush, delete or "
-        "re-open the committed one, or choose another way to preserve."
-    )
-
-
-def _describe(
-    report: CommitReport, source: str, rules: CommitRules, refused: Mapping[int, str], cut: Mapping[int, int]
-) -> str:
-    area, noun = sum(report.areas.values()), rules.noun
-    if len(report.ids) == 1:
-        text = f"{noun.capitalize()} {report.ids[0]} committed ({count(area, 'pixel')})."
-    else:
-        text = f"{len(report.ids):,} {noun}s committed (ids {min(report.ids)} to {max(report.ids)})."
-    if source == "auto" and (report.left_out or report.cut):
-        parts = [f"{len(report.left_out):,} left out, because committed {noun}s cover them"] if report.left_out else []
-        parts += [f"{len(report.cut):,} cut to the largest piece"] if report.cut else []
-        text += f" {', '.join(parts)}."
-    elif source == "current":
-        if report.kept:
-            text += f" {count(report.kept, 'pixel')} stayed with the objects committed before."
-        if report.cut:
-            pixels = sum(cut[label] for label in report.cut)
-            text += f" {count(pixels, 'pixel')} in other pieces left out."
-        if refused:
-            text += f" Still open: {_why_open(refused, rules)}"
-    if report.lost:
-        text += f" Overwritten: {count(sum(report.lost.values()), 'pixel')} of {listing(sorted(report.lost))}."
-    left_over = sorted(set(report.crumbs) - set(report.vanished))
-    if left_over:
-        text += f" Small pieces that were left of {listing(left_over)} are removed."
-    if report.vanished:
-        text += f" Nothing is left of {listing(report.vanished)}; undo brings it back."
-    if refused and source == "current":
-        return text
-    return text + (" Click the next object." if source == "current" else " Click an object that was missed.")

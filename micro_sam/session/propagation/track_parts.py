@@ -1,56 +1,36 @@
-"""Runs over the frames of a movie: what is planned, and the generator that any thread may drive."""
+"""What is planned for the tracks of a movie, and the generator that follows them; any thread may drive it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from micro_sam.errors import InputError
 from micro_sam.segmentation.values import ObjectMask
-from micro_sam.session.current import previous_masks
+from micro_sam.session.current_tracks import CurrentTrack
 from micro_sam.session.prompts import PromptSet
-from micro_sam.session.runs import RunStep
-from micro_sam.session.session import Session
+from micro_sam.session.propagation.shared import PropagationStep
+from micro_sam.session.requests import FrameRequest, run
 from micro_sam.session.state import State
-from micro_sam.session.track_prompts import CurrentTrack
-from micro_sam.session.values import Anchors, SliceAnswer, SliceRequest, SliceResult
+from micro_sam.session.values import Anchors
+
+if TYPE_CHECKING:
+    from micro_sam.segmentation.tracking import TrackStep
 
 _MEMORY = 4  # frames before a correction that tell the motion model how the object moved
 
 
 @dataclass(frozen=True, eq=False)
-class FrameRequest:
-    """What the prompts of one frame ask: one object per track.
-
-    Attributes
-    ----------
-    z
-        Frame.
-    labels, parts
-        Per track its label, and either the question to the network or the mask that needs no new answer.
-    drawn, epoch
-        As in :class:`~micro_sam.session.values.SliceRequest`.
-    """
-
-    z: int
-    labels: tuple[int, ...]
-    parts: tuple[SliceRequest | ObjectMask, ...]
-    drawn: PromptSet
-    epoch: int
-    batched: bool = False
-
-
-@dataclass(frozen=True, eq=False)
 class TrackPart:
-    """One track of a run.
+    """One track of a propagation.
 
     Attributes
     ----------
     label
-        Track at work.
+        Its label in `current`.
     known
         Frame -> mask, where it is decided, and in some frames before a correction.
     stops
@@ -74,7 +54,7 @@ class TrackPart:
 
 @dataclass(frozen=True, eq=False)
 class TrackRequest:
-    """Everything that is needed to follow tracks at work through the movie."""
+    """Everything that is needed to follow current tracks through the movie."""
 
     parts: tuple[TrackPart, ...]
     pending: tuple[FrameRequest, ...]
@@ -84,54 +64,13 @@ class TrackRequest:
     epoch: int
     predictor: Any = field(repr=False)
     embeddings: Any = field(repr=False)
-    occupied: np.ndarray | None = field(default=None, repr=False)  # committed tracks, which a run does not take again
+    occupied: np.ndarray | None = field(default=None, repr=False)  # committed tracks, which are not taken again
 
     @property
     def total(self) -> int:
-        """Most steps the run can take, for a progress bar."""
+        """Most steps it can take, for a progress bar."""
         steps = (self.n_frames - (part.begin if part.backward else part.again) for part in self.parts)
         return len(self.pending) + sum(steps)
-
-
-def plan_frame(
-    t: int,
-    drawn: PromptSet,
-    answer: SliceAnswer | None,
-    shown: Mapping[int, ObjectMask],
-    slice_request: Callable[[int, PromptSet, tuple[ObjectMask, ...] | None], SliceRequest],
-    epoch: int,
-) -> FrameRequest:
-    """Take down what the prompts of frame `t` ask; tracks whose prompts did not change keep what `current` shows."""
-    labels: list[int] = []
-    parts: list[SliceRequest | ObjectMask] = []
-    for label in sorted({prompt.track_id for prompt in drawn}):
-        mine = drawn.of_track(label)
-        if not mine.has_positive:
-            continue
-        labels.append(label)
-        if answer is None or label not in answer.labels:
-            parts.append(slice_request(t, mine, None))
-            continue
-        last = answer.masks[answer.labels.index(label)]
-        asked = answer.drawn.of_track(label)
-        if asked == mine and label in shown:
-            parts.append(replace(shown[label], logits=last.logits, tile=last.tile))
-        else:
-            previous = previous_masks(SliceAnswer((last,), (label,), asked), mine, batched=False)
-            parts.append(slice_request(t, mine, previous))
-    return FrameRequest(t, tuple(labels), tuple(parts), drawn, epoch)
-
-
-def run_frame(request: FrameRequest) -> SliceResult:
-    """Ask the network for every track of the frame that needs it. Several boxes of one track are one object."""
-    masks = []
-    for part in request.parts:
-        if isinstance(part, ObjectMask):
-            masks.append(part)
-            continue
-        found = Session.run(part).masks
-        masks.append(found[0] if len(found) == 1 else _union(found))
-    return SliceResult(request, tuple(masks))
 
 
 def plan_parts(
@@ -147,13 +86,13 @@ def plan_parts(
     shown
         Frame -> label -> mask, as `current` shows them.
     track_ids
-        Tracks to follow; None: those that changed since the last run, or all.
+        Tracks to follow; None: those that changed since the last propagation, or all.
     """
-    chosen = sorted(state.current_tracks) if track_ids is None else sorted(set(track_ids))
-    unknown = [label for label in chosen if label not in state.current_tracks]
+    asked = sorted(state.current_tracks) if track_ids is None else sorted(set(track_ids))
+    unknown = [label for label in asked if label not in state.current_tracks]
     if unknown:
-        raise InputError(f"There is no track {unknown[0]} at work. Click on its object first.")
-    plans = [_plan_part(state, shown, state.current_tracks[label], backward) for label in chosen]
+        raise InputError(f"There is no current track {unknown[0]}. Click on its object first.")
+    plans = [_plan_part(state, shown, state.current_tracks[label], backward) for label in asked]
     found = [(part, changed) for part, changed in (plan for plan in plans if plan is not None)]
     if not found:
         raise InputError("There is no object to track. Click on it in one frame, or draw a box around it there.")
@@ -162,15 +101,15 @@ def plan_parts(
     return tuple(part for part, _ in found)
 
 
-def run_tracks(request: TrackRequest) -> Iterator[RunStep]:
+def run_tracks(request: TrackRequest) -> Iterator[PropagationStep]:
     """Follow the tracks of a request, mothers before daughters."""
     known = {part.label: dict(part.known) for part in request.parts}
     for frame in request.pending:
-        result = run_frame(frame)
+        result = run(frame)
         for label, mask in zip(frame.labels, result.masks, strict=True):
             if label in known and not mask.is_empty:
                 known[label][frame.z] = mask
-        yield RunStep(request, 0, frame.z, source="prompt", answer=(result, frame.labels))
+        yield PropagationStep(request, 0, frame.z, source="prompt", answer=(result, frame.labels))
     if not any(known.values()):
         raise InputError("The model finds no object at the prompts. Click nearer to its centre, or draw a box.")
     for part in request.parts:
@@ -184,7 +123,7 @@ def run_tracks(request: TrackRequest) -> Iterator[RunStep]:
 def _plan_part(
     state: State, shown: Mapping[int, Mapping[int, ObjectMask]], track: CurrentTrack, backward: bool
 ) -> tuple[TrackPart, bool] | None:
-    """The part of one track and whether it changed since the last run; None when nothing of it is decided."""
+    """The part of one track and whether it changed since the last propagation; None when nothing of it is decided."""
     mine = state.prompts.of_track(track.id)
     painted = {t for t in state.painted if track.id in shown.get(t, {})}
     decided = {t for t in mine.slices if mine.in_slice(t).has_positive} | painted
@@ -213,7 +152,7 @@ def _plan_part(
 
 
 def _changed_frames(state: State, label: int, painted_here: Collection[int]) -> tuple[int, ...] | None:
-    """Frames in which something else decides a track than at the last run; None when there was no run."""
+    """Frames in which something else decides a track than at the last propagation; None when there was none."""
     anchors = state.anchors
     if anchors is None:
         return None
@@ -226,12 +165,12 @@ def _changed_frames(state: State, label: int, painted_here: Collection[int]) -> 
 
 def _run_up(frames: list[int]) -> list[int]:
     """The last few frames before a correction, as far as they follow each other."""
-    run: list[int] = []
+    found: list[int] = []
     for t in reversed(frames):
-        if run and run[-1] - t != 1 or len(run) == _MEMORY:
+        if found and found[-1] - t != 1 or len(found) == _MEMORY:
             break
-        run.append(t)
-    return run
+        found.append(t)
+    return found
 
 
 def _check_stops(label: int, stops: Iterable[int], decided: Collection[int]) -> None:
@@ -244,14 +183,14 @@ def _check_stops(label: int, stops: Iterable[int], decided: Collection[int]) -> 
             )
 
 
-def _run_part(request: TrackRequest, part: TrackPart, masks: dict[int, ObjectMask]) -> Iterator[RunStep]:
+def _run_part(request: TrackRequest, part: TrackPart, masks: dict[int, ObjectMask]) -> Iterator[PropagationStep]:
     from micro_sam.segmentation.tracking import iter_track
 
     several = len(request.parts) > 1
 
-    def as_step(step) -> RunStep:
+    def as_step(step: TrackStep) -> PropagationStep:
         reason = f"Track {part.label}: {step.reason}" if step.reason and several else step.reason
-        return RunStep(request, part.label, step.t, step.mask, step.score, step.overlap, step.source, reason)
+        return PropagationStep(request, part.label, step.t, step.mask, step.score, step.overlap, step.source, reason)
 
     reached: dict[int, ObjectMask] = {}
     options = {**request.options, "occupied": request.occupied}
@@ -262,7 +201,7 @@ def _run_part(request: TrackRequest, part: TrackPart, masks: dict[int, ObjectMas
         if step.t >= part.again:
             yield as_step(step)
     again = range(part.again, request.n_frames)
-    yield RunStep(request, part.label, -1, source="end", done_again=again, reached=frozenset(reached))
+    yield PropagationStep(request, part.label, -1, source="end", done_again=again, reached=frozenset(reached))
     first = min(masks)
     if not part.backward or first <= part.begin:
         return
@@ -277,17 +216,4 @@ def _run_part(request: TrackRequest, part: TrackPart, masks: dict[int, ObjectMas
                 found.add(step.t)
             yield as_step(step)
     again = range(part.begin, first)
-    yield RunStep(request, part.label, -1, source="end", done_again=again, reached=frozenset(found))
-
-
-def _union(masks: Iterable[ObjectMask]) -> ObjectMask:
-    found = [mask for mask in masks if not mask.is_empty]
-    if not found:
-        return ObjectMask.from_array(np.zeros((0, 0), bool))
-    y0, x0 = (min(mask.box[k] for mask in found) for k in (0, 1))
-    y1, x1 = (max(mask.box[k] for mask in found) for k in (2, 3))
-    area = np.zeros((y1 - y0, x1 - x0), dtype=bool)
-    for mask in found:
-        area[mask.box[0] - y0 : mask.box[2] - y0, mask.box[1] - x0 : mask.box[3] - x0] |= mask.mask
-    whole = ObjectMask.from_array(area, score=min(mask.score for mask in found), offset=(y0, x0))
-    return replace(whole, cut_at=tuple(dict.fromkeys(tile for mask in found for tile in mask.cut_at)))
+    yield PropagationStep(request, part.label, -1, source="end", done_again=again, reached=frozenset(found))

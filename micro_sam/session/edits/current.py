@@ -1,4 +1,4 @@
-"""The object at work: how answers of the network and brush strokes get into `current`.
+"""The current object: how answers of the network and brush strokes get into `current`.
 
 The functions write through a :class:`~micro_sam.session.commands.Draft` and keep ``state.regions`` true: outside the
 rectangles listed there, `current` is zero.
@@ -14,43 +14,21 @@ import numpy as np
 from micro_sam.errors import InputError
 from micro_sam.segmentation.values import ObjectMask
 from micro_sam.session.commands import Draft
-from micro_sam.session.labels import Box, Runs, bounding_box, crop, shift, union
+from micro_sam.session.label_edits import Box, Runs, bounding_box, crop, shift, union
 from micro_sam.session.prompts import PromptSet
 from micro_sam.session.state import State
-from micro_sam.session.values import Anchors, SliceAnswer, SliceConfidence, SliceResult, count
+from micro_sam.session.values import Anchors, SliceAnswer, SliceConfidence, count
 
 Block = tuple[int, Box, np.ndarray, np.ndarray | None]
 """Slice, rectangle, content after and (where it is no longer in the array) before."""
 
 
-def check_prompts(drawn: PromptSet, where: str) -> None:
-    """Raise InputError when the prompts of a slice ask nothing."""
-    if not len(drawn):
-        raise InputError(f"There are no prompts in {where}. Click on an object or draw a box around it.")
-    if not drawn.has_positive:
-        raise InputError(
-            f"All prompts in {where} are negative. Add a positive point or a box to say where the object is."
-        )
-
-
-def previous_masks(answer: SliceAnswer | None, drawn: PromptSet, batched: bool) -> tuple[ObjectMask, ...] | None:
-    """The last answer, when it can guide the next: the same objects, and points were only added since."""
-    if answer is None or answer.batched != batched or answer.drawn.shapes != drawn.shapes:
-        return None
-    if drawn.points[: len(answer.drawn.points)] != answer.drawn.points:
-        return None
-    if batched and not drawn.shapes and sum(p.positive for p in drawn.points) != len(answer.masks):
-        return None
-    return answer.masks if answer.masks and not any(mask.is_empty for mask in answer.masks) else None
-
-
-def assign_labels(state: State, result: SliceResult) -> tuple[int, ...]:
+def assign_labels(state: State, z: int, masks: Sequence[ObjectMask]) -> tuple[int, ...]:
     """Which label each mask gets in `current`.
 
     In 2D and in an empty stack they are counted, 1..n. Where objects exist already, in this slice or in the nearest
     one that has any, each mask continues the object it overlaps most; a lone mask continues a lone object anyhow.
     """
-    z, masks = result.request.z, result.masks
     answer = state.answers.get(z)
     if answer is not None and len(answer.labels) == len(masks):
         return answer.labels
@@ -85,16 +63,16 @@ def match_labels(pairs: Iterable[tuple[float, int, int]], number: int, existing:
     existing
         Labels in use. Masks that match none get new ones.
     """
-    chosen: dict[int, int] = {}
+    found: dict[int, int] = {}
     for overlap, k, label in sorted(pairs, reverse=True):
-        if overlap > 0 and k not in chosen and label not in chosen.values():
-            chosen[k] = label
+        if overlap > 0 and k not in found and label not in found.values():
+            found[k] = label
     following = max(existing)
     for k in range(number):
-        if k not in chosen:
+        if k not in found:
             following += 1
-            chosen[k] = following
-    return tuple(chosen[k] for k in range(number))
+            found[k] = following
+    return tuple(found[k] for k in range(number))
 
 
 def show(
@@ -279,7 +257,9 @@ def paint(draft: Draft, name: str, blocks: Sequence[Block]) -> None:
         runs = draft.paint(name, z, box, after, before)
         if runs is None or name != "current":
             continue
-        box = shift(runs.box(runs.values[0] != runs.values[1]), *box[:2])
+        changed = runs.box(runs.values[0] != runs.values[1])
+        assert changed is not None  # there are runs only where something changed
+        box = shift(changed, *box[:2])
         draft.put("regions", z, union(draft.state.regions.get(z), box))
         draft.put("painted", z, draft.state.painted.get(z, 0) + 1)
         known = draft.state.confidence.get(z, {})
@@ -301,11 +281,15 @@ def split_region(
     return list(_blocks(bounds, extent, values, before))
 
 
-def _blocks(bounds, extent, values, before) -> Iterator[Block]:
+def _blocks(
+    bounds: Sequence[tuple[int, int, int]], extent: Sequence[int], values: np.ndarray, before: np.ndarray | None
+) -> Iterator[Block]:
     (y0, y1, _), (x0, x1, _) = bounds[-2:]
     first = bounds[0][0] if len(bounds) == 3 else 0
     planes = _as_labels(values).reshape(-1, *extent[-2:])
-    planes_before = [None] * len(planes) if before is None else _as_labels(before).reshape(planes.shape)
+    planes_before: Iterable[np.ndarray | None] = (
+        [None] * len(planes) if before is None else _as_labels(before).reshape(planes.shape)
+    )
     for offset, (plane, plane_before) in enumerate(zip(planes, planes_before, strict=True)):
         yield first + offset, (y0, x0, y1, x1), plane, plane_before
 
