@@ -123,11 +123,11 @@ class ObjectTable:
         self.panel.model.class_colour_of = self._class_colour
         name = f"{noun.capitalize()}s"
         self._dock = annotator.viewer.window.add_dock_widget(self.panel, name=name, area="bottom", tabify=True)
-        self._dock.visibilityChanged.connect(lambda visible: self.measuring.want(visible))
+        self._dock.visibilityChanged.connect(lambda visible: self.measuring.want("panel", visible))
         self._dock.destroyOnClose = self._dock.hide  # its cross would delete it
         self._dock.parent().resizeDocks([self._dock], [HEIGHT], Qt.Orientation.Vertical)
         self.measuring.changed.connect(self.panel.show_table)
-        self.measuring.want(True)
+        self.measuring.want("panel", True)
 
     def _class_colour(self, object_id: int) -> QColor | None:
         session = self._annotator.session
