@@ -140,7 +140,7 @@ class Annotator(Acts):
         self.series: Series | None = None
         self.training = Training(self)
         self.table = ObjectTable(self)
-        self.review = Reviewing(self, self.table.measuring)
+        self.review = Reviewing(self)
         self.engine.attached.connect(self._attach)
         self.engine.progressed.connect(self.preview.retry)
         self.engine.ready.connect(self._ready)
@@ -194,7 +194,7 @@ class Annotator(Acts):
             Key(("Shift-C",), "clear prompts and object", self.clear),
             *([Key(("h",), "mask under the mouse on / off", self.toggle_hover)] if self.has_hover else []),
             Key(("Control-Z",), "undo", self.undo),
-            Key(("Control-Shift-Z", "Control-Y"), "redo", self.redo),
+            Key(("Control-Shift-Z",), "redo", self.redo),
             Key(("Shift-T",), "table of objects on / off", self.toggle_table),
             Key(("w",), "review: the most doubtful object", self.review_next),
             Key(("Shift-1",), "class 1 for the object; to Shift-9", lambda: self.set_class(1)),
@@ -389,6 +389,8 @@ class Annotator(Acts):
 
     def end(self) -> None:
         """Leave the viewer, which stays open: the layers stay, too, the keys are napari's again."""
+        self._set_picked(())
+        self.table.hide()
         self.close_guard.forget()
         self.close()
         self.keys.close()

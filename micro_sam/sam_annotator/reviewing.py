@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 from psygnal import Signal
 
 from micro_sam.errors import InputError
-from micro_sam.measure.review import Doubt, review_order
 from micro_sam.session.values import ObjectRecord, count
 
 if TYPE_CHECKING:
+    from micro_sam.measure.review import Doubt
     from micro_sam.sam_annotator.annotator import Annotator
-    from micro_sam.sam_annotator.tables.measuring import Measuring
 
 NAME = "review"
 
@@ -23,9 +22,7 @@ class Reviewing:
     Parameters
     ----------
     annotator
-        Whose objects are looked at.
-    measuring
-        Of its table: the reasons come from there.
+        Whose objects are looked at; the reasons come from its table.
 
     Attributes
     ----------
@@ -42,15 +39,14 @@ class Reviewing:
 
     changed = Signal()
 
-    def __init__(self, annotator: Annotator, measuring: Measuring) -> None:
+    def __init__(self, annotator: Annotator) -> None:
         self._annotator = annotator
-        self._measuring = measuring
+        self._hears = False
         self._fine: dict[int, ObjectRecord] = {}
         self._passed: set[int] = set()
         self._waits = False
         self.doubt: Doubt | None = None
         self.left = 0
-        measuring.changed.connect(lambda _table: self._measured())
 
     def next(self) -> None:
         """Go to the next object, when all are measured.
@@ -67,8 +63,12 @@ class Reviewing:
             raise InputError(f"There are no committed {noun}s to look at.")
         if self.doubt is not None:
             self._passed.add(self.doubt.id)
-        self._measuring.want(NAME, True)
-        self._waits = not self._measuring.is_complete
+        measuring = self._annotator.table.measuring
+        if not self._hears:
+            self._hears = True
+            measuring.changed.connect(self._measured)
+        measuring.want(NAME, True)
+        self._waits = not measuring.is_complete
         if self._waits:
             self._annotator.status.say(f"Measuring the {noun}s, to begin with the most doubtful ...")
         else:
@@ -101,7 +101,8 @@ class Reviewing:
         """End the review; the next one begins with the most doubtful object again."""
         self._passed.clear()
         self._waits = False
-        self._measuring.want(NAME, False)
+        if self._hears:
+            self._annotator.table.measuring.want(NAME, False)
         self._show(None)
 
     def follow(self) -> None:
@@ -109,15 +110,17 @@ class Reviewing:
         self._fine.clear()
         self.stop()
 
-    def _measured(self) -> None:
+    def _measured(self, _table: object) -> None:
         if self._waits:
             self._waits = False
             self._go()
 
     def _go(self) -> None:
+        from micro_sam.measure.review import review_order
+
         annotator = self._annotator
         objects = annotator.session.objects
-        table = self._measuring.table()
+        table = annotator.table.measuring.table()
         order = [] if table is None else review_order(table, annotator.session.shape)
         order = [
             doubt

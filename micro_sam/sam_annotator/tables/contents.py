@@ -104,7 +104,8 @@ class Contents:
         assert isinstance(session, TrackingSession)
         scale = self.image.scale
         frames = pd.DataFrame([row for i in ids for row in self._rows[i]])
-        tracks = [row for row in session.lineage.to_rows() if row.track_id in set(ids)]
+        wanted = set(ids)
+        tracks = [row for row in session.lineage.to_rows() if row.track_id in wanted]
         if not len(frames):
             has_time = scale is not None and scale[0] != 1
             columns = [*track_columns(scale is not None, has_time), "mean_pixels", "largest_size_step", "pieces"]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from psygnal import SignalInstance
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
-from micro_sam.measure.review import Doubt
 from micro_sam.sam_annotator.widgets.parts import button, row
+
+if TYPE_CHECKING:
+    from micro_sam.measure.review import Doubt
 
 
 class ReviewState(Protocol):
