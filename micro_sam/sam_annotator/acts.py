@@ -366,6 +366,7 @@ class Acts:
             raise InputError(f"'{running.name}' is still running. Wait until it is done, or cancel it first.")
         self.image = self.overview.of(images.with_channel(self.image, self.tool, channel))
         self.layers.show(self.image, self.session)
+        self.recording.channel_changed(self.image)
         self.overview.begin()
         self.prepare()
 

@@ -18,6 +18,7 @@ from qtpy.QtCore import QObject
 from qtpy.QtCore import Signal as QtSignal
 
 from micro_sam.errors import CacheError
+from micro_sam.sam_annotator.images import with_channel
 from micro_sam.sam_annotator.jobs import Progress
 from micro_sam.session.journal import places, store
 from micro_sam.session.journal.continuing import Continued, go_on
@@ -112,6 +113,12 @@ class Recording:
         if not continued:
             self._look_for_earlier(image, journal, has_result)
 
+    def channel_changed(self, image: OpenImage) -> None:
+        """Another channel of the image is shown."""
+        journal = self.journal
+        if journal is not None:
+            journal.change_header(image={**journal.header["image"], "channel": _channel_of(image)})
+
     def leave(self) -> None:
         """The image is left: bring its journal to the disc, in the background."""
         journal, self._session = self.journal, None
@@ -159,6 +166,9 @@ class Recording:
         if tuple(continued.session.shape) != tuple(image.shape):
             continued.session.journal.close()
             raise CacheError("This session was made for an image of another shape. It stays as it is.")
+        channel = continued.session.journal.header.get("image", {}).get("channel")
+        if channel is not None and image.source is not None and channel != _channel_of(image):
+            image = annotator.overview.of(with_channel(image, annotator.tool, channel))
         annotator.open(image, session=continued.session)
         annotator.saving.take_up(continued.saved, continued.unsaved)
         session = continued.session
@@ -235,7 +245,7 @@ class Recording:
             "dtype": str(image.data.dtype),
             "axes": {"2d": "YX", "3d": "ZYX", "tracking": "TYX"}[self._annotator.tool] + ("C" if image.rgb else ""),
             "scale": None if image.scale is None else list(image.scale),
-            "channel": image.channel,
+            "channel": _channel_of(image),
             "key": image.key,
         }
         settings = asdict(self._annotator.settings)
@@ -308,7 +318,16 @@ class Recording:
 
 
 def _signature(image: OpenImage) -> str:
+    """Hash of samples of all channels: a session is found again whichever of them is shown."""
     from micro_sam.embeddings.signature import hash_samples
     from micro_sam.io.inputs import as_array
 
-    return hash_samples(as_array(image.pixels))
+    whole = image.source is not None and image.n_channels > 1
+    return hash_samples(as_array(image.source.data if whole else image.pixels))
+
+
+def _channel_of(image: OpenImage) -> int | str | None:
+    """Which channel is shown, as :func:`~micro_sam.sam_annotator.images.with_channel` takes it; None: the only one."""
+    if image.n_channels < 2:
+        return None
+    return image.channel if image.channel is not None else "colours" if image.rgb else "mix"

@@ -71,6 +71,7 @@ class SessionBase:
         """Whether the pixels of large steps are left to :meth:`write_some`, which the window then calls."""
         self._last_prompt_id = 0
         self._keeper = Keeper(self._say)
+        self._keeper.follow(self.events)
         self.classes = ClassActions(self._act, self._state, self._say)
         """Classes of objects, and the actions on them."""
         self._positive = True
@@ -277,6 +278,7 @@ class SessionBase:
         """
         result = restore(self._state, self._history, rows, is_damaged)
         self._last_prompt_id = result.last_prompt_id
+        self._positive = bool(result.next.get("positive", True))
         self._epoch += 1
         self._revision += 1
         return result

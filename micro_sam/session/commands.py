@@ -38,10 +38,6 @@ class ValueEdit:
         """Set the value after (or before) the edit."""
         setattr(state, self.key, self.after if forward else self.before)
 
-    def record(self) -> dict[str, Any]:
-        """The edit as a JSON-able dict."""
-        return {"value": self.key, "after": to_json(self.after)}
-
 
 @dataclass(frozen=True)
 class EntryEdit:
@@ -66,10 +62,6 @@ class EntryEdit:
         else:
             entries[self.entry] = value
 
-    def record(self) -> dict[str, Any]:
-        """The edit as a JSON-able dict."""
-        return {"entry": self.key, "id": self.entry, "after": to_json(self.after)}
-
 
 @dataclass(frozen=True)
 class EntriesEdit:
@@ -91,10 +83,6 @@ class EntriesEdit:
         entries.update(values)
         for entry in [entry for entry, value in values.items() if value is _MISSING]:
             del entries[entry]
-
-    def record(self) -> dict[str, Any]:
-        """The edit as a JSON-able dict."""
-        return {"entries": self.key, "after": to_json(self.after)}
 
 
 Edit = LabelEdit | ValueEdit | EntryEdit | EntriesEdit
@@ -162,10 +150,6 @@ class Command:
     def undo(self, state: State, later: bool = False) -> Changes:
         """Take the edits back, last one first; `later` as in :meth:`do`."""
         return _write_all(reversed(self.edits), state, forward=False, later=later)
-
-    def record(self) -> dict[str, Any]:
-        """The command as a JSON-able dict: what a journal writes and can replay without a network."""
-        return {"name": self.name, "details": to_json(self.details), "edits": [edit.record() for edit in self.edits]}
 
 
 class Draft:
@@ -274,19 +258,6 @@ class Plan(Draft):
 
     def _write_runs(self, edit: LabelEdit, runs: Runs) -> None:
         pass
-
-
-def to_json(value: Any) -> Any:
-    """A value of the state as JSON-able data."""
-    if hasattr(value, "record"):
-        return value.record()
-    if isinstance(value, dict):
-        return {str(key): to_json(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [to_json(entry) for entry in value]
-    if isinstance(value, np.generic):
-        return value.item()
-    return value
 
 
 def _write_all(edits, state: State, forward: bool, later: bool = False) -> Changes:

@@ -7,11 +7,10 @@ All arrays are seen here as (Z, H, W); a 2D image is one slice.
 
 from __future__ import annotations
 
-import base64
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -273,9 +272,3 @@ class LabelEdit:
     def write(self, plane: np.ndarray, forward: bool) -> None:
         """Write the content after (or before) the edit into the slice it belongs to."""
         plane[crop(self.box)] = self.runs.array(1 if forward else 0)
-
-    def record(self) -> dict[str, Any]:
-        """The edit as a JSON-able dict; enough to do it again on the array it was done on."""
-        runs = self.runs
-        after = base64.b64encode(runs.with_values(runs.values[1]).compress()).decode("ascii")
-        return {"layer": self.name, "z": self.z, "box": list(self.box), "after": after}

@@ -39,10 +39,6 @@ class Track:
         """All frames of the track."""
         return range(self.start, self.end + 1)
 
-    def record(self) -> dict[str, int | None]:
-        """JSON-able dict."""
-        return {"id": self.id, "start": self.start, "end": self.end, "parent": self.parent}
-
 
 @dataclass(frozen=True)
 class Lineage(Mapping[int, Track]):

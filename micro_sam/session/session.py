@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from micro_sam.errors import InputError
-from micro_sam.segmentation.values import ObjectMask
+from micro_sam.segmentation.values import ObjectMask, Prompts
 from micro_sam.session import committed, committing, current, objects
 from micro_sam.session.base import SessionEvents
 from micro_sam.session.commands import Draft
@@ -24,6 +24,7 @@ from micro_sam.session.committing import CommitRules
 from micro_sam.session.labels import present
 from micro_sam.session.prompting import PromptActs
 from micro_sam.session.prompts import PointPrompt, PromptSet
+from micro_sam.session.recalling import Recall, needs_recall, questions_behind
 from micro_sam.session.values import (
     MIN_SIZE,
     CommitReport,
@@ -57,6 +58,8 @@ class Session(PromptActs):
     _noun = "object"
     _per_slice = False
     """Whether what an object is in one slice says nothing of the next, as in movies."""
+    _recalled: tuple[Any, Recall] | None = None
+    """The model that was asked again after a restart, and for what."""
 
     # ------------------------------------------------------------------ segmentation
 
@@ -121,22 +124,34 @@ class Session(PromptActs):
             epoch=self._epoch,
             predictor=self._predictor,
             embeddings=self._embeddings,
+            recall=self._recall(z, drawn) if needs_recall(previous) else None,
         )
+
+    def _recall(self, z: int, drawn: PromptSet) -> Callable[[Any], tuple[ObjectMask, ...]] | None:
+        """How the answer in a slice came about whose logits are gone; the same one until another is needed."""
+        found = questions_behind(self._history.done, z, drawn)
+        if found is None:
+            return None
+        known = self._recalled
+        if known is None or known[0] is not self._predictor or known[1].questions != found.questions:
+            known = self._recalled = (self._predictor, found)
+        return known[1].masks
 
     @staticmethod
     def run(request: SliceRequest) -> SliceResult:
         """Ask the network. Changes nothing, so any thread may do it."""
         from micro_sam.segmentation.prompted import segment_objects
 
-        masks = segment_objects(
-            request.predictor,
-            request.prompts,
-            request.embeddings,
-            request.index,
-            batched=request.batched,
-            previous=request.previous,
-        )
-        return SliceResult(request, tuple(masks))
+        def ask(prompts: Prompts, previous: tuple[ObjectMask, ...] | None) -> tuple[ObjectMask, ...]:
+            where = (request.predictor, prompts, request.embeddings, request.index)
+            return tuple(segment_objects(*where, batched=request.batched, previous=previous))
+
+        previous = request.previous
+        if request.recall is not None and previous is not None:
+            shape = request.embeddings.shape[-2:]
+            recalled = request.recall(lambda drawn, before: ask(drawn.to_prompts(shape), before))
+            previous = recalled if len(recalled) == len(previous) else previous
+        return SliceResult(request, ask(request.prompts, previous))
 
     def apply(self, result: SliceResult, preview: bool = False, completes: bool = False) -> bool:
         """Show an answer in `current`.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from micro_sam.errors import InputError
 from micro_sam.session.prompts import PromptSet, ShapePrompt
@@ -47,16 +46,6 @@ class CurrentTrack:
     def may_have(self, t: int) -> bool:
         """Whether frame `t` can belong to the track."""
         return t >= self.begin and (self.last is None or t <= self.last)
-
-    def record(self) -> dict[str, Any]:
-        """JSON-able dict."""
-        return {
-            "id": self.id,
-            "parent": self.parent,
-            "begin": self.begin,
-            "division": self.division,
-            "limit": self.limit,
-        }
 
 
 @dataclass(frozen=True)

@@ -211,7 +211,11 @@ class TrackingSession(RunActs, TrackActs, Session):
         result = super().restore(rows, is_damaged)
         if is_damaged:
             tracks.synchronise(Draft(self._state), self._state.objects)
-        self._choose(min(self._state.current_tracks, default=1), "track")
+        active = result.next.get("track")
+        self._new_track = active if active not in self._state.current_tracks else None
+        if active is None:
+            active = min(self._state.current_tracks, default=1)
+        self._choose(active, result.next.get("state", "track"))
         return result
 
     # ------------------------------------------------------------------ inside

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal
@@ -11,7 +11,7 @@ import numpy as np
 
 from micro_sam.segmentation.values import ObjectMask, Prompts
 from micro_sam.session.labels import Box, LabelEdit
-from micro_sam.session.prompts import PromptSet
+from micro_sam.session.prompts import PointPrompt, PromptSet, ShapePrompt
 
 LayerName = Literal["current", "committed", "auto"]
 PreserveMode = Literal["pixels", "objects", "none"]
@@ -174,6 +174,8 @@ class SliceRequest:
         Counts the acts that make every plan stale (undo, redo, clear, commit, painting).
     predictor, embeddings
         Used read-only.
+    recall
+        Asks again what led to `previous`, where its logits are gone; see :mod:`~micro_sam.session.recalling`.
     """
 
     z: int
@@ -185,6 +187,7 @@ class SliceRequest:
     epoch: int
     predictor: Any = field(repr=False)
     embeddings: Any = field(repr=False)
+    recall: Callable[[Any], tuple[ObjectMask, ...]] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,6 +201,11 @@ class SliceResult:
     def cut_at(self) -> tuple[int, ...]:
         """Tiles that the objects reach into, but that are not embedded yet: to be asked again when they are there."""
         return tuple(dict.fromkeys(tile for mask in self.masks for tile in mask.cut_at))
+
+
+def _is_around(shape: ShapePrompt, point: PointPrompt) -> bool:
+    (y0, x0), (y1, x1) = shape.corners.min(axis=0), shape.corners.max(axis=0)
+    return y0 <= point.position[-2] <= y1 and x0 <= point.position[-1] <= x1
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,7 +233,11 @@ class SliceAnswer:
         return self.imposed and label in self.labels and all(prompts.in_slice(z) == self.drawn for z in places)
 
     def drawn_for(self, label: int) -> PromptSet:
-        """The prompts that made one of the objects: its shape or point, points in its box, all negative points."""
+        """The prompts that made one of the objects: its shape or point, points in its box, all negative points.
+
+        Objects are in the order of :func:`~micro_sam.segmentation.prompted.segment_objects`: first those of shapes,
+        then that of positive points outside of all of them (`batched`: one for each).
+        """
         if label not in self.labels:
             return PromptSet()
         if any(prompt.track_id is not None for prompt in self.drawn):
@@ -237,20 +249,12 @@ class SliceAnswer:
         positive = [p for p in self.drawn.points if p.positive]
         if not self.drawn.shapes:
             return PromptSet((*positive[k : k + 1], *negative))
-        shape = self.drawn.shapes[k]
-        (y0, x0), (y1, x1) = shape.corners.min(axis=0), shape.corners.max(axis=0)
-        inside = tuple(p for p in positive if y0 <= p.position[-2] <= y1 and x0 <= p.position[-1] <= x1)
-        return PromptSet((*inside, *negative), (shape,))
-
-    def record(self) -> dict[str, Any]:
-        """JSON-able dict, without masks (they are in the label edits)."""
-        return {
-            "labels": list(self.labels),
-            "scores": [float(mask.score) for mask in self.masks],
-            "drawn": self.drawn.record(),
-            "batched": self.batched,
-            "imposed": self.imposed,
-        }
+        inside = [[p for p in positive if _is_around(shape, p)] for shape in self.drawn.shapes]
+        if k < len(inside):
+            return PromptSet((*inside[k], *negative), (self.drawn.shapes[k],))
+        lone = [p for p in positive if not any(p in some for some in inside)]
+        k -= len(inside)
+        return PromptSet((*(lone[k : k + 1] if self.batched else lone), *negative))
 
 
 @dataclass(frozen=True, eq=False)
@@ -267,10 +271,6 @@ class Reopened:
         """Id that the object gets again when it is committed."""
         return self.record_before.id
 
-    def record(self) -> dict[str, Any]:
-        """JSON-able dict."""
-        return {"id": self.id}
-
 
 @dataclass(frozen=True)
 class Anchors:
@@ -285,10 +285,6 @@ class Anchors:
         changed = {z for z in drawn if self.prompts.in_slice(z) != prompts.in_slice(z)}
         changed |= {z for z in {*self.painted, *painted} if self.painted.get(z) != painted.get(z)}
         return tuple(sorted(changed))
-
-    def record(self) -> dict[str, Any]:
-        """JSON-able dict."""
-        return {"prompts": self.prompts.record(), "painted": {str(z): n for z, n in self.painted.items()}}
 
 
 @dataclass(frozen=True)

@@ -155,6 +155,9 @@ def test_a_disc_that_cannot_be_written_gives_a_copy(kept, folder, monkeypatch):
     other = go_on(folder, Session)
     assert "read-only" in other.note and snapshot(other.session) == snapshot(kept)
     other.session.journal.close()
+    monkeypatch.setattr(store, "_connect", lambda _path: refuse())
+    with pytest.raises(CacheError, match="Make room there"):
+        go_on(folder, Session)
 
 
 @pytest.mark.parametrize("place", ["header", "first page", "middle", "end"])
@@ -305,6 +308,29 @@ def test_volumes_and_tracks_come_back_and_replay(fake_network, runs, tmp_path):
     found.restore(store.read(tmp_path / "t.session").rows)
     assert snapshot(found) == snapshot(movie) and found.lineage == movie.lineage
     assert found.tracks_at_work == movie.tracks_at_work
+
+
+def test_the_next_prompt_is_what_it_was(kept, folder, runs, tmp_path):
+    kept.set_next_polarity(False)
+    assert kept.journal.is_empty  # looking at an image leaves nothing
+    kept.add_point((10, 10), True)
+    kept.journal.close()
+    assert not again(folder).session.next_positive
+    movie = attach_fake(TrackingSession((9, *SHAPE)))
+    movie.keep_journal(Journal(tmp_path / "t.session", {**HEADER, "tool": "tracking"}))
+    movie.add_point((0, 10, 10))
+    movie.new_track()
+    movie.add_point((0, 30, 40))
+    movie.set_active_track(1)
+    movie.set_next_state("division")
+    for number, change in enumerate((lambda: None, movie.new_track, movie.clear)):
+        change()
+        assert movie.flush(10)
+        found = TrackingSession((9, *SHAPE))
+        found.restore(store.read(tmp_path / "t.session").rows)
+        facts = [(s.active_track, s.next_state, s.next_positive) for s in (found, movie)]
+        assert facts[0] == facts[1] and found.track_ids == movie.track_ids, number
+    movie.journal.close()
 
 
 def test_an_action_that_is_refused_leaves_no_trace(kept):

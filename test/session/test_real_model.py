@@ -107,3 +107,46 @@ def test_a_script_gets_the_same_whole_object_as_the_window(predictor):
     )
     assert mask.any() and iou(mask, truth == value) > 0.4
     np.testing.assert_array_equal(session.current == 1, mask)
+
+
+def clicks_in(kind, predictor):
+    """A session of a kind on an image, and clicks for one object in one slice, with whether they are positive."""
+    if kind == "2d":
+        image = data.coins()
+        session = attached(Session(image.shape), predictor, image, 2)
+        return session, [((70, 40), True), ((75, 60), False), ((60, 56), True)]
+    if kind == "3d":
+        image, labels = nuclei_volume(shape=(7, 96, 96), n_objects=2, radius=11, seed=1)
+        session = attached(VolumeSession(image.shape), predictor, image, 3)
+    else:
+        image, labels, _ = dividing_cells(shape=(7, 96, 96), n_cells=2, n_divisions=1, radius=10, seed=3)
+        session = attached(TrackingSession(image.shape), predictor, image, 3)
+    y, x = centre(labels[3] == np.unique(labels[3])[1])
+    return session, [((3, y, x), True), ((3, y, min(x + 9, 95)), False), ((3, y, max(x - 6, 0)), True)]
+
+
+@pytest.mark.parametrize("kind", ["2d", "3d", "tracking"])
+def test_a_correction_after_a_restart_is_what_it_would_have_been(predictor, kind, tmp_path):
+    from micro_sam.session.journal import store
+    from micro_sam.session.journal.recorder import Journal
+
+    session, clicks = clicks_in(kind, predictor)
+    session.keep_journal(Journal(tmp_path / "a.session", {"image": {"shape": list(session.shape)}}))
+    z = None if kind == "2d" else 3
+
+    def click(some, position, positive):
+        some.add_point(position, positive)
+        some.segment_slice(z)
+
+    for position, positive in clicks[:-1]:
+        click(session, position, positive)
+    session.journal.close()
+    again = type(session)(session.shape)
+    again.restore(store.read(tmp_path / "a.session").rows)
+    again.attach(session.predictor, session.embeddings)
+    session.keep_journal(None)
+    click(session, *clicks[-1])
+    click(again, *clicks[-1])
+    assert session.has_current and np.array_equal(session.current, again.current)
+    logits = [s._state.answers[z or 0].masks[0].logits for s in (session, again)]
+    assert np.allclose(*logits, atol=1e-3)

@@ -1,6 +1,5 @@
 """One image: prompts, segmentation, commit, correction. Tests are named by what a person relies on."""
 
-import json
 import threading
 
 import numpy as np
@@ -238,17 +237,6 @@ def test_the_oldest_steps_are_forgotten_when_memory_is_full(fake_network):
         session.paint("auto", (slice(0, 50), slice(0, 70)), rng.integers(0, 9, SHAPE))
     assert 1 <= len(session.history.done) < 30 and session.history.nbytes <= 60_000
     assert session.undo() and session.redo()
-
-
-def test_every_step_can_be_written_as_json(session):
-    commit_disc(session, 20, 20)
-    session.reopen(1)
-    session.add_shape("ellipse", [(5, 5), (5, 25), (20, 25), (20, 5)])
-    session.commit()
-    session.delete([1])
-    records = [command.record() for command in session.history.done]
-    assert json.loads(json.dumps(records)) == records
-    assert [record["name"] for record in records][-1] == "Delete object 1"
 
 
 def test_sliders_that_show_many_results_are_one_step(session):

@@ -4,6 +4,9 @@ import numpy as np
 import pytest
 
 from micro_sam.errors import InputError
+from micro_sam.segmentation.values import ObjectMask
+from micro_sam.session.prompts import PointPrompt, PromptSet, ShapePrompt
+from micro_sam.session.values import SliceAnswer
 from micro_sam.session.volume import VolumeSession
 
 from .conftest import attach_fake, check_invariants, disc, snapshot
@@ -210,3 +213,22 @@ def test_a_stop_is_announced(session):
     session.add_point((10, 30, 30))
     session.add_point((14, 30, 30), positive=False)
     assert heard[-1].startswith("Slice 14 is a stop")
+
+
+def test_each_object_of_an_answer_knows_its_prompts():
+    def point(k, y, x, positive=True):
+        return PointPrompt(k, (0, y, x), positive)
+
+    def box(k, y):
+        return ShapePrompt(k, "rectangle", ((0, y, 2), (0, y, 10), (0, y + 8, 10), (0, y + 8, 2)))
+
+    boxes = (box(1, 2), box(2, 20))
+    inside, one, two, no = point(3, 22, 5), point(4, 30, 50), point(5, 31, 60), point(6, 40, 5, False)
+    drawn = PromptSet((inside, one, no, two), boxes)
+    masks = (ObjectMask((0, 0, 1, 1), np.ones((1, 1), bool), 1.0),) * 3
+    answer = SliceAnswer(masks, (1, 2, 3), drawn)
+    assert answer.drawn_for(1) == PromptSet((no,), boxes[:1])
+    assert answer.drawn_for(2) == PromptSet((inside, no), boxes[1:])
+    assert answer.drawn_for(3) == PromptSet((one, two, no))
+    each = SliceAnswer((*masks, masks[0]), (1, 2, 3, 4), drawn, batched=True)
+    assert each.drawn_for(4) == PromptSet((two, no)) and each.drawn_for(5) == PromptSet()

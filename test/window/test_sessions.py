@@ -18,7 +18,7 @@ from micro_sam.sam_annotator import annotator_2d, image_series_annotator
 from micro_sam.sam_annotator.ending import ends_in_order
 from micro_sam.sam_annotator.images import from_array
 from micro_sam.sam_annotator.recording import SessionChoice
-from micro_sam.session.journal import places, store
+from micro_sam.session.journal import places, report, series, store
 
 from . import driver
 
@@ -100,6 +100,28 @@ def test_a_result_that_is_given_begins_a_new_session(tool, coins):
     tool.session.delete([5])
     assert tool.session.flush(10)
     assert [row.name for row in store.read(folder).rows if row.kind == "do"] == ["Load objects", "Delete object 5"]
+
+
+def test_a_session_goes_on_in_the_channel_it_was_left_in(tool, coins):
+    def start(choice):
+        tool.recording.choice = choice
+        tool.open(from_array(np.stack([coins, 255 - coins]), "2d", "channels", axes="CYX"))
+
+    try:
+        start(SessionChoice())
+        assert driver.wait_until(lambda: tool.session.embeddings is not None and not tool.engine.busy)
+        tool.choose_channel(1)
+        assert driver.wait_until(lambda: tool.session.embeddings is not None and not tool.engine.busy)
+        tool.session.add_point((30, 30))
+        assert tool.session.flush(10)
+        assert driver.wait_until(lambda: "signature" in store.read_header(tool.session.journal.folder)["image"])
+        start(SessionChoice(resume="ask"))
+        assert tool.image.channel == 0 and driver.wait_until(lambda: tool.recording.offer is not None)
+        driver.press(tool.dock.session_offer.go_on.native)
+        assert driver.wait_until(lambda: len(tool.session.prompts) == 1), tool.status.text
+        assert tool.image.channel == 1 and tool.layers.image.data[30, 30] == 255 - coins[30, 30]
+    finally:
+        tool.recording.choice = SessionChoice()
 
 
 def test_a_slow_disc_does_not_hold_up_the_window(tool, coins, monkeypatch):
@@ -208,6 +230,16 @@ def test_each_image_of_a_series_has_a_session_beside_its_result(opened, coins, t
     assert is_as(tool.session, before) and not tool.saving.unsaved
     tool.undo()
     assert set(tool.session.objects) == {1}
+    # the index knows where the series was left, and in which order its sessions come
+    tool.series._open(1)
+    commit(tool, tuple(coins.shape[0] - 1 - y if k == 0 else y for k, y in enumerate(COINS[0])))
+    assert tool.session.flush(10)
+    (output / "seg_00001.session").rename(output / "a.session")
+    index = series.read(output)
+    assert index.last == "seg_00001" and list(index.images) == ["seg_00000", "seg_00001"]
+    assert [folder.name for folder in report.sessions_in(output)] == ["seg_00000.session", "a.session"]
+    tool.series.start()
+    assert tool.series.index == 1
     tool.saving.unsaved = False
 
 

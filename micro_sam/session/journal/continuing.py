@@ -55,7 +55,7 @@ def go_on(folder: str | os.PathLike, make_session: Callable[[tuple[int, ...]], A
     Raises
     ------
     CacheError
-        When nothing of it can be read, or it was written by a newer program.
+        When nothing of it can be read, it was written by a newer program, or a copy is needed and has no room.
     """
     folder = Path(folder)
     notes, file = [], None
@@ -66,10 +66,10 @@ def go_on(folder: str | os.PathLike, make_session: Callable[[tuple[int, ...]], A
         elif store.is_taken(folder):
             raise store.Taken("")
     except (store.Taken, OSError, sqlite3.Error) as error:
-        copy = places.copy_to(places.new_folder(folder.name.removesuffix(places.SUFFIX)), store.read(folder))
-        why = "Another window has this session open" if isinstance(error, store.Taken) else f"{folder} is read-only"
+        is_taken = isinstance(error, store.Taken)
+        why = "Another window has this session open" if is_taken else f"{folder}: {store.why_not(error, folder)}"
+        folder, file = _copy(folder, why)
         notes.append(f"{why}, so this one goes on with a copy.")
-        folder, file = copy, store.JournalFile(copy, {})
     contents = store.read(folder)
     shape = tuple(contents.header.get("image", {}).get("shape", ()))
     if not shape:
@@ -86,7 +86,7 @@ def go_on(folder: str | os.PathLike, make_session: Callable[[tuple[int, ...]], A
     if contents.damaged:
         if file is not None:
             file.close()
-        journal, kept = _begin_anew(folder, contents.header, session._state)
+        journal, kept = _begin_anew(folder, contents.header, session._state, result.next)
         notes.append(
             f"The session on disc was damaged. What could be read is here: {len(session.objects)} objects; "
             f"{contents.damaged} records are lost, and nothing of before can be undone. The old file is {kept.name}."
@@ -114,7 +114,22 @@ def as_edits(state: State) -> list[Edit]:
     return draft.edits
 
 
-def _begin_anew(folder: Path, header: Mapping[str, Any], state: State) -> tuple[Journal, Path]:
+def _copy(folder: Path, why: str) -> tuple[Path, store.JournalFile]:
+    """A copy of a session in the program's folder, open for writing."""
+    copy = places.new_folder(folder.name.removesuffix(places.SUFFIX))
+    try:
+        places.copy_to(copy, store.read(folder))
+        return copy, store.JournalFile(copy, {})
+    except (OSError, sqlite3.Error) as error:
+        raise CacheError(
+            f"{why}. Nor can a copy of it be written to {copy}: {store.why_not(error, copy)}. Make room there, then "
+            "open the session again; it stays as it is."
+        ) from error
+
+
+def _begin_anew(
+    folder: Path, header: Mapping[str, Any], state: State, following: Mapping[str, Any]
+) -> tuple[Journal, Path]:
     """Put the damaged journal aside, and begin another one with what could be read."""
     journal = Journal(folder, header)
     try:
@@ -123,6 +138,8 @@ def _begin_anew(folder: Path, header: Mapping[str, Any], state: State) -> tuple[
         journal, kept = Journal(places.new_folder(folder.name.removesuffix(places.SUFFIX)), header), folder / store.FILE
     journal.record("do", "Recover", edits=as_edits(state))
     journal.record("base")
+    if following:
+        journal.record("next", parameters=following)
     return journal, kept
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from micro_sam import __version__
 from micro_sam.errors import CacheError
+from micro_sam.io.addresses import is_address
 from micro_sam.io.atomic import remove_folder
 from micro_sam.models.cache import get_cache_directory
 from micro_sam.session.journal import moving, store
@@ -122,9 +123,11 @@ def make_header(
 
 
 def relative(path: str | os.PathLike | None, folder: Path) -> str | None:
-    """The way from a session to a file; only its name where there is none (another drive)."""
+    """The way from a session to a file; only its name where there is none (another drive). Addresses stay."""
     if path is None:
         return None
+    if is_address(path):
+        return str(path)
     try:
         return Path(os.path.relpath(Path(path).absolute(), Path(folder).absolute())).as_posix()
     except ValueError:

@@ -20,7 +20,7 @@ from micro_sam.errors import CacheError
 from micro_sam.session.commands import Edit
 from micro_sam.session.journal.codec import edit_to_json, pixels_to_bytes, prompt_to_json
 from micro_sam.session.journal.rows import PixelRow, Row
-from micro_sam.session.journal.store import JournalFile
+from micro_sam.session.journal.store import JournalFile, why_not
 from micro_sam.session.labels import LabelEdit
 from micro_sam.session.prompts import AnyPrompt
 
@@ -265,8 +265,9 @@ class Journal:
     def _stop_for_a_while(self, error: Exception) -> None:
         """The disc takes nothing: say so once, and try again later."""
         log.debug("the journal in %s cannot be written: %s", self._folder, error)
+        trouble = why_not(error, self._folder)
         with self._condition:
-            is_new, self.trouble = not self.trouble, str(error) or type(error).__name__
+            is_new, self.trouble = not self.trouble, trouble
             self._condition.notify_all()
         if is_new:
             self.on_written()

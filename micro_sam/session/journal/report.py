@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from micro_sam.errors import InputError
-from micro_sam.session.journal import places, store
+from micro_sam.session.journal import places, series, store
 from micro_sam.session.journal.restoring import live_rows, renumbered
 from micro_sam.session.journal.rows import Row
 from micro_sam.session.values import count
@@ -81,6 +81,10 @@ def sessions_in(path: str | os.PathLike) -> list[Path]:
     if (path / store.FILE).is_file():
         return [path]
     found = sorted(folder for folder in path.glob(f"*{places.SUFFIX}") if (folder / store.FILE).is_file())
+    index = series.read(path)
+    if index is not None:  # in the order of the series, then what else is there
+        first = [folder for folder in index.sessions(path) if folder in found]
+        found = list(dict.fromkeys([*first, *found]))
     if not found:
         raise InputError(
             f"There is no session in {path}. Give the folder whose name ends in {places.SUFFIX}, or the folder of the "

@@ -36,12 +36,15 @@ class Restored:
         The largest id of a prompt.
     lost
         Number of actions of which something could not be done again.
+    next
+        What the next prompt is: ``positive``, and in a movie ``track`` and ``state``, as far as they are not usual.
     """
 
     last_id: int = 0
     known: dict[AnyPrompt, int] = field(default_factory=dict)
     last_prompt_id: int = 0
     lost: int = 0
+    next: dict[str, Any] = field(default_factory=dict)
 
 
 def live_rows(rows: Sequence[Row]) -> list[Row]:
@@ -90,6 +93,8 @@ def restore(state: State, history: History, rows: Sequence[Row], is_damaged: boo
             prompt = prompt_from_json(record)
             prompts[number], result.known[prompt] = prompt, number
             result.last_prompt_id = max(result.last_prompt_id, prompt.id or 0)
+        if row.kind == "next":
+            result.next.update(row.parameters)
         try:
             _do(row, state, history, prompts, is_damaged)
         except (CacheError, KeyError, ValueError, IndexError, TypeError) as error:

@@ -24,9 +24,10 @@ MIGRATIONS: dict[int, Sequence[str]] = {1: ()}
 """Version -> statements that lead to the next one. 2: states may hold classes of objects."""
 COLUMNS = {"header": 3, "prompts": 4, "actions": 9, "pixels": 10}
 
-KINDS = ("start", "model", "do", "join", "undo", "redo", "base", "saved")
+KINDS = ("start", "model", "do", "join", "undo", "redo", "base", "saved", "next")
 """What an action is: the window was opened; another model; a step of undo; more of the step before; that step taken
-back or done again; all so far is the beginning (nothing of it can be undone); the results were saved."""
+back or done again; all so far is the beginning (nothing of it can be undone); the results were saved; what the next
+prompt will be (no step of undo)."""
 
 USUAL = (
     b'["last_id",["auto_parents",["current_tracks",[1,null,0,null,null]],["tracks",["auto_in_pieces",true],'

@@ -6,9 +6,12 @@ what a damaged disc has spared is found again (:mod:`~micro_sam.session.journal.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import logging
 import os
+import shutil
 import sqlite3
 import sys
 from collections.abc import Iterable, Mapping
@@ -38,6 +41,7 @@ from micro_sam.session.journal.rows import (
 log = logging.getLogger(__name__)
 
 PAGE = 1024  # bytes; pictures of small objects leave little of a small page empty
+FULL = 64 * 1024  # bytes that are free where no journal can begin: two of SQLite's files and a few pages
 NETWORK = (
     "nfs",
     "cifs",
@@ -244,6 +248,18 @@ def write_all(folder: Path, header: Mapping[str, Any], rows: Iterable[Row]) -> N
     finally:
         connection.close()
     moving.take_place(new)
+
+
+def why_not(error: Exception, path: Path) -> str:
+    """Why a disc took nothing; of a full one, SQLite may say "disk I/O error" only."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    if getattr(error, "errno", None) == errno.EROFS or "readonly" in text:
+        return "the disc is read-only"
+    with contextlib.suppress(OSError, StopIteration):
+        there = next(folder for folder in (path, *path.parents) if folder.exists())
+        if shutil.disk_usage(there).free < FULL:
+            return "the disc is full"
+    return text
 
 
 def on_network(path: Path) -> bool:
