@@ -6,14 +6,17 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from micro_sam.errors import InputError
 from micro_sam.io.label_arrays import new_labels, written_pieces
 from micro_sam.io.results import remove_result
 from micro_sam.io.tables import save_table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COLUMNS = ("id", "class", "name", "colour")
 LARGEST = 9
@@ -95,6 +98,8 @@ def load_classes(path: str | os.PathLike[str]) -> Classes:
     place = classes_beside(path)
     if not place.is_file():
         return Classes()
+    import pandas as pd  # takes a while, and most results have no classes
+
     try:
         table = pd.read_csv(place, dtype={"name": str, "colour": str}, keep_default_na=False)
         rows = list(zip(*(table[name].tolist() for name in COLUMNS), strict=True))
@@ -139,6 +144,8 @@ def class_image(labels: np.ndarray, numbers: Mapping[int, int]) -> np.ndarray:
 
 def _table(classes: Classes) -> pd.DataFrame:
     """A row per object, and one with the id 0 for each class that no object has."""
+    import pandas as pd
+
     of_number = {one[0]: one for one in classes.known}
     rows: Iterable[tuple[int, int]] = sorted(classes.numbers.items())
     unused = [(0, number) for number in of_number if number not in classes.numbers.values()]

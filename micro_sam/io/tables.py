@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib.util
 import os
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from micro_sam.errors import OutputError
 from micro_sam.io.marks import KEY, csv_header, mark
 from micro_sam.io.results import check_result, write_result
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SUFFIXES = (".csv", ".parquet")
 

@@ -15,7 +15,6 @@ from micro_sam.sam_annotator.annotator_tracking import AnnotatorTracking
 from micro_sam.sam_annotator.docked import ToolWidget
 from micro_sam.sam_annotator.series import image_folder_annotator
 from micro_sam.sam_annotator.starting import get_annotator
-from micro_sam.sam_annotator.tables.layers import LayerTable
 from micro_sam.sam_annotator.widgets.training import TrainingMenu
 
 MODEL = "nano_lm"
@@ -109,10 +108,3 @@ class TrainingStart(QWidget):
             text.setWordWrap(True)
             layout.addWidget(text)
         layout.addStretch(1)
-
-
-class Table(LayerTable):
-    """A table of the objects in any label layer."""
-
-    def __init__(self, napari_viewer: Any) -> None:
-        super().__init__(whole(napari_viewer))

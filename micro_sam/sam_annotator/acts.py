@@ -251,6 +251,31 @@ class Acts:
         if path is not None:
             save_class_image(self, path)
 
+    @act
+    def review_next(self) -> None:
+        """Go to the committed object that is worth a look first, with the reason."""
+        self._needed().review.next()
+
+    @act
+    def review_fine(self) -> None:
+        """The object that is looked at is right: on to the next."""
+        self._needed().review.fine()
+
+    @act
+    def review_correct(self) -> None:
+        """Open the object that is looked at again."""
+        self._needed().review.correct()
+
+    @act
+    def review_delete(self) -> None:
+        """Remove the object that is looked at, and go on."""
+        self._needed().review.delete()
+
+    @act
+    def review_stop(self) -> None:
+        """End the review."""
+        self.review.stop()
+
     def segment_all(self) -> None:
         """Segment the whole image."""
         self.automatic.run()

@@ -39,6 +39,7 @@ from micro_sam.sam_annotator.overview import Overview
 from micro_sam.sam_annotator.preparation import Preparation
 from micro_sam.sam_annotator.preview import Preview
 from micro_sam.sam_annotator.recording import Recording
+from micro_sam.sam_annotator.reviewing import Reviewing
 from micro_sam.sam_annotator.saving import Saving
 from micro_sam.sam_annotator.settings import Settings
 from micro_sam.sam_annotator.status import Status
@@ -95,6 +96,8 @@ class Annotator(Acts):
     names = LayerNames()
     segments = "Object"
     """What the button for key S says that it segments."""
+    noun = "object"
+    """What is committed: object, or track."""
     has_batches = True
     """Whether each positive point can be an object of its own."""
     has_hover = True
@@ -137,6 +140,7 @@ class Annotator(Acts):
         self.series: Series | None = None
         self.training = Training(self)
         self.table = ObjectTable(self)
+        self.review = Reviewing(self)
         self.engine.attached.connect(self._attach)
         self.engine.progressed.connect(self.preview.retry)
         self.engine.ready.connect(self._ready)
@@ -190,8 +194,9 @@ class Annotator(Acts):
             Key(("Shift-C",), "clear prompts and object", self.clear),
             *([Key(("h",), "mask under the mouse on / off", self.toggle_hover)] if self.has_hover else []),
             Key(("Control-Z",), "undo", self.undo),
-            Key(("Control-Shift-Z", "Control-Y"), "redo", self.redo),
+            Key(("Control-Shift-Z",), "redo", self.redo),
             Key(("Shift-T",), "table of objects on / off", self.toggle_table),
+            Key(("w",), "review: the most doubtful object", self.review_next),
             Key(("Shift-1",), "class 1 for the object; to Shift-9", lambda: self.set_class(1)),
             *self.extra_keys(),
         ]
@@ -264,6 +269,7 @@ class Annotator(Acts):
         self.recording.follow(image, session, committed is not None, continued)
         self.preparation.follow(session)
         self.table.follow()
+        self.review.follow()
         self.set_source("current")
         self._set_picked(())
         if self.takes_dropped_images:
@@ -383,6 +389,8 @@ class Annotator(Acts):
 
     def end(self) -> None:
         """Leave the viewer, which stays open: the layers stay, too, the keys are napari's again."""
+        self._set_picked(())
+        self.table.hide()
         self.close_guard.forget()
         self.close()
         self.keys.close()

@@ -120,7 +120,6 @@ class Annotator3D(SliceActs, CorrectionActs, Annotator):
         """Keys that 2D does not have."""
         return [
             Key(("v", "V"), "whole object: the current object in all slices", self.segment_volume),
-            Key(("w",), "go to the least certain slice", self.go_to_weakest_slice),
             Key(("o",), "open the object under the mouse again", self.reopen_under_mouse),
         ]
 

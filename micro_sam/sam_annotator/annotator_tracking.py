@@ -153,7 +153,6 @@ class AnnotatorTracking(LineageActs, SliceActs, CorrectionActs, Annotator):
             Key(("d",), "next prompt: track / division", self.toggle_state),
             Key(("e",), "next track (other daughter)", self.next_track),
             Key(("n",), "new track", self.new_track),
-            Key(("w",), "go to the weakest frame", self.go_to_weakest_slice),
             Key(("o",), "correct the track under the mouse", self.reopen_under_mouse),
         ]
 

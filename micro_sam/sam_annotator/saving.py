@@ -271,7 +271,9 @@ class Saving:
             self.note = f" Their classes were not saved: {place.name} is of another program. Move it away, save again."
 
     def _classes_changed(self) -> None:
-        if not self.unsaved and classes_of(self._session) != self._saved_classes:
+        if self.unsaved or not (self._session.classes.known or self._saved_classes.known):
+            return  # many objects, mostly without classes: not to be looked through at every step
+        if classes_of(self._session) != self._saved_classes:
             self.unsaved = True
             self.changed.emit()
 

@@ -21,6 +21,14 @@ class SliceActs:
         world = raw.data_to_world((z, *[0] * (raw.ndim - 1)))
         dims.set_point(dims.ndim - raw.ndim, float(world[0]))
 
+    def review_next(self) -> None:
+        """The least certain slice of the object that is open; without one, the most doubtful committed object."""
+        session = self.session
+        if session is None or session.has_current or len(session.prompts.drawn) or not session.objects:
+            self.go_to_weakest_slice()
+        else:
+            super().review_next()
+
     @act
     def go_to_weakest_slice(self) -> None:
         """Show the slice of the current object that is worth a look first."""

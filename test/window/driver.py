@@ -22,7 +22,6 @@ REAL = shutil.which("xdotool") is not None and bool(os.environ.get("DISPLAY"))
 KEYS = {
     "ctrl+z": (Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier),
     "ctrl+shift+z": (Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier),
-    "ctrl+y": (Qt.Key.Key_Y, Qt.KeyboardModifier.ControlModifier),
     "shift+c": (Qt.Key.Key_C, Qt.KeyboardModifier.ShiftModifier),
 }
 

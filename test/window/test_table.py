@@ -104,3 +104,35 @@ def test_classes_are_set_by_key_saved_and_loaded_again(tool, coins, tmp_path):
     tool.open(replace(from_array(coins, "2d", "coins"), earlier=result), load_labels(result))
     assert tool.session.classes.names() == {1: "shiny", 2: "shiny"} and not tool.session.history.can_undo
     assert list(tool.dock.classes.names) == [2] and not tool.saving.unsaved
+
+
+def test_a_review_begins_with_the_most_doubtful_object(tool):
+    for position in (COIN, OTHER_COIN, THIRD_COIN):
+        click(tool, position)
+        wait_idle(tool)
+        key(tool.viewer, "c")
+    spot = np.full((4, 4), 2, np.uint32)
+    tool.session.labels.paint("committed", (slice(4, 8), slice(300, 304)), spot)  # a second piece of object 2
+    bar = tool.dock.review
+    assert not bar.isVisible()
+    key(tool.viewer, "w")
+    assert wait_until(lambda: tool.review.doubt is not None, 10) and bar.isVisible()
+    assert tool.picked == (2,) and "in 2 pieces" in bar.text.text() and "2 left" in bar.text.text()
+    press(bar.fine.native)
+    seen = tool.review.doubt.id
+    assert seen in (1, 3) and tool.review.left == 1
+    press(bar.delete.native)
+    assert wait_until(lambda: tool.review.doubt is not None and tool.review.doubt.id not in (2, seen), 10)
+    last = tool.review.doubt.id
+    assert set(tool.session.objects) == {2, last} and tool.review.left == 0
+    press(bar.correct.native)
+    assert tool.session.objects.reopened == last and not bar.isVisible()
+    key(tool.viewer, "w")
+    assert "Commit it (C)" in tool.status.text
+    key(tool.viewer, "c")
+    key(tool.viewer, "w")
+    assert wait_until(lambda: "All 2 objects were looked at" in tool.status.text, 10), tool.status.text
+    key(tool.viewer, "w")  # from the beginning, but for what is fine
+    assert wait_until(lambda: tool.review.doubt is not None and tool.review.doubt.id == last, 10)
+    press(bar.stop.native)
+    assert not bar.isVisible()

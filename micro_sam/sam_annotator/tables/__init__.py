@@ -13,11 +13,11 @@ from micro_sam.errors import InputError, NotOurs
 from micro_sam.io.results import check_not_input, read_kind
 from micro_sam.io.tables import check_table_path, save_table
 from micro_sam.sam_annotator.replacing import may_replace
-from micro_sam.sam_annotator.tables.measuring import Measuring
-from micro_sam.sam_annotator.tables.panel import HEIGHT, TableActions, TablePanel
 
 if TYPE_CHECKING:
     from micro_sam.sam_annotator.annotator import Annotator
+    from micro_sam.sam_annotator.tables.measuring import Measuring
+    from micro_sam.sam_annotator.tables.panel import TablePanel
 
 FILTERS = "Table (*.csv);;Parquet (*.parquet)"
 
@@ -33,15 +33,25 @@ class ObjectTable:
 
     def __init__(self, annotator: Annotator) -> None:
         self._annotator = annotator
-        self.measuring = Measuring(annotator.jobs)
+        self._measuring: Measuring | None = None
         self.panel: TablePanel | None = None
         self._dock: QWidget | None = None
+
+    @property
+    def measuring(self) -> Measuring:
+        """What measures; made on first use, because its libraries (pandas, scikit-image) take longer than a window."""
+        if self._measuring is None:
+            from micro_sam.sam_annotator.tables.measuring import Measuring
+
+            self._measuring = Measuring(self._annotator.jobs)
+            self.follow()
+        return self._measuring
 
     def follow(self) -> None:
         """Show the objects of the session that is open now."""
         annotator = self._annotator
-        if annotator.session is not None and annotator.image is not None:
-            self.measuring.follow(annotator.session, annotator.image)
+        if self._measuring is not None and annotator.session is not None and annotator.image is not None:
+            self._measuring.follow(annotator.session, annotator.image)
 
     @property
     def is_open(self) -> bool:
@@ -51,12 +61,17 @@ class ObjectTable:
     def toggle(self) -> None:
         """Open or close the panel."""
         if self.is_open:
-            self._dock.hide()
+            self.hide()
             return
         if self._dock is None:
             self._make()
         self._dock.show()
         self._dock.raise_()
+
+    def hide(self) -> None:
+        """Close the panel."""
+        if self._dock is not None:
+            self._dock.hide()
 
     def save(self, path: str | Path | None = None) -> Path | None:
         """Write the table; None when the user cancelled the dialog, or keeps the file that is there.
@@ -89,7 +104,8 @@ class ObjectTable:
 
     def close(self) -> None:
         """Measure nothing any more."""
-        self.measuring.close()
+        if self._measuring is not None:
+            self._measuring.close()
 
     def _ask(self) -> Path | None:
         annotator = self._annotator
@@ -108,6 +124,8 @@ class ObjectTable:
         return None if read_kind(path) == "table" and not may_replace(annotator, path, True) else path
 
     def _make(self) -> None:
+        from micro_sam.sam_annotator.tables.panel import HEIGHT, TableActions, TablePanel
+
         annotator = self._annotator
         actions = TableActions(
             choose=annotator.choose,
@@ -123,11 +141,11 @@ class ObjectTable:
         self.panel.model.class_colour_of = self._class_colour
         name = f"{noun.capitalize()}s"
         self._dock = annotator.viewer.window.add_dock_widget(self.panel, name=name, area="bottom", tabify=True)
-        self._dock.visibilityChanged.connect(lambda visible: self.measuring.want(visible))
+        self._dock.visibilityChanged.connect(lambda visible: self.measuring.want("panel", visible))
         self._dock.destroyOnClose = self._dock.hide  # its cross would delete it
         self._dock.parent().resizeDocks([self._dock], [HEIGHT], Qt.Orientation.Vertical)
         self.measuring.changed.connect(self.panel.show_table)
-        self.measuring.want(True)
+        self.measuring.want("panel", True)
 
     def _class_colour(self, object_id: int) -> QColor | None:
         session = self._annotator.session

@@ -87,8 +87,7 @@ class Contents:
         records = self.session.objects
         known = [i for i in sorted(self._rows) if i in records and self._rows[i]]
         table = self._tracks(known) if self.is_movie else self._objects(known)
-        if not self.is_movie:
-            table.insert(1, "certainty", [_certainty(records[i]) for i in known])
+        table.insert(1, "certainty", [_certainty(records[int(i)]) for i in table["id"]])
         if self.session.classes.known:
             names = self.session.classes.names()
             table.insert(1, "class", [names.get(int(i), "") for i in table["id"]])
@@ -104,15 +103,18 @@ class Contents:
         assert isinstance(session, TrackingSession)
         scale = self.image.scale
         frames = pd.DataFrame([row for i in ids for row in self._rows[i]])
-        tracks = [row for row in session.tracks.lineage.to_rows() if row.track_id in set(ids)]
+        wanted = set(ids)
+        tracks = [row for row in session.tracks.lineage.to_rows() if row.track_id in wanted]
         if not len(frames):
             has_time = scale is not None and scale[0] != 1
-            return pd.DataFrame(columns=[*track_columns(scale is not None, has_time), "mean_pixels", "pieces"])
+            columns = [*track_columns(scale is not None, has_time), "mean_pixels", "largest_size_step", "pieces"]
+            return pd.DataFrame(columns=columns)
         positions = frames[["id", "frame", "y", "x"]].to_numpy(float)
         table = measure_tracks(Tracks(tuple(tracks), None, positions, scale))
         groups = frames.groupby("id")
         size = "area_um2" if "area_um2" in frames else "pixels"
         table[f"mean_{size}"] = groups[size].mean().reindex(table["id"]).to_numpy()
+        table["largest_size_step"] = groups["pixels"].agg(_largest_step).reindex(table["id"]).to_numpy()
         table["pieces"] = groups["pieces"].max().reindex(table["id"]).to_numpy()
         for name in frames.columns:
             if name.startswith("mean_intensity"):
@@ -137,6 +139,12 @@ class Contents:
             tool = "2d" if self.session.ndim == 2 else "tracking" if self.is_movie else "3d"
             return [check_image(image.source, tool, channel=k).data for k in range(image.n_channels)]
         return channels_of(image.data, image.rgb)
+
+
+def _largest_step(pixels: pd.Series) -> float:
+    """The largest factor by which a track grows or shrinks from one frame to the next; NaN for one frame."""
+    values = pixels.to_numpy(float)
+    return float(np.exp(np.abs(np.diff(np.log(values)))).max()) if len(values) > 1 else float("nan")
 
 
 def _same_pixels(one: ObjectRecord, other: ObjectRecord) -> bool:

@@ -36,7 +36,7 @@ class Measuring:
     def __init__(self, jobs: Jobs) -> None:
         self._jobs = jobs
         self._contents: Contents | None = None
-        self._is_wanted = False
+        self._wanted_by: set[str] = set()
         self._timer = QTimer()
         self._timer.setSingleShot(True)
         self._timer.setInterval(PAUSE_MS)
@@ -59,10 +59,13 @@ class Measuring:
         self._contents = Contents(session, image)
         self._soon()
 
-    def want(self, is_wanted: bool) -> None:
-        """Whether somebody looks at the table; nothing is measured otherwise."""
-        self._is_wanted = is_wanted
-        self._soon()
+    def want(self, who: str, is_wanted: bool) -> None:
+        """Whether a part of the window needs the table; nothing is measured while none does."""
+        if is_wanted and who not in self._wanted_by:
+            self._wanted_by.add(who)
+            self._soon()
+        elif not is_wanted:
+            self._wanted_by.discard(who)
 
     def table(self) -> pd.DataFrame | None:
         """The table as it is known now; None before an image is open."""
@@ -71,7 +74,7 @@ class Measuring:
     def close(self) -> None:
         """Hear of nothing any more."""
         self._timer.stop()
-        self._is_wanted = False
+        self._wanted_by.clear()
         if self._contents is not None:
             self._unfollow()
 
@@ -82,11 +85,11 @@ class Measuring:
         self._contents = None
 
     def _soon(self) -> None:
-        if self._is_wanted and self._contents is not None:
+        if self._wanted_by and self._contents is not None:
             self._timer.start()
 
     def _begin(self) -> None:
-        if not self._is_wanted or self._contents is None or self._jobs.running(MEASURE) is not None:
+        if not self._wanted_by or self._contents is None or self._jobs.running(MEASURE) is not None:
             return  # a run that ends looks again
         contents = self._contents
         work = contents.plan()

@@ -15,6 +15,7 @@ from micro_sam.sam_annotator.widgets.key_list import KeyList
 from micro_sam.sam_annotator.widgets.model import ModelMenu
 from micro_sam.sam_annotator.widgets.parts import folded, give_keys_back, section
 from micro_sam.sam_annotator.widgets.prompts import PromptMenu
+from micro_sam.sam_annotator.widgets.review import ReviewActions, ReviewBar
 from micro_sam.sam_annotator.widgets.save import SaveMenu
 from micro_sam.sam_annotator.widgets.segment import SegmentMenu
 from micro_sam.sam_annotator.widgets.start import EmbedAllMenu, ImageMenu, OfferMenu, SessionOffer, StartAgainMenu
@@ -48,6 +49,17 @@ class Dock(QWidget):
         self.classes = ClassMenu(
             annotator, ClassActions(annotator.set_class, annotator.define_class, annotator.save_class_image)
         )
+        self.review = ReviewBar(
+            annotator.review,
+            ReviewActions(
+                annotator.review_next,
+                annotator.review_fine,
+                annotator.review_correct,
+                annotator.review_delete,
+                annotator.review_stop,
+            ),
+            annotator.noun,
+        )
         self.save = SaveMenu(annotator)
         self.model = ModelMenu(annotator)
         self.training = TrainingMenu(annotator)
@@ -65,6 +77,7 @@ class Dock(QWidget):
             self.start_again,
             self.offer,
             self.embed_all,
+            self.review,
             self._image_section,
             section("Prompts", self.prompts),
             section("Segment", self.segment),

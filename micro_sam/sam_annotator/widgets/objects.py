@@ -46,6 +46,9 @@ class ObjectsMenu(QWidget):
         top = QHBoxLayout()
         top.addWidget(self.count, 1)
         top.addWidget(self.table.native)
+        tip = f"Look at the {noun}s one by one, the most doubtful first."
+        self.review = button("Review [W]", tip, annotator.review_next)
+        top.addWidget(self.review.native)
         layout.addLayout(top)
         layout.addWidget(self.choose)
         layout.addWidget(column(self.ids, labels=True).native)
