@@ -199,7 +199,7 @@ def kill_window(kind: str, seed: int, folder: Path) -> list[bytes]:
         thread.join()
     if len(lines) < wanted or child.returncode != -signal.SIGKILL:
         raise RuntimeError(f"the {kind} window of seed {seed} ended by itself: {child.returncode}")
-    return [line for line in lines if line.endswith(b"\n")]
+    return [line for line in lines if line.endswith(b"\n") and line[:2] in (b"P ", b"R ", b"S ")]
 
 
 def open_again(kind: str, seed: int, folder: Path) -> str:
