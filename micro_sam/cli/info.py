@@ -18,15 +18,21 @@ from micro_sam.errors import MicroSamError
 PACKAGES = ("torch", "napari", "PyQt6", "zarr", "numpy", "segment-anything", "python-elf")
 
 
-@run
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print what is installed, as a table or as JSON."""
+def build_parser() -> argparse.ArgumentParser:
+    """The options of the command."""
     parser = make_parser("info", "Show versions, device, cache directory, and which models are on this machine.")
     parser.add_argument("--json", action="store_true", help="print JSON, for programs and bug reports")
     parser.add_argument(
         "--cache", metavar="PATH", help="show instead what embeddings on disc are of and what is missing"
     )
     _add_sessions(parser)
+    return parser
+
+
+@run
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print what is installed, as a table or as JSON."""
+    parser = build_parser()
     options = parser.parse_args(arguments)
     if options.session is not None or options.sessions:
         return _tell_sessions(parser, options)

@@ -50,6 +50,8 @@ class OpenImage:
         Where the layer lies that it was taken from; None: at the origin.
     result
         Where its objects are saved, where that is known beforehand (a series).
+    earlier
+        Earlier result that the session begins with, where it is a file: its classes lie beside it.
     levels
         The same at lower resolutions, finest first: a large image is then shown without being read as a whole.
     """
@@ -68,6 +70,7 @@ class OpenImage:
     source: ImageSource | None = None
     placement: Placement | None = None
     result: Path | None = None
+    earlier: Path | None = None
     levels: tuple[Any, ...] = ()
 
     @property
@@ -114,7 +117,7 @@ def from_array(
 def with_channel(image: OpenImage, tool: Tool, channel: int | str) -> OpenImage:
     """Another channel of the same image, the ``"mix"`` of all, or its ``"colours"``."""
     opened = _from_source(image.source, tool, image.name, None if channel == "colours" else channel)
-    return replace(opened, path=image.path, key=image.key, result=image.result)
+    return replace(opened, path=image.path, key=image.key, result=image.result, earlier=image.earlier)
 
 
 def from_path(
