@@ -26,6 +26,7 @@ from scipy import ndimage
 from volume_and_tracking import PEER_MODES, iou, run_peer
 
 from micro_sam.embeddings.compute import iter_embeddings, open_embeddings
+from micro_sam.errors import InputError
 from micro_sam.evaluation.metrics import compare_labels
 from micro_sam.models.build import get_sam_model
 from micro_sam.prompt_generators import innermost
@@ -91,9 +92,12 @@ def measure(predictor, name: str, options) -> Iterator[dict]:
         if method == "maps":
             return segment_volume_object(maps, prompts).full(truth.shape)
         masks = {z: mask.full(truth.shape[1:]) for z, mask in prompts.masks.items()} or None
-        return segment_object_in_volume(
-            predictor, embeddings, prompts.points, prompts.labels, masks=masks, method="propagation"
-        )
+        try:
+            return segment_object_in_volume(
+                predictor, embeddings, prompts.points, prompts.labels, masks=masks, method="propagation"
+            )
+        except InputError:  # a negative click between prompted slices is refused: the object stays as it was
+            return segment(method, VolumePrompts(prompts.points[:-1], prompts.labels[:-1], masks=prompts.masks))
 
     for method in options.methods:
         results = [(z, *one) for z, *one in trials(truth, lambda prompts, m=method: segment(m, prompts))]
