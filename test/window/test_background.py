@@ -155,7 +155,7 @@ def test_window_lives_while_the_image_is_embedded_and_clicks_are_kept(tool, coin
 
 
 def test_quick_clicks_give_the_answer_to_the_last_one(tool, monkeypatch):
-    run, go_on = type(tool.session).run, threading.Event()
+    run, go_on = type(tool.session.segment).run, threading.Event()
     asked = []
 
     def slow(request):
@@ -178,7 +178,7 @@ def test_quick_clicks_give_the_answer_to_the_last_one(tool, monkeypatch):
 
 
 def test_answer_to_a_question_that_was_undone_is_not_shown(tool, monkeypatch):
-    run = type(tool.session).run
+    run = type(tool.session.segment).run
     release = threading.Event()
 
     def slow(request):

@@ -295,7 +295,7 @@ def test_undo_and_redo_of_clicks_moves_and_boxes_restore_masks_exactly(tool):
 def test_commit_right_after_a_click_waits_for_its_mask(tool, monkeypatch):
     import threading
 
-    run, go_on = type(tool.session).run, threading.Event()
+    run, go_on = type(tool.session.segment).run, threading.Event()
 
     def slow(request):
         go_on.wait(60)
