@@ -150,9 +150,9 @@ def damage_once(source: Path, folder: Path, kind: str, rng: random.Random) -> di
     areas = {int(v): int(n) for v, n in zip(values, counts, strict=True) if v}
     if areas != {i: o.area for i, o in session.objects.items()}:
         return {"ok": False, "why": "records and pixels differ"}
-    session.journal.close()
+    session.keeper.journal.close()
     again = go_on(folder, lambda _shape: make_session(kind))
-    again.session.journal.close()
+    again.session.keeper.journal.close()
     if again.note or digest(again.session) != digest(session):
         return {"ok": False, "why": "what was recovered is not kept"}
     lost = len(whole.rows) - len(store.read(source).rows)

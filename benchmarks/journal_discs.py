@@ -66,13 +66,13 @@ def full_disc(kind: str, seed: int, place: Path, kilobytes: int) -> str:
     with small_disc(place, kilobytes):
         folder = place / "cells.session"
         session = make_session(kind)
-        session.keep_journal(Journal(folder, {"tool": kind, "image": {"shape": list(SHAPES[kind])}}))
+        session.keeper.journal = Journal(folder, {"tool": kind, "image": {"shape": list(SHAPES[kind])}})
         alone = make_session(kind)
         _work(session, kind, seed, 400)
         _work(alone, kind, seed, 400)
         if digest(session) != digest(alone):
             return "the session is not what it is without a disc"
-        journal = session.journal
+        journal = session.keeper.journal
         if journal.flush(20) or not journal.trouble:
             return "the disc was not full" if kilobytes < max(SIZES) else ""
         if "full" not in journal.trouble and "space" not in journal.trouble:
@@ -88,7 +88,7 @@ def full_disc(kind: str, seed: int, place: Path, kilobytes: int) -> str:
             pass
         journal.close()
         continued = go_on(folder, lambda _shape: make_session(kind))
-        continued.session.journal.close()
+        continued.session.keeper.journal.close()
         if continued.note or digest(continued.session) != digest(session):
             return f"not all is there after room was made: {continued.note}"
     return ""
@@ -123,7 +123,7 @@ def full_disc_killed(kind: str, seed: int, place: Path, kilobytes: int) -> str:
             continued = go_on(folder, lambda _shape: make_session(kind))
         except CacheError as error:
             return f"nothing comes back: {error}"
-        continued.session.journal.close(0.1)
+        continued.session.keeper.journal.close(0.1)
         last = rows[-1].id if rows else 0
         if last < reported:
             return f"reported {reported}, there is {last}"
@@ -138,7 +138,7 @@ def session_on_a_read_only_disc(kind: str, source: Path, place: Path) -> str:
     from micro_sam.session.journal.recorder import Journal
 
     expected = go_on(shutil.copytree(source, place / "look.session"), lambda _shape: make_session(kind))
-    expected.session.journal.close()
+    expected.session.keeper.journal.close()
     shutil.copytree(source, place / "cells.session")
     before = {path.name: path.read_bytes() for path in (place / "cells.session").iterdir()}
     with read_only(place):
@@ -148,10 +148,10 @@ def session_on_a_read_only_disc(kind: str, source: Path, place: Path) -> str:
         if "copy" not in continued.note:
             return f"it says: {continued.note}"
         _work(continued.session, kind, 3, 20)
-        if not continued.session.journal.close():
+        if not continued.session.keeper.journal.close():
             return "the copy cannot be written"
         new = make_session(kind)
-        new.keep_journal(Journal(place / "new.session", {"tool": kind, "image": {"shape": list(SHAPES[kind])}}))
+        new.keeper.journal = Journal(place / "new.session", {"tool": kind, "image": {"shape": list(SHAPES[kind])}})
         _work(new, kind, 4, 30)
         if new.journal.flush(5) or "ead-only" not in new.journal.trouble:
             return f"a new session there says: {new.journal.trouble}"
@@ -184,7 +184,7 @@ def all_full(kind: str, source: Path, place: Path) -> str:
                 if "room" not in str(error):
                     return f"it says: {error}"
             else:
-                continued.session.journal.close(0.1)
+                continued.session.keeper.journal.close(0.1)
         finally:
             if cache is None:
                 del os.environ["MICROSAM_CACHEDIR"]

@@ -82,19 +82,17 @@ class Network:
 
 def make_session(kind: str, shape: tuple[int, ...] | None = None) -> Any:
     """An empty session of a kind, with the network attached."""
-    from micro_sam.session.session import Session
-    from micro_sam.session.tracking import TrackingSession
-    from micro_sam.session.volume import VolumeSession
+    from micro_sam.session.session import Session, TrackingSession, VolumeSession
 
     shape = SHAPES[kind] if shape is None else shape
     session = {"2d": Session, "3d": VolumeSession, "tracking": TrackingSession}[kind](shape)
-    session.attach(Network(shape), Network(shape))
+    session.model.attach(Network(shape), Network(shape))
     return session
 
 
 def digest(session: Any) -> str:
     """A check sum of all that a session knows, without what guides the network only."""
-    state = session._state
+    state = session.state
     answers = {
         z: ([(m.box, m.mask.tobytes(), m.score) for m in a.masks], a.labels, repr(a.drawn), a.batched, a.imposed)
         for z, a in sorted(state.answers.items())
@@ -132,47 +130,59 @@ def do_something(session: Any, kind: str, rng: random.Random) -> None:
     def box() -> None:
         y, x = place
         corners = [(y, x), (y + 9, x + 11)]
-        session.add_shape("rectangle", [c if z is None else (z, *c) for c in corners])
+        session.prompts.add_shape("rectangle", [c if z is None else (z, *c) for c in corners])
 
     def paint(name: str) -> None:
         y, x = (min(v, size - 8) for v, size in zip(place, shape[-2:], strict=True))
         region = (slice(y, y + 7), slice(x, x + 6))
         values = np.full((7, 6), rng.choice([0, 1, 1, 2, *ids]), np.uint32)
-        session.paint(name, region if z is None else (slice(z, z + 1), *region), values if z is None else values[None])
+        session.labels.paint(
+            name, region if z is None else (slice(z, z + 1), *region), values if z is None else values[None]
+        )
 
     def run() -> None:
-        session.segment_volume() if kind == "3d" else session.track_objects()
+        session.propagation.segment() if kind == "3d" else session.propagation.segment()
 
     def automatic() -> None:
         labels = np.zeros(shape[-2:], np.uint32)
         for k in range(1, 5):
             y, x = rng.randrange(shape[-2] - 9), rng.randrange(shape[-1] - 9)
             labels[y : y + 9, x : x + 9] = k
-        session.set_auto(labels, z)
-        session.commit("auto", preserve=rng.choice(["pixels", "none"]), min_size=1)
+        session.automatic.show(labels, z)
+        session.objects.commit("auto", preserve=rng.choice(["pixels", "none"]), min_size=1)
 
     def segment() -> None:
-        session.segment_slice(z if z is None or not session.prompts.slices else rng.choice(session.prompts.slices))
+        session.segment.slice(
+            z if z is None or not session.prompts.drawn.slices else rng.choice(session.prompts.drawn.slices)
+        )
 
     def divide() -> None:
-        session.set_next_state("division")
-        session.add_point(at)
+        session.tracks.set_next_state("division")
+        session.prompts.add_point(at)
 
     def track_edit() -> None:
         some = rng.choice(ids) if ids else 1
         if rng.random() < 0.5:
-            session.split_track(some, z, link=rng.random() < 0.5)
+            session.tracks.split(some, z, link=rng.random() < 0.5)
         else:
-            session.relink(some, rng.choice([None, *ids]))
+            session.tracks.relink(some, rng.choice([None, *ids]))
 
-    choices = [(lambda: session.add_point(at, rng.random() < 0.8), 6), (box, 2), (segment, 8), (session.commit, 5)]
+    choices = [
+        (lambda: session.prompts.add_point(at, rng.random() < 0.8), 6),
+        (box, 2),
+        (segment, 8),
+        (session.objects.commit, 5),
+    ]
     choices += [(session.undo, 4), (session.redo, 2), (lambda: paint("current"), 2), (lambda: paint("committed"), 1)]
-    choices += [(automatic, 1), (session.clear, 1)]
+    choices += [(automatic, 1), (session.prompts.clear, 1)]
     if ids:
-        choices += [(lambda: session.delete([rng.choice(ids)]), 1), (lambda: session.reopen(rng.choice(ids)), 2)]
-        choices += [(lambda: session.merge(rng.sample(ids, min(2, len(ids)))), 1)]
-    if len(session.prompts):
-        choices += [(lambda: session.remove_prompts([next(iter(session.prompts)).id]), 1)]
+        choices += [
+            (lambda: session.objects.delete([rng.choice(ids)]), 1),
+            (lambda: session.objects.reopen(rng.choice(ids)), 2),
+        ]
+        choices += [(lambda: session.objects.merge(rng.sample(ids, min(2, len(ids)))), 1)]
+    if len(session.prompts.drawn):
+        choices += [(lambda: session.prompts.remove([next(iter(session.prompts.drawn)).id]), 1)]
     if kind != "2d":
         choices += [(run, 5)]
     if kind == "tracking":
@@ -189,7 +199,7 @@ def act(folder: Path, kind: str, seed: int, delay: float, tell: Any, actions: in
     rng = random.Random(seed)
     session = make_session(kind)
     journal = Journal(folder, {"tool": kind, "image": {"shape": list(SHAPES[kind])}})
-    session.keep_journal(journal)
+    session.keeper.journal = journal
     journal.on_written = lambda: tell(f"R {journal.written}")
     for _ in range(actions):
         try:
@@ -198,7 +208,7 @@ def act(folder: Path, kind: str, seed: int, delay: float, tell: Any, actions: in
             pass
         tell(f"P {journal.last_id} {digest(session)}")
         if rng.random() < 0.1:
-            session.flush(5)
+            session.keeper.flush(5)
     if not close:
         journal.flush(10)
         return

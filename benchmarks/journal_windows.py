@@ -59,9 +59,9 @@ def work(kind: str, seed: int, folder: Path, again: bool) -> None:
 
     def start() -> None:
         tool = get_annotator(napari.current_viewer())
-        assert driver.wait_until(lambda: tool.session.embeddings is not None and not tool.engine.busy, READY)
+        assert driver.wait_until(lambda: tool.session.model.embeddings is not None and not tool.engine.busy, READY)
         if again:
-            tell(f"P {tool.session.journal.last_id} {digest(tool.session)}")
+            tell(f"P {tool.session.keeper.journal.last_id} {digest(tool.session)}")
             os._exit(0)
         driver.place(tool.viewer)
         _listen(tool)
@@ -90,7 +90,7 @@ def _listen(tool: Any) -> None:
     """Tell every state of the session once, what is on disc, and what the status line says of it."""
     from qtpy.QtCore import QTimer
 
-    journal, commits, last = tool.session.journal, [], [0]
+    journal, commits, last = tool.session.keeper.journal, [], [0]
 
     def look() -> None:
         if journal.last_id != last[0]:
@@ -101,7 +101,7 @@ def _listen(tool: Any) -> None:
         if " committed" in text and commits:
             tell(f"S {commits.pop(0)}")
 
-    on_written, commit = journal.on_written, tool.session.commit
+    on_written, commit = journal.on_written, tool.session.objects.commit
 
     def written() -> None:
         tell(f"R {journal.written}")
@@ -112,7 +112,7 @@ def _listen(tool: Any) -> None:
         commits.append(journal.last_id)
         return report
 
-    journal.on_written, tool.session.commit = written, committing
+    journal.on_written, tool.session.objects.commit = written, committing
     tool.status.changed.connect(said)
     tool.kept_for_the_benchmark = timer = QTimer()
     timer.timeout.connect(look)

@@ -117,7 +117,7 @@ def _tell(result: Any, options: argparse.Namespace, checked: Any, tool: str) -> 
     if options.output is not None:
         path = Path(options.output)
         if tool == "tracking" and path.suffix.lower() not in (".tif", ".tiff", ".zarr"):
-            save_tracks(path, session.committed, session.lineage.to_rows(), scale=checked.scale)
+            save_tracks(path, session.committed, session.tracks.lineage.to_rows(), scale=checked.scale)
         else:
             save_labels(path, session.committed, checked.scale)
     if options.table is not None:

@@ -89,7 +89,7 @@ class Recording:
     @property
     def journal(self) -> Journal | None:
         """The journal of the image that is open."""
-        return None if self._session is None else self._session.journal
+        return None if self._session is None else self._session.keeper.journal
 
     # ------------------------------------------------------------------ images come and go
 
@@ -98,13 +98,13 @@ class Recording:
         folder = self._place(image)
         journal = Journal(folder, self._header(image, folder))
         journal.hold(True)
-        session.keep_journal(journal)
+        session.keeper.journal = journal
 
     def follow(self, image: OpenImage, session: Session, has_result: bool, continued: bool) -> None:
         """This is the session that the window shows now."""
         self.leave()
         self._session, self._says_trouble = session, False
-        journal = session.journal
+        journal = session.keeper.journal
         if journal is None:
             return
         journal.hold(False)
@@ -150,9 +150,9 @@ class Recording:
 
         def done(continued: Continued) -> None:
             if annotator.session is not session:
-                continued.session.journal.close()
+                continued.session.keeper.journal.close()
                 return
-            journal = session.journal
+            journal = session.keeper.journal
             self.show(image, continued)
             if journal is not None and journal.is_on_disc:
                 text = f"What you did before in this window is kept in the session {journal.folder}."
@@ -164,15 +164,15 @@ class Recording:
         """Show a session that goes on."""
         annotator = self._annotator
         if tuple(continued.session.shape) != tuple(image.shape):
-            continued.session.journal.close()
+            continued.session.keeper.journal.close()
             raise CacheError("This session was made for an image of another shape. It stays as it is.")
-        channel = continued.session.journal.header.get("image", {}).get("channel")
+        channel = continued.session.keeper.journal.header.get("image", {}).get("channel")
         if channel is not None and image.source is not None and channel != _channel_of(image):
             image = annotator.overview.of(with_channel(image, annotator.tool, channel))
         annotator.open(image, session=continued.session)
         annotator.saving.take_up(continued.saved, continued.unsaved)
         session = continued.session
-        numbers = f"{len(session.objects)} committed, {count(len(session.prompts), 'prompt')}"
+        numbers = f"{len(session.objects)} committed, {count(len(session.prompts.drawn), 'prompt')}"
         text = f"The session goes on ({numbers}). {continued.note}".strip()
         annotator.status.say(text, "warning" if continued.note else "good")
         log.info("%s", text)
@@ -304,7 +304,7 @@ class Recording:
         session, journal = self._session, self.journal
         if session is None or journal is None:
             return
-        session.tell_written()
+        session.keeper.tell_written()
         if journal.trouble and not self._says_trouble:
             self._says_trouble = True
             self._annotator.status.say(

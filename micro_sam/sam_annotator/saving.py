@@ -11,6 +11,7 @@ from psygnal import Signal
 from qtpy.QtWidgets import QFileDialog
 
 from micro_sam.errors import InputError, NotOurs
+from micro_sam.io.classes import Classes, classes_beside, save_classes
 from micro_sam.io.label_arrays import any_label, new_labels, written_pieces
 from micro_sam.io.labels import save_labels
 from micro_sam.io.results import check_not_input, check_result, read_kind, remove_result
@@ -36,6 +37,8 @@ class Saving:
         Whether the path is known beforehand and unsaved objects go there without asking (a series of images).
     was_saved
         Whether the objects of this image were saved before, so that later ones follow by themselves.
+    note
+        What became of the classes at the last save, as a sentence.
 
     Signals
     -------
@@ -53,6 +56,8 @@ class Saving:
         self._annotator = annotator
         self._session: Session | None = None
         self._image: OpenImage | None = None
+        self._saved_classes = Classes()
+        self.note = ""
         self._may_replace = False  # a series asks once for all its results of earlier versions
         self.path: Path | None = None
         self.automatic = False
@@ -63,10 +68,13 @@ class Saving:
         """Watch this session from now on. Its image says where its objects go, so that they never go elsewhere."""
         if self._session is not None:
             self._session.events.labels_changed.disconnect(self._labels_changed)
+            self._session.events.objects_changed.disconnect(self._classes_changed)
         self._session, self._image = session, self._annotator.image
         self.path = self._image.result if self._image is not None else None
         self.unsaved = self.was_saved = False
         session.events.labels_changed.connect(self._labels_changed)
+        session.events.objects_changed.connect(self._classes_changed)
+        self._saved_classes = classes_of(session)
         self.changed.emit()
 
     def take_up(self, path: Path | None, unsaved: bool) -> None:
@@ -78,6 +86,7 @@ class Saving:
 
     def written(self, path: Path) -> None:
         """The objects as they are now are in this file."""
+        self._save_classes(path)
         self.path, self.unsaved, self.was_saved = path, False, True
         self._annotator.recording.saved(path)
         self.changed.emit()
@@ -95,8 +104,13 @@ class Saving:
             or self._must_ask_to_replace()
         ):
             return None
-        labels, image = session.committed.copy(), self._image
-        return lambda: write_labels(path, labels, image.scale)
+        labels, image, classes = session.committed.copy(), self._image, classes_of(session)
+
+        def write() -> None:
+            write_labels(path, labels, image.scale)
+            save_classes(path, classes)
+
+        return write
 
     @property
     def uncommitted(self) -> bool:
@@ -106,7 +120,7 @@ class Saving:
     @property
     def uncommitted_auto(self) -> bool:
         """Whether there is an automatic segmentation that nobody committed."""
-        return self._session is not None and self._session.has_auto
+        return self._session is not None and self._session.automatic.exists
 
     @property
     def must_ask(self) -> bool:
@@ -153,6 +167,7 @@ class Saving:
         text = f"{number} object{'s' if number != 1 else ''} saved in {path}."
         if session.has_current:
             text += " The current object is not committed and not in the file."
+        text += self.note
         self._annotator.status.say(text, "good")
         return path
 
@@ -177,6 +192,7 @@ class Saving:
         path = self.path
         removed = self._asking(path, lambda agreed: remove_result(path, self.kind, replace_unmarked=agreed), may_ask)
         if removed:
+            self._save_classes(path)
             self.unsaved = False
             self.changed.emit()
         return removed
@@ -243,10 +259,34 @@ class Saving:
             return None
         return path
 
+    def _save_classes(self, path: Path) -> None:
+        """Write the classes beside the result; a file of another program that has their name stays."""
+        self._saved_classes = classes_of(self._session)
+        self.note = ""
+        try:
+            if save_classes(path, self._saved_classes) is not None:
+                self.note = f" Their classes are in {classes_beside(path).name}."
+        except NotOurs:
+            place = classes_beside(path)
+            self.note = f" Their classes were not saved: {place.name} is of another program. Move it away, save again."
+
+    def _classes_changed(self) -> None:
+        if self.unsaved or not (self._session.classes.known or self._saved_classes.known):
+            return  # many objects, mostly without classes: not to be looked through at every step
+        if classes_of(self._session) != self._saved_classes:
+            self.unsaved = True
+            self.changed.emit()
+
     def _labels_changed(self, name: str, _region: tuple) -> None:
         if name == "committed" and not self.unsaved:
             self.unsaved = True
             self.changed.emit()
+
+
+def classes_of(session: Session) -> Classes:
+    """The classes of a session's objects, as they are saved."""
+    numbers = {i: record.object_class for i, record in session.objects.items() if record.object_class}
+    return Classes(tuple((one.number, one.name, one.colour) for one in session.classes.known), numbers)
 
 
 def all_labels(session: Session) -> np.ndarray:

@@ -17,6 +17,7 @@ from psygnal import Signal
 
 from micro_sam.errors import InputError, MicroSamError
 from micro_sam.io.images import find_images
+from micro_sam.io.inputs import is_path
 from micro_sam.io.labels import load_labels
 from micro_sam.io.results import recover
 from micro_sam.sam_annotator.annotator_2d import Annotator2D
@@ -161,6 +162,8 @@ class Series:
         recover(entry.output)
         earlier = entry.output if entry.output.exists() else entry.initial
         committed = None if earlier is None else load_labels(earlier, shape=image.shape)
+        if is_path(earlier):
+            image = replace(image, earlier=Path(earlier))
         before = annotator.settings
         annotator.use_settings(before.changed(embedding_path=entry.embedding_path))
         try:

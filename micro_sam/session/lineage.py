@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import Any
 
 from micro_sam.errors import InputError
 from micro_sam.io.tracks import TrackRow
@@ -121,7 +122,7 @@ class Lineage(Mapping[int, Track]):
         """With more tracks."""
         return Lineage((*self.tracks, *tracks))
 
-    def change(self, track_id: int, **values: int | None) -> Lineage:
+    def change(self, track_id: int, **values: Any) -> Lineage:
         """With other values of one track."""
         changed = replace(self.track(track_id), **values)
         return Lineage(changed if track.id == track_id else track for track in self.tracks)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from micro_sam.segmentation.values import ObjectMask
 from micro_sam.session.commands import Command, EntriesEdit, EntryEdit
-from micro_sam.session.current import previous_masks
 from micro_sam.session.prompts import PromptSet
 
 if TYPE_CHECKING:
@@ -23,6 +22,17 @@ Ask = Callable[[PromptSet, Masks | None], Masks]
 """Asks the network for some prompts, with the answer before."""
 KINDS = ("answer", "run")
 """Kinds of steps in which the network answers; in others an answer is made of pixels, and had no logits."""
+
+
+def previous_masks(answer: SliceAnswer | None, drawn: PromptSet, batched: bool) -> tuple[ObjectMask, ...] | None:
+    """The last answer, when it can guide the next: the same objects, and points were only added since."""
+    if answer is None or answer.batched != batched or answer.drawn.shapes != drawn.shapes:
+        return None
+    if drawn.points[: len(answer.drawn.points)] != answer.drawn.points:
+        return None
+    if batched and not drawn.shapes and sum(p.positive for p in drawn.points) != len(answer.masks):
+        return None
+    return answer.masks if answer.masks and not any(mask.is_empty for mask in answer.masks) else None
 
 
 class Recall:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
 
-from micro_sam.segmentation.values import ObjectMask, Prompts
-from micro_sam.session.labels import Box, LabelEdit
+from micro_sam.errors import InputError
+from micro_sam.segmentation.values import ObjectMask
+from micro_sam.session.label_edits import Box, LabelEdit
 from micro_sam.session.prompts import PointPrompt, PromptSet, ShapePrompt
 
 LayerName = Literal["current", "committed", "auto"]
 PreserveMode = Literal["pixels", "objects", "none"]
 PRESERVE_MODES = ("pixels", "objects", "none")
-_NO_PROMPTS, _NOTHING = PromptSet(), MappingProxyType({})  # shared: there may be 100,000 records
+_NO_PROMPTS = PromptSet()  # shared: there may be 100,000 records
+_NOTHING: Mapping[int, Any] = MappingProxyType({})
+CLASS_COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#999999", "#ffffff")
+"""Okabe and Ito 2008, told apart by the colour-blind; then white."""
 MIN_SIZE = 25
 """Pixels that at least must stay of an object that is cut, unless the settings of a tool say otherwise."""
 
@@ -50,6 +54,33 @@ class SliceConfidence:
 
 
 @dataclass(frozen=True)
+class ObjectClass:
+    """A class of objects.
+
+    Attributes
+    ----------
+    number : int
+        1 to 9, as on its key; 0 means no class.
+    name : str
+    colour : str
+        ``"#rrggbb"``.
+    """
+
+    number: int
+    name: str
+    colour: str
+
+    def record(self) -> list[Any]:
+        """JSON-able."""
+        return [self.number, self.name, self.colour]
+
+    @classmethod
+    def standard(cls, number: int) -> ObjectClass:
+        """What a class is called until the user names it."""
+        return cls(number, f"class {number}", CLASS_COLOURS[(number - 1) % len(CLASS_COLOURS)])
+
+
+@dataclass(frozen=True)
 class ObjectRecord:
     """Where a committed object came from: what a method section, a table and a correction need.
 
@@ -64,15 +95,17 @@ class ObjectRecord:
     area
         Number of pixels (voxels) it has now; kept up to date by every edit.
     prompts
-        The prompts it was made with; :meth:`Session.reopen` brings them back.
+        The prompts it was made with; :meth:`.ObjectActions.reopen` brings them back.
     confidence
         Per slice.
     painted
-        Slices that somebody painted by hand, also those from which all of it was erased.
+        Slices that the user painted by hand, also those from which all of it was erased.
     imposed
         Slices whose mask the user has said to be exact, whatever the maps of a volume say.
     model_name, model_hash
         The model that made it; empty for loaded or painted objects.
+    object_class
+        Number of its class; 0: none.
     """
 
     id: int
@@ -86,6 +119,7 @@ class ObjectRecord:
     imposed: tuple[int, ...] = ()
     model_name: str = ""
     model_hash: str = ""
+    object_class: int = 0
 
     @property
     def is_given(self) -> bool:
@@ -116,63 +150,13 @@ class ObjectRecord:
             "imposed": list(self.imposed),
             "model_name": self.model_name,
             "model_hash": self.model_hash,
+            "object_class": self.object_class,
         }
-
-
-@dataclass(frozen=True, eq=False)
-class SliceRequest:
-    """Everything that is needed to segment one slice, so that any thread can do it.
-
-    Attributes
-    ----------
-    z
-        Slice; 0 in 2D.
-    index
-        What the embeddings call it: None in 2D.
-    prompts
-        The question to the network.
-    drawn
-        The prompts it was made from. The result is stale once the slice has others.
-    batched
-        Whether each positive point is an object of its own.
-    previous
-        The last answer for this slice when prompts were only added since: it guides the correction.
-    epoch
-        Counts the acts that make every plan stale (undo, redo, clear, commit, painting).
-    predictor, embeddings
-        Used read-only.
-    recall
-        Asks again what led to `previous`, where its logits are gone; see :mod:`~micro_sam.session.recalling`.
-    """
-
-    z: int
-    index: int | None
-    prompts: Prompts
-    drawn: PromptSet
-    batched: bool
-    previous: tuple[ObjectMask, ...] | None
-    epoch: int
-    predictor: Any = field(repr=False)
-    embeddings: Any = field(repr=False)
-    recall: Callable[[Any], tuple[ObjectMask, ...]] | None = field(default=None, repr=False)
-
-
-@dataclass(frozen=True, eq=False)
-class SliceResult:
-    """The answer to a :class:`SliceRequest`: one mask per object, in the order of the prompts."""
-
-    request: SliceRequest
-    masks: tuple[ObjectMask, ...]
-
-    @property
-    def cut_at(self) -> tuple[int, ...]:
-        """Tiles that the objects reach into, but that are not embedded yet: to be asked again when they are there."""
-        return tuple(dict.fromkeys(tile for mask in self.masks for tile in mask.cut_at))
 
 
 def _is_around(shape: ShapePrompt, point: PointPrompt) -> bool:
     (y0, x0), (y1, x1) = shape.corners.min(axis=0), shape.corners.max(axis=0)
-    return y0 <= point.position[-2] <= y1 and x0 <= point.position[-1] <= x1
+    return bool(y0 <= point.position[-2] <= y1 and x0 <= point.position[-1] <= x1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,7 +225,7 @@ class Reopened:
 
 @dataclass(frozen=True)
 class Anchors:
-    """What fixed the object at the time of a run: prompts, and strokes per painted slice."""
+    """What fixed the object at the time of a propagation: prompts, and strokes per painted slice."""
 
     prompts: PromptSet
     painted: Mapping[int, int] = field(default_factory=dict)
@@ -252,6 +236,42 @@ class Anchors:
         changed = {z for z in drawn if self.prompts.in_slice(z) != prompts.in_slice(z)}
         changed |= {z for z in {*self.painted, *painted} if self.painted.get(z) != painted.get(z)}
         return tuple(sorted(changed))
+
+
+@dataclass(frozen=True)
+class CommitRules:
+    """How objects are committed.
+
+    Attributes
+    ----------
+    preserve
+        What happens where committed objects are in the way; see :meth:`.ObjectActions.commit`.
+    min_size
+        Pixels that must stay of an object that is cut (in movies: in a frame).
+    noun
+        What an object is called: ``"object"`` or ``"track"``.
+    per_slice
+        Whether the masks of an object in different slices are decided one by one, as in movies.
+    families
+        Label of `current` -> a number that it shares with those which are committed together with it, or not at all.
+    """
+
+    preserve: str = "pixels"
+    min_size: int = MIN_SIZE
+    noun: str = "object"
+    per_slice: bool = False
+    families: Mapping[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.preserve not in PRESERVE_MODES:
+            known = ", ".join(PRESERVE_MODES)
+            raise InputError(f"Committed objects can be preserved by {known}, not by '{self.preserve}'.")
+        if self.min_size < 0:
+            raise InputError(f"The minimal size of an object is a number of pixels from 0 on, not {self.min_size}.")
+
+    def record(self, source: str) -> dict[str, Any]:
+        """What the history says of a commit."""
+        return {"source": source, "preserve": self.preserve, "min_size": self.min_size}
 
 
 @dataclass(frozen=True)

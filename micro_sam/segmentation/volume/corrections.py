@@ -27,6 +27,7 @@ BULKY, MOST = 1.2, 1.5
 AWAY = 1.5  # how far from a negative click, in its depths, something of the object must stay where no click says what
 MEMBER, WITHIN = 0.3, 0.4  # size of what stays in a box over that of a region that goes, and how deep in it a click is
 CAP, CAP_AREA = 2.0, 0.6  # of the last slices of an object: thickness over the click's depth, area over the largest
+IN_SLICES = (1, 2)  # axes along which the user sees where the volume ends
 RIM, RIM_WIDTH = 0.5, 1.5  # of a rim that a negative click leaves: depth over what it was, reach over the click's depth
 
 
@@ -85,6 +86,9 @@ class Corrections(WindowView):
         if region is None:
             kept = kept or self._rest(place)
             region = self._meant(place, self.mask, kept)
+            apart = self.regions.apart(place, kept, self.mask)
+            if apart is not None and self._is_central(place, apart, CENTRAL):
+                region = apart if region is None else region | apart
         cuts = [region] if region is not None else self._cuts(place, kept)
         left = [self.connected(self.mask & ~cut, kept) for cut in cuts]
         # A cut that takes more with it than itself has gone through the object: a smaller one will do.
@@ -148,7 +152,7 @@ class Corrections(WindowView):
     def _cuts(self, place: tuple[int, int, int], kept) -> list[np.ndarray]:
         """What lies between a negative click and the surface, the largest first."""
         inside, around, foreground = (
-            depth_inside(self.mask, self.spacing),
+            self.depth_of(self.mask, IN_SLICES),
             self.distance_to(place),
             self.regions.foreground,
         )
@@ -174,10 +178,14 @@ class Corrections(WindowView):
         for region in self.regions.around(place, allowed):
             if any(region[other] for other in keep_out):
                 break
-            depth = depth_inside(region, self.spacing)
-            if depth[place] >= (CENTRAL if region.sum() <= large else QUITE_CENTRAL) * depth.max():
+            if self._is_central(place, region, CENTRAL if region.sum() <= large else QUITE_CENTRAL):
                 found = region
         return found
+
+    def _is_central(self, place: tuple[int, int, int], region: np.ndarray, share: float) -> bool:
+        """Whether a click lies in the middle of a region, or of what the volume shows of it."""
+        depths = (self.depth_of(region, ends) for ends in ((0, 1, 2), ()))
+        return any(depth[place] >= share * depth.max() for depth in depths)
 
     def connected(self, mask: np.ndarray, places) -> np.ndarray:
         """The connected parts of a mask that hold any of the places; the mask itself when none does."""

@@ -7,7 +7,7 @@ h-maxima (Soille, Morphological Image Analysis, 2003), but all prominences come 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 import bioimage_cpp as bic
 import numpy as np
@@ -86,6 +86,22 @@ class Regions:
             size = int(members.sum())
             yield part_at(members[hilltops], place)
 
+    def apart(self, place: tuple[int, int, int], others: Sequence[tuple[int, int, int]], allowed: np.ndarray):
+        """What belongs to a place rather than to others (bool): each hilltop goes where the highest way leads.
+
+        A watershed of the depth with markers. None where the place and another one have the same hilltop, or none.
+        """
+        hilltops = np.where(allowed, self.hilltops, 0)
+        own, theirs = int(hilltops[place]), {int(hilltops[other]) for other in others} - {0}
+        if not own or not theirs or own in theirs:
+            return None
+        there = np.bincount(hilltops.ravel(), minlength=len(self._heights)) > 0
+        pairs = self._pairs[there[self._pairs].all(1)]
+        table = _joined(len(self._heights), pairs, own, theirs)
+        members = table == table[own]
+        members[0] = False
+        return part_at(members[hilltops], place)
+
 
 def climb(depth: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The hilltop that the steepest way up leads to from each voxel inside; 0 outside.
@@ -160,6 +176,28 @@ def _merged(heights: np.ndarray, pairs: np.ndarray, passes: np.ndarray, prominen
         if heights[low] - height < prominence:
             parent[low] = high
     return np.array([root(i) for i in range(len(parent))])
+
+
+def _joined(n: int, pairs: np.ndarray, own: int, theirs: Collection[int]) -> np.ndarray:
+    """Group of each of n hilltops, joined over the highest passes first, one of which never meets certain others."""
+    parent = list(range(n))
+    side = [0] * n  # 1: its group has the one, 2: another
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = parent[i]
+        return i
+
+    side[own] = 1
+    for other in theirs:
+        side[other] = 2
+    for a, b in pairs.tolist():
+        a, b = root(a), root(b)
+        if a != b and side[a] | side[b] != 3:
+            parent[b] = a
+            side[a] |= side[b]
+    return np.array([root(i) for i in range(n)])
 
 
 def part_at(mask: np.ndarray, place: tuple[int, int, int]) -> np.ndarray:

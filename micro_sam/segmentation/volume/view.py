@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
 from micro_sam.segmentation.volume.maps import CoarseMaps, VolumeMaps, Window
-from micro_sam.segmentation.volume.regions import Regions
+from micro_sam.segmentation.volume.regions import Regions, depth_inside
 from micro_sam.segmentation.volume.values import VolumePrompts
 
 
@@ -63,6 +63,17 @@ class WindowView:
         """Distance of each voxel of the window to one of them, in pixels of the volume."""
         axes = np.ogrid[tuple(slice(0, n) for n in self.shape)]
         return np.sqrt(sum(((a - p) * s) ** 2 for a, p, s in zip(axes, place, self.spacing, strict=True)))
+
+    def depth_of(self, mask: np.ndarray, ends: Collection[int] = ()) -> np.ndarray:
+        """As :func:`depth_inside` of a mask of the window; the ends of the volume along some axes count as outside."""
+        sides = [
+            (int(axis in ends and s.start == 0), int(axis in ends and s.stop >= n))
+            for axis, (s, n) in enumerate(zip(self.window, self.maps.geometry.work, strict=True))
+        ]
+        if not any(map(any, sides)):
+            return depth_inside(mask, self.spacing)
+        inside = tuple(slice(low, low + n) for (low, _), n in zip(sides, mask.shape, strict=True))
+        return depth_inside(np.pad(mask, sides), self.spacing)[inside]
 
     def before(self, place: tuple[int, int, int], label: int) -> list[tuple[int, int, int]]:
         """The places of the clicks with a label that were made before the one at a place."""

@@ -42,7 +42,7 @@ class Continued:
     unsaved: bool = False
 
 
-def go_on(folder: str | os.PathLike, make_session: Callable[[tuple[int, ...]], Any]) -> Continued:
+def go_on(folder: str | os.PathLike[str], make_session: Callable[[tuple[int, ...]], Any]) -> Continued:
     """Go on with a session.
 
     Parameters
@@ -86,14 +86,14 @@ def go_on(folder: str | os.PathLike, make_session: Callable[[tuple[int, ...]], A
     if contents.damaged:
         if file is not None:
             file.close()
-        journal, kept = _begin_anew(folder, contents.header, session._state, result.next)
+        journal, kept = _begin_anew(folder, contents.header, session.state, result.next)
         notes.append(
             f"The session on disc was damaged. What could be read is here: {len(session.objects)} objects; "
             f"{contents.damaged} records are lost, and nothing of before can be undone. The old file is {kept.name}."
         )
     else:
         journal = Journal(folder, contents.header, file=file, last_id=result.last_id, known=result.known)
-    session.keep_journal(journal)
+    session.keeper.journal = journal
     saved, unsaved = _saved(contents.rows, folder)
     return Continued(session, " ".join(notes), saved, unsaved or bool(contents.damaged and session.objects))
 
@@ -107,7 +107,7 @@ def as_edits(state: State) -> list[Edit]:
             plane = state.plane(name, z)
             if plane.any():
                 draft.paint(name, z, (0, 0, *plane.shape), plane)
-    for key in ("prompts", "last_id", "anchors", "reopened", "auto_in_pieces"):
+    for key in ("prompts", "last_id", "anchors", "reopened", "auto_in_pieces", "classes", "current_class"):
         draft.set(key, getattr(state, key))
     for key in ("objects", "regions", "answers", "confidence", "painted", "tracks", "current_tracks", "auto_parents"):
         draft.put_all(key, dict(getattr(state, key)))
@@ -135,7 +135,10 @@ def _begin_anew(
     try:
         kept = moving.put_aside(folder)
     except OSError:  # a disc that cannot be written: go on elsewhere, and leave all as it is
-        journal, kept = Journal(places.new_folder(folder.name.removesuffix(places.SUFFIX)), header), folder / store.FILE
+        journal, kept = (
+            Journal(places.new_folder(folder.name.removesuffix(places.SUFFIX)), header),
+            folder / moving.FILE,
+        )
     journal.record("do", "Recover", edits=as_edits(state))
     journal.record("base")
     if following:
@@ -150,5 +153,7 @@ def _saved(rows: tuple[Row, ...], folder: Path) -> tuple[Path | None, bool]:
         if row.kind == "saved" and row.parameters.get("path"):
             saved, unsaved = Path(os.path.normpath(folder / row.parameters["path"])), False
         elif row.kind in ("undo", "redo") or any(pixel.layer == "committed" for pixel in row.pixels):
+            unsaved = True
+        elif any(key in ("objects", "classes") for key, *_ in row.state):
             unsaved = True
     return saved if saved is not None and saved.exists() else None, unsaved

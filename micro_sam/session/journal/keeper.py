@@ -73,8 +73,8 @@ class Keeper:
         while self._untold and (journal is None or self._untold[0][0] <= journal.written or journal.trouble):
             self._say(self._untold.popleft()[1])
 
-    def flush(self, timeout: float | None) -> bool:
-        """Wait until all is on disc; whether it is."""
+    def flush(self, timeout: float | None = None) -> bool:
+        """Wait until everything that was done is on disc; False when it cannot be, or takes longer (seconds)."""
         done = self.journal is None or self.journal.flush(timeout)
         self.tell_written()
         return done

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from micro_sam.session.labels import Box
+from micro_sam.session.label_edits import Box
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the tables. One that is higher was written by a newer program; lower ones are migrated."""
 TABLES = (
     "CREATE TABLE header (id INTEGER PRIMARY KEY, record TEXT, crc INTEGER)",
@@ -20,8 +20,8 @@ TABLES = (
     " y1 INTEGER, x1 INTEGER, data BLOB, crc INTEGER)",
     "CREATE TABLE prompts (id INTEGER PRIMARY KEY, action INTEGER, record TEXT, crc INTEGER)",
 )
-MIGRATIONS: dict[int, Sequence[str]] = {}
-"""Version -> statements that lead to the next one."""
+MIGRATIONS: dict[int, Sequence[str]] = {1: ()}
+"""Version -> statements that lead to the next one. 2: states may hold classes of objects."""
 COLUMNS = {"header": 3, "prompts": 4, "actions": 9, "pixels": 10}
 
 KINDS = ("start", "model", "do", "join", "undo", "redo", "base", "saved", "next")

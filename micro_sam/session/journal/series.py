@@ -80,7 +80,7 @@ def write(folder: Path, tool: str, images: Sequence[SeriesImage], last: str) -> 
             log.warning("The index of the series cannot be written to %s: %s", folder, error)
 
 
-def read(folder: str | os.PathLike) -> SeriesIndex | None:
+def read(folder: str | os.PathLike[str]) -> SeriesIndex | None:
     """The index in a folder; None where there is none, or it cannot be read."""
     try:
         content = json.loads((Path(folder) / FILE).read_text(encoding="utf-8"))

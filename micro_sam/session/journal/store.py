@@ -14,7 +14,7 @@ import os
 import shutil
 import sqlite3
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -191,7 +191,7 @@ def is_taken(folder: Path) -> bool:
     return False
 
 
-def read(folder: str | os.PathLike) -> Contents:
+def read(folder: str | os.PathLike[str]) -> Contents:
     """Read a whole journal, also while a window has it open.
 
     Raises
@@ -214,13 +214,13 @@ def read(folder: str | os.PathLike) -> Contents:
         return Contents(header, tuple(rows))
     found = salvage.scan(path)
     rows, damaged = assemble(found.actions, found.pixels, found.prompts)
-    header = header or found.header or next((row.parameters for row in rows if row.kind == "start"), {})
+    header = header or found.header or next((dict(row.parameters) for row in rows if row.kind == "start"), {})
     if not rows and path.stat().st_size > 0 and not header:
         raise CacheError(f"The session in {folder} is damaged, and nothing of it can be read. It stays as it is.")
     return Contents(header, tuple(rows), max(damaged, 1))
 
 
-def read_header(folder: str | os.PathLike) -> dict[str, Any]:
+def read_header(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """The header alone; empty when it cannot be read."""
     try:
         connection = _connect_to_read(Path(folder) / FILE)
@@ -343,7 +343,7 @@ def _header_of(connection: sqlite3.Connection) -> dict[str, Any]:
     return json.loads(found[0]) if found is not None and checksum(found[0]) == found[1] else {}
 
 
-def _read_tables(path: Path) -> tuple[dict[str, Any], tuple[list, list, list], bool]:
+def _read_tables(path: Path) -> tuple[dict[str, Any], Sequence[list[Any]], bool]:
     connection = _connect_to_read(path)
     try:
         _check_version(connection.execute("PRAGMA user_version").fetchone()[0])
