@@ -44,7 +44,7 @@ def child(folder: Path) -> None:
             QApplication.processEvents()
             time.sleep(0.002)
 
-    while tool.session.embeddings is None or tool.engine.busy:
+    while tool.session.model.embeddings is None or tool.engine.busy:
         process(0.1)
     tool.preview.live = False
     session = tool.session
@@ -60,25 +60,27 @@ def child(folder: Path) -> None:
     for k in range(ROUNDS if journal is None else 2 * ROUNDS):
         mode = "without" if journal is None or k % 2 else "with"
         if journal is not None:
-            session.keep_journal(journal if mode == "with" else None)
+            session.keeper.journal = journal if mode == "with" else None
         y, x = 30 + 11 * (k % 40), 30 + 23 * (k % 20)
         process(0.05)
 
         def click(y: int = y, x: int = x) -> None:
-            session.add_point((y, x))
-            request = session.plan_slice()
-            session.apply(answer(request, y, x), preview=True)
+            session.prompts.add_point((y, x))
+            request = session.segment.plan()
+            session.segment.apply(answer(request, y, x), preview=True)
 
         measure(f"click {mode}", click)
-        measure(f"commit {mode}", session.commit)
+        measure(f"commit {mode}", session.objects.commit)
         corner = (slice(y, y + 20), slice(x, x + 20))
-        measure(f"paint {mode}", lambda where=corner: session.paint("committed", where, np.ones((20, 20), np.uint32)))
+        measure(
+            f"paint {mode}", lambda where=corner: session.labels.paint("committed", where, np.ones((20, 20), np.uint32))
+        )
         measure(f"undo {mode}", session.undo)
         while session.undo() is not None:
             process(0.001)
     if journal is not None:
-        session.keep_journal(journal)
-        session.flush(20)
+        session.keeper.journal = journal
+        session.keeper.flush(20)
     tool.saving.unsaved = False
     sys.stdout.write("RESULT " + json.dumps({name: values[3:] for name, values in found.items()}) + "\n")
     sys.stdout.flush()

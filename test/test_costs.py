@@ -36,7 +36,9 @@ def test_a_start_with_a_full_cache_reads_neither_the_image_nor_the_features(tmp_
     shape = (64, 1024, 1024)
     np.lib.format.open_memmap(tmp_path / "stack.npy", "w+", "uint8", shape)[::8, ::64] = 200
     image = np.load(tmp_path / "stack.npy", mmap_mode="r")
-    model = SimpleNamespace(image_size=512, grid_size=64, embed_dim=128, dense_kind=None, whole_up_to=4.0)
+    model = SimpleNamespace(
+        image_size=512, grid_size=64, embed_dim=128, dense_kind=None, whole_up_to=4.0, smallest_halo=64
+    )
     predictor = SimpleNamespace(model=model, model_type="nano", model_name="n", model_hash="0", device="cpu")
     predictor.precision = "fp32"
     _, store = open_embeddings(predictor, image, tmp_path / "cache.zarr", 3, "whole", image_path=tmp_path / "stack.npy")

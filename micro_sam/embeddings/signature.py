@@ -102,7 +102,7 @@ def hash_samples(image: Any) -> str:
         height, width = shape[len(where) : len(where) + 2] if len(shape) >= len(where) + 2 else (shape[-1], 1)
         plane = image
         itemsize = np.dtype(image.dtype).itemsize
-        if not isinstance(image, np.ndarray) and height * width * itemsize <= CHUNK_BYTES:
+        if not isinstance(image, np.ndarray) and height * width * itemsize <= _most_at_once(image, height, width):
             plane, where = np.asarray(image[where] if where else image[...]), ()  # decode each chunk once
         for y in _places(height, SAMPLED_BLOCKS, BLOCK_ROWS):
             for x in _places(width, SAMPLED_BLOCKS, BLOCK_COLUMNS):
@@ -137,6 +137,15 @@ def file_state(path: str | Path | None) -> tuple[int, int] | None:
 def dtype_name(image: Any) -> str:
     """The dtype without its byte order, e.g. "uint16"."""
     return np.dtype(image.dtype).name
+
+
+def _most_at_once(image: Any, height: int, width: int) -> int:
+    """Bytes of a plane that is read as a whole; over the network only where the samples would touch most of it."""
+    chunks = getattr(image, "chunks", None)
+    if not is_address(getattr(image, "path", None)) or chunks is None or len(chunks) < 2:
+        return CHUNK_BYTES
+    rows, columns = chunks[-2:] if len(image.shape) < 4 and image.shape[-1] not in (3, 4) else chunks[-3:-1]
+    return CHUNK_BYTES if -(-height // rows) * -(-width // columns) <= SAMPLED_BLOCKS**2 else 0
 
 
 def _shape(image: Any) -> tuple[int, ...]:

@@ -300,14 +300,14 @@ class Acts:
     @act
     def save(self, path: str | Path | None = None) -> None:
         """Save the committed objects; without a path, where they were saved last, or ask."""
-        self.saving.save(path)
+        self.saving.start(path)
 
     @act
     def save_as(self) -> None:
         """Save the committed objects in a file that the person chooses."""
         path = self.saving.ask_for_path()
         if path is not None:
-            self.saving.save(path)
+            self.saving.start(path)
 
     # ------------------------------------------------------------------ acts: images
 

@@ -287,6 +287,7 @@ class Recording:
         results = [image.result] if image.result is not None else []
         if image.path is not None:
             results += [image.path.with_name(f"{image.path.stem}{end}") for end in ("_objects.tif", "_RES")]
+            results += image.path.parent.glob(f"*{places.SUFFIX}")  # beside results with names of the user's own
         tool = self._annotator.tool
         found = [folder for folder in places.find(signature, results) if folder != own]
         return [folder for folder in found if store.read_header(folder).get("tool") == tool]

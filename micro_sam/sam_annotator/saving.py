@@ -12,9 +12,10 @@ from qtpy.QtWidgets import QFileDialog
 
 from micro_sam.errors import InputError, NotOurs
 from micro_sam.io.classes import Classes, classes_beside, save_classes
-from micro_sam.io.label_arrays import any_label, new_labels, written_pieces
-from micro_sam.io.labels import save_labels
+from micro_sam.io.label_arrays import any_label, is_on_disc, new_labels, written_pieces
+from micro_sam.io.labels import check_labels_path
 from micro_sam.io.results import check_not_input, check_result, read_kind, remove_result
+from micro_sam.sam_annotator.large_saves import LargeSave, with_suffix, write_labels
 from micro_sam.sam_annotator.replacing import may_replace
 from micro_sam.session.session import Session
 
@@ -63,6 +64,7 @@ class Saving:
         self.automatic = False
         self.unsaved = False
         self.was_saved = False
+        self._large = LargeSave(annotator, self._say_written)
 
     def follow(self, session: Session) -> None:
         """Watch this session from now on. Its image says where its objects go, so that they never go elsewhere."""
@@ -152,24 +154,54 @@ class Saving:
         OutputError
             When the file cannot be written, or is something that no result replaces.
         """
-        session = self._session
-        if session is None or not session.objects:
-            raise InputError("There are no committed objects to save. Segment an object and commit it with C first.")
-        path = path or self.path or self.ask_for_path()
+        path = self._place(path)
         if path is None:
             return None
-        written = self._write(Path(path))
+        written = self._write(path)
         if written is None:
             return None
-        path = written
+        self._say_written(written)
+        return written
+
+    def start(self, path: str | Path | None = None) -> None:
+        """As `save`; labels that lie in a file are written in a job, as they are now, and the window goes on.
+
+        Raises
+        ------
+        InputError, OutputError
+            As `save`; also when they are being saved already.
+        """
+        if self.kind != "labels" or self._session is None or not is_on_disc(self._session.committed):
+            self.save(path)
+            return
+        path = self._place(path)
+        if path is None:
+            return
+        check_not_input(path, self._image.path)
+        replace: list[bool] = []
+
+        def check(agreed: bool) -> None:
+            check_labels_path(with_suffix(path), self.kind, replace_unmarked=agreed)
+            replace.append(agreed)
+
+        if self._asking(path, check):
+            self._large.start(path, replace[-1])
+
+    def _place(self, path: str | Path | None) -> Path | None:
+        """Where to save, once there is something to save; None when the user cancelled the dialog."""
+        if self._session is None or not self._session.objects:
+            raise InputError("There are no committed objects to save. Segment an object and commit it with C first.")
+        path = path or self.path or self.ask_for_path()
+        return None if path is None else Path(path)
+
+    def _say_written(self, path: Path) -> None:
         self.written(path)
-        number = len(session.objects)
+        number = len(self._session.objects)
         text = f"{number} object{'s' if number != 1 else ''} saved in {path}."
-        if session.has_current:
+        if self._session.has_current:
             text += " The current object is not committed and not in the file."
         text += self.note
         self._annotator.status.say(text, "good")
-        return path
 
     def save_silently(self, may_ask: bool = True) -> bool:
         """With an automatic path: write what is not written yet.
@@ -229,7 +261,8 @@ class Saving:
     def _write(self, path: Path) -> Path | None:
         """Write the result; None when the user keeps the file that is there."""
         check_not_input(path, self._image.path)
-        done = self._asking(path, lambda agreed: self._write_file(path, agreed))
+        with self._large.given_up():
+            done = self._asking(path, lambda agreed: self._write_file(path, agreed))
         return with_suffix(path) if done else None
 
     def _write_file(self, path: Path, replace_unmarked: bool) -> None:
@@ -278,7 +311,10 @@ class Saving:
             self.changed.emit()
 
     def _labels_changed(self, name: str, _region: tuple) -> None:
-        if name == "committed" and not self.unsaved:
+        if name != "committed":
+            return
+        self._large.labels_changed()
+        if not self.unsaved:
             self.unsaved = True
             self.changed.emit()
 
@@ -306,19 +342,3 @@ def all_labels(session: Session) -> np.ndarray:
             both[where] = np.where((below == 0) & (part > 0), part + np.uint32(largest), below)
         labels = both
     return labels
-
-
-def with_suffix(path: Path) -> Path:
-    """The path of labels; a name without suffix means tif."""
-    return path if path.suffix else path.with_suffix(".tif")
-
-
-def write_labels(
-    path: Path,
-    labels: np.ndarray,
-    scale: tuple[float, ...] | None = None,
-    kind: str = "labels",
-    replace_unmarked: bool = False,
-) -> Path:
-    """Write labels; the suffix chooses the format, none means tif. See `save_labels`."""
-    return save_labels(with_suffix(path), labels, scale, kind=kind, replace_unmarked=replace_unmarked)

@@ -16,6 +16,7 @@ from micro_sam.automatic_segmentation import automatic_instance_segmentation, ge
 from micro_sam.cli.automatic_segmentation import main as segment
 from micro_sam.cli.precompute_embeddings import main as embed
 from micro_sam.embeddings.jobs import plan_jobs
+from micro_sam.embeddings.signature import hash_samples
 from micro_sam.errors import InputError, OutputError
 from micro_sam.io.addresses import Address, is_address, path_of
 from micro_sam.io.checks import check_image
@@ -87,6 +88,17 @@ def test_only_what_is_looked_at_comes_over_the_network(server, zarr_format):
     assert np.array_equal(source.data[300:400, 300:700], image[300:400, 300:700])
     assert len(asked) == 2  # chunks
     assert open_image(f"{address}/slide.zarr", "1").shape == (1024, 1024)
+
+
+def test_a_large_image_is_known_by_few_of_its_chunks(server):
+    folder, address, asked = server
+    image = np.zeros((4096, 4096), "uint8")
+    image[::7, ::5] = 200
+    write_ome_zarr(folder / "slide.zarr", image, "yx", 2)
+    source = open_image(f"{address}/slide.zarr")
+    asked.clear()
+    assert hash_samples(source.data) == hash_samples(image)
+    assert 0 < len({path for path in asked}) <= 0.7 * 256
 
 
 def test_axes_that_are_left_out_bring_no_chunk(server):

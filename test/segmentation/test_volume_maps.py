@@ -10,7 +10,7 @@ from oracle_stack import cone, oracle_stack
 from segmentation_helpers import Oracle, iou
 
 from micro_sam.automatic_segmentation import automatic_instance_segmentation
-from micro_sam.embeddings.compute import iter_embeddings, open_embeddings
+from micro_sam.embeddings.compute import iter_embeddings, open_embeddings, precompute_image_embeddings
 from micro_sam.embeddings.embeddings import as_embeddings
 from micro_sam.embeddings.tiles import TileGrid
 from micro_sam.errors import CacheError, InputError, NotComputedYet
@@ -300,3 +300,16 @@ def test_scripts_get_what_the_window_gets(predictor, stack, embeddings):
     np.testing.assert_array_equal(segment_from_points(predictor, point, [1], embeddings, i=7, close_ups=False), plain)
     informed = as_embeddings(as_embeddings(embeddings.store.path), stack[0])
     np.testing.assert_array_equal(segment_from_points(predictor, point, [1], informed, i=7), mask)
+
+
+def test_propagation_in_scripts_takes_no_close_up_of_every_slice(predictor, monkeypatch):
+    z, y, x = np.ogrid[:5, :512, :512]
+    image = np.random.default_rng(0).normal(20, 3, (5, 512, 512))
+    labels = (y - 200) ** 2 + (x - 300) ** 2 + 9 * (z - 2) ** 2 <= 18**2
+    image[labels] += 120
+    embeddings = precompute_image_embeddings(predictor, np.clip(image, 0, 255).astype("uint8"), ndim=3, verbose=False)
+    passes, encode = [], predictor.encode_close_up
+    monkeypatch.setattr(predictor, "encode_close_up", lambda pixels: passes.append(1) or encode(pixels))
+    mask = segment_object_in_volume(predictor, embeddings, [(2, 200, 300)], method="propagation")
+    assert iou(mask, labels) > 0.7 and mask.any((1, 2)).all()
+    assert 1 <= len(passes) <= 2  # the click's own

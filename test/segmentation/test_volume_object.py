@@ -12,6 +12,7 @@ from micro_sam.segmentation.volume.automatic import segment_volume
 from micro_sam.segmentation.volume.geometry import MapBlock, MapGeometry
 from micro_sam.segmentation.volume.maps import VolumeMaps
 from micro_sam.segmentation.volume.object import segment_volume_object, segment_volume_objects
+from micro_sam.segmentation.volume.regions import Regions
 from micro_sam.segmentation.volume.values import VolumePrompts
 
 SHAPE = (24, 60, 80)
@@ -180,12 +181,45 @@ def test_in_a_box_around_two_touching_nuclei_a_negative_click_takes_the_one_it_l
     box = (*np.argwhere(labels > 0).min(0), *(np.argwhere(labels > 0).max(0) + 1))
     maps = maps_of(labels, flat=flat)
     for gone in (1, 2):
-        for away in (0, 3):  # how far from its middle, across the line between the two
+        for across, slices in ((0, 0), (3, 0), (0, 6), (0, -6)):  # how far from its middle, and from the box's slice
             place = centres[gone - 1].copy()
-            place[(axis + 1) % 3] += away
-            for prompts in (dict(box=box), dict(boxes={int(place[0]): (*box[1:3], *box[4:])}))[: 1 if axis == 0 else 2]:
+            place[(axis + 1) % 3] += across
+            place[0] += slices if axis else 0
+            flat_box = {int(centres[0, 0]): (*box[1:3], *box[4:])}
+            for prompts in (dict(box=box), dict(boxes=flat_box)) if axis else (dict(box=box),):
                 _, mask = segment(maps, [place], [0], **prompts)
                 assert iou(mask, labels == 3 - gone) > 0.75
+
+
+def test_what_belongs_to_a_click_rather_than_to_the_object_is_told_by_the_highest_ways():
+    depth = np.zeros((1, 9, 60), "float32") + 0.3
+    for x, height in ((8, 1.0), (30, 0.9), (36, 0.88), (50, 0.86)):
+        depth[0, 4, x - 2 : x + 3] = height
+    depth[0, 4, 33] = depth[0, 4, 39:48] = 0.7  # ridges from the second hill to the third and fourth
+    depth[0, 4, 11:28] = 0.5  # and a lower one to the first
+    regions = Regions(np.ones(depth.shape, "float32"), depth, 0.4)
+    apart = regions.apart((0, 4, 30), [(0, 4, 8)], np.ones(depth.shape, bool))
+    assert apart[0, 4, [30, 36, 50]].all() and not apart[0, 4, 8]
+    assert regions.apart((0, 4, 30), [(0, 4, 30)], np.ones(depth.shape, bool)) is None
+
+
+def test_a_negative_click_at_a_speck_takes_what_it_lies_deep_in():
+    shape = (29, 60, 60)
+    labels, speck = balls([(14, 30, 30)], 12, shape), balls([(14, 30, 36)], 1.5, shape)
+    depth = 0.4 * maps_of(labels).read(tuple(slice(0, n) for n in shape))[1] + 0.3 * (speck > 0)
+    maps = VolumeMaps.from_arrays((labels > 0).astype("float32"), depth)
+    _, before = segment(maps, [(14, 30, 25)])
+    _, mask = segment(maps, [(14, 30, 25), (14, 30, 36)], [1, 0])
+    around = 4.19 * (42 - 36) ** 3  # the ball around the click within the object
+    assert around < (before & ~mask).sum() < 0.5 * before.sum()
+
+
+def test_a_negative_click_in_what_the_end_of_the_volume_cuts_off_leaves_the_object_whole():
+    labels = balls([(12, 30, 20), (12, 30, 39)], 10, (24, 60, 41))  # half of the second is seen
+    depth = maps_of(labels).read(tuple(slice(0, n) for n in labels.shape))[1]
+    maps = VolumeMaps.from_arrays((labels > 0).astype("float32"), 0.75 + 0.05 * depth)
+    _, mask = segment(maps, [(12, 30, 18), (12, 30, 34)], [1, 0])
+    assert mask[labels == 1].mean() > 0.95 and mask[labels == 2].mean() < 0.05
 
 
 def test_what_hangs_on_by_a_thread_is_left_out():

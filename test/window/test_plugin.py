@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import napari
 import numpy as np
 import pytest
-from npe2 import PluginManager, PluginManifest
 
-import micro_sam
 from micro_sam.sam_annotator import get_annotator
 
 from . import driver
@@ -23,9 +20,6 @@ HEAVY = {"torchvision", "segment_anything", "triton"}
 @pytest.fixture
 def viewer(shared_window, coins):
     """A napari that the user has opened, with an image in it."""
-    manager = PluginManager.instance()
-    if "micro_sam" not in manager:
-        manager.register(PluginManifest.from_file(Path(micro_sam.__file__).with_name("napari.yaml")))
     shared_window.close()
     viewer = napari.Viewer()
     driver.place(viewer)

@@ -75,7 +75,7 @@ def test_start_passes_over_results_but_not_over_empty_images(opened, folder, tmp
     key(tool.viewer, "n")
     assert "last image" in tool.status.text
     driver.close(tool.viewer)
-    assert sorted(path.name for path in results.iterdir()) == ["a.tif"]
+    assert sorted(path.name for path in results.iterdir()) == ["a.tif", "series.json"]
 
 
 def test_going_on_with_an_object_that_is_not_committed_is_refused(opened, folder, tmp_path):

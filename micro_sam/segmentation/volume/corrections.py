@@ -18,9 +18,12 @@ from micro_sam.segmentation.volume.view import WindowView
 CENTRAL = 0.7  # how deep in a region a click lies, over how deep one can lie there, to be meant for the whole region
 QUITE_CENTRAL, LARGE = 0.9, 2  # the same for regions that are more than so many times as large as the object
 AGREES = 0.8  # overlap (IoU) of a decoded mask with the maps' object, from which it is believed
-# How far a click that is not meant for a region moves the surface: in its distances to it, near and along the surface.
-BALL, CUT, SHELL, REACH = 1.0, 1.2, 2.0, 4.0
-SMALLER = (1.0, 0.7)  # cuts that are tried where the usual one would go through the object
+# How far a click that is not meant for a region moves the surface: in its distances to it, near and along the surface
+# (of what is added, of what is cut off).
+BALL, CUT, SHELL, REACH, REACH_CUT = 1.0, 1.2, 2.0, 6.0, 4.0
+# What is added, or cut off, along the surface: as sure to be object as the click's place, or less sure.
+AS_SURE, LESS_SURE = 0.95, 0.95
+SMALLER = (CUT, 1.0, 0.7)  # cuts that are tried where the usual one would go through the object
 # How many times as deep as the deepest positive click a negative one lies, from which both get their share of the
 # object, and by how much at most its share is larger.
 BULKY, MOST = 1.2, 1.5
@@ -66,7 +69,7 @@ class Corrections(WindowView):
         size = np.bincount(labels.ravel())
         own = np.flatnonzero(2 * np.bincount(labels[self.mask], minlength=len(size)) > size)
         free = ((labels == 0) | np.isin(labels, own)) & ~self.removed
-        faint = foreground > 0.95 * min(float(foreground[place]), FOREGROUND)
+        faint = foreground > AS_SURE * min(float(foreground[place]), FOREGROUND)
         # no farther than the region that the click lies in lets it
         there = labels == labels[place]
         depth = float(depth_inside(there & ~self.mask, self.spacing)[place]) if labels[place] else gap
@@ -82,14 +85,17 @@ class Corrections(WindowView):
         if not self.mask[place]:
             return
         kept = self.before(place, 1)
-        region = self._member(place, kept) if self.in_box else None
+        region, apart = self._member(place, kept) if self.in_box else None, None
         if region is None:
             kept = kept or self._rest(place)
             region = self._meant(place, self.mask, kept)
-            apart = self.regions.apart(place, kept, self.mask)
+            apart = self.regions.apart(place, kept, self.mask)  # as large as can be
             if apart is not None and self._is_central(place, apart, CENTRAL):
                 region = apart if region is None else region | apart
-        cuts = [region] if region is not None else self._cuts(place, kept)
+        cuts = self._cuts(place, kept, apart)
+        # a speck that is smaller than the ball which lies around the click within the object is not meant
+        if region is not None and (self.in_box or region.sum() >= cuts[1].sum()):
+            cuts = [region]
         left = [self.connected(self.mask & ~cut, kept) for cut in cuts]
         # A cut that takes more with it than itself has gone through the object: a smaller one will do.
         taken = [int((self.mask & ~cut & ~rest).sum()) <= int(cut.sum()) for cut, rest in zip(cuts, left, strict=True)]
@@ -102,7 +108,7 @@ class Corrections(WindowView):
             for other in (k - 1, k + 1):  # and it ends nothing but this slice
                 if 0 <= other < len(self.mask) and not self.mask[other].any():
                     self.mask[other] = before[other]
-        elif region is None and k not in self.there and self._is_cap(before, place, kept):
+        elif len(cuts) > 1 and k not in self.there and self._is_cap(before, place, kept):
             self.ends.add(k)
         self.removed |= before & ~self.mask
 
@@ -149,19 +155,21 @@ class Corrections(WindowView):
         thin = beyond == 1 or beyond * self.spacing[0] <= CAP * gap
         return bool(thin and areas[k] <= CAP_AREA * areas.max())
 
-    def _cuts(self, place: tuple[int, int, int], kept) -> list[np.ndarray]:
-        """What lies between a negative click and the surface, the largest first."""
+    def _cuts(self, place: tuple[int, int, int], kept, apart: np.ndarray | None) -> list[np.ndarray]:
+        """What lies between a negative click and the surface, the largest first; then balls around the click."""
         inside, around, foreground = (
             self.depth_of(self.mask, IN_SLICES),
             self.distance_to(place),
             self.regions.foreground,
         )
         gap = max(float(inside[place]), 1.0)
-        faint = foreground < 1.05 * foreground[place]
+        faint = foreground < LESS_SURE * foreground[place]
+        if apart is not None:  # what belongs to the click rather than to the object need not be less sure
+            faint |= apart & (foreground <= foreground[place])
         free = np.ones_like(self.mask)
         for other in kept:
             free &= around < self.distance_to(other)
-        region = free & ((around <= CUT * gap) | ((inside <= SHELL * gap) & faint & (around <= REACH * gap)))
+        region = free & ((around <= CUT * gap) | ((inside <= SHELL * gap) & faint & (around <= REACH_CUT * gap)))
         held = [(p, float(inside[p])) for p in kept if self.mask[p]]
         # what is wrong is bulkier than what is right: both get their share, by how deep they lie
         if held and BULKY * max(depth for _, depth in held) <= gap:

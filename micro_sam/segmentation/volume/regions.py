@@ -86,10 +86,12 @@ class Regions:
             size = int(members.sum())
             yield part_at(members[hilltops], place)
 
-    def apart(self, place: tuple[int, int, int], others: Sequence[tuple[int, int, int]], allowed: np.ndarray):
-        """What belongs to a place rather than to others (bool): each hilltop goes where the highest way leads.
+    def apart(
+        self, place: tuple[int, int, int], others: Sequence[tuple[int, int, int]], allowed: np.ndarray
+    ) -> np.ndarray | None:
+        """What of the allowed voxels belongs to a place rather than to others (bool): a watershed with markers.
 
-        A watershed of the depth with markers. None where the place and another one have the same hilltop, or none.
+        Each hilltop goes where the highest way leads. None where nothing tells the places apart.
         """
         hilltops = np.where(allowed, self.hilltops, 0)
         own, theirs = int(hilltops[place]), {int(hilltops[other]) for other in others} - {0}

@@ -18,7 +18,6 @@ MOSTLY = 0.6  # of a region's area, or volume, that lies in a box, for the regio
 MARGIN = 0.1  # of a box's side by which the object may reach out of it
 TIP = 0.1  # of a painted slice's area, below which a region under it does not count
 LEAST = 0.6  # overlap (IoU) of regions with a painted slice, below which they say nothing of its object
-FITS_BETTER = 0.04  # overlap (IoU) by which another prominence must fit a painted slice better than the usual one
 NECK = 0.3  # depth within a neck, over that within the object, below which what lies behind the neck does not count
 LARGE = 64  # voxels along an axis, from which on necks are looked for in every second one
 NEAR = 2.0  # pixels: a click so near to a region is in it
@@ -107,7 +106,7 @@ def _under(work: WindowView, k: int, plane: np.ndarray) -> np.ndarray | None:
         if not len(members):
             continue
         fits = inside[members].sum() / (plane.sum() + (size - inside)[members].sum())
-        if fits > best + (FITS_BETTER if best else 0):
+        if fits > best:
             best, found = fits, np.isin(labels, members)
     return found if best >= LEAST else None
 
