@@ -1,6 +1,6 @@
 """The automatic modes of one model beside each other: maps (AIS), maps and prompts (APG), a grid of clicks (AMG).
 
-    python benchmarks/automatic_modes.py --data ../shared/data --images 1
+    python benchmarks/automatic_modes.py --data DATA --images 1
 
 Prints a markdown table: means over the images of mSA, SA50 and processor seconds (initialise and generate; embeddings
 are not counted). The grid of clicks is initialised once for several thresholds, and counted once for each.
@@ -42,7 +42,7 @@ MODES: dict[str, tuple[Callable, dict, list[dict]]] = {
 def main() -> None:
     """Parse arguments, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the development images")
     parser.add_argument("--split", default="val")
     parser.add_argument("--sets", nargs="*", help="data sets; all that have the split when not given")
     parser.add_argument("--images", type=int, default=1, help="images per set and modality")

@@ -4,218 +4,28 @@ A child process does random actions in a session without a window, with a networ
 clicks, boxes, segmentation, commits, painting, propagation, tracking, divisions, track edits, undo, redo. After each
 action it tells what the session looks like (a check sum), and what is on disc. It is killed at a random moment; what
 the journal then gives back must be exactly what the child had told of that action, at least the last one that was
-reported, and undoing everything must lead back to the start. Needs Linux.
+reported, and undoing everything must lead back to the start. Needs Linux. With ``--windows`` real windows are killed
+(``journal_windows.py``), with ``--discs`` sessions lie on full and read-only discs (``journal_discs.py``).
 
     python benchmarks/faults_journal.py --kills 2000 --damages 200 --output journal.json
+    xvfb-run -a -s "-screen 0 1600x1000x24 -r" python benchmarks/faults_journal.py --kills 0 --damages 0 --windows 30
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import random
 import signal
-import sys
 import tempfile
 import time
-import types
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-SHAPES = {"2d": (48, 64), "3d": (7, 40, 48), "tracking": (7, 40, 48)}
-
-
-# ---------------------------------------------------------------------- a network that draws discs
-
-
-def _stub(delay: float) -> None:
-    """Put discs in place of the network, so that no torch is needed."""
-    from micro_sam.segmentation.values import ObjectMask
-
-    def disc(shape: tuple[int, int], centre: Any, radius: float = 6) -> np.ndarray:
-        y, x = np.mgrid[: shape[0], : shape[1]]
-        return (y - centre[0]) ** 2 + (x - centre[1]) ** 2 <= radius**2
-
-    def segment_objects(predictor, prompts, embeddings, i=None, *, batched=False, previous=None):
-        time.sleep(delay)
-        shape = embeddings.shape[-2:]
-        masks = []
-        for y0, x0, y1, x1 in np.asarray(prompts.boxes).astype(int):
-            mask = np.zeros(shape, bool)
-            mask[y0 : y1 + 1, x0 : x1 + 1] = True
-            masks.append(mask)
-        if not masks:
-            discs = [disc(shape, point) for point in prompts.positive]
-            masks = discs if batched else [np.any(discs, axis=0)]
-        for point in prompts.negative:
-            masks = [mask & ~disc(shape, point, 3) for mask in masks]
-        return [ObjectMask.from_array(mask, score=0.9) for mask in masks]
-
-    def steps(known: dict, indices: list[int], reach: int):
-        for t in indices:
-            time.sleep(delay)
-            nearest = min(known, key=lambda other: abs(other - t))
-            far = abs(nearest - t) > reach
-            source = "prompt" if t in known else "propagated"
-            mask = None if far else known[nearest]
-            yield types.SimpleNamespace(z=t, t=t, mask=mask, score=0.8, overlap=0.7, source=source, reason="")
-            if far:
-                return
-
-    def propagate(predictor, embeddings, masks, *, stops=(), z_range=None, **_):
-        yield from steps(dict(masks), list(range(z_range[0], z_range[1] + 1)), 9)
-
-    def track(predictor, embeddings, masks, *, stops=(), last=None, backward=False, **_):
-        first, n = min(masks), embeddings.shape[0]
-        if backward:
-            yield from steps(dict(masks), list(range(first, (last or 0) - 1, -1)), 4)
-        else:
-            yield from steps(dict(masks), list(range(first, n if last is None else last + 1)), 4)
-
-    for name, content in {
-        "micro_sam.segmentation.prompted": {"segment_objects": segment_objects},
-        "micro_sam.segmentation.readiness": {"missing_tiles": lambda *_, **__: ()},
-        "micro_sam.segmentation.volume": {"iter_propagate_volume": propagate},
-        "micro_sam.segmentation.tracking": {"iter_track": track},
-    }.items():
-        module = types.ModuleType(name)
-        module.__dict__.update(content)
-        sys.modules[name] = module
-
-
-class _Network:
-    model_name, model_hash = "discs", "0123456789abcdef"
-
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        self.shape = shape
-
-
-def make_session(kind: str) -> Any:
-    """An empty session of a kind, with the network attached."""
-    from micro_sam.session.session import Session
-    from micro_sam.session.tracking import TrackingSession
-    from micro_sam.session.volume import VolumeSession
-
-    session = {"2d": Session, "3d": VolumeSession, "tracking": TrackingSession}[kind](SHAPES[kind])
-    session.attach(_Network(SHAPES[kind]), _Network(SHAPES[kind]))
-    return session
-
-
-def digest(session: Any) -> str:
-    """A check sum of all that a session knows, without what guides the network only."""
-    state = session._state
-    answers = {
-        z: ([(m.box, m.mask.tobytes(), m.score) for m in a.masks], a.labels, repr(a.drawn), a.batched, a.imposed)
-        for z, a in sorted(state.answers.items())
-    }
-    values = [
-        [state.layer(name).tobytes() for name in ("current", "committed", "auto")],
-        repr(state.prompts),
-        sorted((i, repr(o.prompts), sorted(o.record().items(), key=str)) for i, o in state.objects.items()),
-        state.last_id,
-        sorted(state.regions.items()),
-        answers,
-        sorted((z, sorted(c.items(), key=str)) for z, c in state.confidence.items()),
-        sorted(state.painted.items()),
-        repr(state.anchors and (state.anchors.prompts, sorted(state.anchors.painted.items()))),
-        state.reopened and (state.reopened.id, state.reopened.parent, state.reopened.daughters),
-        sorted(state.tracks.items()),
-        sorted(state.current_tracks.items()),
-        sorted(state.auto_parents.items()),
-        state.auto_in_pieces,
-    ]
-    return hashlib.sha1(repr(values).encode(), usedforsecurity=False).hexdigest()
-
-
-# ---------------------------------------------------------------------- random actions
-
-
-def do_something(session: Any, kind: str, rng: random.Random) -> None:
-    """One random action; what cannot be done is refused with an InputError and changes nothing."""
-    shape = SHAPES[kind]
-    z = rng.randrange(shape[0]) if len(shape) == 3 else None
-    place = tuple(rng.randrange(size) for size in shape[-2:])
-    at = place if z is None else (z, *place)
-    ids = sorted(session.objects)
-
-    def box() -> None:
-        y, x = place
-        corners = [(y, x), (y + 9, x + 11)]
-        session.add_shape("rectangle", [c if z is None else (z, *c) for c in corners])
-
-    def paint(name: str) -> None:
-        y, x = (min(v, size - 8) for v, size in zip(place, shape[-2:], strict=True))
-        region = (slice(y, y + 7), slice(x, x + 6))
-        values = np.full((7, 6), rng.choice([0, 1, 1, 2, *ids]), np.uint32)
-        session.paint(name, region if z is None else (slice(z, z + 1), *region), values if z is None else values[None])
-
-    def run() -> None:
-        session.segment_volume() if kind == "3d" else session.track_objects()
-
-    def automatic() -> None:
-        labels = np.zeros(shape[-2:], np.uint32)
-        for k in range(1, 5):
-            y, x = rng.randrange(shape[-2] - 9), rng.randrange(shape[-1] - 9)
-            labels[y : y + 9, x : x + 9] = k
-        session.set_auto(labels, z)
-        session.commit("auto", preserve=rng.choice(["pixels", "none"]), min_size=1)
-
-    def segment() -> None:
-        session.segment_slice(z if z is None or not session.prompts.slices else rng.choice(session.prompts.slices))
-
-    def divide() -> None:
-        session.set_next_state("division")
-        session.add_point(at)
-
-    def track_edit() -> None:
-        some = rng.choice(ids) if ids else 1
-        if rng.random() < 0.5:
-            session.split_track(some, z, link=rng.random() < 0.5)
-        else:
-            session.relink(some, rng.choice([None, *ids]))
-
-    choices = [(lambda: session.add_point(at, rng.random() < 0.8), 6), (box, 2), (segment, 8), (session.commit, 5)]
-    choices += [(session.undo, 4), (session.redo, 2), (lambda: paint("current"), 2), (lambda: paint("committed"), 1)]
-    choices += [(automatic, 1), (session.clear, 1)]
-    if ids:
-        choices += [(lambda: session.delete([rng.choice(ids)]), 1), (lambda: session.reopen(rng.choice(ids)), 2)]
-        choices += [(lambda: session.merge(rng.sample(ids, min(2, len(ids)))), 1)]
-    if len(session.prompts):
-        choices += [(lambda: session.remove_prompts([next(iter(session.prompts)).id]), 1)]
-    if kind != "2d":
-        choices += [(run, 5)]
-    if kind == "tracking":
-        choices += [(divide, 2), (track_edit, 2)]
-    functions, weights = zip(*choices, strict=True)
-    rng.choices(functions, weights)[0]()
-
-
-def act(folder: Path, kind: str, seed: int, delay: float, tell: Any, actions: int = 400) -> None:
-    """What the child does: random actions, each of which is told (P) and, once it is on disc, reported (R)."""
-    from micro_sam.errors import InputError
-    from micro_sam.session.journal.recorder import Journal
-
-    rng = random.Random(seed)
-    session = make_session(kind)
-    journal = Journal(folder, {"tool": kind, "image": {"shape": list(SHAPES[kind])}})
-    session.keep_journal(journal)
-    journal.on_written = lambda: tell(f"R {journal.written}")
-    for _ in range(actions):
-        try:
-            do_something(session, kind, rng)
-        except InputError:
-            pass
-        tell(f"P {journal.last_id} {digest(session)}")
-        if rng.random() < 0.1:
-            session.flush(5)
-    journal.close()
-    tell("E")
-
+from journal_sessions import SHAPES, act, digest, make_session, stub
 
 # ---------------------------------------------------------------------- kills
 
@@ -229,7 +39,7 @@ def kill_once(kind: str, seed: int, delay: float, folder: Path) -> dict[str, Any
         os.close(reading)
         code = 1
         try:
-            _stub(delay)
+            stub(delay)
             act(folder, kind, seed, delay, lambda text: os.write(writing, f"{text}\n".encode()))
             code = 0
         finally:
@@ -269,16 +79,16 @@ def second_window(folder: Path) -> str:
     return "read" if not contents.damaged else "read as damaged"
 
 
-def compare(kind: str, folder: Path, lines: list[bytes]) -> dict[str, Any]:
+def compare(kind: str, folder: Path, lines: list[bytes], shape: tuple[int, ...] | None = None) -> dict[str, Any]:
     """Whether the journal holds what the child told."""
     from micro_sam.session.journal import store
 
-    told, reported = {0: digest(make_session(kind))}, 0
+    told, reported = {0: digest(make_session(kind, shape))}, 0
     for line in lines:
-        first, *rest = line.decode().split()
+        first, *rest = line.decode().split() or [""]
         if first == "P":
             told[int(rest[0])] = rest[1]
-        elif first == "R":
+        elif first in ("R", "S"):
             reported = max(reported, int(rest[0]))
     if not (folder / store.FILE).exists():
         return {"ok": reported == 0, "why": "no journal", "rows": 0}
@@ -290,13 +100,13 @@ def compare(kind: str, folder: Path, lines: list[bytes]) -> dict[str, Any]:
     last = contents.rows[-1].id if contents.rows else 0
     if last < reported:
         return {"ok": False, "why": f"reported {reported}, there is {last}", "rows": last}
-    session = make_session(kind)
+    session = make_session(kind, shape)
     session.restore(contents.rows)  # all of it, also where the kill fell into the middle of a propagation
     known = max(number for number in told if number <= last)
     if last in told and digest(session) != told[last]:
         return {"ok": False, "why": f"action {last} is not what it was", "rows": last}
     if known != last:
-        session = make_session(kind)
+        session = make_session(kind, shape)
         session.restore(contents.rows[:known])
         if known and digest(session) != told[known]:
             return {"ok": False, "why": f"action {known} is not what it was", "rows": last}
@@ -340,9 +150,9 @@ def damage_once(source: Path, folder: Path, kind: str, rng: random.Random) -> di
     areas = {int(v): int(n) for v, n in zip(values, counts, strict=True) if v}
     if areas != {i: o.area for i, o in session.objects.items()}:
         return {"ok": False, "why": "records and pixels differ"}
-    session.journal.close()
+    session.keeper.journal.close()
     again = go_on(folder, lambda _shape: make_session(kind))
-    again.session.journal.close()
+    again.session.keeper.journal.close()
     if again.note or digest(again.session) != digest(session):
         return {"ok": False, "why": "what was recovered is not kept"}
     lost = len(whole.rows) - len(store.read(source).rows)
@@ -379,16 +189,53 @@ def size_of(folder: Path) -> dict[str, float]:
     return {"bytes": size, "allowed": 1.5 * pixels + 200 * len(rows), "actions": len(rows), "pixels": pixels}
 
 
+def windows(number: int, seed: int, root: Path) -> tuple[dict[str, Any], list[tuple[Any, ...]]]:
+    """Kill real windows; counts, and what was lost."""
+    from journal_windows import as_restored, image_of, kill_window, open_again
+
+    counts: Counter = Counter()
+    failures: list[tuple[Any, ...]] = []
+    for k in range(number):
+        kind, folder = list(SHAPES)[k % 3], root / f"window_{k}.session"
+        lines = kill_window(kind, seed + k, folder)
+        found = compare(kind, folder, lines, image_of(kind).shape)
+        told = Counter(line[:1].decode() for line in lines)
+        counts.update({"states told": told["P"], "commits said": told["S"], "actions on disc": found["rows"]})
+        if found["ok"] and found["rows"] and k % 5 == 0:
+            shown = open_again(kind, seed + k, folder)
+            counts["opened again in a window"] += 1
+            if shown != as_restored(kind, folder):
+                found = {"ok": False, "why": f"another window shows something else: {shown}"}
+        counts[f"{kind}: {'as reported' if found['ok'] else 'LOST'}"] += 1
+        print(k, kind, dict(told), found, flush=True)
+        if not found["ok"]:
+            failures.append((kind, seed + k, found["why"]))
+    return dict(counts), failures
+
+
+def discs(root: Path) -> tuple[dict[str, Any], list[tuple[Any, ...]]]:
+    """Full and read-only discs; counts, and what was wrong."""
+    from journal_discs import check_discs
+
+    outcomes = check_discs(root)
+    counts = Counter(f"{name}: {'FAILED' if wrong else 'well'}" for name, wrong in outcomes)
+    return dict(counts), [outcome for outcome in outcomes if outcome[1]]
+
+
 def main() -> None:
     """Run the kills and damages, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=300)
     parser.add_argument("--damages", type=int, default=200)
+    parser.add_argument("--windows", type=int, default=0, help="how many real windows are killed (needs a screen)")
+    parser.add_argument(
+        "--discs", action="store_true", help="small and read-only file systems (needs the right to mount)"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     result: dict[str, Any] = {}
-    _stub(0)
+    stub(0)
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)
         os.environ["MICROSAM_CACHEDIR"] = str(root / "cache")
@@ -416,6 +263,12 @@ def main() -> None:
             found = damage_once(root / f"whole_{kind}.session", root / f"damaged_{k}.session", kind, rng)
             outcomes[found["why"] if found["ok"] else f"FAILED: {found['why']}"] += 1
         result["damages"] = dict(outcomes)
+        if options.windows:
+            result["windows"], lost = windows(options.windows, options.seed, root)
+            failures += lost
+        if options.discs:
+            result["discs"], wrong = discs(root)
+            failures += wrong
     result["failures"] = failures
     print(json.dumps(result, indent=2))
     if options.output:

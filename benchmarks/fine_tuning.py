@@ -1,7 +1,7 @@
 """What a person gains who annotates five images and trains on them: other images of the same kind, before and after.
 
-    python benchmarks/fine_tuning.py --data ../shared/data --set phase_usiigaci
-    python benchmarks/fine_tuning.py --data ../shared/data --checkpoint weights_that_never_saw_them.safetensors
+    python benchmarks/fine_tuning.py --data DATA --set phase_usiigaci
+    python benchmarks/fine_tuning.py --data DATA --checkpoint weights_that_never_saw_them.safetensors
 
 Learns from the first images of a training split and measures on the next ones, as the window segments: mean IoU of a
 click and after corrections, with a 95 % bootstrap interval of the gain over the objects. Says how much processor time
@@ -29,7 +29,7 @@ from micro_sam.training import DataSource, TrainConfig, Trainer
 def main() -> None:
     """Parse arguments, measure, train, measure again, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the development images")
     parser.add_argument("--set", default="phase_usiigaci", help="a data set with a training split")
     parser.add_argument("--images", type=int, default=5, help="to learn from, and to measure on")
     parser.add_argument("--objects", type=int, default=8, help="measured per image")

@@ -1,7 +1,7 @@
 """How good the masks are: clicks, boxes, corrections and automatic segmentation on real images with ground truth.
 
-    python benchmarks/quality.py --data ../shared/data --model nano_lm
-    python benchmarks/quality.py --data ../shared/data --all_kinds --against before.safetensors
+    python benchmarks/quality.py --data DATA --model nano_lm
+    python benchmarks/quality.py --data DATA --all_kinds --against before.safetensors
 
 Prints a markdown table per kind of image and writes JSON (machine, date, hash of the weights, all figures). Automatic
 segmentation is compared with Otsu's threshold and a watershed on the distance transform. With ``--against`` two weights
@@ -44,7 +44,7 @@ FEW = 5  # images: kinds with fewer are compared together
 def main() -> None:
     """Parse arguments, evaluate, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the development images")
     parser.add_argument("--split", default="val")
     parser.add_argument("--sets", nargs="*", help="data sets; all that have the split when not given")
     parser.add_argument("--all_kinds", action="store_true", help="also slices and frames that are never learned from")

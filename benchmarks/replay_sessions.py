@@ -34,11 +34,11 @@ def record(tool: str, image: np.ndarray, predictor: Any, steps: Callable[[Any], 
     """Do the steps in a session with a journal, replay it from the disc, and compare."""
     embeddings = precompute_image_embeddings(predictor, image, ndim=image.ndim, verbose=False)
     session = KINDS[tool](image.shape)
-    session.attach(predictor, embeddings)
+    session.model.attach(predictor, embeddings)
     folder = place / f"{tool}.session"
-    session.keep_journal(Journal(folder, {"tool": tool, "image": {"shape": list(image.shape)}}))
+    session.keeper.journal = Journal(folder, {"tool": tool, "image": {"shape": list(image.shape)}})
     steps(session)
-    session.journal.close()
+    session.keeper.journal.close()
     contents = store.read(folder)
     *_, result = replay(tool, image.shape, contents.rows, predictor, embeddings)
     return {
@@ -63,21 +63,21 @@ def image_steps(truth: np.ndarray, number: int) -> Callable[[Any], None]:
             y, x = centre(mask)
             if i % 4 == 0:
                 where = np.argwhere(mask)
-                session.add_shape("rectangle", [tuple(where.min(0) - 1.0), tuple(where.max(0) + 1.0)])
+                session.prompts.add_shape("rectangle", [tuple(where.min(0) - 1.0), tuple(where.max(0) + 1.0)])
             else:
-                session.add_point((y, x))
-            session.segment_slice()
+                session.prompts.add_point((y, x))
+            session.segment.slice()
             if i % 3 == 0:
                 outside = np.argwhere((session.current > 0) & ~mask)
-                session.add_point(tuple(outside[len(outside) // 2]), False) if len(outside) else None
-                session.segment_slice()
+                session.prompts.add_point(tuple(outside[len(outside) // 2]), False) if len(outside) else None
+                session.segment.slice()
             if i % 5 == 0:
                 session.undo()
                 session.redo()
             try:
-                done += len(session.commit().ids)
+                done += len(session.objects.commit().ids)
             except InputError:
-                session.clear()
+                session.prompts.clear()
 
     return steps
 
@@ -88,18 +88,18 @@ def volume_steps(truth: np.ndarray, number: int) -> Callable[[Any], None]:
     def steps(session: Any) -> None:
         for i in sorted(np.unique(truth)[1:], key=lambda i: -int((truth == i).sum()))[:number]:
             z = int((truth == i).sum(axis=(1, 2)).argmax())
-            session.add_point((z, *centre(truth[z] == i)))
-            session.segment_slice(z)
-            session.segment_volume()
-            weak = session.weakest_slice()
+            session.prompts.add_point((z, *centre(truth[z] == i)))
+            session.segment.slice(z)
+            session.propagation.segment()
+            weak = session.propagation.weakest_slice()
             if weak is not None and (truth[weak] == i).any():
-                session.add_point((weak, *centre(truth[weak] == i)))
-                session.segment_slice(weak)
-                session.segment_volume()
+                session.prompts.add_point((weak, *centre(truth[weak] == i)))
+                session.segment.slice(weak)
+                session.propagation.segment()
             try:
-                session.commit()
+                session.objects.commit()
             except InputError:
-                session.clear()
+                session.prompts.clear()
 
     return steps
 
@@ -113,18 +113,18 @@ def track_steps(truth: np.ndarray, rows: list[Any], number: int) -> Callable[[An
             daughters = [other for other in rows if other.parent == row.track_id]
             if row.parent or done >= number:
                 continue
-            session.add_point((row.start, *centre(truth[row.start] == row.track_id)))
+            session.prompts.add_point((row.start, *centre(truth[row.start] == row.track_id)))
             if daughters:
-                session.set_next_state("division")
-                session.add_point((row.end, *centre(truth[row.end] == row.track_id)))
+                session.tracks.set_next_state("division")
+                session.prompts.add_point((row.end, *centre(truth[row.end] == row.track_id)))
                 for daughter, label in zip(daughters, (2, 3), strict=False):
-                    session.set_active_track(label)
-                    session.add_point((daughter.start, *centre(truth[daughter.start] == daughter.track_id)))
-            session.track_objects()
+                    session.tracks.set_active(label)
+                    session.prompts.add_point((daughter.start, *centre(truth[daughter.start] == daughter.track_id)))
+            session.propagation.segment()
             try:
-                done += len(session.commit().ids)
+                done += len(session.objects.commit().ids)
             except InputError:
-                session.clear()
+                session.prompts.clear()
 
     return steps
 

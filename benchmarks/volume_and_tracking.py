@@ -1,6 +1,6 @@
 """How far one click goes: objects through volumes and through time, on real data with ground truth.
 
-    python benchmarks/volume_and_tracking.py --data ../shared/data --model nano_lm --output result.json
+    python benchmarks/volume_and_tracking.py --data DATA --model nano_lm --output result.json
 
 Volumes: one click at the innermost pixel of an object's middle slice, then one correcting click in the slice that is
 worst; mean 3D IoU over objects. Tracking: one click in the first frame of a track; the fraction of tracks that are
@@ -60,7 +60,7 @@ TRACK_THRESHOLD = 0.5  # overlap below which a track ends, in both programs
 def main() -> None:
     """Parse arguments, measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the development images")
     parser.add_argument("--model", default="nano_lm")
     parser.add_argument("--checkpoint", help="weights of one's own")
     parser.add_argument("--device")

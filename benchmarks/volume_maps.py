@@ -1,6 +1,6 @@
 """Whole objects of volumes from one click, with corrections, and from one exact slice: maps beside propagation.
 
-    python benchmarks/volume_maps.py --data ../shared/data --cache /tmp/volumes --output result.json
+    python benchmarks/volume_maps.py --data DATA --cache /tmp/volumes --output result.json
 
 One click at the innermost pixel of an object's middle slice; then twice a click in the slice and at the place where the
 largest connected error is deepest; apart from that, the middle slice painted exactly instead of the click. Mean 3D IoU
@@ -55,7 +55,7 @@ CORRECTIONS = 2
 def main() -> None:
     """Parse arguments, measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the development images")
     parser.add_argument("--cache", type=Path, required=True, help="folder for embeddings and maps")
     parser.add_argument("--model", default="nano_lm")
     parser.add_argument("--checkpoint", help="weights of one's own")

@@ -87,7 +87,7 @@ def measure(image: np.ndarray, options) -> list[dict]:
             if turn % 3 == 2:
                 tool.commit()
             process(5)
-        maps = tool.session.maps
+        maps = tool.session.model.maps
         row = {
             "seconds": round(time.monotonic() - began, 1),
             "embedded": tool.engine.computed,
@@ -96,7 +96,7 @@ def measure(image: np.ndarray, options) -> list[dict]:
             "peak GB": round(memory("VmHWM"), 2),
             "pause ms": round(1000 * heart.longest),
             "busy ms": round(1000 * heart.busiest),
-            "slices of the object": len(tool.session.current_slices),
+            "slices of the object": len(tool.session.labels.current_slices),
             "objects": len(tool.session.objects),
         }
         rows.append(row)
@@ -104,7 +104,7 @@ def measure(image: np.ndarray, options) -> list[dict]:
         turn += 1
         if maps is not None and maps.is_complete and turn > 6:
             break
-    tool.session.clear()
+    tool.session.prompts.clear()
     tool.saving.unsaved = False
     viewer.close()
     return rows

@@ -65,7 +65,7 @@ class Window:
         window = self.viewer.window._qt_window
         window.setGeometry(0, 0, *WINDOW)
         window.activateWindow()
-        wait(lambda: self.tool.session is not None and self.tool.session.embeddings is not None)
+        wait(lambda: self.tool.session is not None and self.tool.session.model.embeddings is not None)
         self.idle()
 
     @property

@@ -14,7 +14,7 @@ from micro_sam.embeddings.opening import open_embeddings
 from micro_sam.embeddings.signature import SAMPLED_SLICES
 from micro_sam.models.predictor import ImageFeatures
 from micro_sam.segmentation.values import ObjectMask
-from micro_sam.session.volume import VolumeSession
+from micro_sam.session.session import VolumeSession
 
 ROOT = Path(__file__).parents[1]
 MB = 2**20
@@ -36,7 +36,9 @@ def test_a_start_with_a_full_cache_reads_neither_the_image_nor_the_features(tmp_
     shape = (64, 1024, 1024)
     np.lib.format.open_memmap(tmp_path / "stack.npy", "w+", "uint8", shape)[::8, ::64] = 200
     image = np.load(tmp_path / "stack.npy", mmap_mode="r")
-    model = SimpleNamespace(image_size=512, grid_size=64, embed_dim=128, dense_kind=None, whole_up_to=4.0)
+    model = SimpleNamespace(
+        image_size=512, grid_size=64, embed_dim=128, dense_kind=None, whole_up_to=4.0, smallest_halo=64
+    )
     predictor = SimpleNamespace(model=model, model_type="nano", model_name="n", model_hash="0", device="cpu")
     predictor.precision = "fp32"
     _, store = open_embeddings(predictor, image, tmp_path / "cache.zarr", 3, "whole", image_path=tmp_path / "stack.npy")
@@ -117,20 +119,20 @@ def test_automatic_masks_of_10000_x_10000_pixels_need_little_more_than_their_lab
 
 def test_clearing_and_committing_in_a_large_volume_touches_only_the_object():
     session = VolumeSession((60, 1024, 1024))
-    arrays = {name: session.layer(name) for name in ("current", "committed", "auto")}
+    arrays = {name: session.labels.layer(name) for name in ("current", "committed", "auto")}
     seconds = {}
     for z, act in ((10, "commit"), (20, "clear"), (30, "commit")):
         region = (slice(z, z + 1), slice(100, 160), slice(200, 260))
         before = session.current[region].copy()
-        session.layer("current")[region] = 1
-        session.paint("current", region, np.ones((1, 60, 60), session.current.dtype), before=before)
+        session.labels.layer("current")[region] = 1
+        session.labels.paint("current", region, np.ones((1, 60, 60), session.current.dtype), before=before)
         begin = time.process_time()
         getattr(session, act)()
         seconds[f"{act} at {z}"] = time.process_time() - begin
         assert not session.current[z].any()
         assert session.committed[z].any() == (act == "commit")
     print({name: f"{value * 1e3:.1f} ms" for name, value in seconds.items()})
-    assert all(session.layer(name) is array for name, array in arrays.items())
+    assert all(session.labels.layer(name) is array for name, array in arrays.items())
     assert max(seconds.values()) < 0.1  # reading through 240 MB takes longer
 
 

@@ -175,7 +175,7 @@ def commands(block: Block) -> list[list[str]]:
     for line in text.splitlines():
         for part in line.split("&&"):
             part = re.sub(r"\$\{?\w+\}?", "3", part)
-            words = shlex.split(part, comments=True)
+            words = shlex.split(part.strip().removeprefix(".venv/bin/"), comments=True)
             if words and words[0] == "xvfb-run":
                 words = words[next(k for k, word in enumerate(words) if word.startswith("micro_sam.")) :]
             if words:
@@ -229,6 +229,13 @@ def test_options_that_the_text_names_exist(only_parses):
                 assert options <= allowed | FOREIGN, f"{name(page)}: {code}"
 
 
+def test_the_page_of_all_options_is_up_to_date(monkeypatch):
+    monkeypatch.syspath_prepend(str(DOCS))
+    monkeypatch.setenv("COLUMNS", "100")
+    tables = importlib.import_module("option_tables")
+    assert tables.PAGE.read_text() == tables.page(), "run python docs/option_tables.py"
+
+
 def _required(module: str) -> list[str]:
     """Arguments without which a command does not start."""
     return {
@@ -237,6 +244,7 @@ def _required(module: str) -> list[str]:
         "image_series_annotator": ["-i", "a", "-o", "b"],
         "evaluate": ["-l", "a", "-s", "b"],
         "export": ["-o", "a"],
+        "measure": ["-s", "a", "-o", "b.csv"],
         "replay": ["a", "-i", "b"],
     }.get(module, [])
 

@@ -54,9 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     embeddings.image = image  # for close-ups, as in the window
 
     session = Session(image.shape)
-    session.attach(predictor, embeddings)
-    session.add_point(CLICK)
-    session.segment_slice()
+    session.model.attach(predictor, embeddings)
+    session.prompts.add_point(CLICK)
+    session.segment.slice()
     clicked = session.current > 0
     print(f"A click at y = {CLICK[0]}, x = {CLICK[1]} gives an object of {int(clicked.sum())} pixels.")
 

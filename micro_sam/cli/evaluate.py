@@ -89,8 +89,8 @@ def _compare_tracks(truth: Path, result: Path, output: str | None) -> int:
 
     import pandas as pd
 
-    from micro_sam.evaluation.metrics import save_table
     from micro_sam.evaluation.tracking import evaluate_tracks
+    from micro_sam.io.tables import save_table
 
     table = pd.DataFrame([{"tracks": str(result), **evaluate_tracks(result, truth)}])
     if output:

@@ -18,16 +18,30 @@ from micro_sam.errors import MicroSamError
 PACKAGES = ("torch", "napari", "PyQt6", "zarr", "numpy", "segment-anything", "python-elf")
 
 
-@run
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print what is installed, as a table or as JSON."""
+def build_parser() -> argparse.ArgumentParser:
+    """The options of the command."""
     parser = make_parser("info", "Show versions, device, cache directory, and which models are on this machine.")
     parser.add_argument("--json", action="store_true", help="print JSON, for programs and bug reports")
     parser.add_argument(
         "--cache", metavar="PATH", help="show instead what embeddings on disc are of and what is missing"
     )
+    parser.add_argument(
+        "--download",
+        nargs="+",
+        metavar=("models", "NAME"),
+        help="download models now, for a machine without network later: 'models vit_b vit_b_lm', or all: 'models'",
+    )
     _add_sessions(parser)
+    return parser
+
+
+@run
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print what is installed, as a table or as JSON."""
+    parser = build_parser()
     options = parser.parse_args(arguments)
+    if options.download is not None:
+        return _download(parser, *options.download)
     if options.session is not None or options.sessions:
         return _tell_sessions(parser, options)
     if options.table or options.compact or options.prune is not None:
@@ -40,6 +54,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     info = collect()
     print(json.dumps(info, indent=2) if options.json else as_text(info))
+    return 0
+
+
+def _download(parser: argparse.ArgumentParser, what: str, *names: str) -> int:
+    """Download models by name; all of them when none is named."""
+    from micro_sam.models.build import download_model
+    from micro_sam.models.registry import get_model_names, get_spec
+
+    if what not in ("model", "models"):
+        parser.error(f"--download takes 'models' and their names, not '{what}'; samples need no download.")
+    for name in names:
+        get_spec(name)  # a wrong name is told before anything is downloaded
+    for name in names or get_model_names():
+        for path in download_model(name):
+            print(path)
     return 0
 
 

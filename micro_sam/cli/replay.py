@@ -53,11 +53,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     header = contents.header
     tool = header.get("tool", "2d")
     source = open_image(options.input, options.key)
-    checked = check_image(source, tool, channel=header.get("image", {}).get("channel"), axes=options.axes)
+    channel = header.get("image", {}).get("channel")
+    checked = check_image(source, tool, channel=None if channel == "colours" else channel, axes=options.axes)
     from micro_sam.embeddings.signature import hash_samples
     from micro_sam.io.inputs import as_array
 
-    places.check_image(header, hash_samples(as_array(checked.data)), tool, folder)
+    pixels = source.data if checked.n_channels > 1 else checked.data  # as the window signs it: with all channels
+    places.check_image(header, hash_samples(as_array(pixels)), tool, folder)
     if given.model_type is None and given.checkpoint is None:
         options.model_type = header.get("settings", {}).get("model_type") or options.model_type
     for name in ("tile_shape", "halo"):
@@ -115,7 +117,7 @@ def _tell(result: Any, options: argparse.Namespace, checked: Any, tool: str) -> 
     if options.output is not None:
         path = Path(options.output)
         if tool == "tracking" and path.suffix.lower() not in (".tif", ".tiff", ".zarr"):
-            save_tracks(path, session.committed, session.lineage.to_rows(), scale=checked.scale)
+            save_tracks(path, session.committed, session.tracks.lineage.to_rows(), scale=checked.scale)
         else:
             save_labels(path, session.committed, checked.scale)
     if options.table is not None:

@@ -20,7 +20,7 @@ EPILOG = """examples:
   micro_sam.train -i images -o mine.safetensors            (results saved beside the images, as the annotators propose)
   micro_sam.train -i movie.tif -l movie_RES -o mine.safetensors --incomplete
   micro_sam.train -i "data/*_raw.tif" -l "data/*_masks.tif" -o mine.safetensors -m vit_b --trainable lora
-  micro_sam.train --recipe nano_lm --data ../shared/data -o nano_lm.safetensors
+  micro_sam.train --recipe nano_lm --data DATA -o nano_lm.safetensors
 
 Labels are label images (0 = background, 1, 2, ... = objects) of the same names as the images: what the annotators save
 (tif, zarr, the output folder of a series; tracks in a folder of the Cell Tracking Challenge, GEFF or TrackMate). Stacks

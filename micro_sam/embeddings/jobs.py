@@ -10,6 +10,7 @@ from pathlib import Path
 
 from micro_sam.embeddings.zarr_layout import is_cache
 from micro_sam.errors import CacheError, InputError, OutputError
+from micro_sam.io.addresses import is_address, refuse_address
 from micro_sam.io.checks import CheckedImage, check_any
 from micro_sam.io.images import find_images, open_image
 from micro_sam.io.results import Inputs, check_place, recover
@@ -106,6 +107,7 @@ def plan_jobs(
         raise OutputError(f"{output_path} is a file. Embeddings are stored in a folder: choose another output path.")
     if pattern is None:
         return [EmbeddingJob(input_path, output_path, key, axes)]
+    refuse_address(input_path, "a folder of images")
     folder = Path(input_path).expanduser()
     if folder.is_file():
         raise InputError(f"{folder} is a file. With a pattern the input path must be a folder with images.")
@@ -121,6 +123,6 @@ def plan_jobs(
 def absolute(job: EmbeddingJob) -> EmbeddingJob:
     """The job with paths that hold in every process, wherever it was started."""
     image = job.image_path
-    if not str(image).startswith("sample:"):
+    if not str(image).startswith("sample:") and not is_address(image):
         image = Path(os.path.abspath(Path(image).expanduser()))
     return replace(job, image_path=image, cache_path=Path(os.path.abspath(job.cache_path)))

@@ -175,7 +175,7 @@ def _choose_grid(
     elif tile_shape is None:
         # the slices of a stack multiply the time and the memory of tiles
         whole_up_to = model.whole_up_to if ndim == 2 else STACKS_WHOLE_UP_TO
-        tile_shape, suggested_halo = suggest_tiling(plane, model.image_size, whole_up_to)
+        tile_shape, suggested_halo = suggest_tiling(plane, model.image_size, whole_up_to, model.smallest_halo)
         halo = halo if halo is not None else suggested_halo
     elif halo is None and existing is not None and existing.key.tile_shape == tuple(tile_shape):
         halo = existing.key.halo

@@ -22,9 +22,10 @@ from typing import Any
 import numpy as np
 import xxhash
 
+from micro_sam.io.addresses import is_address
 from micro_sam.io.inputs import as_array, image_and_path, is_path
 
-LARGEST_FULL_HASH = 2**28  # bytes; larger arrays that are not in memory are known by their samples alone
+LARGEST_FULL_HASH = 2**28  # bytes; larger arrays on disc, and remote ones, are known by their samples alone
 SAMPLED_SLICES = 16
 SAMPLED_BLOCKS = 8  # per axis
 BLOCK_ROWS, BLOCK_COLUMNS = 16, 256
@@ -66,12 +67,12 @@ def compute_signature(image: Any, path: str | Path | None = None) -> ImageSignat
     image
         Array, or the path of an image.
     path
-        The file the array comes from, if it does.
+        The file or address the array comes from, if it does.
     """
     if is_path(image):
         image, path = image_and_path(image)
     image = as_array(image)
-    content, sha1 = hash_content(image) if _affordable(image) else (None, None)
+    content, sha1 = hash_content(image) if _affordable(image, path) else (None, None)
     return ImageSignature(
         _shape(image), dtype_name(image), hash_samples(image), content, sha1, file_state(path or _path_of(image))
     )
@@ -83,7 +84,7 @@ def is_same_image(stored: ImageSignature, image: Any, path: str | Path | None = 
         return False
     if hash_samples(image) != stored.samples:
         return False
-    if stored.content is None or not _affordable(image):
+    if stored.content is None or not _affordable(image, path):
         return True
     state = file_state(path or _path_of(image))
     if not _in_memory(image) and state is not None and state == stored.file:
@@ -101,7 +102,7 @@ def hash_samples(image: Any) -> str:
         height, width = shape[len(where) : len(where) + 2] if len(shape) >= len(where) + 2 else (shape[-1], 1)
         plane = image
         itemsize = np.dtype(image.dtype).itemsize
-        if not isinstance(image, np.ndarray) and height * width * itemsize <= CHUNK_BYTES:
+        if not isinstance(image, np.ndarray) and height * width * itemsize <= _most_at_once(image, height, width):
             plane, where = np.asarray(image[where] if where else image[...]), ()  # decode each chunk once
         for y in _places(height, SAMPLED_BLOCKS, BLOCK_ROWS):
             for x in _places(width, SAMPLED_BLOCKS, BLOCK_COLUMNS):
@@ -138,11 +139,22 @@ def dtype_name(image: Any) -> str:
     return np.dtype(image.dtype).name
 
 
+def _most_at_once(image: Any, height: int, width: int) -> int:
+    """Bytes of a plane that is read as a whole; over the network only where the samples would touch most of it."""
+    chunks = getattr(image, "chunks", None)
+    if not is_address(getattr(image, "path", None)) or chunks is None or len(chunks) < 2:
+        return CHUNK_BYTES
+    rows, columns = chunks[-2:] if len(image.shape) < 4 and image.shape[-1] not in (3, 4) else chunks[-3:-1]
+    return CHUNK_BYTES if -(-height // rows) * -(-width // columns) <= SAMPLED_BLOCKS**2 else 0
+
+
 def _shape(image: Any) -> tuple[int, ...]:
     return tuple(int(s) for s in image.shape)
 
 
-def _affordable(image: Any) -> bool:
+def _affordable(image: Any, path: str | Path | None) -> bool:
+    if is_address(path):
+        return False  # all of it would come over the network, at each start
     nbytes = int(np.prod(_shape(image), dtype=object)) * np.dtype(image.dtype).itemsize
     return _in_memory(image) or nbytes <= LARGEST_FULL_HASH
 

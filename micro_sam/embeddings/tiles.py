@@ -142,13 +142,14 @@ def default_halo(tile_shape: Sequence[int]) -> tuple[int, int]:
 
 
 def suggest_tiling(
-    shape: Sequence[int], image_size: int = 1024, whole_up_to: float = 2.0
+    shape: Sequence[int], image_size: int = 1024, whole_up_to: float = 2.0, smallest_halo: int = 128
 ) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
     """Tile shape and halo for an image, or (None, None) when it needs no tiles.
 
     The network resizes what it sees to `image_size` pixels, so a large image loses its small objects. Larger ones than
     `whole_up_to` times that size get tiles that the network sees, halo included, at their full resolution. The tiles
-    are of equal size, so that no sliver is left at the border.
+    are of equal size, so that no sliver is left at the border; the halo is as wide as what the network sees leaves room
+    for, up to an eighth of it.
 
     Parameters
     ----------
@@ -158,12 +159,15 @@ def suggest_tiling(
         The longest side of the network's input (`Sam.image_size`), in pixels.
     whole_up_to
         See above; smaller for networks that are cheap (`Sam.whole_up_to`).
+    smallest_halo
+        Pixels (`Sam.smallest_halo`).
     """
     height, width = (int(s) for s in shape)
     if max(height, width) <= whole_up_to * image_size:
         return None, None
-    halo = image_size // 8
-    tile_shape = tuple(math.ceil(size / math.ceil(size / (image_size - 2 * halo))) for size in (height, width))
+    inner = image_size - 2 * smallest_halo
+    tile_shape = tuple(math.ceil(size / math.ceil(size / inner)) for size in (height, width))
+    halo = max(smallest_halo, min(image_size // 8, (image_size - max(tile_shape)) // 2))
     return (tile_shape[0], tile_shape[1]), (halo, halo)
 
 

@@ -92,7 +92,9 @@ def make_group(
     grid = key.grid
     if grid.is_tiled:
         features = group.create_group("features")
-        features.attrs.update({"shape": list(grid.shape), "tile_shape": list(grid.tile_shape), "halo": list(grid.halo)})
+        features.update_attributes(
+            {"shape": list(grid.shape), "tile_shape": list(grid.tile_shape), "halo": list(grid.halo)}
+        )
     elif shard == 1:
         make_stack(group, "features", key.n_slices, feature_shape, dtype)
     if shard == 1:
@@ -103,7 +105,7 @@ def make_group(
         make_array(group, name, (n_items, *feature_shape), (shard, *feature_shape), dtype)
         make_array(group, "state/checksum", (n_items,), (shard,), "uint64")
     values = key.normalization
-    group.attrs.update(
+    group.update_attributes(
         {
             "input_size": None,
             "original_size": None,

@@ -237,7 +237,7 @@ class ZarrStore(EmbeddingStore):
         with locked(self.path):
             attrs = dict(zarr.open_group(str(self.path), mode="r").attrs)
             change(attrs)
-            self._group.attrs.update(attrs)
+            self._group.update_attributes(attrs)
 
     def features(self) -> Any:
         found = self._files.features()

@@ -18,8 +18,8 @@ from tqdm import tqdm
 from micro_sam.errors import InputError
 from micro_sam.io.inputs import as_array, is_path
 from micro_sam.io.label_reading import is_labels_only, load_labels
-from micro_sam.io.marks import csv_header
-from micro_sam.io.results import check_not_input, check_result, write_result
+from micro_sam.io.results import check_not_input, check_result
+from micro_sam.io.tables import save_table
 
 __all__ = ["compare_labels", "run_evaluation"]
 
@@ -140,13 +140,6 @@ def run_evaluation(
     if save_path is not None:
         save_table(save_path, table)
     return table
-
-
-def save_table(path: str | os.PathLike[str], table: pd.DataFrame) -> None:
-    """Write a table as csv, with the mark of this program; see `write_result` for the errors."""
-    lines = table.to_csv(index=False, header=False, lineterminator="\n")
-    with write_result(path, "table") as (place,):
-        place.write_text(f"{csv_header(table.columns, 'table')}\n{lines}", newline="")
 
 
 def _load_both(a: Labels, b: Labels) -> tuple[np.ndarray, np.ndarray]:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from micro_sam.errors import AxesError, ChoiceError, InputError
+from micro_sam.io.addresses import is_address
 from micro_sam.io.axes import LETTERS, check_axes, guess_axes, readings, what_it_could_be
 from micro_sam.io.choices import listed
 from micro_sam.io.inputs import as_array
@@ -348,8 +349,10 @@ def _take(data: Any, channel: int | slice) -> Any:
 
 def _movable(data: Any) -> Any:
     """A lazy array whose axes can be moved: in memory if it fits, otherwise as dask array."""
-    if _nbytes(data) <= LARGEST_EAGER or hasattr(data, "dask"):
-        return data if hasattr(data, "dask") else np.asarray(data[...])
+    if hasattr(data, "dask"):
+        return data
+    if _nbytes(data) <= LARGEST_EAGER and not is_address(getattr(data, "path", None)):
+        return np.asarray(data[...])
     import dask.array
 
     # Whole planes as chunks would be read for every tile of a large plane.

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from micro_sam.errors import OutputError
+from micro_sam.io.addresses import is_address, path_of
 
 _CONTAINER_FILES = (".zgroup", ".zarray", ".zattrs", "zarr.json", "attributes.json")
 _NEVER_READ = (".csv", ".md", ".json", ".safetensors", ".pt", ".zip")  # files in a folder that are no images of it
@@ -44,7 +45,7 @@ class Inputs:
         self._patterns: list[tuple[_Identity, str]] = []
         seen: set[Path] = set()
         for source in sources:
-            if not isinstance(source, (str, os.PathLike)) or str(source).startswith("sample:"):
+            if not isinstance(source, (str, os.PathLike)) or str(source).startswith("sample:") or is_address(source):
                 continue
             for path in self._files_of(Path(source).expanduser(), pattern):
                 self._inputs[_identity(path)] = path
@@ -64,6 +65,11 @@ class Inputs:
         """
         if output is None:
             return
+        if is_address(output):
+            raise OutputError(
+                f"{path_of(output)} is an address, from which this program only reads. Give the name of a file or "
+                "folder on this machine."
+            )
         if str(output).startswith("sample:"):
             raise OutputError(f"{output} names a sample, which is an image to read. Give the name of a file or folder.")
         place = Path(os.path.abspath(Path(output).expanduser()))

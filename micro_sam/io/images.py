@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from micro_sam.errors import InputError
+from micro_sam.io.addresses import is_address, path_of, refuse_address
 from micro_sam.io.atomic import recover
 from micro_sam.io.formats import folders, hdf5, microscopes, mrc, n5, numpy_files, pictures, tif, tif_sets, zarrs
 from micro_sam.io.lazy import in_memory
@@ -27,7 +28,8 @@ def load_image_data(path: str | Path, key: str | None = None, lazy_loading: bool
     Parameters
     ----------
     path
-        A file, a folder of slices, a glob, a container (hdf5, n5, zarr, OME-Zarr), or ``sample:NAME``.
+        A file, a folder of slices, a glob, a container (hdf5, n5, zarr, OME-Zarr), the address of a zarr
+        (``https://...``, ``s3://...``), or ``sample:NAME``.
     key
         Which image, where there are several: the dataset of a container, the number or name of an image or position
         in a tif, czi, nd2 or lif, or a pattern such as ``*.tif`` for a folder of slices.
@@ -67,6 +69,8 @@ def open_source(path: str | Path, key: str | None = None, as_labels: bool = Fals
     """As `open_image`; `as_labels` takes numbers as they are stored and prefers the labels of an OME-Zarr."""
     if str(path).startswith("sample:"):
         return _open_sample(str(path)[len("sample:") :])
+    if is_address(path):
+        return zarrs.open_zarr(path_of(path), key, as_labels)
     if glob.has_magic(str(path)) and not Path(path).exists():
         return _open_stack(_files_of(Path(path)), Path(path), as_labels)
     path = Path(path).expanduser()
@@ -99,6 +103,7 @@ def find_images(folder: str | Path, pattern: str | None = None) -> list[Path]:
     InputError
         When there are none, or it is no folder.
     """
+    refuse_address(folder, "a folder of images")
     folder = Path(folder)
     _check_exists(folder)
     recover(folder / "inside")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from micro_sam.errors import InputError
+from micro_sam.io.addresses import path_of
 from micro_sam.io.source import ImageSource
 
 
@@ -83,7 +84,7 @@ def source_and_path(image: Any, key: str | None = None) -> tuple[Any, Path | Non
         return as_array(image), None
     from micro_sam.io.images import open_image
 
-    return open_image(image, key), Path(image)
+    return open_image(image, key), path_of(image)
 
 
 def image_and_path(image: Any, key: str | None = None) -> tuple[Any, Path | None]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from micro_sam.errors import InputError, MicroSamError
+from micro_sam.io.addresses import is_address
 
 
 class LazyArray:
@@ -172,6 +173,11 @@ class reading:
                 "it to OME-Zarr, which is read piece by piece."
             ) from error
         said = " ".join(str(error).split())[:200]
+        if is_address(self._path):
+            raise InputError(
+                f"{self._path} cannot be read over the network ({type(error).__name__}: {said}). Check the address and "
+                "the connection, and try again; the server must let you read it, and it may be damaged there."
+            ) from error
         raise InputError(
             f"{self._path} cannot be read as {self._what} ({type(error).__name__}: {said}). It may be damaged or "
             f"copied incompletely.{self._hint}"

@@ -1,9 +1,9 @@
 """The mark that results carry: that this program wrote them, and what they are.
 
 It lies where other readers do not mind it: in tif as tag Software, in png as text, in zarr and hdf5 as attribute, in
-XML and Markdown as comment, in JSON and safetensors as entry, in PyTorch's files as one more record. Two formats have
-no room for it, and it lies in what their standards leave free: a csv has quotes around every other name of a column,
-an npy has a header of a certain length, filled up with spaces. Whoever writes the file anew removes the mark.
+XML and Markdown as comment, in JSON, Parquet and safetensors as entry, in PyTorch's files as one more record. Two
+formats have no room for it, and it lies in what their standards leave free: a csv has quotes around every other name of
+a column, an npy has a header of a certain length, filled up with spaces. Whoever writes the file anew removes the mark.
 """
 
 from __future__ import annotations
@@ -228,6 +228,12 @@ def _csv(path: Path) -> str | None:
     return next((kind for kind in ("tracks", "table") if columns[1:] and line == csv_header(columns, kind)), None)
 
 
+def _parquet(path: Path) -> str | None:
+    import pyarrow.parquet as pq
+
+    return find_mark((pq.read_schema(path).metadata or {}).get(KEY.encode(), b"").decode())
+
+
 def _npy(path: Path) -> str | None:
     with open(path, "rb") as file:
         start = file.read(10)
@@ -258,6 +264,7 @@ _READERS = {
     ".md": _text,
     ".json": _json,
     ".csv": _csv,
+    ".parquet": _parquet,
     ".npy": _npy,
     ".pt": _torch,
     ".pth": _torch,

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from micro_sam.errors import NotOurs, OutputError
 from micro_sam.io import atomic
+from micro_sam.io.addresses import is_address, path_of
 from micro_sam.io.atomic import recover, replacing
 from micro_sam.io.collisions import Inputs, check_not_input
 from micro_sam.io.marks import KEY, KINDS, is_zarr, mark, read_kind, strangers
@@ -143,6 +144,8 @@ def check_place(path: Path) -> None:
     ------
     OutputError
     """
+    if is_address(path):
+        raise OutputError(f"{path_of(path)} is an address, from which this program only reads. Choose a place here.")
     holder = next((folder for folder in Path(os.path.abspath(path)).parents if is_zarr(folder)), None)
     if holder is not None:
         raise OutputError(f"{path} lies inside the zarr {holder}, to which nothing is added. Choose a place outside.")

@@ -249,6 +249,30 @@ def _speed(device: str) -> float:
     return n**3 / 1e9 / best
 
 
+def download_model(name: str, progress_bar_factory: Callable[[str], Any] | None = None) -> list[Path]:
+    """The files of a model of the registry: its weights, and its decoder where it has one; downloaded if need be.
+
+    Parameters
+    ----------
+    name
+        Of the model.
+    progress_bar_factory
+        Makes a progress bar from a description. None: tqdm.
+
+    Raises
+    ------
+    InputError
+        For a name that is not known.
+    ModelError
+        When a file cannot be had.
+    """
+    spec = get_spec(name)
+    files = [(spec.weights, spec.name)]
+    if spec.decoder is not None:
+        files.append((spec.decoder, f"{spec.name} (decoder)"))
+    return [_fetch(weights, label, progress_bar_factory) for weights, label in files]
+
+
 def _load_published(spec: ModelSpec, with_decoder: bool, progress_bar_factory: Callable[[str], Any] | None):
     """The checkpoint of a model of the registry, downloaded if need be."""
     checkpoint = load_checkpoint(_fetch(spec.weights, spec.name, progress_bar_factory), spec.architecture)

@@ -90,6 +90,11 @@ class Sam(nn.Module):
         return architectures.get_architecture(self.architecture).whole_up_to
 
     @property
+    def smallest_halo(self) -> int:
+        """See ``Architecture``."""
+        return architectures.get_architecture(self.architecture).smallest_halo
+
+    @property
     def grid_size(self) -> int:
         """Side g of the feature grid; masks come out at 4 g x 4 g."""
         return self.prompt_encoder.image_embedding_size[0]

@@ -16,7 +16,9 @@ from micro_sam.errors import AxesError, ChoiceError, InputError
 from micro_sam.io.label_arrays import any_label
 from micro_sam.io.label_reading import is_labels_only, read_labels
 from micro_sam.sam_annotator import images
+from micro_sam.sam_annotator.classes import ask_for_class_image, load_classes_into, save_class_image
 from micro_sam.sam_annotator.closing import may_leave
+from micro_sam.sam_annotator.going import go_to
 from micro_sam.sam_annotator.jobs import WORK
 from micro_sam.session.large_commits import is_large
 from micro_sam.session.values import CommitReport
@@ -81,18 +83,18 @@ class Acts:
         session = self._needed().session
         chosen = self.layers.points.chosen_ids
         if chosen:
-            session.set_polarity(chosen, not session.prompts[chosen[0]].positive)
+            session.prompts.set_polarity(chosen, not session.prompts.drawn[chosen[0]].positive)
             self.preview.edited(self.z)
         else:
-            self.set_polarity(not session.next_positive)
+            self.set_polarity(not session.prompts.next_positive)
 
     @act
     def set_polarity(self, positive: bool) -> None:
         """Make the next point positive or negative."""
         session = self._needed().session
-        if positive == session.next_positive:
+        if positive == session.prompts.next_positive:
             return
-        session.set_next_polarity(positive)
+        session.prompts.set_next_polarity(positive)
         if self.layers.tool not in ("point", "move"):
             self.layers.use("point")
         self.status.say(
@@ -144,7 +146,7 @@ class Acts:
         if not wait and is_large(session, self.source):
             self.large_steps.commit()
             return None
-        report = session.commit(self.source, self.preserve, min_size=int(self.automatic.values["min_size"]))
+        report = session.objects.commit(self.source, self.preserve, min_size=int(self.automatic.values["min_size"]))
         self.set_source("current")
         self._go_on()
         return report
@@ -152,7 +154,7 @@ class Acts:
     @act
     def clear(self) -> None:
         """Remove the prompts and the current object."""
-        self._needed().session.clear()
+        self._needed().session.prompts.clear()
         self._go_on()
 
     @act
@@ -195,13 +197,13 @@ class Acts:
     @act
     def delete_picked(self) -> None:
         """Remove the chosen objects."""
-        self._needed().session.delete(self._chosen())
+        self._needed().session.objects.delete(self._chosen())
         self._set_picked(())
 
     @act
     def merge_picked(self) -> None:
         """Make one object of the chosen ones."""
-        self._needed().session.merge(self._chosen())
+        self._needed().session.objects.merge(self._chosen())
         self._set_picked(())  # the next Delete must not take it
 
     @act
@@ -210,9 +212,69 @@ class Acts:
         chosen = self._chosen()
         if len(chosen) > 1:
             raise InputError("Only one object can be re-opened at a time. Choose one.")
-        self._needed().session.reopen(chosen[0])
+        self._needed().session.objects.reopen(chosen[0])
         self._set_picked(())
         self._go_on()
+
+    @act
+    def go_to_object(self, object_id: int) -> None:
+        """Bring a committed object into sight: its slice, its place, and large enough."""
+        record = self._needed().session.objects.get(object_id)
+        if record is not None:
+            go_to(self.viewer, self.layers.raw, record, self.z)
+
+    @act
+    def toggle_table(self) -> None:
+        """Open or close the table of committed objects."""
+        self._needed()
+        self.table.toggle()
+
+    @act
+    def save_table(self, path: str | Path | None = None) -> None:
+        """Write the table of committed objects; without a path, ask."""
+        self.table.save(path)
+
+    @act
+    def set_class(self, number: int) -> None:
+        """Give the selected committed objects, else the current object, a class; 0 takes it away."""
+        self._needed().session.classes.set(number, self.picked)
+
+    @act
+    def define_class(self, number: int, name: str | None = None, colour: str | None = None) -> None:
+        """Make a class, or change its name or colour."""
+        self._needed().session.classes.define(number, name, colour)
+
+    @act
+    def save_class_image(self, path: str | Path | None = None) -> None:
+        """Write labels that hold the number of the class of each object; without a path, ask."""
+        path = ask_for_class_image(self._needed()) if path is None else Path(path)
+        if path is not None:
+            save_class_image(self, path)
+
+    @act
+    def review_next(self) -> None:
+        """Go to the committed object that is worth a look first, with the reason."""
+        self._needed().review.next()
+
+    @act
+    def review_fine(self) -> None:
+        """The object that is looked at is right: on to the next."""
+        self._needed().review.fine()
+
+    @act
+    def review_correct(self) -> None:
+        """Open the object that is looked at again."""
+        self._needed().review.correct()
+
+    @act
+    def review_delete(self) -> None:
+        """Remove the object that is looked at, and go on."""
+        self._needed().review.delete()
+
+    @act
+    def review_stop(self) -> None:
+        """End the review."""
+        self.review.stop()
 
     def segment_all(self) -> None:
         """Segment the whole image."""
@@ -238,14 +300,14 @@ class Acts:
     @act
     def save(self, path: str | Path | None = None) -> None:
         """Save the committed objects; without a path, where they were saved last, or ask."""
-        self.saving.save(path)
+        self.saving.start(path)
 
     @act
     def save_as(self) -> None:
         """Save the committed objects in a file that the person chooses."""
         path = self.saving.ask_for_path()
         if path is not None:
-            self.saving.save(path)
+            self.saving.start(path)
 
     # ------------------------------------------------------------------ acts: images
 
@@ -278,10 +340,11 @@ class Acts:
         if not any_label(labels):
             raise InputError(f"{path} holds no objects.")
         if not any_label(session.committed):
-            session.load_committed(labels)
+            session.objects.load(labels)
+            load_classes_into(session, Path(path))
             self.status.say(f"The objects of {Path(path).name} were loaded. {note}".strip(), "good")
             return
-        session.set_auto(labels)
+        session.automatic.show(labels)
         self.set_source("auto")
         what = f"The objects of {Path(path).name} are shown; commit them to add them to those that are there."
         self.status.say(f"{what} {note}".strip(), "good")
@@ -303,6 +366,7 @@ class Acts:
             raise InputError(f"'{running.name}' is still running. Wait until it is done, or cancel it first.")
         self.image = self.overview.of(images.with_channel(self.image, self.tool, channel))
         self.layers.show(self.image, self.session)
+        self.recording.channel_changed(self.image)
         self.overview.begin()
         self.prepare()
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari import Viewer
-from napari.layers import Image
+from napari.layers import Image, Layer
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
@@ -21,6 +21,7 @@ from micro_sam.sam_annotator import images
 from micro_sam.sam_annotator.acts import Acts, act
 from micro_sam.sam_annotator.automatic import Automatic
 from micro_sam.sam_annotator.autosave import Autosave
+from micro_sam.sam_annotator.classes import load_classes_into
 from micro_sam.sam_annotator.closing import CloseGuard
 from micro_sam.sam_annotator.drops import Drops
 from micro_sam.sam_annotator.embedding_view import show_embeddings
@@ -38,9 +39,11 @@ from micro_sam.sam_annotator.overview import Overview
 from micro_sam.sam_annotator.preparation import Preparation
 from micro_sam.sam_annotator.preview import Preview
 from micro_sam.sam_annotator.recording import Recording
+from micro_sam.sam_annotator.reviewing import Reviewing
 from micro_sam.sam_annotator.saving import Saving
 from micro_sam.sam_annotator.settings import Settings
 from micro_sam.sam_annotator.status import Status
+from micro_sam.sam_annotator.tables import ObjectTable
 from micro_sam.sam_annotator.training import Training
 from micro_sam.session.session import Session
 
@@ -93,6 +96,8 @@ class Annotator(Acts):
     names = LayerNames()
     segments = "Object"
     """What the button for key S says that it segments."""
+    noun = "object"
+    """What is committed: object, or track."""
     has_batches = True
     """Whether each positive point can be an object of its own."""
     has_hover = True
@@ -134,13 +139,16 @@ class Annotator(Acts):
         self.autosave = Autosave(self)
         self.series: Series | None = None
         self.training = Training(self)
+        self.table = ObjectTable(self)
+        self.review = Reviewing(self)
         self.engine.attached.connect(self._attach)
         self.engine.progressed.connect(self.preview.retry)
         self.engine.ready.connect(self._ready)
         self.engine.offered.connect(self._offer)
         self.preparation = Preparation(self)
         self.engine.failed.connect(self._preparation_failed)
-        self.keys = Keys(viewer, self.key_list())
+        self.names = self.names.beside(layer.name for layer in viewer.layers)
+        self.keys = Keys(viewer, self.key_list(), self._own_layers, self.set_class)
         self.dock = self._make_dock()
         self.close_guard = CloseGuard(self)
         self.drops = Drops(self)
@@ -161,7 +169,7 @@ class Annotator(Acts):
 
     def load_result(self, session: Session, result: Any) -> None:
         """Put an earlier result into a new session. `result` is what the tool was opened with."""
-        session.load_committed(result)
+        session.objects.load(result)
 
     def committed_menu(self) -> tuple[str, Any]:
         """Title and menu (Qt widget) for what is committed."""
@@ -186,7 +194,10 @@ class Annotator(Acts):
             Key(("Shift-C",), "clear prompts and object", self.clear),
             *([Key(("h",), "mask under the mouse on / off", self.toggle_hover)] if self.has_hover else []),
             Key(("Control-Z",), "undo", self.undo),
-            Key(("Control-Shift-Z", "Control-Y"), "redo", self.redo),
+            Key(("Control-Shift-Z",), "redo", self.redo),
+            Key(("Shift-T",), "table of objects on / off", self.toggle_table),
+            Key(("w",), "review: the most doubtful object", self.review_next),
+            Key(("Shift-1",), "class 1 for the object; to Shift-9", lambda: self.set_class(1)),
             *self.extra_keys(),
         ]
 
@@ -234,6 +245,7 @@ class Annotator(Acts):
             self.recording.begin(image, session)
             if committed is not None:
                 self.load_result(session, committed)
+                load_classes_into(session, image.earlier)
                 session.begin_here()
         self.jobs.cancel(WORK)
         image = self.image = self.overview.of(image)
@@ -256,6 +268,8 @@ class Annotator(Acts):
         self.saving.follow(session)
         self.recording.follow(image, session, committed is not None, continued)
         self.preparation.follow(session)
+        self.table.follow()
+        self.review.follow()
         self.set_source("current")
         self._set_picked(())
         if self.takes_dropped_images:
@@ -319,7 +333,7 @@ class Annotator(Acts):
 
     def _attach(self, predictor: Any, embeddings: Any) -> None:
         if self.session is not None:
-            self.session.attach(predictor, embeddings)
+            self.session.model.attach(predictor, embeddings)
             self.automatic.reset()
             self.preview.attached()
 
@@ -333,7 +347,7 @@ class Annotator(Acts):
         if self.preview.waits or self.preview.busy or is_working:
             return
         embedding = "embedding from the cache" if cached else f"embedding computed in {duration(seconds)}"
-        is_smoothed = getattr(self.session.embeddings.store.normalization, "smoothing", 0)
+        is_smoothed = getattr(self.session.model.embeddings.store.normalization, "smoothing", 0)
         noise = " The image is noisy, so the model sees it smoothed a little." if is_smoothed else ""
         if self.engine.on_demand:
             more = "" if is_whole else ", the others when you click or look there"
@@ -367,10 +381,22 @@ class Annotator(Acts):
         self.preview.close()
         self.automatic.close()
         self.training.close()
+        self.table.close()
         self.autosave.close()
         self.jobs.close()
         self.recording.close()
         self._garbage.release()
+
+    def end(self) -> None:
+        """Leave the viewer, which stays open: the layers stay, too, the keys are napari's again."""
+        self._set_picked(())
+        self.table.hide()
+        self.close_guard.forget()
+        self.close()
+        self.keys.close()
+
+    def _own_layers(self) -> list[Layer]:
+        return self.layers.all if self.layers is not None else []
 
     @property
     def closed(self) -> bool:
@@ -396,10 +422,14 @@ class Annotator(Acts):
     def _labels_changed(self, name: str, _region: tuple) -> None:
         if name == "current" and self.session.has_current:
             self.set_source("current")
-        if name == "committed" and self.picked:
-            alive = tuple(i for i in self.picked if i in self.session.objects)
-            if alive != self.picked:
-                QTimer.singleShot(0, lambda: self._set_picked(alive))
+        if name == "committed" and any(i not in self.session.objects for i in self.picked):
+            QTimer.singleShot(0, self._forget_gone)
+
+    def _forget_gone(self) -> None:
+        """Let selected objects go that are there no more."""
+        alive = tuple(i for i in self.picked if self.session is not None and i in self.session.objects)
+        if alive != self.picked:
+            self._set_picked(alive)
 
     def _layers_recreated(self, names: tuple[str, ...]) -> None:
         self.status.say(

@@ -110,7 +110,16 @@ def annotator_2d(
     raw = one_image(raw, image)
     opened = None if raw is None else open_any(raw, "2d", key, axes)
     committed = check_result(segmentation_result, segmentation_key, opened)
-    return start_tool(Annotator2D, settings, opened, committed, choice, viewer=viewer, return_viewer=return_viewer)
+    return start_tool(
+        Annotator2D,
+        settings,
+        opened,
+        committed,
+        choice,
+        earlier=segmentation_result,
+        viewer=viewer,
+        return_viewer=return_viewer,
+    )
 
 
 def __getattr__(name: str) -> Any:

@@ -27,7 +27,8 @@ from micro_sam.sam_annotator.slices import SliceActs
 from micro_sam.sam_annotator.starting import check_result, choose_session, one_image, start_tool
 from micro_sam.sam_annotator.volume_maps import MapsWork
 from micro_sam.sam_annotator.whole_object import WholeObject
-from micro_sam.session.volume import Method, VolumeSession
+from micro_sam.session.propagation.volume import Method
+from micro_sam.session.session import VolumeSession
 
 if TYPE_CHECKING:
     from micro_sam.embeddings.store import Item
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class VolumeOptions:
-    """How objects are extended through the volume; see :meth:`VolumeSession.plan_volume`.
+    """How objects are extended through the volume; see :meth:`.VolumePropagation.plan`.
 
     Attributes
     ----------
@@ -92,9 +93,6 @@ class Annotator3D(SliceActs, CorrectionActs, Annotator):
         return SessionRun(
             self,
             "Segmenting the volume",
-            plan=VolumeSession.plan_volume,
-            run=VolumeSession.run_volume,
-            finish=VolumeSession.finish_volume,
         )
 
     @functools.cached_property
@@ -122,7 +120,6 @@ class Annotator3D(SliceActs, CorrectionActs, Annotator):
         """Keys that 2D does not have."""
         return [
             Key(("v", "V"), "whole object: the current object in all slices", self.segment_volume),
-            Key(("w",), "go to the least certain slice", self.go_to_weakest_slice),
             Key(("o",), "open the object under the mouse again", self.reopen_under_mouse),
         ]
 
@@ -155,7 +152,7 @@ class Annotator3D(SliceActs, CorrectionActs, Annotator):
 
     @property
     def _then(self) -> str:
-        if not self.session.whole_object_possible or self.volume_options.method == "propagation":
+        if not self.session.propagation.whole_object_possible or self.volume_options.method == "propagation":
             return super()._then
         return "and the whole object follows" if self.preview.live else "then press V: the whole object is done again"
 
@@ -295,7 +292,16 @@ def annotator_3d(
     if opened is not None:
         check_slices(opened.shape)
     committed = check_result(segmentation_result, segmentation_key, opened)
-    return start_tool(Annotator3D, settings, opened, committed, choice, viewer=viewer, return_viewer=return_viewer)
+    return start_tool(
+        Annotator3D,
+        settings,
+        opened,
+        committed,
+        choice,
+        earlier=segmentation_result,
+        viewer=viewer,
+        return_viewer=return_viewer,
+    )
 
 
 def __getattr__(name: str) -> Any:

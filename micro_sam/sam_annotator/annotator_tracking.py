@@ -31,7 +31,7 @@ from micro_sam.sam_annotator.slices import SliceActs
 from micro_sam.sam_annotator.starting import choose_session, one_image, start_tool
 from micro_sam.sam_annotator.track_acts import LineageActs
 from micro_sam.session.prompts import PromptState
-from micro_sam.session.tracking import TrackingSession
+from micro_sam.session.session import TrackingSession
 
 if TYPE_CHECKING:
     from micro_sam.embeddings.store import Item
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrackingOptions:
-    """How objects are followed; see :meth:`TrackingSession.plan_track`.
+    """How objects are followed; see :meth:`.MoviePropagation.plan`.
 
     Attributes
     ----------
@@ -102,9 +102,6 @@ class AnnotatorTracking(LineageActs, SliceActs, CorrectionActs, Annotator):
         return SessionRun(
             self,
             "Tracking",
-            plan=TrackingSession.plan_track,
-            run=TrackingSession.run_track,
-            finish=TrackingSession.finish_track,
         )
 
     @functools.cached_property
@@ -135,9 +132,9 @@ class AnnotatorTracking(LineageActs, SliceActs, CorrectionActs, Annotator):
     def load_result(self, session: TrackingSession, result: Tracks | np.ndarray) -> None:
         """Put tracks, or a label series, into a new session."""
         if isinstance(result, Tracks):
-            session.load_tracks(result.labels, daughters(result.rows))
+            session.objects.load(result.labels, daughters(result.rows))
         else:
-            session.load_tracks(result)
+            session.objects.load(result)
 
     def open(
         self, image: OpenImage, committed: Tracks | np.ndarray | None = None, *, session: TrackingSession | None = None
@@ -156,7 +153,6 @@ class AnnotatorTracking(LineageActs, SliceActs, CorrectionActs, Annotator):
             Key(("d",), "next prompt: track / division", self.toggle_state),
             Key(("e",), "next track (other daughter)", self.next_track),
             Key(("n",), "new track", self.new_track),
-            Key(("w",), "go to the weakest frame", self.go_to_weakest_slice),
             Key(("o",), "correct the track under the mouse", self.reopen_under_mouse),
         ]
 
@@ -199,11 +195,11 @@ class AnnotatorTracking(LineageActs, SliceActs, CorrectionActs, Annotator):
         session = self._needed().session
         chosen = self.layers.points.chosen_ids
         if chosen:
-            session.set_track(chosen, track_id=track_id)
+            session.prompts.set_track(chosen, track_id=track_id)
             self.preview.edited(self.z)
             return
-        session.set_active_track(track_id)
-        track = session.tracks_at_work.get(track_id)
+        session.tracks.set_active(track_id)
+        track = session.tracks.current.get(track_id)
         if track is not None and not track.may_have(self.z):
             self.go_to_slice(track.begin if self.z < track.begin else track.last)
 
@@ -213,12 +209,13 @@ class AnnotatorTracking(LineageActs, SliceActs, CorrectionActs, Annotator):
         session = self._needed().session
         chosen = self.layers.points.chosen_ids
         if chosen:
-            session.set_track(chosen, state=state)
+            session.prompts.set_track(chosen, state=state)
             self.preview.edited(self.z)
-        elif state != session.next_state:
-            session.set_next_state(state)
+        elif state != session.tracks.next_state:
+            session.tracks.set_next_state(state)
+            active = session.tracks.active
             self.status.say(
-                f"Click the object of track {session.active_track} (or draw a box) in its last frame before it divides."
+                f"Click the object of track {active} (or draw a box) in its last frame before it divides."
                 if state == "division"
                 else "The next prompt belongs to the track and marks no division."
             )
@@ -228,24 +225,24 @@ class AnnotatorTracking(LineageActs, SliceActs, CorrectionActs, Annotator):
         """Division <-> track."""
         session = self._needed().session
         chosen = self.layers.points.chosen_ids
-        state = session.prompts[chosen[0]].state if chosen else session.next_state
+        state = session.prompts.drawn[chosen[0]].state if chosen else session.tracks.next_state
         self.set_state("track" if state == "division" else "division")
 
     @act
     def next_track(self) -> None:
         """Make the next track of the menu the active one: after a division, the other daughter."""
         session = self._needed().session
-        ids = session.track_ids
+        ids = session.tracks.ids
         if len(ids) < 2:
             raise InputError("There is one track only. Press N to begin another one, or D to mark a division.")
-        later = [i for i in ids if i > session.active_track]
+        later = [i for i in ids if i > session.tracks.active]
         self.set_track(later[0] if later else ids[0])
-        self.status.say(f"The next prompt belongs to track {session.active_track}.")
+        self.status.say(f"The next prompt belongs to track {session.tracks.active}.")
 
     @act
     def new_track(self) -> None:
         """Let the next prompt begin a new track."""
-        self._needed().session.new_track()
+        self._needed().session.tracks.new()
         self.use_tool(self.layers.tool if self.layers.tool in ("point", "box", "polygon", "ellipse") else "point")
 
     @act
@@ -388,4 +385,13 @@ def annotator_tracking(
     if opened is not None:
         check_frames(opened.shape)
     tracks = check_tracks(tracking_result, tracking_key, opened)
-    return start_tool(AnnotatorTracking, settings, opened, tracks, choice, viewer=viewer, return_viewer=return_viewer)
+    return start_tool(
+        AnnotatorTracking,
+        settings,
+        opened,
+        tracks,
+        choice,
+        earlier=tracking_result,
+        viewer=viewer,
+        return_viewer=return_viewer,
+    )

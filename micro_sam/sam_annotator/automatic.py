@@ -132,7 +132,7 @@ class Automatic:
         """The model or the features changed: what the network saw before is void (PITFALLS: reused states)."""
         self._segmenters.clear()
         self._latest.forget()
-        predictor = self._session.predictor
+        predictor = self._session.model.predictor
         methods = ("dense", "grid") if getattr(predictor.model, "dense_kind", None) else ("grid",)
         if methods != self.methods:
             self.methods = methods
@@ -160,7 +160,7 @@ class Automatic:
                 raise InputError("There is no image yet. Drop a file onto the window, or open one with the menu above.")
             z = annotator.z
             index = z if session.ndim == 3 else None
-            if session.embeddings is None or not session.embeddings.is_complete(index):
+            if session.model.embeddings is None or not session.model.embeddings.is_complete(index):
                 self._wait(z, show)
                 return
             self._waits_for = None
@@ -168,7 +168,7 @@ class Automatic:
             if key in self._segmenters:
                 self._generate()
                 return
-            predictor, embeddings, method = session.predictor, session.embeddings, self.method
+            predictor, embeddings, method = session.model.predictor, session.model.embeddings, self.method
             annotator.jobs.start(
                 "Segmenting all objects",
                 lambda job: self._steps(job, predictor, embeddings, index, method),
@@ -188,12 +188,12 @@ class Automatic:
 
     def _retry(self, *_) -> None:
         """More features are there: begin, if the person still looks at the slice that was meant."""
-        if self._waits_for is None or self._session.embeddings is None:
+        if self._waits_for is None or self._session.model.embeddings is None:
             return
         (z, show), annotator = self._waits_for, self._annotator
         if z != annotator.z:
             self._waits_for = None
-        elif self._session.embeddings.is_complete(z if self._session.ndim == 3 else None):
+        elif self._session.model.embeddings.is_complete(z if self._session.ndim == 3 else None):
             self.run(show)
 
     def close(self) -> None:
@@ -253,14 +253,14 @@ class Automatic:
         try:
             labels, hint, planned = result
             if planned is None:
-                session.set_auto(labels, z if session.ndim == 3 else None, method=method, **values)
+                session.automatic.show(labels, z if session.ndim == 3 else None, method=method, **values)
             elif not apply_auto(planned):  # objects changed meanwhile
                 request = self._plan(session, method, values)
                 self._latest.ask(tag, lambda: (labels, hint, run_auto(request, labels)))
                 return
             if hint:
                 self._annotator.status.say(hint, "warning")
-            if not session.has_current and (session.has_auto if planned is None else planned.objects):
+            if not session.has_current and (session.automatic.exists if planned is None else planned.objects):
                 self._annotator.set_source("auto")
         except Exception as error:
             self._annotator.status.report(error)

@@ -37,13 +37,13 @@ class SliceWork:
         session = annotator.session
         if session is None:
             raise InputError("There is no image yet. Drop a file onto the window, or open one with the menu above.")
-        embeddings, automatic = session.embeddings, annotator.automatic
+        embeddings, automatic = session.model.embeddings, annotator.automatic
         if embeddings is None or not embeddings.is_complete():
             annotator.preparation.needed()
             annotator.engine.want_all()
             raise InputError(f"Not all {place}s are embedded yet. Wait for them, or segment the {place} in view alone.")
         values = {parameter.name: automatic.values[parameter.name] for parameter in PARAMETERS[automatic.method]}
-        return cls(session.predictor, embeddings, automatic.method, values)
+        return cls(session.model.predictor, embeddings, automatic.method, values)
 
     def run(self, job: Job, name: str) -> Generator[Progress, None, np.ndarray]:
         """Segment one slice after the other; returns labels (Z, H, W) uint32 that differ in all slices."""

@@ -18,7 +18,7 @@ from micro_sam.session.values import count
 
 if TYPE_CHECKING:
     from micro_sam.sam_annotator.annotator_3d import Annotator3D
-    from micro_sam.session.volume import VolumeSession
+    from micro_sam.session.session import VolumeSession
 
 NAME = "Segmenting all slices"
 PARAMETERS = (
@@ -62,7 +62,7 @@ class AutomaticVolume:
         """Change a parameter; a segmentation that is shown follows at once."""
         if self.values.get(name) != value:
             self.values[name] = value
-            if self._shown is not None and self._shown is self._annotator.session and self._shown.has_auto:
+            if self._shown is not None and self._shown is self._annotator.session and self._shown.automatic.exists:
                 self._timer.start()
 
     def close(self) -> None:
@@ -109,7 +109,7 @@ class AutomaticVolume:
 
     def _show(self, session: VolumeSession, z: int, labels: np.ndarray, **details: Any) -> None:
         if session is self._annotator.session:
-            session.set_auto(labels, z, **details)
+            session.automatic.show(labels, z, **details)
 
     def _end(self, session: VolumeSession, number: int, by_maps: bool) -> None:
         self._ended()

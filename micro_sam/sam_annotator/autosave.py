@@ -46,7 +46,7 @@ class Autosave:
         saving, session = annotator.saving, annotator.session
         if annotator.closed or not (saving.unsaved and saving.was_saved):
             return
-        if session.is_writing or annotator.jobs.running(LANE) is not None:
+        if session.steps.is_writing or annotator.jobs.running(LANE) is not None:
             self._timer.start(int(1000 * SOON))
             return
         self._last = time.monotonic()

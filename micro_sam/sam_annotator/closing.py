@@ -36,6 +36,11 @@ class CloseGuard(QObject):
         self._close = self._window.close
         self._window.close = self._close_by_menu
 
+    def forget(self) -> None:
+        """Ask no more: the tool has ended, its window stays."""
+        self._decided = True
+        self._window.removeEventFilter(self)
+
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """See Qt."""
         if watched is not self._window or event.type() != QEvent.Type.Close:
@@ -68,6 +73,8 @@ class CloseGuard(QObject):
 
     def _close_by_menu(self, quit_app: bool = False, confirm_need: bool = False) -> Any:
         annotator = self._annotator
+        if annotator.closed:
+            return self._close(quit_app, confirm_need)
         try:
             annotator.saving.save_silently(may_ask=confirm_need)
             if confirm_need and annotator.saving.must_ask:

@@ -42,7 +42,7 @@ class CorrectionActs:
         """Open the committed object under the mouse again."""
         self._needed()
         layer = self.layers.labels["committed"].layer
-        object_id = self.session.object_at(layer.world_to_data(self.viewer.cursor.position))
+        object_id = self.session.objects.at(layer.world_to_data(self.viewer.cursor.position))
         if object_id == 0:
             raise InputError(f"There is no committed {self.noun} under the mouse. Point at one, then press O.")
         self.reopen(object_id)
@@ -50,7 +50,7 @@ class CorrectionActs:
     @act
     def reopen(self, object_id: int) -> None:
         """Make a committed object the current one, with its prompts, to correct it anywhere."""
-        self._needed().session.reopen(object_id)
+        self._needed().session.objects.reopen(object_id)
         self._corrects = False
         self.choose(())
         self.use_tool("point")
@@ -63,7 +63,7 @@ class CorrectionActs:
 
     def _check_free(self) -> None:
         session = self._needed().session
-        if session.has_current or len(session.prompts):
+        if session.has_current or len(session.prompts.drawn):
             raise InputError(
                 f"There is {'an' if self.noun == 'object' else 'a'} {self.noun} at work. Commit it (C) or clear it "
                 "(Shift-C) before correcting another."

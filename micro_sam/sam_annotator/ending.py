@@ -70,12 +70,14 @@ def keep_all(annotator: Annotator) -> None:
     saving, session = annotator.saving, annotator.session
     if session is None:
         return
-    if not session.flush(5):
-        log.warning("The session could not be written: %s", session.journal.trouble if session.journal else "")
+    if not session.keeper.flush(5):
+        log.warning(
+            "The session could not be written: %s", session.keeper.journal.trouble if session.keeper.journal else ""
+        )
     try:
         if saving.unsaved and saving.was_saved and (write := saving.plan_quiet()) is not None:
             write()
             saving.written(saving.path)
-            session.flush(5)
+            session.keeper.flush(5)
     except Exception as error:  # the session has it all
         log.warning("%s was not written: %s", os.fspath(saving.path), error)

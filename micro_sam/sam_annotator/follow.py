@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QTimer
 
 from micro_sam.sam_annotator.session_run import SessionRun
-from micro_sam.session.runs import RunStep
+from micro_sam.session.propagation.shared import PropagationStep
 
 if TYPE_CHECKING:
     from micro_sam.sam_annotator.annotator import Annotator
@@ -51,7 +51,7 @@ class FollowRun:
         self._start = self._shown = z
         self._stopped_early = False
 
-    def _step(self, step: RunStep) -> None:
+    def _step(self, step: PropagationStep) -> None:
         self._stopped_early |= bool(step.reason)
         if self.on and self._shown is not None and step.mask is not None:
             self._latest = step.z

@@ -104,13 +104,13 @@ class Hover:
         if not self.on:
             return
         session = self._session
-        if not self.may_ask or session.predictor is None or session.embeddings is None:
+        if not self.may_ask or session.model.predictor is None or session.model.embeddings is None:
             self.hide()
             return
         position = [float(v) for v in self._annotator.layers.raw.world_to_data(event.position)][: session.ndim]
         inside = all(-0.5 <= v <= n - 0.5 for v, n in zip(position, session.shape, strict=True))
         try:
-            request = session.plan_hover(position, self._annotator.z) if inside else None
+            request = session.segment.plan_hover(position, self._annotator.z) if inside else None
         except (InputError, NotComputedYet):
             request = None
         if request is None:
@@ -165,4 +165,4 @@ def _answer(session: Session, request: Any) -> Any:
     from micro_sam.models.threads import leave_a_core  # torch is not there before the window
 
     leave_a_core()
-    return session.run(request)
+    return session.segment.run(request)

@@ -10,6 +10,7 @@ import numpy as np
 from napari.layers import Image
 
 from micro_sam.errors import InputError
+from micro_sam.io.addresses import is_address, path_of
 from micro_sam.io.axes import check_axes
 from micro_sam.io.checks import CheckedImage, Tool, check_image
 from micro_sam.io.images import open_image
@@ -49,6 +50,8 @@ class OpenImage:
         Where the layer lies that it was taken from; None: at the origin.
     result
         Where its objects are saved, where that is known beforehand (a series).
+    earlier
+        Earlier result that the session begins with, where it is a file: its classes lie beside it.
     levels
         The same at lower resolutions, finest first: a large image is then shown without being read as a whole.
     """
@@ -67,6 +70,7 @@ class OpenImage:
     source: ImageSource | None = None
     placement: Placement | None = None
     result: Path | None = None
+    earlier: Path | None = None
     levels: tuple[Any, ...] = ()
 
     @property
@@ -80,9 +84,11 @@ class OpenImage:
         return tuple(self.data.shape[:-1] if self.rgb else self.data.shape)
 
     @property
-    def is_whole_file(self) -> bool:
-        """Whether the pixels are those of the file as they are, so that its size and time tell whether it changed."""
-        return self.path is not None and self.key is None and self.channel is None and self.path.is_file()
+    def whole_file(self) -> Path | None:
+        """The file or address whose pixels these are as they are, so that size and time tell whether it changed."""
+        if self.path is None or is_address(self.path):
+            return self.path
+        return self.path if self.key is None and self.channel is None and self.path.is_file() else None
 
     def renamed(self, name: str) -> OpenImage:
         """The same image under another name."""
@@ -111,7 +117,7 @@ def from_array(
 def with_channel(image: OpenImage, tool: Tool, channel: int | str) -> OpenImage:
     """Another channel of the same image, the ``"mix"`` of all, or its ``"colours"``."""
     opened = _from_source(image.source, tool, image.name, None if channel == "colours" else channel)
-    return replace(opened, path=image.path, key=image.key, result=image.result)
+    return replace(opened, path=image.path, key=image.key, result=image.result, earlier=image.earlier)
 
 
 def from_path(
@@ -136,7 +142,7 @@ def from_path(
         source = replace(source, axes=check_axes(axes, source.shape))
     image = _from_source(source, tool, source.name, channel)
     is_file = not str(path).startswith("sample:")
-    return replace(image, path=Path(path) if is_file else None, key=key)
+    return replace(image, path=path_of(path) if is_file else None, key=key)
 
 
 def from_layer(layer: Image, tool: Tool) -> OpenImage:

@@ -30,6 +30,8 @@ WORK = "work"
 """Lane for runs that change results: automatic segmentation, volumes, tracking."""
 AHEAD = "ahead"
 """Lane for work that nobody waits for yet: the embedding of the next image of a series. Shows no progress."""
+MEASURE = "measure"
+"""Lane for the table of objects: short, and shown by the table itself."""
 MAPS = "maps"
 """Lane for the maps of a volume: behind all others, but shown."""
 

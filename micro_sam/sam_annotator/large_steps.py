@@ -57,13 +57,13 @@ class LargeSteps:
 
     def _follow(self, session: Session) -> None:
         self._session = session
-        session.writes_later = session.can_write_later
+        session.steps.writes_later = session.rules.can_write_later
         session.events.history_changed.connect(self._begin)
 
     def _begin(self) -> None:
-        if self._session.is_writing:
+        if self._session.steps.is_writing:
             self._timer.start()
 
     def _write(self) -> None:
-        if self._session.write_some():
+        if self._session.steps.write_some():
             self._timer.start()

@@ -91,7 +91,7 @@ class Linking:
 
     def _show(self, session: Any, t: int, labels: np.ndarray, **details: Any) -> None:
         if session is self._annotator.session:
-            session.set_auto(labels, t, **details)
+            session.automatic.show(labels, t, **details)
 
     def _end(self, session: Any, lineage: Lineage) -> None:
         annotator = self._annotator
@@ -100,7 +100,7 @@ class Linking:
         if not len(lineage):
             annotator.status.say("No object passes the thresholds in any frame. Lower them and try again.")
             return
-        session.relate_auto(lineage)
+        session.automatic.relate(lineage)
         if not session.has_current:
             annotator.set_source("auto")
         annotator.status.say(

@@ -99,7 +99,7 @@ def open_image_embeddings(predictor: Any, image: OpenImage, ndim: int, settings:
         ndim=ndim,
         tile_shape=settings.tile_shape,
         halo=settings.halo,
-        image_path=image.path if image.is_whole_file else None,
+        image_path=image.whole_file,
         smooth_noise=True,
     )
 

@@ -53,7 +53,7 @@ class Looking:
         annotator.engine.focus = Focus(
             index=z if session.ndim == 3 else None,
             wanted=annotator.wanted(),
-            prompts=_boxes(session.prompts.in_slice(z)),
+            prompts=_boxes(session.prompts.drawn.in_slice(z)),
             view=self._view(),
         )
 

@@ -6,7 +6,8 @@ made in the background, block by block, and appears while it grows; close up, th
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import time
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 LANE = "overview"
 BLOCK = 1024
 """Pixels along each side that are read at once; a multiple of STEP."""
+PAUSE = 0.02  # seconds
 
 
 class Overview:
@@ -30,6 +32,8 @@ class Overview:
     def __init__(self, annotator: Annotator) -> None:
         self._annotator = annotator
         self._waiting: tuple[OpenImage, np.ndarray] | None = None
+        self._is_held = False
+        annotator.preview.waiting_changed.connect(self._hold)
 
     def of(self, image: OpenImage) -> OpenImage:
         """The image, with resolutions if it is a large plane without any. :meth:`begin` fills those of files."""
@@ -54,12 +58,21 @@ class Overview:
         (image, first), self._waiting = self._waiting, None
         jobs.start(
             "Reading the image",
-            lambda job: fill(job, image.data, first),
+            lambda job: fill(job, image.data, first, self._gives_way),
             lane=LANE,
             on_item=lambda _: self._show(image),
             on_done=lambda _: self.begin(),
             on_cancel=self.begin,
         )
+
+    def _hold(self) -> None:
+        """Note whether a prompt waits for its mask: reading would take the processor from it."""
+        preview = self._annotator.preview
+        self._is_held = preview.waits or preview.busy
+
+    def _gives_way(self) -> bool:
+        """Whether reading waits; asked in the thread of the job."""
+        return self._is_held and self._annotator.engine.busy
 
     def _show(self, image: OpenImage) -> None:
         layers = self._annotator.layers
@@ -72,11 +85,15 @@ class Overview:
             raw.refresh(extent=False, highlight=False)
 
 
-def fill(job: Job, data: Any, first: np.ndarray) -> Generator[int, None, None]:
+def fill(
+    job: Job, data: Any, first: np.ndarray, gives_way: Callable[[], bool] = lambda: False
+) -> Generator[int, None, None]:
     """Fill the overview `first`, every STEP-th pixel of `data`, with means; yields after each row of blocks."""
     size = BLOCK // STEP
     for y in range(0, data.shape[0], BLOCK):
         for x in range(0, data.shape[1], BLOCK):
+            while gives_way() and not job.cancelled:
+                time.sleep(PAUSE)
             if job.cancelled:
                 return
             part = np.asarray(data[y : y + BLOCK, x : x + BLOCK])
@@ -87,7 +104,8 @@ def fill(job: Job, data: Any, first: np.ndarray) -> Generator[int, None, None]:
 def means(block: np.ndarray) -> np.ndarray:
     """Means of squares of STEP pixels; those on the border may be smaller."""
     border = [(0, -size % STEP) for size in block.shape[:2]] + [(0, 0)] * (block.ndim - 2)
-    whole = np.pad(block, border, mode="edge")
-    rows, columns = whole.shape[0] // STEP, whole.shape[1] // STEP
-    found = whole.reshape(rows, STEP, columns, STEP, *whole.shape[2:]).mean(axis=(1, 3), dtype="float32")
-    return found.astype(block.dtype)
+    whole = np.pad(block, border, mode="edge") if np.any(border) else block
+    small = {"uint8": "uint16", "uint16": "uint32"}.get(block.dtype.name, "float32")  # ten times as fast as mean()
+    rows = sum((whole[k::STEP] for k in range(1, STEP)), whole[::STEP].astype(small))
+    total = sum((rows[:, k::STEP] for k in range(1, STEP)), rows[:, ::STEP])
+    return (total / np.float32(STEP**2)).astype(block.dtype)

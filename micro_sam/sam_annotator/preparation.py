@@ -105,7 +105,7 @@ class Preparation:
         annotator = self._annotator
         if annotator.closed or not annotator.preview.waits:
             return
-        prompts = annotator.session.prompts
+        prompts = annotator.session.prompts.drawn
         if any(prompts.in_slice(z).has_positive for z in prompts.slices):
             self.needed()
 
@@ -114,13 +114,13 @@ class Preparation:
 
     def _cancelled(self) -> None:
         session = self._annotator.session
-        if session is None or session.predictor is None or session.embeddings is None:
+        if session is None or session.model.predictor is None or session.model.embeddings is None:
             what = "no model is loaded" if self._annotator.engine.predictor is None else "the image is not embedded"
             text = f"Cancelled: {what}, so nothing can be segmented."
-        elif session.embeddings is self._annotator.engine.embeddings:
+        elif session.model.embeddings is self._annotator.engine.embeddings:
             text = "Cancelled: what is embedded already can be segmented, the rest is not computed."
         else:
-            text = f"Cancelled: {session.predictor.model_name} stays in use."
+            text = f"Cancelled: {session.model.predictor.model_name} stays in use."
         self._annotator.status.say(f"{text} {HOW}", "warning")
         self._tell(text)
 

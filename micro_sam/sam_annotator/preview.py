@@ -21,8 +21,7 @@ from micro_sam.session.session import Session
 if TYPE_CHECKING:
     from micro_sam.embeddings.store import Item
     from micro_sam.session.prompts import PromptSet
-    from micro_sam.session.track_runs import FrameRequest
-    from micro_sam.session.values import SliceRequest, SliceResult
+    from micro_sam.session.requests import FrameRequest, SliceRequest, SliceResult
 
 WAITS = "Your prompt is kept: its place is not embedded yet, but comes next. Its mask appears by itself."
 WAITS_FOR_MODEL = "Your prompt is kept: it will be segmented as soon as the model is ready."
@@ -135,10 +134,10 @@ class Preview:
     def retry(self) -> None:
         """More features are there: ask the newest question that waited for them, if any."""
         session = self._session
-        if session is None or session.embeddings is None or self.busy:
+        if session is None or session.model.embeddings is None or self.busy:
             return
         for question in reversed(list(self._waiting.values())):
-            if self._counts(question) and all(session.embeddings.is_complete(*item) for item in question.items):
+            if self._counts(question) and all(session.model.embeddings.is_complete(*item) for item in question.items):
                 self._ask_again(question)
                 return
 
@@ -165,7 +164,7 @@ class Preview:
 
     def _counts(self, question: _Question) -> bool:
         """Whether the prompts of the slice still ask this; undo may have taken them back, and redo brings them."""
-        return self._session is not None and self._session.prompts.in_slice(question.z) == question.drawn
+        return self._session is not None and self._session.prompts.drawn.in_slice(question.z) == question.drawn
 
     def _forget_asked(self) -> None:
         self._then = None
@@ -174,13 +173,13 @@ class Preview:
 
     def _ask(self, z: int, explicit: bool) -> None:
         session = self._session
-        question = _Question(z, session.prompts.in_slice(z), explicit)
+        question = _Question(z, session.prompts.drawn.in_slice(z), explicit)
         self._waiting.pop(z, None)
         try:
-            if session.predictor is None or session.embeddings is None:
+            if session.model.predictor is None or session.model.embeddings is None:
                 self._keep(question, WAITS_FOR_MODEL)
             else:
-                self._send(question, session.plan_slice(z, batched=self.batched))
+                self._send(question, session.segment.plan(z, batched=self.batched))
         except NotComputedYet as error:
             self._keep(replace(question, items=error.items), WAITS)
         except InputError as error:
@@ -199,7 +198,7 @@ class Preview:
         try:
             request = question.request
             if request is None:
-                request = session.plan_slice(z, batched=self.batched)
+                request = session.segment.plan(z, batched=self.batched)
             self._send(question, request)
         except NotComputedYet as error:
             self._waiting[z] = replace(question, items=error.items)
@@ -210,7 +209,7 @@ class Preview:
     def _send(self, question: _Question, request: SliceRequest | FrameRequest) -> None:
         session = self._session
         self._asked += 1
-        self._latest.ask((session, question, self._asked), lambda: session.run(request))
+        self._latest.ask((session, question, self._asked), lambda: session.segment.run(request))
 
     def _keep(self, question: _Question, text: str) -> None:
         """Wait for the tiles of a question."""
@@ -225,7 +224,7 @@ class Preview:
         if session is not self._session or number <= self._dropped:
             return
         try:
-            shown = session.apply(result, preview=not question.explicit, completes=question.request is not None)
+            shown = session.segment.apply(result, preview=not question.explicit, completes=question.request is not None)
             if shown and result.cut_at:
                 index = question.z if session.ndim == 3 else None
                 items = tuple((index, tile) for tile in result.cut_at)

@@ -18,6 +18,7 @@ from qtpy.QtCore import QObject
 from qtpy.QtCore import Signal as QtSignal
 
 from micro_sam.errors import CacheError
+from micro_sam.sam_annotator.images import with_channel
 from micro_sam.sam_annotator.jobs import Progress
 from micro_sam.session.journal import places, store
 from micro_sam.session.journal.continuing import Continued, go_on
@@ -88,7 +89,7 @@ class Recording:
     @property
     def journal(self) -> Journal | None:
         """The journal of the image that is open."""
-        return None if self._session is None else self._session.journal
+        return None if self._session is None else self._session.keeper.journal
 
     # ------------------------------------------------------------------ images come and go
 
@@ -97,13 +98,13 @@ class Recording:
         folder = self._place(image)
         journal = Journal(folder, self._header(image, folder))
         journal.hold(True)
-        session.keep_journal(journal)
+        session.keeper.journal = journal
 
     def follow(self, image: OpenImage, session: Session, has_result: bool, continued: bool) -> None:
         """This is the session that the window shows now."""
         self.leave()
         self._session, self._says_trouble = session, False
-        journal = session.journal
+        journal = session.keeper.journal
         if journal is None:
             return
         journal.hold(False)
@@ -111,6 +112,12 @@ class Recording:
         self._offer(None)
         if not continued:
             self._look_for_earlier(image, journal, has_result)
+
+    def channel_changed(self, image: OpenImage) -> None:
+        """Another channel of the image is shown."""
+        journal = self.journal
+        if journal is not None:
+            journal.change_header(image={**journal.header["image"], "channel": _channel_of(image)})
 
     def leave(self) -> None:
         """The image is left: bring its journal to the disc, in the background."""
@@ -143,9 +150,9 @@ class Recording:
 
         def done(continued: Continued) -> None:
             if annotator.session is not session:
-                continued.session.journal.close()
+                continued.session.keeper.journal.close()
                 return
-            journal = session.journal
+            journal = session.keeper.journal
             self.show(image, continued)
             if journal is not None and journal.is_on_disc:
                 text = f"What you did before in this window is kept in the session {journal.folder}."
@@ -157,12 +164,15 @@ class Recording:
         """Show a session that goes on."""
         annotator = self._annotator
         if tuple(continued.session.shape) != tuple(image.shape):
-            continued.session.journal.close()
+            continued.session.keeper.journal.close()
             raise CacheError("This session was made for an image of another shape. It stays as it is.")
+        channel = continued.session.keeper.journal.header.get("image", {}).get("channel")
+        if channel is not None and image.source is not None and channel != _channel_of(image):
+            image = annotator.overview.of(with_channel(image, annotator.tool, channel))
         annotator.open(image, session=continued.session)
         annotator.saving.take_up(continued.saved, continued.unsaved)
         session = continued.session
-        numbers = f"{len(session.objects)} committed, {count(len(session.prompts), 'prompt')}"
+        numbers = f"{len(session.objects)} committed, {count(len(session.prompts.drawn), 'prompt')}"
         text = f"The session goes on ({numbers}). {continued.note}".strip()
         annotator.status.say(text, "warning" if continued.note else "good")
         log.info("%s", text)
@@ -235,7 +245,7 @@ class Recording:
             "dtype": str(image.data.dtype),
             "axes": {"2d": "YX", "3d": "ZYX", "tracking": "TYX"}[self._annotator.tool] + ("C" if image.rgb else ""),
             "scale": None if image.scale is None else list(image.scale),
-            "channel": image.channel,
+            "channel": _channel_of(image),
             "key": image.key,
         }
         settings = asdict(self._annotator.settings)
@@ -277,6 +287,7 @@ class Recording:
         results = [image.result] if image.result is not None else []
         if image.path is not None:
             results += [image.path.with_name(f"{image.path.stem}{end}") for end in ("_objects.tif", "_RES")]
+            results += image.path.parent.glob(f"*{places.SUFFIX}")  # beside results with names of the user's own
         tool = self._annotator.tool
         found = [folder for folder in places.find(signature, results) if folder != own]
         return [folder for folder in found if store.read_header(folder).get("tool") == tool]
@@ -294,7 +305,7 @@ class Recording:
         session, journal = self._session, self.journal
         if session is None or journal is None:
             return
-        session.tell_written()
+        session.keeper.tell_written()
         if journal.trouble and not self._says_trouble:
             self._says_trouble = True
             self._annotator.status.say(
@@ -308,7 +319,16 @@ class Recording:
 
 
 def _signature(image: OpenImage) -> str:
+    """Hash of samples of all channels: a session is found again whichever of them is shown."""
     from micro_sam.embeddings.signature import hash_samples
     from micro_sam.io.inputs import as_array
 
-    return hash_samples(as_array(image.pixels))
+    whole = image.source is not None and image.n_channels > 1
+    return hash_samples(as_array(image.source.data if whole else image.pixels))
+
+
+def _channel_of(image: OpenImage) -> int | str | None:
+    """Which channel is shown, as :func:`~micro_sam.sam_annotator.images.with_channel` takes it; None: the only one."""
+    if image.n_channels < 2:
+        return None
+    return image.channel if image.channel is not None else "colours" if image.rgb else "mix"

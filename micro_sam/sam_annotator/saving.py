@@ -11,9 +11,11 @@ from psygnal import Signal
 from qtpy.QtWidgets import QFileDialog
 
 from micro_sam.errors import InputError, NotOurs
-from micro_sam.io.label_arrays import any_label, new_labels, written_pieces
-from micro_sam.io.labels import save_labels
+from micro_sam.io.classes import Classes, classes_beside, save_classes
+from micro_sam.io.label_arrays import any_label, is_on_disc, new_labels, written_pieces
+from micro_sam.io.labels import check_labels_path
 from micro_sam.io.results import check_not_input, check_result, read_kind, remove_result
+from micro_sam.sam_annotator.large_saves import LargeSave, with_suffix, write_labels
 from micro_sam.sam_annotator.replacing import may_replace
 from micro_sam.session.session import Session
 
@@ -36,6 +38,8 @@ class Saving:
         Whether the path is known beforehand and unsaved objects go there without asking (a series of images).
     was_saved
         Whether the objects of this image were saved before, so that later ones follow by themselves.
+    note
+        What became of the classes at the last save, as a sentence.
 
     Signals
     -------
@@ -53,20 +57,26 @@ class Saving:
         self._annotator = annotator
         self._session: Session | None = None
         self._image: OpenImage | None = None
+        self._saved_classes = Classes()
+        self.note = ""
         self._may_replace = False  # a series asks once for all its results of earlier versions
         self.path: Path | None = None
         self.automatic = False
         self.unsaved = False
         self.was_saved = False
+        self._large = LargeSave(annotator, self._say_written)
 
     def follow(self, session: Session) -> None:
         """Watch this session from now on. Its image says where its objects go, so that they never go elsewhere."""
         if self._session is not None:
             self._session.events.labels_changed.disconnect(self._labels_changed)
+            self._session.events.objects_changed.disconnect(self._classes_changed)
         self._session, self._image = session, self._annotator.image
         self.path = self._image.result if self._image is not None else None
         self.unsaved = self.was_saved = False
         session.events.labels_changed.connect(self._labels_changed)
+        session.events.objects_changed.connect(self._classes_changed)
+        self._saved_classes = classes_of(session)
         self.changed.emit()
 
     def take_up(self, path: Path | None, unsaved: bool) -> None:
@@ -78,6 +88,7 @@ class Saving:
 
     def written(self, path: Path) -> None:
         """The objects as they are now are in this file."""
+        self._save_classes(path)
         self.path, self.unsaved, self.was_saved = path, False, True
         self._annotator.recording.saved(path)
         self.changed.emit()
@@ -95,8 +106,13 @@ class Saving:
             or self._must_ask_to_replace()
         ):
             return None
-        labels, image = session.committed.copy(), self._image
-        return lambda: write_labels(path, labels, image.scale)
+        labels, image, classes = session.committed.copy(), self._image, classes_of(session)
+
+        def write() -> None:
+            write_labels(path, labels, image.scale)
+            save_classes(path, classes)
+
+        return write
 
     @property
     def uncommitted(self) -> bool:
@@ -106,7 +122,7 @@ class Saving:
     @property
     def uncommitted_auto(self) -> bool:
         """Whether there is an automatic segmentation that nobody committed."""
-        return self._session is not None and self._session.has_auto
+        return self._session is not None and self._session.automatic.exists
 
     @property
     def must_ask(self) -> bool:
@@ -138,23 +154,54 @@ class Saving:
         OutputError
             When the file cannot be written, or is something that no result replaces.
         """
-        session = self._session
-        if session is None or not session.objects:
-            raise InputError("There are no committed objects to save. Segment an object and commit it with C first.")
-        path = path or self.path or self.ask_for_path()
+        path = self._place(path)
         if path is None:
             return None
-        written = self._write(Path(path))
+        written = self._write(path)
         if written is None:
             return None
-        path = written
+        self._say_written(written)
+        return written
+
+    def start(self, path: str | Path | None = None) -> None:
+        """As `save`; labels that lie in a file are written in a job, as they are now, and the window goes on.
+
+        Raises
+        ------
+        InputError, OutputError
+            As `save`; also when they are being saved already.
+        """
+        if self.kind != "labels" or self._session is None or not is_on_disc(self._session.committed):
+            self.save(path)
+            return
+        path = self._place(path)
+        if path is None:
+            return
+        check_not_input(path, self._image.path)
+        replace: list[bool] = []
+
+        def check(agreed: bool) -> None:
+            check_labels_path(with_suffix(path), self.kind, replace_unmarked=agreed)
+            replace.append(agreed)
+
+        if self._asking(path, check):
+            self._large.start(path, replace[-1])
+
+    def _place(self, path: str | Path | None) -> Path | None:
+        """Where to save, once there is something to save; None when the user cancelled the dialog."""
+        if self._session is None or not self._session.objects:
+            raise InputError("There are no committed objects to save. Segment an object and commit it with C first.")
+        path = path or self.path or self.ask_for_path()
+        return None if path is None else Path(path)
+
+    def _say_written(self, path: Path) -> None:
         self.written(path)
-        number = len(session.objects)
+        number = len(self._session.objects)
         text = f"{number} object{'s' if number != 1 else ''} saved in {path}."
-        if session.has_current:
+        if self._session.has_current:
             text += " The current object is not committed and not in the file."
+        text += self.note
         self._annotator.status.say(text, "good")
-        return path
 
     def save_silently(self, may_ask: bool = True) -> bool:
         """With an automatic path: write what is not written yet.
@@ -177,6 +224,7 @@ class Saving:
         path = self.path
         removed = self._asking(path, lambda agreed: remove_result(path, self.kind, replace_unmarked=agreed), may_ask)
         if removed:
+            self._save_classes(path)
             self.unsaved = False
             self.changed.emit()
         return removed
@@ -213,7 +261,8 @@ class Saving:
     def _write(self, path: Path) -> Path | None:
         """Write the result; None when the user keeps the file that is there."""
         check_not_input(path, self._image.path)
-        done = self._asking(path, lambda agreed: self._write_file(path, agreed))
+        with self._large.given_up():
+            done = self._asking(path, lambda agreed: self._write_file(path, agreed))
         return with_suffix(path) if done else None
 
     def _write_file(self, path: Path, replace_unmarked: bool) -> None:
@@ -243,10 +292,37 @@ class Saving:
             return None
         return path
 
-    def _labels_changed(self, name: str, _region: tuple) -> None:
-        if name == "committed" and not self.unsaved:
+    def _save_classes(self, path: Path) -> None:
+        """Write the classes beside the result; a file of another program that has their name stays."""
+        self._saved_classes = classes_of(self._session)
+        self.note = ""
+        try:
+            if save_classes(path, self._saved_classes) is not None:
+                self.note = f" Their classes are in {classes_beside(path).name}."
+        except NotOurs:
+            place = classes_beside(path)
+            self.note = f" Their classes were not saved: {place.name} is of another program. Move it away, save again."
+
+    def _classes_changed(self) -> None:
+        if self.unsaved or not (self._session.classes.known or self._saved_classes.known):
+            return  # many objects, mostly without classes: not to be looked through at every step
+        if classes_of(self._session) != self._saved_classes:
             self.unsaved = True
             self.changed.emit()
+
+    def _labels_changed(self, name: str, _region: tuple) -> None:
+        if name != "committed":
+            return
+        self._large.labels_changed()
+        if not self.unsaved:
+            self.unsaved = True
+            self.changed.emit()
+
+
+def classes_of(session: Session) -> Classes:
+    """The classes of a session's objects, as they are saved."""
+    numbers = {i: record.object_class for i, record in session.objects.items() if record.object_class}
+    return Classes(tuple((one.number, one.name, one.colour) for one in session.classes.known), numbers)
 
 
 def all_labels(session: Session) -> np.ndarray:
@@ -266,19 +342,3 @@ def all_labels(session: Session) -> np.ndarray:
             both[where] = np.where((below == 0) & (part > 0), part + np.uint32(largest), below)
         labels = both
     return labels
-
-
-def with_suffix(path: Path) -> Path:
-    """The path of labels; a name without suffix means tif."""
-    return path if path.suffix else path.with_suffix(".tif")
-
-
-def write_labels(
-    path: Path,
-    labels: np.ndarray,
-    scale: tuple[float, ...] | None = None,
-    kind: str = "labels",
-    replace_unmarked: bool = False,
-) -> Path:
-    """Write labels; the suffix chooses the format, none means tif. See `save_labels`."""
-    return save_labels(with_suffix(path), labels, scale, kind=kind, replace_unmarked=replace_unmarked)

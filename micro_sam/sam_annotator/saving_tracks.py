@@ -9,11 +9,13 @@ from pathlib import Path
 from qtpy.QtWidgets import QFileDialog
 
 from micro_sam.errors import InputError
+from micro_sam.io.classes import save_classes
 from micro_sam.io.results import check_not_input
 from micro_sam.io.tracks import save_tracks
-from micro_sam.sam_annotator.saving import Saving, all_labels, write_labels
+from micro_sam.sam_annotator.large_saves import write_labels
+from micro_sam.sam_annotator.saving import Saving, all_labels, classes_of
 from micro_sam.session.lineage import Lineage
-from micro_sam.session.tracking import TrackingSession
+from micro_sam.session.session import TrackingSession
 from micro_sam.session.values import count
 
 FORMATS = {
@@ -40,7 +42,7 @@ class TrackSaving(Saving):
         if self._session is not None:
             self._session.events.lineage_changed.disconnect(self._lineage_changed)
         super().follow(session)
-        self._saved_lineage = session.lineage
+        self._saved_lineage = session.tracks.lineage
         session.events.lineage_changed.connect(self._lineage_changed)
 
     def save(self, path: str | Path | None = None) -> Path | None:
@@ -75,17 +77,18 @@ class TrackSaving(Saving):
             return None
         path = written
         self.written(path)
-        text = f"{_summary(session.lineage)} saved in {path}."
-        if path.suffix.lower() in LABELS_ONLY and session.lineage.divisions:
+        text = f"{_summary(session.tracks.lineage)} saved in {path}."
+        if path.suffix.lower() in LABELS_ONLY and session.tracks.lineage.divisions:
             text += " This format does not hold the lineage; save as a folder or GEFF to keep it."
         if session.has_current:
             text += " The track at work is not committed and not in the file."
+        text += self.note
         self._annotator.status.say(text, "good")
         return path
 
     def written(self, path: Path) -> None:
         """The tracks as they are now are in this file."""
-        self._saved_lineage = self._session.lineage
+        self._saved_lineage = self._session.tracks.lineage
         super().written(path)
 
     def plan_quiet(self) -> Callable[[], None] | None:
@@ -93,10 +96,17 @@ class TrackSaving(Saving):
         path, session = self.path, self._session
         if super().plan_quiet() is None:
             return None
-        labels, rows, scale = session.committed.copy(), session.lineage.to_rows(), self._image.scale
-        if path.suffix.lower() in LABELS_ONLY:
-            return lambda: write_labels(path, labels, scale, "tracks")
-        return lambda: save_tracks(path, labels, rows, scale=scale)
+        labels, rows, scale = session.committed.copy(), session.tracks.lineage.to_rows(), self._image.scale
+        classes = classes_of(session)
+
+        def write() -> None:
+            if path.suffix.lower() in LABELS_ONLY:
+                write_labels(path, labels, scale, "tracks")
+            else:
+                save_tracks(path, labels, rows, scale=scale)
+            save_classes(path, classes)
+
+        return write
 
     def ask_for_path(self) -> Path | None:
         """Let the person choose a file or folder; None when they cancel."""
@@ -124,13 +134,15 @@ class TrackSaving(Saving):
     def keep_copy(self, folder: Path, stem: str) -> Path | None:
         """Write what is unsaved, the tracks at work included, because the window closes; None when there is nothing."""
         session = self._session
-        for source, is_there in (("current", session.has_current), ("auto", session.has_auto)):
+        for source, is_there in (("current", session.has_current), ("auto", session.automatic.exists)):
             with contextlib.suppress(InputError):  # nothing of it is free
                 if is_there:
-                    session.commit(source)
+                    session.objects.commit(source)
         if session.has_current:  # committed tracks cover most of it, but nothing may be lost
-            session.load_tracks(all_labels(session), session.lineage)
-        return save_tracks(folder / stem, session.committed, session.lineage.to_rows()) if session.objects else None
+            session.objects.load(all_labels(session), session.tracks.lineage)
+        return (
+            save_tracks(folder / stem, session.committed, session.tracks.lineage.to_rows()) if session.objects else None
+        )
 
     def _write(self, path: Path) -> Path | None:
         if path.suffix == "" and path.is_file():
@@ -146,13 +158,13 @@ class TrackSaving(Saving):
             save_tracks(
                 path,
                 session.committed,
-                session.lineage.to_rows(),
+                session.tracks.lineage.to_rows(),
                 scale=self._image.scale,
                 replace_unmarked=replace_unmarked,
             )
 
     def _lineage_changed(self) -> None:
-        if not self.unsaved and self._session.lineage != self._saved_lineage:
+        if not self.unsaved and self._session.tracks.lineage != self._saved_lineage:
             self.unsaved = True
             self.changed.emit()
 

@@ -17,6 +17,7 @@ from psygnal import Signal
 
 from micro_sam.errors import InputError, MicroSamError
 from micro_sam.io.images import find_images
+from micro_sam.io.inputs import is_path
 from micro_sam.io.labels import load_labels
 from micro_sam.io.results import recover
 from micro_sam.sam_annotator.annotator_2d import Annotator2D
@@ -27,6 +28,7 @@ from micro_sam.sam_annotator.series_entries import SeriesEntry, plan_series, wit
 from micro_sam.sam_annotator.settings import Settings
 from micro_sam.sam_annotator.starting import choose_session
 from micro_sam.sam_annotator.widgets.series import SeriesMenu
+from micro_sam.session.journal import series
 from micro_sam.session.journal.continuing import Continued, go_on
 from micro_sam.session.journal.places import summarise
 
@@ -72,7 +74,9 @@ class Series:
 
     def start(self) -> None:
         """Show the first image that has no result yet (without `skip_segmented` the first)."""
-        first = self._find(range(len(self.entries)))
+        first = self._last_open()
+        if first is None:
+            first = self._find(range(len(self.entries)))
         if first is None:
             self.skip_segmented = False
             self._go(range(len(self.entries)))
@@ -101,6 +105,14 @@ class Series:
     def keep_embeddings_in_memory(self) -> None:
         """From now on: caches on disc belong to the model they were made with, and another one is in use."""
         self.entries = tuple(replace(entry, embedding_path=None) for entry in self.entries)
+
+    def _last_open(self) -> int | None:
+        """Where a series that goes on was left, also with a result: that may be half of it. None when all is done."""
+        if self.annotator.recording.choice.resume is not True or self._find(range(len(self.entries))) is None:
+            return None
+        index = series.read(self.entries[0].output.parent)
+        names = [entry.name for entry in self.entries]
+        return names.index(index.last) if index is not None and index.last in names else None
 
     def _find(self, candidates: range) -> int | None:
         """The first of the candidates that is still to do."""
@@ -150,6 +162,8 @@ class Series:
         recover(entry.output)
         earlier = entry.output if entry.output.exists() else entry.initial
         committed = None if earlier is None else load_labels(earlier, shape=image.shape)
+        if is_path(earlier):
+            image = replace(image, earlier=Path(earlier))
         before = annotator.settings
         annotator.use_settings(before.changed(embedding_path=entry.embedding_path))
         try:
@@ -162,6 +176,8 @@ class Series:
             annotator.use_settings(before)
             raise
         self.index = index
+        images = [series.SeriesImage(one.name, _path_of(one.raw), one.output) for one in self.entries]
+        series.write(entry.output.parent, annotator.tool, images, entry.name)
         annotator.viewer.title = f"{entry.name} ({index + 1} of {len(self.entries)}) - {annotator.title}"
         self.changed.emit()
 
@@ -189,6 +205,10 @@ class Series:
             return  # two stacks of features in memory at once may be too much
         settings = annotator.settings.changed(embedding_path=entry.embedding_path)
         annotator.engine.prepare_ahead(lambda: entry.open(annotator.tool), annotator.ndim, settings)
+
+
+def _path_of(raw: Any) -> Path | None:
+    return Path(raw) if isinstance(raw, (str, Path)) and not str(raw).startswith("sample:") else None
 
 
 def image_series_annotator(

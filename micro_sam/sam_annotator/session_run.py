@@ -1,13 +1,13 @@
-"""Runs of the session over many slices or frames, as a window needs them.
+"""Propagation over many slices or frames, as a window needs it.
 
-A run is planned in the window's thread, works in one of its own, and is shown step by step while it grows. It can be
+It is planned in the window's thread, works in one of its own, and is shown step by step while it grows. It can be
 cancelled at any time, waits for slices that are still being embedded, and is one step of undo (the session sees to
-that). Volumes and tracks differ only in which methods of their session plan, run and finish.
+that).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from psygnal import Signal
 from micro_sam.errors import Cancelled, InputError, NotComputedYet
 from micro_sam.sam_annotator.jobs import WORK, Job, Progress
 from micro_sam.sam_annotator.waiting import WaitingEmbeddings
-from micro_sam.session.runs import RunStep
+from micro_sam.session.propagation.shared import PropagationStep
 from micro_sam.session.session import Session
 
 if TYPE_CHECKING:
@@ -34,12 +34,6 @@ class SessionRun:
         The tool.
     name
         Shown beside the progress bar, for example ``"Segmenting the volume"``.
-    plan
-        ``plan(session, **options)`` -> request; a dataclass with ``prompts``, ``embeddings`` and ``total``.
-    run
-        ``run(request)`` -> iterator of steps; called in the thread of the run.
-    finish
-        ``finish(session, request, cancelled)``; called once for every run that was started.
 
     Attributes
     ----------
@@ -54,24 +48,13 @@ class SessionRun:
         The run is over, however it ended.
     """
 
-    stepped = Signal(RunStep)
+    stepped = Signal(PropagationStep)
     ended = Signal()
 
-    def __init__(
-        self,
-        annotator: Annotator,
-        name: str,
-        *,
-        plan: Callable[..., Any],
-        run: Callable[[Any], Iterator[RunStep]],
-        finish: Callable[[Any, Any, bool], str],
-    ) -> None:
+    def __init__(self, annotator: Annotator, name: str) -> None:
         self.name = name
         self.wanted: tuple[Item, ...] = ()
         self._annotator = annotator
-        self._plan = plan
-        self._steps = run
-        self._finish = finish
         self._job: Job | None = None
         self._request: Any = None
         self._kept: tuple[Session, dict[str, Any]] | None = None
@@ -104,17 +87,17 @@ class SessionRun:
         if session is None or annotator.layers is None:
             raise InputError("There is no image yet. Drop a file onto the window, or open one with the menu above.")
         annotator.layers.read_prompts()
-        if self._job is not None and self._request.prompts != session.prompts:
+        if self._job is not None and self._request.prompts != session.prompts.drawn:
             self._kept = session, options
             self._job.cancel()
             return
         if (running := annotator.jobs.running(WORK)) is not None:
             raise InputError(f"'{running.name}' is still running. Wait until it is done, or cancel it first.")
-        if session.predictor is None or session.embeddings is None:
+        if session.model.predictor is None or session.model.embeddings is None:
             self._keep(session, options)
             return
         try:
-            request = self._plan(session, **options)
+            request = session.propagation.plan(**options)
         except NotComputedYet as error:
             self._keep(session, options, error.items)
             return
@@ -132,7 +115,7 @@ class SessionRun:
     # ------------------------------------------------------------------ before the features are there
 
     def _keep(self, session: Session, options: dict[str, Any], items: tuple[Item, ...] = ()) -> None:
-        if not any(session.prompts.in_slice(z).has_positive for z in session.prompts.slices):
+        if not any(session.prompts.drawn.in_slice(z).has_positive for z in session.prompts.drawn.slices):
             raise InputError("There is nothing to segment yet. Click an object, or draw a box around one.")
         self._kept = session, options
         self.wanted = items
@@ -145,7 +128,7 @@ class SessionRun:
         if self._kept is None or self._job is not None:
             return
         (session, options), self._kept, self.wanted = self._kept, None, ()
-        if session is not self._annotator.session or not len(session.prompts):
+        if session is not self._annotator.session or not len(session.prompts.drawn):
             return
         try:
             self.start(**options)
@@ -158,15 +141,15 @@ class SessionRun:
         self._request = request
         self._job = self._annotator.jobs.start(
             self.name,
-            lambda job: self._work(job, request),
+            lambda job: self._work(job, session, request),
             on_item=lambda step: self._show(session, step),
             on_done=lambda _: self._end(session, request),
             on_error=lambda error: self._end(session, request, error=error),
             on_cancel=lambda: self._end(session, request, cancelled=True),
         )
 
-    def _show(self, session: Session, step: RunStep) -> None:
-        if session is not self._annotator.session or not session.apply_step(step):
+    def _show(self, session: Session, step: PropagationStep) -> None:
+        if session is not self._annotator.session or not session.propagation.apply_step(step):
             self._job.cancel()
         else:
             self.stepped.emit(step)
@@ -174,7 +157,7 @@ class SessionRun:
     def _end(self, session: Session, request: Any, cancelled: bool = False, error: Exception | None = None) -> None:
         self._job, self._request, self.wanted = None, None, ()
         if session is self._annotator.session:
-            self._finish(session, request, cancelled or error is not None)
+            session.propagation.finish(request, cancelled or error is not None)
         if error is not None:
             self._annotator.status.report(error)
         self.ended.emit()
@@ -182,10 +165,10 @@ class SessionRun:
 
     # ------------------------------------------------------------------ in the thread of the run
 
-    def _work(self, job: Job, request: Any) -> Generator[Any, None, None]:
+    def _work(self, job: Job, session: Session, request: Any) -> Generator[Any, None, None]:
         embeddings = WaitingEmbeddings(request.embeddings, partial(self._wait, job))
         yield Progress(self.name, 0, request.total)
-        for done, step in enumerate(self._steps(replace(request, embeddings=embeddings)), start=1):
+        for done, step in enumerate(session.propagation.run(replace(request, embeddings=embeddings)), start=1):
             self.wanted = ()
             yield replace(step, request=request)  # the session knows its own request only
             yield Progress(self.name, min(done, request.total), request.total)

@@ -21,15 +21,23 @@ class SliceActs:
         world = raw.data_to_world((z, *[0] * (raw.ndim - 1)))
         dims.set_point(dims.ndim - raw.ndim, float(world[0]))
 
+    def review_next(self) -> None:
+        """The least certain slice of the object that is open; without one, the most doubtful committed object."""
+        session = self.session
+        if session is None or session.has_current or len(session.prompts.drawn) or not session.objects:
+            self.go_to_weakest_slice()
+        else:
+            super().review_next()
+
     @act
     def go_to_weakest_slice(self) -> None:
         """Show the slice of the current object that is worth a look first."""
         session = self._needed().session
-        z = session.weakest_slice()
+        z = session.propagation.weakest_slice()
         if z is None:
             raise InputError(f"No {self.place} was filled in by a run yet. Click an object and press V first.")
         self.go_to_slice(z)
-        confidence = session.confidence[z]
+        confidence = session.propagation.confidence[z]
         self.status.say(
             f"{self.place.capitalize()} {z} is the least certain ({confidence.value:.2f}). If it is wrong, click or "
             f"draw a box here, {self._then}."

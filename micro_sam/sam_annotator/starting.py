@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import napari
 import numpy as np
 
 from micro_sam.errors import CacheError, InputError
+from micro_sam.io.classes import load_classes
+from micro_sam.io.inputs import is_path
 from micro_sam.io.labels import load_labels
 from micro_sam.io.results import check_not_input
 from micro_sam.sam_annotator.annotator import Annotator
@@ -69,6 +72,7 @@ def start_tool(
     committed: Any = None,
     choice: SessionChoice = SessionChoice(),  # noqa: B008
     *,
+    earlier: Any = None,
     viewer: napari.Viewer | None = None,
     return_viewer: bool = False,
 ) -> napari.Viewer | None:
@@ -82,6 +86,8 @@ def start_tool(
         Checked; the image may be None. The result is labels, or what :meth:`Annotator.load_result` of the tool takes.
     choice
         Which session it begins with.
+    earlier
+        What the result was read from: beside a file lie its classes.
     viewer
         None: a new one.
     return_viewer
@@ -94,6 +100,9 @@ def start_tool(
     """
     if image is not None:
         check_not_input(settings.embedding_path, image.path)
+        if is_path(earlier):
+            load_classes(earlier)  # whether they can be read
+            image = replace(image, earlier=Path(earlier))
     own_window = viewer is None
     if own_window:
         viewer = napari.Viewer(title=kind.title if image is None else f"{image.name} - {kind.title}")

@@ -12,7 +12,7 @@ class LineageActs:
     @act
     def show_track(self, track_id: int, frame: int | None = None) -> None:
         """Choose a committed track and go to one of its frames (None: stay where it is in view, else its first)."""
-        track = self._needed().session.lineage.track(track_id)
+        track = self._needed().session.tracks.lineage.track(track_id)
         self.choose((track_id,))
         if frame is not None or self.z not in track.frames:
             self.go_to_slice(track.start if frame is None else frame)
@@ -22,7 +22,7 @@ class LineageActs:
         """Cut the chosen track before the frame in view."""
         session = self._needed().session
         (track_id,) = self._exactly(1, "Choose one track, and go to the frame in which the later part begins.")
-        new_id = session.split_track(track_id, self.z)
+        new_id = session.tracks.split(track_id, self.z)
         self.choose((track_id, new_id))
 
     @act
@@ -30,26 +30,26 @@ class LineageActs:
         """Make the chosen track that begins later a daughter of the other one."""
         session = self._needed().session
         chosen = self._exactly(2, "Choose two tracks: a mother and her daughter.")
-        mother, daughter = sorted((session.lineage.track(i) for i in chosen), key=lambda track: track.start)
+        mother, daughter = sorted((session.tracks.lineage.track(i) for i in chosen), key=lambda track: track.start)
         if mother.start == daughter.start:
             raise InputError(
                 f"Tracks {mother.id} and {daughter.id} both begin in frame {mother.start}, so none is the mother of "
                 "the other."
             )
         if daughter.start <= mother.end:
-            session.divide(mother.id, daughter.id)
+            session.tracks.divide(mother.id, daughter.id)
         else:
-            session.relink(daughter.id, mother.id)
+            session.tracks.relink(daughter.id, mother.id)
 
     @act
     def unlink_picked(self) -> None:
         """Take the mother from the chosen tracks."""
         session = self._needed().session
-        linked = [i for i in self._chosen() if session.lineage.track(i).parent is not None]
+        linked = [i for i in self._chosen() if session.tracks.lineage.track(i).parent is not None]
         if not linked:
             raise InputError("The chosen tracks have no mother.")
         for track_id in linked:
-            session.relink(track_id, None)
+            session.tracks.relink(track_id, None)
 
     def _exactly(self, number: int, what: str) -> tuple[int, ...]:
         chosen = self._chosen()

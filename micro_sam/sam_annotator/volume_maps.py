@@ -42,22 +42,22 @@ class MapsWork:
         annotator, session = self._annotator, self._annotator.session
         job = annotator.jobs.running(MAPS)
         if job is not None:
-            self._again = job.cancelled or session is None or session.maps is None
+            self._again = job.cancelled or session is None or session.model.maps is None
             if self._again:
                 job.cancel()
             return
-        if not self._are_wanted() or not session.embeddings.is_complete():
+        if not self._are_wanted() or not session.model.embeddings.is_complete():
             return
-        if session.maps is not None and session.maps.is_complete:
+        if session.model.maps is not None and session.model.maps.is_complete:
             return
-        predictor, embeddings, scale = session.predictor, session.embeddings, self.scale
+        predictor, embeddings, scale = session.model.predictor, session.model.embeddings, self.scale
         self._left = None
         annotator.jobs.start(
             "Preparing whole objects",
             lambda job: self._steps(job, predictor, embeddings, scale),
             lane=MAPS,
             on_item=lambda maps: self._attach(session, embeddings, maps),
-            on_done=lambda _: self._end(f"{READY} {session.maps.note}".strip()),
+            on_done=lambda _: self._end(f"{READY} {session.model.maps.note}".strip()),
             on_error=self._failed,
             on_cancel=lambda: self._end(STOPPED),
         )
@@ -80,9 +80,13 @@ class MapsWork:
 
     def _are_wanted(self) -> bool:
         session = self._annotator.session
-        if session is None or session.embeddings is None or self._annotator.volume_options.method == "propagation":
+        if (
+            session is None
+            or session.model.embeddings is None
+            or self._annotator.volume_options.method == "propagation"
+        ):
             return False
-        return getattr(session.predictor.model, "dense_kind", None) is not None
+        return getattr(session.model.predictor.model, "dense_kind", None) is not None
 
     @property
     def scale(self) -> tuple[float, ...] | None:
@@ -132,8 +136,8 @@ class MapsWork:
     # In the window's thread.
 
     def _attach(self, session: Any, embeddings: Any, maps: Any) -> None:
-        if session is self._annotator.session and session.embeddings is embeddings:
-            session.attach_maps(maps)
+        if session is self._annotator.session and session.model.embeddings is embeddings:
+            session.model.attach_maps(maps)
             self._annotator.whole.maps_grew()
 
     def _failed(self, error: Exception) -> None:

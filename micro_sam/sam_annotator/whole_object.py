@@ -16,8 +16,9 @@ from micro_sam.sam_annotator.latest import LatestWins
 
 if TYPE_CHECKING:
     from micro_sam.sam_annotator.annotator_3d import Annotator3D
-    from micro_sam.session.runs import RunStep
-    from micro_sam.session.volume import VolumeRequest, VolumeSession
+    from micro_sam.session.propagation.shared import PropagationStep
+    from micro_sam.session.propagation.volume import VolumeRequest
+    from micro_sam.session.session import VolumeSession
 
 
 class WholeObject:
@@ -56,7 +57,7 @@ class WholeObject:
 
     def maps_grew(self) -> None:
         """More of the maps is known: what waits for it may be asked."""
-        if self._waits and self._session.whole_object_asked:
+        if self._waits and self._session.propagation.whole_object_asked:
             self._timer.start()
 
     def close(self) -> None:
@@ -77,13 +78,13 @@ class WholeObject:
         """The history has changed: ask, when the last step has changed what the object is."""
         self._waits = False
         try:
-            if self._wants() and not self._session.whole_object_possible:
+            if self._wants() and not self._session.propagation.whole_object_possible:
                 self._wait()
             elif self._wants():
                 batched = self._annotator.preview.batched
-                request = self._session.plan_volume(method="auto", batched=batched)
+                request = self._session.propagation.plan(method="auto", batched=batched)
                 self._asked = request
-                self._latest.ask(request, lambda: list(self._session.run_volume(request)))
+                self._latest.ask(request, lambda: list(self._session.propagation.run(request)))
                 return
         except Exception as error:
             self._annotator.status.report(error)
@@ -98,7 +99,7 @@ class WholeObject:
             return False
         if annotator.preview.busy or annotator.preview.waits or annotator.volume.busy:
             return False  # their answers come here, too
-        return session.whole_object_due
+        return session.propagation.whole_object_due
 
     def _wait(self) -> None:
         """The maps do not know the place yet: say when the object comes."""
@@ -106,13 +107,13 @@ class WholeObject:
         if promise and status.kind != "error" and self._session.has_current:
             status.say(f"{status.text} {promise}", status.kind)
 
-    def _show(self, request: VolumeRequest, steps: list[RunStep]) -> None:
+    def _show(self, request: VolumeRequest, steps: list[PropagationStep]) -> None:
         if request is not self._asked:
             return
         self._asked, self._shows = None, True
         try:
             if self._session is self._annotator.session:
-                self._session.apply_volume(request, steps)
+                self._session.propagation.apply_whole(request, steps)
         except Exception as error:
             self._annotator.status.report(error)
         finally:

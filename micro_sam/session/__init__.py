@@ -1,1 +1,1 @@
-"""What a person did: prompts, the object at work, committed objects, lineages, undo. No Qt, no napari."""
+"""What the user did: prompts, the current object, committed objects, lineages, undo. No Qt, no napari."""

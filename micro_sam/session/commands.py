@@ -1,21 +1,22 @@
-"""Acts of a person as commands with an exact inverse.
+"""Actions of the user as commands with an exact inverse.
 
 A command is a name and a list of edits. There are three kinds of edit: the pixels of a rectangle
-(:class:`~micro_sam.session.labels.LabelEdit`), a value of the state (:class:`ValueEdit`), and entries of a dict of the
-state (:class:`EntryEdit`). Acts never write the state themselves: they go through a :class:`Draft`, which applies each
-edit at once and remembers it, so that an act that fails half-way is taken back and one that succeeds can be undone.
+(:class:`~micro_sam.session.label_edits.LabelEdit`), a value of the state (:class:`ValueEdit`), and entries of a dict of
+the state (:class:`EntryEdit`). Actions never write the state themselves: they go through a :class:`Draft`, which
+applies each edit at once and remembers it, so that an action that fails half-way is taken back and one that succeeds
+can be undone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from micro_sam.io.label_arrays import check_room
-from micro_sam.session.labels import BOX_PIXELS, Box, LabelEdit, Runs, crop, shift, union
+from micro_sam.session.label_edits import BOX_PIXELS, Box, LabelEdit, Runs, crop, shift, union
 from micro_sam.session.state import State
 
 _MISSING = None  # an entry that is not there; the state never stores None in its dicts
@@ -37,10 +38,6 @@ class ValueEdit:
     def write(self, state: State, forward: bool) -> None:
         """Set the value after (or before) the edit."""
         setattr(state, self.key, self.after if forward else self.before)
-
-    def record(self) -> dict[str, Any]:
-        """The edit as a JSON-able dict."""
-        return {"value": self.key, "after": to_json(self.after)}
 
 
 @dataclass(frozen=True)
@@ -66,10 +63,6 @@ class EntryEdit:
         else:
             entries[self.entry] = value
 
-    def record(self) -> dict[str, Any]:
-        """The edit as a JSON-able dict."""
-        return {"entry": self.key, "id": self.entry, "after": to_json(self.after)}
-
 
 @dataclass(frozen=True)
 class EntriesEdit:
@@ -91,10 +84,6 @@ class EntriesEdit:
         entries.update(values)
         for entry in [entry for entry, value in values.items() if value is _MISSING]:
             del entries[entry]
-
-    def record(self) -> dict[str, Any]:
-        """The edit as a JSON-able dict."""
-        return {"entries": self.key, "after": to_json(self.after)}
 
 
 Edit = LabelEdit | ValueEdit | EntryEdit | EntriesEdit
@@ -123,7 +112,7 @@ class Command:
     Attributes
     ----------
     name
-        What a person did, as in "Add point": shown beside Undo.
+        What the user did, as in "Add point": shown beside Undo.
     edits
         In the order they were done.
     details
@@ -163,10 +152,6 @@ class Command:
         """Take the edits back, last one first; `later` as in :meth:`do`."""
         return _write_all(reversed(self.edits), state, forward=False, later=later)
 
-    def record(self) -> dict[str, Any]:
-        """The command as a JSON-able dict: what a journal writes and can replay without a network."""
-        return {"name": self.name, "details": to_json(self.details), "edits": [edit.record() for edit in self.edits]}
-
 
 class Draft:
     """Edits a state and remembers how.
@@ -176,7 +161,7 @@ class Draft:
     state
         Changed at once by every method.
     details
-        JSON-able facts for the journal; acts may add to them.
+        JSON-able facts for the journal; actions may add to them.
     """
 
     def __init__(self, state: State, details: dict[str, Any] | None = None) -> None:
@@ -276,20 +261,7 @@ class Plan(Draft):
         pass
 
 
-def to_json(value: Any) -> Any:
-    """A value of the state as JSON-able data."""
-    if hasattr(value, "record"):
-        return value.record()
-    if isinstance(value, dict):
-        return {str(key): to_json(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [to_json(entry) for entry in value]
-    if isinstance(value, np.generic):
-        return value.item()
-    return value
-
-
-def _write_all(edits, state: State, forward: bool, later: bool = False) -> Changes:
+def _write_all(edits: Iterable[Edit], state: State, forward: bool, later: bool = False) -> Changes:
     changes = Changes()
     for edit in edits:
         if later and isinstance(edit, LabelEdit):

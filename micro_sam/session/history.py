@@ -31,6 +31,16 @@ class History:
         return self._undone[-1] if self._undone else None
 
     @property
+    def can_undo(self) -> bool:
+        """Whether there is a step to take back."""
+        return bool(self._done)
+
+    @property
+    def can_redo(self) -> bool:
+        """Whether there is a step to do again."""
+        return bool(self._undone)
+
+    @property
     def done(self) -> tuple[Command, ...]:
         """All steps that can be undone, oldest first: what a journal writes."""
         return tuple(self._done)

@@ -2,7 +2,7 @@
 
 As for a slice: :func:`plan_commit` takes down what is asked, :func:`run_commit` finds all edits and touches nothing,
 and :func:`apply_commit` makes them one step of the session, unless the objects have changed meanwhile. The pixels of
-so large a step are written a few rows at a time (:meth:`Session.write_some`).
+so large a step are written a few rows at a time (:meth:`.Steps.write_some`).
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from micro_sam.session import committing
 from micro_sam.session.commands import Command, Plan
-from micro_sam.session.committed import check_labels
-from micro_sam.session.committing import CommitRules
-from micro_sam.session.labels import BOX_PIXELS, present
+from micro_sam.session.edits.commit import commit
+from micro_sam.session.edits.committed import check_labels
+from micro_sam.session.label_edits import BOX_PIXELS, present
 from micro_sam.session.session import Session
-from micro_sam.session.values import MIN_SIZE, CommitReport, PreserveMode
+from micro_sam.session.values import MIN_SIZE, CommitReport, CommitRules, PreserveMode
 
 __all__ = [
     "AutoRequest",
@@ -89,13 +88,13 @@ class PlannedAuto:
 
 def is_large(session: Session, source: str) -> bool:
     """Whether a commit is better done in a thread: that of an automatic segmentation of many pixels."""
-    return source == "auto" and session.writes_later and prod(session.shape) > BOX_PIXELS
+    return source == "auto" and session.steps.writes_later and prod(session.shape) > BOX_PIXELS
 
 
 def plan_auto(session: Session, **details: Any) -> AutoRequest:
-    """Take down that an automatic segmentation of a 2D image is to be shown; parameters as :meth:`Session.set_auto`."""
-    draft = Plan(session._state, {**details, "model": session._model_facts()})
-    return AutoRequest(session, draft, session._revision)
+    """Take down that an automatic segmentation of a 2D image is to be shown; see :meth:`.AutomaticActions.show`."""
+    draft = Plan(session.state, {**details, "model": session.model.facts})
+    return AutoRequest(session, draft, session.steps.revision)
 
 
 def run_auto(request: AutoRequest, labels: np.ndarray) -> PlannedAuto:
@@ -117,23 +116,21 @@ def run_auto(request: AutoRequest, labels: np.ndarray) -> PlannedAuto:
 def apply_auto(planned: PlannedAuto) -> bool:
     """Show it, as one step with the one before if that was of the same kind; False when objects changed meanwhile."""
     session = planned.request.session
-    if planned.request.revision != session._revision:
+    if planned.request.revision != session.steps.revision:
         return False
-    last = session.history.last
     if planned.command.edits:
-        joined = last is not None and last.kind == "auto" and session.history.next is None
-        session._perform(planned.command, join=joined)
-    session.say_found(planned.objects)
+        session.steps.perform(planned.command, join=session.automatic.can_join)
+    session.automatic.say_found(planned.objects)
     return True
 
 
 def plan_commit(
     session: Session, preserve: PreserveMode = "pixels", min_size: int = MIN_SIZE, **details: Any
 ) -> CommitRequest:
-    """Take down a commit of the automatic segmentation; parameters as :meth:`Session.commit`."""
+    """Take down a commit of the automatic segmentation; parameters as :meth:`.ObjectActions.commit`."""
     rules = CommitRules(preserve, int(min_size))
-    draft = Plan(session._state, {**rules.record("auto"), **details})
-    return CommitRequest(session, rules, session._model_facts(), draft, session._revision)
+    draft = Plan(session.state, {**rules.record("auto"), **details})
+    return CommitRequest(session, rules, session.model.facts, draft, session.steps.revision)
 
 
 def run_commit(request: CommitRequest) -> PlannedCommit:
@@ -145,7 +142,7 @@ def run_commit(request: CommitRequest) -> PlannedCommit:
         When there is nothing to commit, or nothing of it is free.
     """
     draft = request.draft
-    report = committing.commit(draft, "auto", request.rules, dict(request.model))
+    report = commit(draft, "auto", request.rules, dict(request.model))
     draft.details.update(ids=list(report.ids))
     return PlannedCommit(request, Command("Commit", draft.edits, draft.details), report)
 
@@ -153,8 +150,8 @@ def run_commit(request: CommitRequest) -> PlannedCommit:
 def apply_commit(planned: PlannedCommit) -> CommitReport | None:
     """Do a commit as one step; None when committed or automatic objects changed since it was planned."""
     session = planned.request.session
-    if planned.request.revision != session._revision:
+    if planned.request.revision != session.steps.revision:
         return None
-    session._perform(planned.command)
-    session._keeper.say_when_written(planned.report.message)
+    session.steps.perform(planned.command)
+    session.keeper.say_when_written(planned.report.message)
     return planned.report

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import Any
 
 from micro_sam.errors import InputError
 from micro_sam.io.tracks import TrackRow
@@ -38,10 +39,6 @@ class Track:
     def frames(self) -> range:
         """All frames of the track."""
         return range(self.start, self.end + 1)
-
-    def record(self) -> dict[str, int | None]:
-        """JSON-able dict."""
-        return {"id": self.id, "start": self.start, "end": self.end, "parent": self.parent}
 
 
 @dataclass(frozen=True)
@@ -125,7 +122,7 @@ class Lineage(Mapping[int, Track]):
         """With more tracks."""
         return Lineage((*self.tracks, *tracks))
 
-    def change(self, track_id: int, **values: int | None) -> Lineage:
+    def change(self, track_id: int, **values: Any) -> Lineage:
         """With other values of one track."""
         changed = replace(self.track(track_id), **values)
         return Lineage(changed if track.id == track_id else track for track in self.tracks)

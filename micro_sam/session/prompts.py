@@ -1,4 +1,4 @@
-"""What a person has drawn: points and shapes, as immutable values with identities.
+"""What the user has drawn: points and shapes, as immutable values with identities.
 
 A prompt keeps its ``id`` for life: moving a point or changing its polarity makes a new value with the same id, so that
 a layer that shows prompts can be compared with the session (:meth:`PromptSet.difference`). Ids are never used twice.
@@ -9,9 +9,9 @@ is coordinate 0.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from skimage.draw import polygon as draw_polygon
@@ -76,7 +76,7 @@ class PointPrompt:
 
 @dataclass(frozen=True)
 class ShapePrompt:
-    """A rectangle, ellipse or polygon that somebody drew around one object.
+    """A rectangle, ellipse or polygon that the user drew around one object.
 
     Attributes
     ----------
@@ -155,11 +155,12 @@ class ShapePrompt:
 
 
 AnyPrompt = PointPrompt | ShapePrompt
+SomePrompt = TypeVar("SomePrompt", PointPrompt, ShapePrompt)
 
 
 @dataclass(frozen=True)
 class PromptSet:
-    """All prompts of the object at work. Immutable: every change gives a new set."""
+    """All prompts of the current object. Immutable: every change gives a new set."""
 
     points: tuple[PointPrompt, ...] = ()
     shapes: tuple[ShapePrompt, ...] = ()
@@ -168,16 +169,16 @@ class PromptSet:
     def __post_init__(self) -> None:
         object.__setattr__(self, "points", tuple(self.points))
         object.__setattr__(self, "shapes", tuple(self.shapes))
-        self._by_id.update({prompt.id: prompt for prompt in self})
+        self._by_id.update({prompt.id: prompt for prompt in self if prompt.id is not None})
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[AnyPrompt]:
         yield from self.points
         yield from self.shapes
 
     def __len__(self) -> int:
         return len(self.points) + len(self.shapes)
 
-    def __contains__(self, prompt_id: int) -> bool:
+    def __contains__(self, prompt_id: int | None) -> bool:
         return prompt_id in self._by_id
 
     def __getitem__(self, prompt_id: int) -> AnyPrompt:
@@ -189,6 +190,11 @@ class PromptSet:
     def slices(self) -> tuple[int, ...]:
         """Sorted indices of the slices that have prompts."""
         return tuple(sorted({prompt.z for prompt in self}))
+
+    @property
+    def stop_slices(self) -> tuple[int, ...]:
+        """Slices in which the object is said to be absent: they have only negative points."""
+        return tuple(z for z in self.slices if self.in_slice(z).is_stop)
 
     def in_slice(self, z: int) -> PromptSet:
         """The prompts of one slice (all of them in 2D, where `z` is 0)."""
@@ -207,19 +213,19 @@ class PromptSet:
         shapes = tuple(p for p in prompts if isinstance(p, ShapePrompt))
         return PromptSet(self.points + points, self.shapes + shapes)
 
-    def without(self, ids: Iterable[int]) -> PromptSet:
+    def without(self, ids: Iterable[int | None]) -> PromptSet:
         """This set without the prompts of the given ids."""
         gone = set(ids)
         return PromptSet(
             tuple(p for p in self.points if p.id not in gone), tuple(s for s in self.shapes if s.id not in gone)
         )
 
-    def change(self, ids: Iterable[int], **values: Any) -> PromptSet:
+    def change(self, ids: Iterable[int | None], **values: Any) -> PromptSet:
         """This set with fields of some prompts replaced, in place and order."""
-        chosen = set(ids)
+        changed = set(ids)
         return PromptSet(
-            tuple(replace(p, **values) if p.id in chosen else p for p in self.points),
-            tuple(replace(s, **values) if s.id in chosen else s for s in self.shapes),
+            tuple(replace(p, **values) if p.id in changed else p for p in self.points),
+            tuple(replace(s, **values) if s.id in changed else s for s in self.shapes),
         )
 
     def difference(self, other: PromptSet) -> tuple[set[int], set[int], set[int]]:
@@ -286,4 +292,5 @@ def _ellipse_mask(corners: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     inverse = np.linalg.inv(axes)
     y, x = np.mgrid[: size[0], : size[1]]
     along = np.tensordot(inverse, np.stack([y - centre[0], x - centre[1]]), axes=1)
-    return (along**2).sum(axis=0) <= 1
+    inside: np.ndarray = (along**2).sum(axis=0) <= 1
+    return inside

@@ -15,15 +15,11 @@ from typing import Any
 import numpy as np
 
 from micro_sam.errors import InputError, MicroSamError
-from micro_sam.session.commands import Command
+from micro_sam.session.commands import Command, EntriesEdit, EntryEdit, ValueEdit
 from micro_sam.session.journal.restoring import live_rows, renumbered
 from micro_sam.session.journal.rows import Row
-from micro_sam.session.labels import LabelEdit, crop
-from micro_sam.session.prompts import PromptSet
-from micro_sam.session.session import Session
-from micro_sam.session.tracking import TrackingSession
-from micro_sam.session.values import SliceAnswer
-from micro_sam.session.volume import VolumeSession
+from micro_sam.session.label_edits import LabelEdit, crop
+from micro_sam.session.session import Session, TrackingSession, VolumeSession
 
 KINDS: Mapping[str, type[Session]] = {"2d": Session, "3d": VolumeSession, "tracking": TrackingSession}
 
@@ -101,11 +97,11 @@ def replay(
     while recorded.undo() is not None:
         pass
     again = KINDS[tool](tuple(shape))
-    again.attach(predictor, embeddings)
+    again.model.attach(predictor, embeddings)
     result = Replayed(again)
     needs_maps = any(command.details.get("method") == "maps" for command in commands)
     if needs_maps and make_maps is not None:
-        again.attach_maps(make_maps())
+        again.model.attach_maps(make_maps())
     for k, command in enumerate(commands):
         recorded.redo()
         try:
@@ -128,19 +124,19 @@ def _do_again(again: Any, recorded: Any, command: Command) -> None:
     elif name == "Commit":
         _commit(again, command)
     elif name.startswith("Delete object"):
-        again.delete(ids)
+        again.objects.delete(ids)
     elif name.startswith("Merge objects"):
-        again.merge(ids)
+        again.objects.merge(ids)
     elif name.startswith("Reopen object"):
-        again.reopen(details["ids"][0])
+        again.objects.reopen(details["ids"][0])
     elif name.startswith("Clear"):
-        again.clear(details.get("z"))
+        again.prompts.clear(details.get("z"))
     elif name.startswith("Split track"):
-        again.split_track(details["ids"][0], details["frame"], details["link"])
+        again.tracks.split(details["ids"][0], details["frame"], details["link"])
     elif name.startswith("Relink track"):
-        again.relink(details["ids"][0], details["mother"])
+        again.tracks.relink(details["ids"][0], details["mother"])
     elif name.startswith("Divide track"):
-        again.divide(*details["ids"])
+        again.tracks.divide(*details["ids"])
     else:
         _take(again, command)
 
@@ -148,31 +144,28 @@ def _do_again(again: Any, recorded: Any, command: Command) -> None:
 def _segment(again: Any, command: Command) -> None:
     """Prompts as they were placed, and the questions that were asked of them."""
     for edit in command.edits:
-        key = getattr(edit, "key", None)
-        if key == "prompts" and isinstance(edit.after, PromptSet):
-            again._change_prompts(edit.after)
-            again._last_prompt_id = max([again._last_prompt_id, *(p.id for p in edit.after)])
-        elif key == "answers" and isinstance(edit.after, SliceAnswer) and "iou_threshold" not in command.details:
+        if isinstance(edit, ValueEdit) and edit.key == "prompts":
+            again.prompts.change(edit.after)
+        elif isinstance(edit, EntryEdit) and edit.key == "answers" and edit.after is not None:
+            if "iou_threshold" in command.details:
+                continue
             z = edit.entry if again.ndim == 3 else None
-            if again.prompts.in_slice(edit.entry) == edit.after.drawn:
+            if again.prompts.drawn.in_slice(edit.entry) == edit.after.drawn:
                 preview = bool(command.details.get("preview", False))
-                again.apply(again.run(again.plan_slice(z, edit.after.batched)), preview=preview)
+                again.segment.apply(again.segment.run(again.segment.plan(z, edit.after.batched)), preview=preview)
     details = command.details
     if "iou_threshold" in details or "method" in details:
         names = ("method", "iou_threshold", "projection", "box_extension", "interpolation", "motion_smoothing")
         options = {name: details[name] for name in names if name in details}
-        if isinstance(again, TrackingSession):
-            again.track_objects(**options)
-        else:
-            again.segment_volume(**options)
+        again.propagation.segment(**options)
 
 
 def _commit(again: Any, command: Command) -> None:
     details = command.details
-    before = [edit.before for edit in command.edits if getattr(edit, "key", None) == "last_id"]
+    before = [edit.before for edit in command.edits if isinstance(edit, ValueEdit) and edit.key == "last_id"]
     if before:  # a new object has the id that it had, also where one before was not found again
-        again._state.last_id = max(before[0], max(again.objects, default=0))
-    again.commit(details["source"], details["preserve"], details["min_size"])
+        again.state.last_id = max(before[0], max(again.objects, default=0))
+    again.objects.commit(details["source"], details["preserve"], details["min_size"])
 
 
 def _take(again: Any, command: Command) -> None:
@@ -186,27 +179,33 @@ def _take(again: Any, command: Command) -> None:
             labels = again.auto.copy()
             for edit in edits:
                 _write(labels[edit.z] if labels.ndim == 3 else labels, edit)
-            again.set_auto(labels)
-            again._state.auto_parents.update(
-                {e.entry: e.after for e in command.edits if getattr(e, "key", "") == "auto_parents" and e.after}
+            again.automatic.show(labels)
+            again.state.auto_parents.update(
+                {
+                    edit.entry: edit.after
+                    for edit in command.edits
+                    if isinstance(edit, EntryEdit) and edit.key == "auto_parents" and edit.after
+                }
             )
             continue
         for edit in edits:
-            plane = again._state.plane(name, edit.z)[crop(edit.box)].copy()
+            plane = again.state.plane(name, edit.z)[crop(edit.box)].copy()
             before, after = edit.runs.array(0), edit.runs.array(1)
             region = crop(edit.box)
             values = np.where(before != after, after, plane)
-            again.paint(
+            again.labels.paint(
                 name,
                 region if again.ndim == 2 else (slice(edit.z, edit.z + 1), *region),
                 values if again.ndim == 2 else values[None],
             )
-    for edit in command.edits:
-        if getattr(edit, "key", "") == "objects":
-            changed = {edit.entry: edit.after} if hasattr(edit, "entry") else edit.after
+    for change in command.edits:
+        if isinstance(change, EntryEdit | EntriesEdit) and change.key == "objects":
+            changed = {change.entry: change.after} if isinstance(change, EntryEdit) else change.after
             for i, record in changed.items():
                 if record is not None and i in again.objects:
-                    again._state.objects[i] = again.objects[i].changed(source=record.source)
+                    again.state.objects[i] = again.objects[i].changed(
+                        source=record.source, object_class=record.object_class
+                    )
 
 
 def _write(plane: np.ndarray, edit: LabelEdit) -> None:
@@ -224,7 +223,7 @@ def _compare(result: Replayed, recorded: Any) -> None:
             continue
         intersection = union = 0
         for z in planes:
-            a, b = (session._state.plane("committed", z) == i for session in (old, new))
+            a, b = (session.state.plane("committed", z) == i for session in (old, new))
             intersection += int((a & b).sum())
             union += int((a | b).sum())
         result.ious[i] = intersection / union if union else 0.0

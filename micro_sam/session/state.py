@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from micro_sam.io.label_arrays import new_labels, release
-from micro_sam.session.labels import Box
+from micro_sam.session.label_edits import Box
 from micro_sam.session.prompts import PromptSet
 
 if TYPE_CHECKING:
-    from micro_sam.session.labels import LabelEdit
+    from micro_sam.session.current_tracks import CurrentTrack
+    from micro_sam.session.label_edits import LabelEdit
     from micro_sam.session.lineage import Track
-    from micro_sam.session.track_prompts import CurrentTrack
-    from micro_sam.session.values import Anchors, ObjectRecord, Reopened, SliceAnswer, SliceConfidence
+    from micro_sam.session.values import Anchors, ObjectClass, ObjectRecord, Reopened, SliceAnswer, SliceConfidence
 
 LAYERS = ("current", "committed", "auto")
 
@@ -32,13 +32,13 @@ class State:
         ``"current"``, ``"committed"``, ``"auto"`` -> uint32 array, (H, W) or (Z, H, W). Never re-allocated; very large
         ones lie in files (:mod:`micro_sam.io.label_arrays`).
     prompts
-        The prompts of the object at work.
+        The prompts of the current object.
     objects
         Committed id -> where it came from.
     last_id
         The largest id ever committed; new objects count on from here.
     regions
-        Slice -> rectangle outside which `current` is zero. Slices that are not listed are empty, so no act ever
+        Slice -> rectangle outside which `current` is zero. Slices that are not listed are empty, so no action ever
         looks for the current object in the whole volume.
     answers
         Slice -> the last answer of the network that `current` shows there.
@@ -47,17 +47,21 @@ class State:
     painted
         Slice -> number of brush strokes, where `current` was painted by hand.
     anchors
-        Prompts and strokes at the time of the last volume or track run, None before it.
+        Prompts and strokes at the time of the last propagation, None before it.
     reopened
         The committed object that is being corrected.
     tracks
         Committed tracks (tracking only): id -> track.
     current_tracks
-        Tracks at work: label in `current` -> track.
+        Current tracks: label in `current` -> track.
     auto_parents
         Daughter -> mother among the labels of `auto`.
     auto_in_pieces
         Whether objects of `auto` may have several pieces: another program or the user's brush made them so.
+    classes
+        Classes of objects, sorted by number.
+    current_class
+        Number of the class that the current object gets when it is committed; 0: none.
     unwritten
         Edits of pixels, and whether they go forward, that are done but not yet in `labels`: those of large steps are
         written one by one, while the window goes on. Who reads labels through :meth:`layer` or :meth:`plane` gets
@@ -80,6 +84,8 @@ class State:
     current_tracks: dict[int, CurrentTrack] = field(default_factory=dict)
     auto_parents: dict[int, int] = field(default_factory=dict)
     auto_in_pieces: bool = False
+    classes: tuple[ObjectClass, ...] = ()
+    current_class: int = 0
     unwritten: deque[tuple[LabelEdit, bool]] = field(default_factory=deque)
     written: deque[tuple[str, int, Box]] = field(default_factory=deque)
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False, compare=False)
@@ -88,6 +94,11 @@ class State:
     def empty(cls, shape: tuple[int, ...]) -> State:
         """The state of a session in which nothing has been done."""
         return cls({name: new_labels(shape) for name in LAYERS})
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(H, W) or (Z, H, W)."""
+        return self.labels["current"].shape
 
     def plane(self, name: str, z: int) -> np.ndarray:
         """Slice `z` of a layer as a (H, W) view; a 2D layer is its own slice 0."""

@@ -9,14 +9,18 @@ from typing import Any, Literal
 
 import numpy as np
 
-from micro_sam.segmentation.values import ObjectMask, Prompts
-from micro_sam.session.labels import Box, LabelEdit
-from micro_sam.session.prompts import PromptSet
+from micro_sam.errors import InputError
+from micro_sam.segmentation.values import ObjectMask
+from micro_sam.session.label_edits import Box, LabelEdit
+from micro_sam.session.prompts import PointPrompt, PromptSet, ShapePrompt
 
 LayerName = Literal["current", "committed", "auto"]
 PreserveMode = Literal["pixels", "objects", "none"]
 PRESERVE_MODES = ("pixels", "objects", "none")
-_NO_PROMPTS, _NOTHING = PromptSet(), MappingProxyType({})  # shared: there may be 100,000 records
+_NO_PROMPTS = PromptSet()  # shared: there may be 100,000 records
+_NOTHING: Mapping[int, Any] = MappingProxyType({})
+CLASS_COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#999999", "#ffffff")
+"""Okabe and Ito 2008, told apart by the colour-blind; then white."""
 MIN_SIZE = 25
 """Pixels that at least must stay of an object that is cut, unless the settings of a tool say otherwise."""
 
@@ -50,6 +54,33 @@ class SliceConfidence:
 
 
 @dataclass(frozen=True)
+class ObjectClass:
+    """A class of objects.
+
+    Attributes
+    ----------
+    number : int
+        1 to 9, as on its key; 0 means no class.
+    name : str
+    colour : str
+        ``"#rrggbb"``.
+    """
+
+    number: int
+    name: str
+    colour: str
+
+    def record(self) -> list[Any]:
+        """JSON-able."""
+        return [self.number, self.name, self.colour]
+
+    @classmethod
+    def standard(cls, number: int) -> ObjectClass:
+        """What a class is called until the user names it."""
+        return cls(number, f"class {number}", CLASS_COLOURS[(number - 1) % len(CLASS_COLOURS)])
+
+
+@dataclass(frozen=True)
 class ObjectRecord:
     """Where a committed object came from: what a method section, a table and a correction need.
 
@@ -64,15 +95,17 @@ class ObjectRecord:
     area
         Number of pixels (voxels) it has now; kept up to date by every edit.
     prompts
-        The prompts it was made with; :meth:`Session.reopen` brings them back.
+        The prompts it was made with; :meth:`.ObjectActions.reopen` brings them back.
     confidence
         Per slice.
     painted
-        Slices that somebody painted by hand, also those from which all of it was erased.
+        Slices that the user painted by hand, also those from which all of it was erased.
     imposed
         Slices whose mask the user has said to be exact, whatever the maps of a volume say.
     model_name, model_hash
         The model that made it; empty for loaded or painted objects.
+    object_class
+        Number of its class; 0: none.
     """
 
     id: int
@@ -86,6 +119,7 @@ class ObjectRecord:
     imposed: tuple[int, ...] = ()
     model_name: str = ""
     model_hash: str = ""
+    object_class: int = 0
 
     @property
     def is_given(self) -> bool:
@@ -116,55 +150,13 @@ class ObjectRecord:
             "imposed": list(self.imposed),
             "model_name": self.model_name,
             "model_hash": self.model_hash,
+            "object_class": self.object_class,
         }
 
 
-@dataclass(frozen=True, eq=False)
-class SliceRequest:
-    """Everything that is needed to segment one slice, so that any thread can do it.
-
-    Attributes
-    ----------
-    z
-        Slice; 0 in 2D.
-    index
-        What the embeddings call it: None in 2D.
-    prompts
-        The question to the network.
-    drawn
-        The prompts it was made from. The result is stale once the slice has others.
-    batched
-        Whether each positive point is an object of its own.
-    previous
-        The last answer for this slice when prompts were only added since: it guides the correction.
-    epoch
-        Counts the acts that make every plan stale (undo, redo, clear, commit, painting).
-    predictor, embeddings
-        Used read-only.
-    """
-
-    z: int
-    index: int | None
-    prompts: Prompts
-    drawn: PromptSet
-    batched: bool
-    previous: tuple[ObjectMask, ...] | None
-    epoch: int
-    predictor: Any = field(repr=False)
-    embeddings: Any = field(repr=False)
-
-
-@dataclass(frozen=True, eq=False)
-class SliceResult:
-    """The answer to a :class:`SliceRequest`: one mask per object, in the order of the prompts."""
-
-    request: SliceRequest
-    masks: tuple[ObjectMask, ...]
-
-    @property
-    def cut_at(self) -> tuple[int, ...]:
-        """Tiles that the objects reach into, but that are not embedded yet: to be asked again when they are there."""
-        return tuple(dict.fromkeys(tile for mask in self.masks for tile in mask.cut_at))
+def _is_around(shape: ShapePrompt, point: PointPrompt) -> bool:
+    (y0, x0), (y1, x1) = shape.corners.min(axis=0), shape.corners.max(axis=0)
+    return bool(y0 <= point.position[-2] <= y1 and x0 <= point.position[-1] <= x1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,7 +184,11 @@ class SliceAnswer:
         return self.imposed and label in self.labels and all(prompts.in_slice(z) == self.drawn for z in places)
 
     def drawn_for(self, label: int) -> PromptSet:
-        """The prompts that made one of the objects: its shape or point, points in its box, all negative points."""
+        """The prompts that made one of the objects: its shape or point, points in its box, all negative points.
+
+        Objects are in the order of :func:`~micro_sam.segmentation.prompted.segment_objects`: first those of shapes,
+        then that of positive points outside of all of them (`batched`: one for each).
+        """
         if label not in self.labels:
             return PromptSet()
         if any(prompt.track_id is not None for prompt in self.drawn):
@@ -204,20 +200,12 @@ class SliceAnswer:
         positive = [p for p in self.drawn.points if p.positive]
         if not self.drawn.shapes:
             return PromptSet((*positive[k : k + 1], *negative))
-        shape = self.drawn.shapes[k]
-        (y0, x0), (y1, x1) = shape.corners.min(axis=0), shape.corners.max(axis=0)
-        inside = tuple(p for p in positive if y0 <= p.position[-2] <= y1 and x0 <= p.position[-1] <= x1)
-        return PromptSet((*inside, *negative), (shape,))
-
-    def record(self) -> dict[str, Any]:
-        """JSON-able dict, without masks (they are in the label edits)."""
-        return {
-            "labels": list(self.labels),
-            "scores": [float(mask.score) for mask in self.masks],
-            "drawn": self.drawn.record(),
-            "batched": self.batched,
-            "imposed": self.imposed,
-        }
+        inside = [[p for p in positive if _is_around(shape, p)] for shape in self.drawn.shapes]
+        if k < len(inside):
+            return PromptSet((*inside[k], *negative), (self.drawn.shapes[k],))
+        lone = [p for p in positive if not any(p in some for some in inside)]
+        k -= len(inside)
+        return PromptSet((*(lone[k : k + 1] if self.batched else lone), *negative))
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,14 +222,10 @@ class Reopened:
         """Id that the object gets again when it is committed."""
         return self.record_before.id
 
-    def record(self) -> dict[str, Any]:
-        """JSON-able dict."""
-        return {"id": self.id}
-
 
 @dataclass(frozen=True)
 class Anchors:
-    """What fixed the object at the time of a run: prompts, and strokes per painted slice."""
+    """What fixed the object at the time of a propagation: prompts, and strokes per painted slice."""
 
     prompts: PromptSet
     painted: Mapping[int, int] = field(default_factory=dict)
@@ -253,9 +237,41 @@ class Anchors:
         changed |= {z for z in {*self.painted, *painted} if self.painted.get(z) != painted.get(z)}
         return tuple(sorted(changed))
 
-    def record(self) -> dict[str, Any]:
-        """JSON-able dict."""
-        return {"prompts": self.prompts.record(), "painted": {str(z): n for z, n in self.painted.items()}}
+
+@dataclass(frozen=True)
+class CommitRules:
+    """How objects are committed.
+
+    Attributes
+    ----------
+    preserve
+        What happens where committed objects are in the way; see :meth:`.ObjectActions.commit`.
+    min_size
+        Pixels that must stay of an object that is cut (in movies: in a frame).
+    noun
+        What an object is called: ``"object"`` or ``"track"``.
+    per_slice
+        Whether the masks of an object in different slices are decided one by one, as in movies.
+    families
+        Label of `current` -> a number that it shares with those which are committed together with it, or not at all.
+    """
+
+    preserve: str = "pixels"
+    min_size: int = MIN_SIZE
+    noun: str = "object"
+    per_slice: bool = False
+    families: Mapping[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.preserve not in PRESERVE_MODES:
+            known = ", ".join(PRESERVE_MODES)
+            raise InputError(f"Committed objects can be preserved by {known}, not by '{self.preserve}'.")
+        if self.min_size < 0:
+            raise InputError(f"The minimal size of an object is a number of pixels from 0 on, not {self.min_size}.")
+
+    def record(self, source: str) -> dict[str, Any]:
+        """What the history says of a commit."""
+        return {"source": source, "preserve": self.preserve, "min_size": self.min_size}
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,25 @@ def test_json_tells_every_model_where_it_is_and_what_it_costs(capsys, tmp_path):
     assert models["vit_h"]["seconds_per_image"] > models["nano_lm"]["seconds_per_image"] > 0
 
 
+def test_models_are_downloaded_by_name_as_in_1_8(capsys, tmp_path, monkeypatch):
+    wanted = []
+
+    def fetch(weights, progress=None):
+        wanted.append(weights.filename)
+        return tmp_path / weights.filename
+
+    monkeypatch.setattr("micro_sam.models.build.fetch", fetch)
+    assert main(["--download", "models", "vit_b_lm", "vit_t"]) == 0
+    assert wanted == ["vit_b_lm", "vit_b_lm_decoder", "vit_t"]
+    assert capsys.readouterr().out.split() == [str(tmp_path / name) for name in wanted]
+    assert main(["--download", "models"]) == 0
+    assert {name for name in get_model_names() if name != "nano_lm"} <= set(wanted)
+    for wrong in (["--download", "models", "vit_x"], ["--download", "all"]):
+        with pytest.raises(SystemExit) as stop:
+            raise SystemExit(main(wrong))
+        assert stop.value.code not in (0, None)
+
+
 def test_the_table_has_a_row_for_every_model(capsys, tmp_path):
     assert main([]) == 0
     out = capsys.readouterr().out

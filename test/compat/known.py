@@ -1,6 +1,12 @@
 """Inputs from formulas, for which ``reference.npz`` holds what micro-sam 1.8.14 answered.
 
-``reference.npz`` was recorded on 2026-11-28 by running micro-sam 1.8.14 (PyPI wheel, torch 2.14, CPU) on these inputs.
+``reference.npz`` was recorded on 2026-11-28 by running micro-sam 1.8.14 (PyPI wheel, torch 2.14, CPU) on these inputs;
+its ``tuned_*`` on 2026-11-29, with a checkpoint whose names and shapes are those of the modules of 1.8.14, as its
+training and as its ``export_custom_sam_model`` write it.
+
+A vit_t in 1.8.14 does not use all of such a checkpoint: MobileSAM's attention copies its position biases when the
+model is put into evaluation mode, which happens before the weights are loaded. ``tuned_features_as_loaded`` are those;
+for all other ``tuned_*`` the model went through ``train()`` and ``eval()`` once, and has the biases of the file.
 """
 
 import zlib
@@ -16,6 +22,13 @@ THRESHOLDS = {
     "min_size": {"min_size": 500},
     "thresholds": {"center_distance_threshold": 0.3, "boundary_distance_threshold": 0.6, "foreground_threshold": 0.4},
     "smoothing": {"foreground_smoothing": 2.0, "distance_smoothing": 0.8},
+}
+
+
+LOW_THRESHOLDS = {
+    "foreground_threshold": 0.3,
+    "center_distance_threshold": 0.8,
+    "boundary_distance_threshold": 0.6,
 }
 
 

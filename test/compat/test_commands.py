@@ -23,6 +23,7 @@ OPTIONS = {
         "--initial_segmentation_pattern -e --embedding_path -m --model_type -c --checkpoint -d --device "
         "--is_volumetric --tile_shape --halo --precompute_amg_state --prefer_decoder --skip_segmented"
     ),
+    "info": "--download",
     "precompute_embeddings": (
         "-i --input_path -e --embedding_path --pattern -k --key -m --model_type -c --checkpoint --tile_shape --halo "
         "-n --ndim -p --precompute_amg_state"

@@ -112,7 +112,10 @@ REFUSED = {
     "training": "SamTrainer get_trainable_sam_model identity",
     "evaluation": "precompute_all_prompts default_experiment_settings run_instance_segmentation_grid_search",
     "evaluation.inference": "run_amg run_apg run_instance_segmentation_with_decoder precompute_all_prompts",
-    "sam_annotator.util": "prompt_segmentation segment_slices_with_prompts track_from_prompts",
+    "sam_annotator.util": (
+        "clear_annotations_slice prompt_layer_to_state prompt_layers_to_state prompt_segmentation "
+        "segment_slices_with_prompts track_from_prompts"
+    ),
     "util": "export_custom_qlora_model",
 }
 

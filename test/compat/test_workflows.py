@@ -129,6 +129,9 @@ def test_a_loader_is_where_the_files_are(folder):
     )
     assert isinstance(loader, LabelledImages) and len(loader) == 4 and loader.ignored == ("num_workers", "shuffle")
     assert loader.source.images == (str(folder / "images" / "*.tif"),)
+    files = (folder / "images", "*.tif", folder / "labels", "*.tif")
+    dataset = training.default_sam_dataset(*files, patch_shape=(128, 128), with_segmentation_decoder=True)
+    assert isinstance(dataset, LabelledImages) and dataset.source == loader.source
     with pytest.raises(InputError, match="save the arrays"):
         training.default_sam_loader(raw_paths=[np.zeros(3)], raw_key=None, label_paths="a", label_key=None)
     with pytest.raises(InputError, match="pattern"):
@@ -167,6 +170,11 @@ def test_a_training_with_the_call_of_1_8_writes_a_checkpoint_that_opens(folder, 
     assert path == tmp_path / "checkpoints" / "test" / "best.pt"
     own, segmenter = automatic_segmentation.get_predictor_and_segmenter("nano_lm", path, segmentation_mode="ais")
     assert isinstance(segmenter, InstanceSegmentationWithDecoder) and own.model_type == "nano"
+    training.export_instance_segmentation_model(path, tmp_path / "exported.pt", "nano_lm")
+    exported, decoder = automatic_segmentation.get_predictor_and_segmenter(
+        "nano_lm", tmp_path / "exported.pt", segmentation_mode="ais"
+    )
+    assert isinstance(decoder, InstanceSegmentationWithDecoder) and exported.model_type == "nano"
 
 
 def test_the_command_takes_the_options_of_1_8(folder, tmp_path, capsys):

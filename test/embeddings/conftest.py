@@ -13,7 +13,7 @@ class FakePredictor:
     """Encodes an image as four small maps of its mean colours."""
 
     def __init__(self, name="fake", weights="0123456789abcdef", dense=False):
-        self.model = SimpleNamespace(image_size=64, grid_size=8, embed_dim=4, whole_up_to=2.0)
+        self.model = SimpleNamespace(image_size=64, grid_size=8, embed_dim=4, whole_up_to=2.0, smallest_halo=8)
         self.model_type, self.model_name, self.model_hash = "vit_b", name, weights
         self.device, self.precision = torch.device("cpu"), "fp32"
         self.dense = dense

@@ -50,7 +50,9 @@ def test_large_images_get_equal_tiles():
     assert suggest_tiling((2049, 1000)) == ((683, 500), (128, 128))
     assert suggest_tiling((20000, 30)) == ((741, 30), (128, 128))
     assert suggest_tiling((768, 700), 512, 1.5) == (None, None)
-    assert suggest_tiling((1024, 1024), 512, 1.5) == ((342, 342), (64, 64))
+    assert suggest_tiling((1024, 1024), 512, 1.5, 64) == ((342, 342), (64, 64))
+    assert suggest_tiling((1024, 1024), 512, 1.5, 32) == ((342, 342), (64, 64)), "there is room for more halo"
+    assert suggest_tiling((20000, 20000), 512, 1.5, 32) == ((445, 445), (33, 33))
     grid = TileGrid((10000, 9000), *suggest_tiling((10000, 9000)))
     assert max(max(t.shape) for t in grid) <= 1024
     assert min(min(s.stop - s.start for s in t.inner) for t in grid) >= 690

@@ -37,6 +37,17 @@ def test_pca_separates_what_differs():
     assert stack.shape == (2, 8, 8, 3) and np.allclose(stack[0], stack[1])
 
 
+def test_components_without_colours_are_numbers_that_make_the_colours(predictor, halves):
+    embeddings = precompute_image_embeddings(predictor, halves, verbose=False)
+    colours, scale = project_embeddings_for_visualization(embeddings)
+    numbers, same = project_embeddings_for_visualization(embeddings, n_components=5, as_rgb=False)
+    assert numbers.dtype == np.float32 and numbers.shape == (*colours.shape[:2], 5) and same == scale
+    low, high = numbers.min(axis=(0, 1)), numbers.max(axis=(0, 1))
+    for k in np.flatnonzero(high - low > 1):  # an image of two halves has two components
+        assert k < 3 and np.abs(255 * (numbers[..., k] - low[k]) / (high[k] - low[k]) - colours[..., k]).max() <= 1
+    assert (high - low > 1).sum() == 2
+
+
 def test_slices_that_are_not_computed_are_black(predictor, stack):
     embeddings, store = open_embeddings(predictor, stack)
     assert project_embeddings_for_visualization(embeddings)[0].max() == 0

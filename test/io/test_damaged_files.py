@@ -112,7 +112,7 @@ def test_the_number_of_tiles_is_checked_first(tmp_path):
     from micro_sam.embeddings.opening import open_embeddings
 
     class Model:
-        image_size, whole_up_to, embed_dim, grid_size = 1024, 2.0, 256, 64
+        image_size, whole_up_to, smallest_halo, embed_dim, grid_size = 1024, 2.0, 128, 256, 64
 
     class Predictor:
         model, model_type, model_name, model_hash, precision = Model(), "vit_b", "vit_b", None, "fp32"

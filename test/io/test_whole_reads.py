@@ -98,7 +98,9 @@ def test_a_mix_is_the_same_in_memory_and_piece_by_piece(monkeypatch):
 
 def test_tiles_of_a_huge_image_are_embedded_without_looking_at_the_others(tmp_path):
     image = Huge((60_000, 70_000))
-    model = SimpleNamespace(image_size=1024, grid_size=4, embed_dim=8, dense_kind=None, whole_up_to=2.0)
+    model = SimpleNamespace(
+        image_size=1024, grid_size=4, embed_dim=8, dense_kind=None, whole_up_to=2.0, smallest_halo=128
+    )
     predictor = SimpleNamespace(model=model, model_type="vit_b", model_name="n", model_hash="0", device="cpu")
     predictor.precision = "fp32"
     predictor.encode_batch = lambda pixels: [

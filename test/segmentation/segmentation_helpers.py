@@ -38,7 +38,7 @@ class Oracle:
     """Answers with the object under the first positive click, or the largest in the box. Keeps what it was asked."""
 
     def __init__(self):
-        self.model = SimpleNamespace(image_size=1024, grid_size=64, dense_kind=None, whole_up_to=2.0)
+        self.model = SimpleNamespace(image_size=1024, grid_size=64, dense_kind=None, whole_up_to=2.0, smallest_halo=128)
         self.device = torch.device("cpu")
         self.model_name, self.model_hash, self.model_type = "oracle", "0", "oracle"
         self.features = None

@@ -69,18 +69,18 @@ def test_an_object_that_was_cut_grows_in_the_same_step_of_undo_when_its_tiles_co
     whole = oracle_embeddings(labels, *TILES)
     embeddings = oracle_embeddings(labels, *TILES, leave_out=[10])
     session = Session(labels.shape)
-    session.attach(Oracle(), embeddings)
-    session.add_point((220, 15))
-    result = session.run(session.plan_slice())
-    assert session.apply(result, preview=True) and result.cut_at == (10,)
+    session.model.attach(Oracle(), embeddings)
+    session.prompts.add_point((220, 15))
+    result = session.segment.run(session.segment.plan())
+    assert session.segment.apply(result, preview=True) and result.cut_at == (10,)
     part, steps = int((session.current > 0).sum()), session.history.last
     embeddings.store.write(None, 10, whole.load(tile=10))
-    result = session.run(result.request)
-    assert session.apply(result, preview=True, completes=True) and not result.cut_at
+    result = session.segment.run(result.request)
+    assert session.segment.apply(result, preview=True, completes=True) and not result.cut_at
     assert (session.current > 0).sum() > part and iou(session.current > 0, labels == 3) > 0.95
     assert session.history.last is steps
     session.undo()
-    assert not session.current.any() and not len(session.prompts)
+    assert not session.current.any() and not len(session.prompts.drawn)
 
 
 def test_a_tile_answers_like_an_image_of_its_own(predictor, tiled_blob_embeddings):

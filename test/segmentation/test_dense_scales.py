@@ -132,7 +132,7 @@ def test_tiles_that_agree_are_not_looked_at_from_farther_off(see):
 def test_looks_go_in_steps_to_the_whole_image(shape):
     from micro_sam.embeddings.tiles import suggest_tiling
 
-    tile_shape, _ = suggest_tiling(shape, 512, 1.5)
+    tile_shape, _ = suggest_tiling(shape, 512, 1.5, 32)
     tiled = embeddings(shape, tile_shape)
     farther, closer = looks(PREDICTOR, tiled, None)
     counts = [len(tiled.grid), *(len(grid) for grid in farther)]

@@ -103,13 +103,13 @@ def runs(monkeypatch, fake_network):
 
 
 def attach_fake(session):
-    session.attach(FakePredictor(), FakeEmbeddings(session.shape))
+    session.model.attach(FakePredictor(), FakeEmbeddings(session.shape))
     return session
 
 
 def snapshot(session):
     """All that undo must restore, as plain data that compares."""
-    state = session._state
+    state = session.state
     masks = {
         z: [(m.box, m.mask.tobytes(), m.score) for m in answer.masks] + [answer.labels, answer.drawn]
         for z, answer in state.answers.items()
@@ -128,12 +128,14 @@ def snapshot(session):
         "reopened": state.reopened.id if state.reopened else None,
         "tracks": dict(state.tracks),
         "current_tracks": dict(state.current_tracks),
+        "classes": state.classes,
+        "current_class": state.current_class,
     }
 
 
 def check_invariants(session):
     """What must be true after every act."""
-    state = session._state
+    state = session.state
     current = session.current.reshape(-1, *session.shape[-2:])
     for z, plane in enumerate(current):
         region = state.regions.get(z)
@@ -164,6 +166,6 @@ def session(fake_network):
 
 
 def commit_disc(session, y, x):
-    session.add_point((y, x))
-    session.segment_slice()
-    return session.commit().ids[0]
+    session.prompts.add_point((y, x))
+    session.segment.slice()
+    return session.objects.commit().ids[0]

@@ -20,9 +20,7 @@ from micro_sam.session.journal import places, report, store
 from micro_sam.session.journal.continuing import go_on
 from micro_sam.session.journal.recorder import Journal
 from micro_sam.session.replaying import replay
-from micro_sam.session.session import Session
-from micro_sam.session.tracking import TrackingSession
-from micro_sam.session.volume import VolumeSession
+from micro_sam.session.session import Session, TrackingSession, VolumeSession
 
 from .conftest import SHAPE, FakeEmbeddings, FakePredictor, attach_fake, commit_disc, snapshot
 
@@ -43,15 +41,15 @@ def folder(tmp_path):
 @pytest.fixture
 def kept(session, folder):
     """A 2D session with a journal."""
-    session.keep_journal(Journal(folder, HEADER))
+    session.keeper.journal = Journal(folder, HEADER)
     yield session
-    session.journal.close()
+    session.keeper.journal.close()
 
 
 def again(folder):
     """The session as another process would find it."""
     continued = go_on(folder, Session)
-    continued.session.journal.close()
+    continued.session.keeper.journal.close()
     return continued
 
 
@@ -59,37 +57,37 @@ def work(session):
     """Some of everything."""
     commit_disc(session, 10, 12)
     commit_disc(session, 30, 50)
-    session.add_point((40, 20))
-    session.segment_slice()
-    session.add_point((42, 22), False)
+    session.prompts.add_point((40, 20))
+    session.segment.slice()
+    session.prompts.add_point((42, 22), False)
     session.undo()
-    session.paint("current", (slice(2, 6), slice(30, 36)), np.full((4, 6), 1))
-    session.delete([1])
+    session.labels.paint("current", (slice(2, 6), slice(30, 36)), np.full((4, 6), 1))
+    session.objects.delete([1])
     session.undo()
 
 
 def test_all_comes_back_with_undo_and_redo(kept, folder):
     work(kept)
-    assert kept.flush(10)
-    kept.journal.close()
+    assert kept.keeper.flush(10)
+    kept.keeper.journal.close()
     found = again(folder).session
     assert snapshot(found) == snapshot(kept)
     while kept.redo():
         assert found.redo() and snapshot(found) == snapshot(kept)
     while kept.undo():
         assert found.undo() and snapshot(found) == snapshot(kept)
-    assert not found.can_undo and snapshot(found) == snapshot(Session(SHAPE))
+    assert not found.history.can_undo and snapshot(found) == snapshot(Session(SHAPE))
 
 
 def test_a_session_that_goes_on_is_one_session(kept, folder):
     work(kept)
-    kept.journal.close()
+    kept.keeper.journal.close()
     first = go_on(folder, Session).session
     attach_fake(first)
     commit_disc(first, 20, 30)
-    first.journal.close()
+    first.keeper.journal.close()
     found = again(folder).session
-    assert snapshot(found) == snapshot(first) and found.prompts == first.prompts
+    assert snapshot(found) == snapshot(first) and found.prompts.drawn == first.prompts.drawn
 
 
 def test_the_message_of_a_commit_waits_for_the_disc(kept, monkeypatch):
@@ -97,10 +95,10 @@ def test_the_message_of_a_commit_waits_for_the_disc(kept, monkeypatch):
     append = store.JournalFile.append
     monkeypatch.setattr(store.JournalFile, "append", lambda self, rows: gate.wait(20) and append(self, rows))
     commit_disc(kept, 10, 12)
-    kept.add_point((30, 30))  # nothing waits for the disc
+    kept.prompts.add_point((30, 30))  # nothing waits for the disc
     assert not any("committed" in text for text in kept.heard)
     gate.set()
-    assert kept.flush(20) and any("committed" in text for text in kept.heard)
+    assert kept.keeper.flush(20) and any("committed" in text for text in kept.heard)
 
 
 def test_a_full_disc_is_said_and_nothing_is_lost(kept, folder, monkeypatch):
@@ -114,38 +112,38 @@ def test_a_full_disc_is_said_and_nothing_is_lost(kept, folder, monkeypatch):
     monkeypatch.setattr(store.JournalFile, "append", sometimes)
     monkeypatch.setattr("micro_sam.session.journal.recorder.RETRY", 0.05)
     commit_disc(kept, 10, 12)
-    assert not kept.flush(20) and "No space left" in kept.journal.trouble
-    kept.tell_written()
+    assert not kept.keeper.flush(20) and "No space left" in kept.keeper.journal.trouble
+    kept.keeper.tell_written()
     assert any("committed" in text for text in kept.heard)  # the window says that the disc is full
     full = False
     commit_disc(kept, 30, 50)
     for _ in range(200):
-        if kept.flush(0.1):
+        if kept.keeper.flush(0.1):
             break
         time.sleep(0.05)
-    assert kept.journal.trouble == "" and snapshot(again_after(kept, folder)) == snapshot(kept)
+    assert kept.keeper.journal.trouble == "" and snapshot(again_after(kept, folder)) == snapshot(kept)
 
 
 def again_after(session, folder):
-    session.journal.close()
+    session.keeper.journal.close()
     return again(folder).session
 
 
 def test_a_second_window_works_on_a_copy(kept, folder):
     work(kept)
-    kept.flush(10)
+    kept.keeper.flush(10)
     other = go_on(folder, Session)
-    assert "Another window" in other.note and other.session.journal.folder != folder
+    assert "Another window" in other.note and other.session.keeper.journal.folder != folder
     assert snapshot(other.session) == snapshot(kept)
     attach_fake(other.session)
     commit_disc(other.session, 20, 30)
-    other.session.journal.close()
+    other.session.keeper.journal.close()
     assert len(again_after(kept, folder).objects) == len(kept.objects) == len(other.session.objects) - 1
 
 
 def test_a_disc_that_cannot_be_written_gives_a_copy(kept, folder, monkeypatch):
     work(kept)
-    kept.journal.close()
+    kept.keeper.journal.close()
 
     def refuse(*_):
         raise sqlite3.OperationalError("attempt to write a readonly database")
@@ -154,14 +152,17 @@ def test_a_disc_that_cannot_be_written_gives_a_copy(kept, folder, monkeypatch):
     monkeypatch.setattr(store, "_connect", lambda path: refuse() if path.parent == folder else real(path))
     other = go_on(folder, Session)
     assert "read-only" in other.note and snapshot(other.session) == snapshot(kept)
-    other.session.journal.close()
+    other.session.keeper.journal.close()
+    monkeypatch.setattr(store, "_connect", lambda _path: refuse())
+    with pytest.raises(CacheError, match="Make room there"):
+        go_on(folder, Session)
 
 
 @pytest.mark.parametrize("place", ["header", "first page", "middle", "end"])
 def test_damage_is_said_and_the_rest_is_recovered(kept, folder, place):
     for k in range(6):
         commit_disc(kept, 8 + 6 * k, 9 + 10 * k)
-    kept.journal.close()
+    kept.keeper.journal.close()
     path = folder / store.FILE
     data = bytearray(path.read_bytes())
     begin = {"header": 0, "first page": 100, "middle": len(data) // 2, "end": len(data) - 300}[place]
@@ -185,7 +186,7 @@ def test_a_file_that_is_no_journal_is_refused_and_stays(folder):
 
 def test_a_journal_of_a_newer_program_is_refused(kept, folder):
     work(kept)
-    kept.journal.close()
+    kept.keeper.journal.close()
     connection = sqlite3.connect(folder / store.FILE)
     connection.execute("PRAGMA user_version=99")
     connection.close()
@@ -196,13 +197,13 @@ def test_a_journal_of_a_newer_program_is_refused(kept, folder):
 def test_a_result_that_was_loaded_is_the_beginning(session, folder):
     journal = Journal(folder, HEADER)
     journal.hold(True)
-    session.keep_journal(journal)
+    session.keeper.journal = journal
     labels = np.zeros(SHAPE, np.uint32)
     labels[5:20, 5:20] = 7
-    session.load_committed(labels)
+    session.objects.load(labels)
     session.begin_here()
     journal.hold(False)
-    assert session.flush(1) and not folder.exists()  # a window that was only looked at leaves nothing
+    assert session.keeper.flush(1) and not folder.exists()  # a window that was only looked at leaves nothing
     commit_disc(session, 35, 40)
     journal.close()
     found = again(folder).session
@@ -214,7 +215,7 @@ def test_a_result_that_was_loaded_is_the_beginning(session, folder):
 
 def test_nothing_of_this_machine_is_in_a_session(kept, folder, tmp_path):
     work(kept)
-    kept.journal.close()
+    kept.keeper.journal.close()
     content = (folder / store.FILE).read_bytes()
     assert str(tmp_path).encode() not in content and str(Path.home()).encode() not in content
     header = places.make_header("2d", {"name": "a"}, tmp_path / "images" / "a.tif", folder)
@@ -225,10 +226,10 @@ def test_sessions_are_found_by_their_image_and_can_be_pruned(session, tmp_path):
     for name, signature in (("a", "one"), ("b", "two")):
         new = attach_fake(Session(SHAPE))
         header = {**HEADER, "image": {**HEADER["image"], "signature": signature}}
-        new.keep_journal(Journal(places.new_folder(name), header))
+        new.keeper.journal = Journal(places.new_folder(name), header)
         commit_disc(new, 20, 20)
-        new.add_point((40, 40))
-        new.journal.close()
+        new.prompts.add_point((40, 40))
+        new.keeper.journal.close()
     (found,) = places.find("two", [tmp_path / "b_objects.tif"])
     assert found.name.startswith("b_")
     assert "1 object, 1 prompt" in str(places.summarise(found)) and "today" in str(places.summarise(found))
@@ -239,22 +240,22 @@ def test_sessions_are_found_by_their_image_and_can_be_pruned(session, tmp_path):
 
 def test_compacting_drops_what_was_undone_and_nothing_else(kept, folder):
     work(kept)
-    kept.add_point((5, 5))
+    kept.prompts.add_point((5, 5))
     kept.undo()
-    kept.journal.close()
+    kept.keeper.journal.close()
     before, after = report.compact(folder)
     assert after <= before and snapshot(again(folder).session) == snapshot(kept)
 
 
 def test_the_report_says_what_a_methods_section_needs(kept, folder):
     commit_disc(kept, 10, 12)
-    kept.add_point((30, 40))
-    kept.segment_slice()
-    kept.add_point((33, 42))
-    kept.segment_slice()
-    kept.commit()
-    kept.paint("committed", (slice(44, 48), slice(2, 9)), np.full((4, 7), 9))
-    kept.journal.close()
+    kept.prompts.add_point((30, 40))
+    kept.segment.slice()
+    kept.prompts.add_point((33, 42))
+    kept.segment.slice()
+    kept.objects.commit()
+    kept.labels.paint("committed", (slice(44, 48), slice(2, 9)), np.full((4, 7), 9))
+    kept.keeper.journal.close()
     facts = report.facts_of(folder)
     assert [(o.id, o.source, o.prompts, o.corrections) for o in facts.objects] == [
         (1, "prompts", 1, 0),
@@ -268,10 +269,10 @@ def test_the_report_says_what_a_methods_section_needs(kept, folder):
 
 def test_replay_gives_the_same_masks_and_takes_what_was_painted(kept, folder):
     work(kept)
-    kept.commit()
-    kept.paint("committed", (slice(44, 48), slice(2, 9)), np.full((4, 7), 9))
-    kept.merge([1, 2])
-    kept.journal.close()
+    kept.objects.commit()
+    kept.labels.paint("committed", (slice(44, 48), slice(2, 9)), np.full((4, 7), 9))
+    kept.objects.merge([1, 2])
+    kept.keeper.journal.close()
     *_, result = replay("2d", SHAPE, store.read(folder).rows, FakePredictor(), FakeEmbeddings(SHAPE))
     assert not result.problems and result.taken == {3: "painted", 9: "painted"}
     assert result.ious == {1: 1.0} and result.mean_iou == 1.0
@@ -280,11 +281,11 @@ def test_replay_gives_the_same_masks_and_takes_what_was_painted(kept, folder):
 
 def test_volumes_and_tracks_come_back_and_replay(fake_network, runs, tmp_path):
     volume = attach_fake(VolumeSession((9, *SHAPE)))
-    volume.keep_journal(Journal(tmp_path / "v.session", HEADER))
-    volume.add_point((4, 20, 20))
-    volume.segment_volume()
-    volume.commit()
-    volume.journal.close()
+    volume.keeper.journal = Journal(tmp_path / "v.session", HEADER)
+    volume.prompts.add_point((4, 20, 20))
+    volume.propagation.segment()
+    volume.objects.commit()
+    volume.keeper.journal.close()
     rows = store.read(tmp_path / "v.session").rows
     found = VolumeSession((9, *SHAPE))
     found.restore(rows)
@@ -292,25 +293,48 @@ def test_volumes_and_tracks_come_back_and_replay(fake_network, runs, tmp_path):
     *_, result = replay("3d", (9, *SHAPE), rows, FakePredictor(), FakeEmbeddings((9, *SHAPE)))
     assert result.ious == {1: 1.0} and not result.problems
     movie = attach_fake(TrackingSession((9, *SHAPE)))
-    movie.keep_journal(Journal(tmp_path / "t.session", HEADER))
+    movie.keeper.journal = Journal(tmp_path / "t.session", HEADER)
     labels = np.zeros((9, *SHAPE), np.uint32)
     labels[:4, 5:15, 5:15], labels[4:, 5:15, 5:10], labels[4:, 5:15, 11:15] = 1, 2, 3
-    movie.load_tracks(labels, {1: [2, 3]})
-    movie.add_point((2, 30, 30))
-    movie.set_next_state("division")
-    movie.add_point((3, 30, 30))
-    movie.split_track(2, 6)
-    movie.journal.close()
+    movie.objects.load(labels, {1: [2, 3]})
+    movie.prompts.add_point((2, 30, 30))
+    movie.tracks.set_next_state("division")
+    movie.prompts.add_point((3, 30, 30))
+    movie.tracks.split(2, 6)
+    movie.keeper.journal.close()
     found = TrackingSession((9, *SHAPE))
     found.restore(store.read(tmp_path / "t.session").rows)
-    assert snapshot(found) == snapshot(movie) and found.lineage == movie.lineage
-    assert found.tracks_at_work == movie.tracks_at_work
+    assert snapshot(found) == snapshot(movie) and found.tracks.lineage == movie.tracks.lineage
+    assert found.tracks.current == movie.tracks.current
+
+
+def test_the_next_prompt_is_what_it_was(kept, folder, runs, tmp_path):
+    kept.prompts.set_next_polarity(False)
+    assert kept.keeper.journal.is_empty  # looking at an image leaves nothing
+    kept.prompts.add_point((10, 10), True)
+    kept.keeper.journal.close()
+    assert not again(folder).session.prompts.next_positive
+    movie = attach_fake(TrackingSession((9, *SHAPE)))
+    movie.keeper.journal = Journal(tmp_path / "t.session", {**HEADER, "tool": "tracking"})
+    movie.prompts.add_point((0, 10, 10))
+    movie.tracks.new()
+    movie.prompts.add_point((0, 30, 40))
+    movie.tracks.set_active(1)
+    movie.tracks.set_next_state("division")
+    for number, change in enumerate((lambda: None, movie.tracks.new, movie.prompts.clear)):
+        change()
+        assert movie.keeper.flush(10)
+        found = TrackingSession((9, *SHAPE))
+        found.restore(store.read(tmp_path / "t.session").rows)
+        facts = [(s.tracks.active, s.tracks.next_state, s.prompts.next_positive) for s in (found, movie)]
+        assert facts[0] == facts[1] and found.tracks.ids == movie.tracks.ids, number
+    movie.keeper.journal.close()
 
 
 def test_an_action_that_is_refused_leaves_no_trace(kept):
     with pytest.raises(InputError):
-        kept.commit()
-    assert kept.journal.is_empty
+        kept.objects.commit()
+    assert kept.keeper.journal.is_empty
 
 
 def test_kills_and_damage_at_random_places(tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from micro_sam.errors import InputError
-from micro_sam.session.labels import BOX_PIXELS, Runs, bounding_box, present
+from micro_sam.session.label_edits import BOX_PIXELS, Runs, bounding_box, present
 from micro_sam.session.large_commits import (
     apply_auto,
     apply_commit,
@@ -16,9 +16,7 @@ from micro_sam.session.large_commits import (
     run_auto,
     run_commit,
 )
-from micro_sam.session.session import Session
-from micro_sam.session.tracking import TrackingSession
-from micro_sam.session.volume import VolumeSession
+from micro_sam.session.session import Session, TrackingSession, VolumeSession
 
 SHAPE = (2400, 2000)
 
@@ -36,17 +34,17 @@ def many_objects(shape=SHAPE, step=20, shift=0):
 def sessions(labels):
     """The same objects in a session that commits at once, and in one of a window."""
     at_once, later = Session(labels.shape), Session(labels.shape)
-    later.writes_later = True
+    later.steps.writes_later = True
     for session in (at_once, later):
-        session.set_auto(labels)
+        session.automatic.show(labels)
         finish(session)
     return at_once, later
 
 
 def finish(session):
     steps = 0
-    while session.is_writing:
-        session.write_some()
+    while session.steps.is_writing:
+        session.steps.write_some()
         steps += 1
     return steps
 
@@ -58,25 +56,25 @@ def test_a_planned_commit_is_the_commit(preserve):
     for shift in (0, 7):
         if shift:
             for session in (at_once, later):
-                session.set_auto(many_objects(shift=shift))
+                session.automatic.show(many_objects(shift=shift))
                 finish(session)
         if shift and preserve == "objects":
             with pytest.raises(InputError, match="preserved"):
                 run_commit(plan_commit(later, preserve))
             continue
-        expected = at_once.commit("auto", preserve)
+        expected = at_once.objects.commit("auto", preserve)
         report = apply_commit(run_commit(plan_commit(later, preserve)))
         assert report == expected
         assert finish(later) >= 2, "band by band"
         for name in ("committed", "auto"):
-            np.testing.assert_array_equal(later.layer(name), at_once.layer(name))
-        assert dict(later.objects) == dict(at_once.objects) and later._state.last_id == at_once._state.last_id
+            np.testing.assert_array_equal(later.labels.layer(name), at_once.labels.layer(name))
+        assert dict(later.objects) == dict(at_once.objects) and later.state.last_id == at_once.state.last_id
     for step in ("undo", "redo", "undo", "undo"):
         names = [getattr(session, step)() for session in (at_once, later)]
         assert names[0] == names[1]
         finish(later)
         for name in ("committed", "auto"):
-            np.testing.assert_array_equal(later.layer(name), at_once.layer(name))
+            np.testing.assert_array_equal(later.labels.layer(name), at_once.labels.layer(name))
         assert dict(later.objects) == dict(at_once.objects)
 
 
@@ -86,16 +84,16 @@ def test_nothing_is_touched_before_a_planned_commit_is_applied():
     planned = run_commit(plan_commit(session))
     assert not session.committed.any() and np.array_equal(session.auto, auto)
     assert not session.objects and len(session.history.done) == steps
-    session.add_point((100, 100))  # work on the current object goes on meanwhile
+    session.prompts.add_point((100, 100))  # work on the current object goes on meanwhile
     report = apply_commit(planned)
-    assert len(report.ids) == len(session.objects) and len(session.prompts) == 1
-    assert session.undo() == "Commit" and len(session.prompts) == 1
+    assert len(report.ids) == len(session.objects) and len(session.prompts.drawn) == 1
+    assert session.undo() == "Commit" and len(session.prompts.drawn) == 1
 
 
 def test_a_commit_is_planned_again_when_objects_changed_meanwhile():
     _, session = sessions(many_objects())
     planned = run_commit(plan_commit(session))
-    session.paint("committed", (slice(0, 50), slice(0, 50)), np.ones((50, 50), np.uint32))
+    session.labels.paint("committed", (slice(0, 50), slice(0, 50)), np.ones((50, 50), np.uint32))
     before = session.committed.copy()
     assert apply_commit(planned) is None
     assert np.array_equal(session.committed, before) and set(session.objects) == {1}
@@ -105,10 +103,10 @@ def test_whoever_reads_labels_gets_them_whole_while_they_are_written():
     _, session = sessions(many_objects())
     shown = session.committed
     apply_commit(run_commit(plan_commit(session)))
-    assert session.is_writing and not shown.any(), "the step is done, its pixels come"
-    session.write_some()
+    assert session.steps.is_writing and not shown.any(), "the step is done, its pixels come"
+    session.steps.write_some()
     assert shown.any() and not shown[-100:].any()
-    number = session.object_at((10, 10))
+    number = session.objects.at((10, 10))
     assert number and shown is session.committed and shown[-100:].any()
     told = []
     session.events.labels_changed.connect(lambda name, region: told.append((name, region)))
@@ -124,7 +122,7 @@ def test_a_stroke_that_is_drawn_while_pixels_are_written_stays():
     region = (slice(2150, 2210), slice(1500, 1600))
     before = shown[region].copy()
     shown[region] = np.where(np.arange(100) < 30, 70000, before)  # a brush draws into the array
-    session.paint("committed", region, shown[region].copy(), before)
+    session.labels.paint("committed", region, shown[region].copy(), before)
     assert (shown[2150:2210, 1500:1530] == 70000).all() and shown[2150:2210, 1530:1600].any()
     whole = shown[region].copy()
     session.undo()
@@ -149,30 +147,30 @@ def test_large_volumes_are_committed_the_same_way_and_movies_are_not():
     labels = many_objects((20, 500, 500)[1:])
     volume = np.repeat(labels[None], 20, 0)
     at_once, later = VolumeSession(volume.shape), VolumeSession(volume.shape)
-    later.writes_later = True
+    later.steps.writes_later = True
     for session in (at_once, later):
-        session.set_auto(volume)
+        session.automatic.show(volume)
         finish(session)
     assert is_large(later, "auto")
-    assert apply_commit(run_commit(plan_commit(later))) == at_once.commit("auto")
+    assert apply_commit(run_commit(plan_commit(later))) == at_once.objects.commit("auto")
     np.testing.assert_array_equal(later.committed, at_once.committed)
     assert dict(later.objects) == dict(at_once.objects)
-    assert not TrackingSession((3, 10, 10)).can_write_later
+    assert not TrackingSession((3, 10, 10)).rules.can_write_later
 
 
 def test_an_object_that_spans_several_bands_is_opened_again_whole():
     session = Session(SHAPE)
-    session.paint("committed", (slice(5, 2245), slice(5, 1895)), np.ones((2240, 1890), np.uint32))
-    session.reopen(1)
+    session.labels.paint("committed", (slice(5, 2245), slice(5, 1895)), np.ones((2240, 1890), np.uint32))
+    session.objects.reopen(1)
     assert session.current.sum() == 2240 * 1890 and not session.committed.any()
-    session.clear()
+    session.prompts.clear()
     assert session.committed.sum() == 2240 * 1890 and not session.current.any()
 
 
 def test_a_large_segmentation_is_shown_from_a_thread_as_it_is_at_once():
     first, second = many_objects(), many_objects(shift=7)
     at_once, later = sessions(first)
-    at_once.set_auto(second, method="dense")
+    at_once.automatic.show(second, method="dense")
     request = plan_auto(later, method="dense")
     planned = []
     thread = threading.Thread(target=lambda: planned.append(run_auto(request, second)))
@@ -181,7 +179,7 @@ def test_a_large_segmentation_is_shown_from_a_thread_as_it_is_at_once():
     assert np.array_equal(later.auto, first), "nothing is touched before"
     said = []
     later.events.message.connect(said.append)
-    assert apply_auto(planned[0]) and later.is_writing and "12,000 objects" in said[-1]
+    assert apply_auto(planned[0]) and later.steps.is_writing and "12,000 objects" in said[-1]
     assert finish(later) >= 2, "band by band"
     np.testing.assert_array_equal(later.auto, at_once.auto)
     assert later.undo() == at_once.undo() and finish(later) >= 2

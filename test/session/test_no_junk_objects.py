@@ -13,9 +13,7 @@ from micro_sam.sample_data import open_sample
 from micro_sam.segmentation.automatic_stacks import track_labels
 from micro_sam.segmentation.dense import DenseInstanceSegmenter
 from micro_sam.segmentation.slices import segment_slices
-from micro_sam.session.session import Session
-from micro_sam.session.tracking import TrackingSession
-from micro_sam.session.volume import VolumeSession
+from micro_sam.session.session import Session, TrackingSession, VolumeSession
 from micro_sam.util import get_sam_model, precompute_image_embeddings
 
 MIN_SIZE = 25
@@ -32,7 +30,7 @@ def begin(predictor, image, kind):
     ndim = 2 if kind is Session else 3
     embeddings = precompute_image_embeddings(predictor, image, ndim=ndim, verbose=False)
     session = kind(image.shape[:ndim])
-    session.attach(predictor, embeddings)
+    session.model.attach(predictor, embeddings)
     segmenter = DenseInstanceSegmenter(predictor)
     thresholds = {"min_size": MIN_SIZE, "foreground_threshold": 0.4}
     if ndim == 2:
@@ -51,27 +49,27 @@ def begin(predictor, image, kind):
 
 def segment(session, z):
     if isinstance(session, VolumeSession):
-        session.segment_volume()
+        session.propagation.segment()
     elif isinstance(session, TrackingSession):
-        session.track_objects()
+        session.propagation.segment()
     else:
-        session.segment_slice(z)
+        session.segment.slice(z)
 
 
 def commit(session, preserve, refusals):
     try:
-        session.commit("current", preserve, min_size=MIN_SIZE)
+        session.objects.commit("current", preserve, min_size=MIN_SIZE)
     except InputError as error:
         assert session.has_current, "a prompted object is never dropped"
         refusals.append(str(error))
     if session.has_current:
-        session.clear()
+        session.prompts.clear()
 
 
 def commit_auto(session, preserve):
     """What is committed; all objects are covered only where there are few."""
     try:
-        return session.commit("auto", preserve, min_size=MIN_SIZE)
+        return session.objects.commit("auto", preserve, min_size=MIN_SIZE)
     except InputError as error:
         assert len(np.unique(session.auto)) < 4, error
         return None
@@ -87,7 +85,7 @@ def story(session, auto, details, preserve):
     refusals: list[str] = []
     for value in chosen[:CLICKS]:
         inside = ndimage.distance_transform_edt(np.pad(planes[z] == value, 1))[1:-1, 1:-1]
-        session.add_point(at(*np.unravel_index(inside.argmax(), inside.shape)))
+        session.prompts.add_point(at(*np.unravel_index(inside.argmax(), inside.shape)))
         segment(session, z)
         commit(session, preserve, refusals)
     for value in (*chosen[CLICKS:], *chosen)[:PARTLY_COVERED]:
@@ -95,16 +93,16 @@ def story(session, auto, details, preserve):
         (y0, y1), (x0, x1) = ((one.start, one.stop) for one in box)
         third = (x1 - x0) // 3
         corners = [(y0, max(x0 - third, 0)), (y1 - 1, min(x1 + third, auto.shape[-1] - 1))]
-        session.add_shape("rectangle", [at(*corner) for corner in corners])
+        session.prompts.add_shape("rectangle", [at(*corner) for corner in corners])
         segment(session, z)
         commit(session, preserve, refusals)
     # What lies over the clicked objects only in part: the automatic objects, moved.
     if preserve != "none":
-        session.set_auto(np.roll(auto, auto.shape[-1] // 25, axis=-1), **details)
+        session.automatic.show(np.roll(auto, auto.shape[-1] // 25, axis=-1), **details)
         commit_auto(session, preserve)
         session.undo()
         assert session.auto.any()
-    session.set_auto(auto, **details)
+    session.automatic.show(auto, **details)
     return commit_auto(session, preserve), refusals
 
 
@@ -127,7 +125,7 @@ def junk(session, per_frame):
 def zigzags(session):
     """Steps of committed tracks that lead to a mask which neither overlaps the last one nor lies near."""
     found = 0
-    for track in session.lineage.tracks:
+    for track in session.tracks.lineage.tracks:
         masks = [session.committed[t] == track.id for t in track.frames]
         for a, b in zip(masks, masks[1:], strict=False):
             distance = np.linalg.norm(np.subtract(ndimage.center_of_mass(a), ndimage.center_of_mass(b)))
@@ -166,10 +164,10 @@ def test_no_rims_and_crumbs_are_committed(predictor, image_of, request):
     needs_data = image_of in (nuclei, ovule, mitocheck)
     image, kind = image_of(request.getfixturevalue("shared_data") if needs_data else None)
     session, auto, details = begin(predictor, image, kind)
-    embedded = session.embeddings
+    embedded = session.model.embeddings
     for preserve in ("pixels", "none"):
         session = kind(auto.shape)
-        session.attach(predictor, embedded)
+        session.model.attach(predictor, embedded)
         story(session, auto, details, preserve)
         found = junk(session, kind is TrackingSession)
         assert found["masks"] >= 4

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from micro_sam.errors import InputError
-from micro_sam.session.session import Session
-from micro_sam.session.volume import VolumeSession
+from micro_sam.session.session import Session, VolumeSession
 
 from .conftest import SHAPE, attach_fake, check_invariants, commit_disc, disc, snapshot
 
@@ -15,42 +14,42 @@ from .conftest import SHAPE, attach_fake, check_invariants, commit_disc, disc, s
 
 
 def test_commit_gives_a_new_id_clears_prompts_and_makes_the_next_point_positive(session):
-    session.set_next_polarity(False)
-    session.add_point((10, 10), positive=True)
-    session.segment_slice()
-    report = session.commit()
+    session.prompts.set_next_polarity(False)
+    session.prompts.add_point((10, 10), positive=True)
+    session.segment.slice()
+    report = session.objects.commit()
     assert report.ids == (1,) and report.areas == {1: disc(SHAPE, (10, 10)).sum()}
-    assert not len(session.prompts) and not session.has_current and session.next_positive
+    assert not len(session.prompts.drawn) and not session.has_current and session.prompts.next_positive
     assert session.heard[-1] == "Object 1 committed (113 pixels). Click the next object."
 
 
 def test_pixels_that_are_committed_are_kept_by_default(session):
     commit_disc(session, 20, 20)
     before = session.committed.copy()
-    session.add_point((20, 26))
-    session.segment_slice()
-    report = session.commit()
+    session.prompts.add_point((20, 26))
+    session.segment.slice()
+    report = session.objects.commit()
     assert (session.committed[before > 0] == 1).all() and report.kept > 0
     assert "stayed with the objects committed before" in report.message
 
 
 def test_an_object_that_lies_on_committed_ones_is_refused(session):
     commit_disc(session, 20, 20)
-    session.add_point((20, 20))
-    session.segment_slice()
+    session.prompts.add_point((20, 20))
+    session.segment.slice()
     before = snapshot(session)
     with pytest.raises(InputError, match="lies completely on committed objects"):
-        session.commit()
+        session.objects.commit()
     assert snapshot(session) == before
 
 
 def test_overwriting_says_who_lost_what(session):
     a = commit_disc(session, 20, 20)
     b = commit_disc(session, 40, 60)
-    session.add_shape("rectangle", [(10, 10), (30, 30)])
-    session.add_point((40, 62))
-    session.segment_slice()
-    report = session.commit(preserve="none")
+    session.prompts.add_shape("rectangle", [(10, 10), (30, 30)])
+    session.prompts.add_point((40, 62))
+    session.segment.slice()
+    report = session.objects.commit(preserve="none")
     assert report.lost[a] == 113 and report.vanished == (a,) and b in session.objects
     assert a not in session.objects and f"Nothing is left of {a}" in report.message
     session.undo()
@@ -61,26 +60,26 @@ def test_automatic_objects_that_overlap_committed_ones_are_left_out_whole(sessio
     commit_disc(session, 20, 20)
     auto = np.zeros(SHAPE, np.int64)
     auto[24:30, 18:24], auto[40:45, 40:45], auto[40:45, 50:55] = 7, 90, 3
-    session.set_auto(auto)
-    report = session.commit("auto", "objects")
+    session.automatic.show(auto)
+    report = session.objects.commit("auto", "objects")
     assert report.left_out == (7,) and report.ids == (2, 3)
     assert session.committed[42, 52] == 2 and session.committed[42, 42] == 3
     assert session.objects[2].source == "auto" and not session.auto.any()
 
 
 def test_committing_automatic_objects_leaves_the_object_at_work_alone(session):
-    session.add_point((10, 10))
-    session.segment_slice()
+    session.prompts.add_point((10, 10))
+    session.segment.slice()
     auto = np.zeros(SHAPE, np.int64)
     auto[40:45, 40:45] = 1
-    session.set_auto(auto)
-    session.commit("auto")
-    assert session.has_current and len(session.prompts) == 1
+    session.automatic.show(auto)
+    session.objects.commit("auto")
+    assert session.has_current and len(session.prompts.drawn) == 1
 
 
 def test_ids_are_never_used_twice(session):
     commit_disc(session, 10, 10)
-    session.delete([commit_disc(session, 30, 30)])
+    session.objects.delete([commit_disc(session, 30, 30)])
     assert commit_disc(session, 30, 50) == 3
 
 
@@ -94,11 +93,11 @@ def test_a_commit_looks_at_the_touched_slices_only(fake_network):
     """A volume that could not be allocated twice: nothing may copy or scan it."""
     session = attach_fake(VolumeSession((3, 50, 70)))
     touched = []
-    plane = session._state.plane
-    session._state.plane = lambda name, z: touched.append(z) or plane(name, z)
-    session.add_point((1, 20, 20))
-    session.segment_slice(1)
-    session.commit()
+    plane = session.state.plane
+    session.state.plane = lambda name, z: touched.append(z) or plane(name, z)
+    session.prompts.add_point((1, 20, 20))
+    session.segment.slice(1)
+    session.objects.commit()
     session.undo()
     session.redo()
     assert set(touched) == {1}
@@ -107,8 +106,8 @@ def test_a_commit_looks_at_the_touched_slices_only(fake_network):
 def test_label_arrays_are_never_replaced(session):
     arrays = [session.current, session.committed, session.auto]
     commit_disc(session, 20, 20)
-    session.clear()
-    session.load_committed(np.ones(SHAPE, int))
+    session.prompts.clear()
+    session.objects.load(np.ones(SHAPE, int))
     session.undo()
     assert all(a is b for a, b in zip(arrays, [session.current, session.committed, session.auto], strict=True))
 
@@ -119,7 +118,7 @@ def test_label_arrays_are_never_replaced(session):
 def test_loaded_labels_keep_their_ids_and_new_ones_count_on(session):
     labels = np.zeros(SHAPE, np.uint16)
     labels[:5, :5], labels[10:15, :5] = 7, 4000
-    session.load_committed(labels)
+    session.objects.load(labels)
     assert np.array_equal(session.committed, labels) and set(session.objects) == {7, 4000}
     assert commit_disc(session, 30, 50) == 4001
 
@@ -127,7 +126,7 @@ def test_loaded_labels_keep_their_ids_and_new_ones_count_on(session):
 @pytest.mark.parametrize("dtype", [bool, np.int64, np.float32, np.uint8])
 def test_labels_of_any_integer_kind_are_loaded(session, dtype):
     labels = disc(SHAPE, (20, 20)).astype(dtype)
-    session.load_committed(labels[None])
+    session.objects.load(labels[None])
     assert session.objects[1].area == labels.sum()
 
 
@@ -146,22 +145,22 @@ def test_label_images_that_do_not_fit_are_refused(session, labels, words):
     commit_disc(session, 20, 20)
     before = snapshot(session)
     with pytest.raises(InputError, match=words):
-        session.load_committed(labels)
+        session.objects.load(labels)
     assert snapshot(session) == before
 
 
 def test_a_reopened_object_comes_back_with_its_prompts_and_keeps_its_id(session):
-    session.add_point((20, 20))
-    session.add_point((20, 26), positive=False)
-    session.segment_slice()
-    prompts, area = session.prompts, session.current.copy()
-    session.commit()
+    session.prompts.add_point((20, 20))
+    session.prompts.add_point((20, 26), positive=False)
+    session.segment.slice()
+    prompts, area = session.prompts.drawn, session.current.copy()
+    session.objects.commit()
     commit_disc(session, 40, 60)
     before = snapshot(session)
-    session.reopen(1)
-    assert session.prompts == prompts and np.array_equal(session.current, area) and 1 not in session.objects
-    assert session.reopened == 1
-    assert session.commit().ids == (1,)
+    session.objects.reopen(1)
+    assert session.prompts.drawn == prompts and np.array_equal(session.current, area) and 1 not in session.objects
+    assert session.objects.reopened == 1
+    assert session.objects.commit().ids == (1,)
     assert session.objects[1].prompts == prompts
     session.undo()
     session.undo()
@@ -171,28 +170,28 @@ def test_a_reopened_object_comes_back_with_its_prompts_and_keeps_its_id(session)
 def test_clearing_a_reopened_object_puts_it_back_as_it_was(session):
     commit_disc(session, 20, 20)
     committed, record = session.committed.copy(), session.objects[1]
-    session.reopen(1)
-    session.add_point((22, 40))
-    session.segment_slice()
-    session.clear()
+    session.objects.reopen(1)
+    session.prompts.add_point((22, 40))
+    session.segment.slice()
+    session.prompts.clear()
     assert np.array_equal(session.committed, committed) and session.objects[1] == record
     assert "Object 1 is back as it was" in session.heard[-1]
 
 
 def test_reopening_while_another_object_is_at_work_is_refused(session):
     commit_disc(session, 20, 20)
-    session.add_point((40, 40))
+    session.prompts.add_point((40, 40))
     with pytest.raises(InputError, match="Commit it"):
-        session.reopen(1)
+        session.objects.reopen(1)
 
 
 def test_merged_objects_keep_all_their_prompts(session):
     a, b = commit_disc(session, 20, 20), commit_disc(session, 20, 30)
-    assert session.merge([b, a]) == a
+    assert session.objects.merge([b, a]) == a
     assert session.objects[a].area == (session.committed == a).sum() > 113
     assert len(session.objects[a].prompts) == 2 and b not in session.objects
     with pytest.raises(InputError, match="at least two"):
-        session.merge([a])
+        session.objects.merge([a])
 
 
 def test_the_record_of_an_object_says_how_it_was_made(session):
@@ -205,8 +204,8 @@ def test_the_record_of_an_object_says_how_it_was_made(session):
 
 def test_an_object_is_found_by_a_click(session):
     commit_disc(session, 20, 20)
-    assert session.object_at((20.4, 19.6)) == 1
-    assert session.object_at((45, 45)) == session.object_at((-3, 500)) == 0
+    assert session.objects.at((20.4, 19.6)) == 1
+    assert session.objects.at((45, 45)) == session.objects.at((-3, 500)) == 0
 
 
 # ---------------------------------------------------------------------- painting
@@ -215,8 +214,8 @@ def test_an_object_is_found_by_a_click(session):
 def test_a_brush_that_drew_into_the_array_itself_can_be_undone(session):
     before = session.current[5:8, 5:9].copy()
     session.current[5:8, 5:9] = 1
-    session.paint("current", (slice(5, 8), slice(5, 9)), session.current[5:8, 5:9].copy(), before)
-    assert session.commit().areas == {1: 12}
+    session.labels.paint("current", (slice(5, 8), slice(5, 9)), session.current[5:8, 5:9].copy(), before)
+    assert session.objects.commit().areas == {1: 12}
     session.undo()
     session.undo()
     assert not session.current.any()
@@ -224,28 +223,28 @@ def test_a_brush_that_drew_into_the_array_itself_can_be_undone(session):
 
 def test_painting_committed_labels_keeps_the_records_true(session):
     commit_disc(session, 20, 20)
-    session.paint("committed", (slice(18, 40), slice(18, 22)), np.zeros((22, 4), int))
+    session.labels.paint("committed", (slice(18, 40), slice(18, 22)), np.zeros((22, 4), int))
     check_invariants(session)
-    session.paint("committed", (slice(40, 44), slice(60, 64)), np.full((4, 4), 12))
+    session.labels.paint("committed", (slice(40, 44), slice(60, 64)), np.full((4, 4), 12))
     assert session.objects[12].source == "painted" and session.objects[12].area == 16
-    session.paint("committed", (slice(0, 50), slice(0, 70)), np.zeros(SHAPE, int))
+    session.labels.paint("committed", (slice(0, 50), slice(0, 70)), np.zeros(SHAPE, int))
     assert not session.objects
 
 
 def test_other_content_of_a_layer_is_one_step_and_what_stays_keeps_its_record():
     session = Session((20, 30))
-    session.load_committed(np.pad(np.full((4, 5), 3), ((0, 16), (0, 25))))
+    session.objects.load(np.pad(np.full((4, 5), 3), ((0, 16), (0, 25))))
     record, before = session.objects[3], session.committed.copy()
     array = session.committed
     labels = before.astype("int64")
     labels[10:12, 10:15] = 8
-    session.replace_labels("committed", labels)
+    session.labels.replace("committed", labels)
     assert session.committed is array and np.array_equal(array, labels)
     assert session.objects[3] == record and session.objects[8].area == 10
     session.undo()
     assert np.array_equal(array, before) and set(session.objects) == {3}
-    session.replace_labels("committed", array[::-1])  # a view of the session's own array
+    session.labels.replace("committed", array[::-1])  # a view of the session's own array
     assert np.array_equal(array, before[::-1])
     with pytest.raises(InputError, match="shape"):
-        session.replace_labels("committed", np.zeros((5, 5), int))
+        session.labels.replace("committed", np.zeros((5, 5), int))
     assert np.array_equal(array, before[::-1])

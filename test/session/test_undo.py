@@ -4,17 +4,16 @@ import numpy as np
 import pytest
 
 from micro_sam.errors import InputError
-from micro_sam.session.session import Session
-from micro_sam.session.volume import VolumeSession
+from micro_sam.session.session import Session, VolumeSession
 
 from .conftest import attach_fake, check_invariants, snapshot
 
 
 def cancelled_volume(session):
-    request = session.plan_volume()
-    for _, step in zip(range(3), session.run_volume(request), strict=False):
-        session.apply_step(step)
-    session.finish_volume(request, cancelled=True)
+    request = session.propagation.plan()
+    for _, step in zip(range(3), session.propagation.run(request), strict=False):
+        session.propagation.apply_step(step)
+    session.propagation.finish(request, cancelled=True)
 
 
 def random_act(session, rng):
@@ -33,9 +32,9 @@ def random_act(session, rng):
 
     def paint(name):
         region = block()
-        values = session.layer(name)[region].copy()
+        values = session.labels.layer(name)[region].copy()
         values[rng.random(values.shape) < 0.6] = rng.integers(0, 4)
-        session.paint(name, region, values)
+        session.labels.paint(name, region, values)
 
     def some_ids(number):
         ids = list(session.objects)
@@ -44,22 +43,22 @@ def random_act(session, rng):
     def box():
         y, x = (rng.integers(0, size - 12) for size in shape[-2:])
         corners = [(y, x), (y + rng.integers(3, 11), x + rng.integers(3, 11))]
-        session.add_shape("rectangle", corners if z is None else [(z, *corner) for corner in corners])
+        session.prompts.add_shape("rectangle", corners if z is None else [(z, *corner) for corner in corners])
 
     acts = {
-        "point": lambda: session.add_point(position(), positive=bool(rng.random() < 0.7)),
+        "point": lambda: session.prompts.add_point(position(), positive=bool(rng.random() < 0.7)),
         "box": box,
-        "preview": lambda: session.apply(session.run(session.plan_slice(z)), preview=True),
-        "segment": lambda: session.segment_slice(z, batched=bool(rng.random() < 0.3)),
-        "volume": lambda: session.segment_volume(batched=bool(rng.random() < 0.3)) if z is not None else None,
+        "preview": lambda: session.segment.apply(session.segment.run(session.segment.plan(z)), preview=True),
+        "segment": lambda: session.segment.slice(z, batched=bool(rng.random() < 0.3)),
+        "volume": lambda: session.propagation.segment(batched=bool(rng.random() < 0.3)) if z is not None else None,
         "cancelled volume": lambda: cancelled_volume(session) if z is not None else None,
-        "remove": lambda: session.remove_prompts([next(iter(session.prompts)).id]),
-        "flip": lambda: session.set_polarity([next(iter(session.prompts.points)).id], False),
-        "move": lambda: session.move_point(next(iter(session.prompts.points)).id, position()),
-        "replace": lambda: session.replace_prompts(session.prompts.points[1:], session.prompts.shapes[:1]),
-        "commit": lambda: session.commit("current", str(rng.choice(["pixels", "objects", "none"]))),
-        "commit auto": lambda: session.commit("auto", str(rng.choice(["pixels", "objects", "none"]))),
-        "auto": lambda: session.set_auto(
+        "remove": lambda: session.prompts.remove([next(iter(session.prompts.drawn)).id]),
+        "flip": lambda: session.prompts.set_polarity([next(iter(session.prompts.drawn.points)).id], False),
+        "move": lambda: session.prompts.move_point(next(iter(session.prompts.drawn.points)).id, position()),
+        "replace": lambda: session.prompts.replace(session.prompts.drawn.points[1:], session.prompts.drawn.shapes[:1]),
+        "commit": lambda: session.objects.commit("current", str(rng.choice(["pixels", "objects", "none"]))),
+        "commit auto": lambda: session.objects.commit("auto", str(rng.choice(["pixels", "objects", "none"]))),
+        "auto": lambda: session.automatic.show(
             np.kron(
                 rng.integers(0, 5, [-(-s // 8) if s > 8 else s for s in shape]),
                 np.ones([8 if s > 8 else 1 for s in shape], int),
@@ -67,11 +66,11 @@ def random_act(session, rng):
         ),
         "paint current": lambda: paint("current"),
         "paint committed": lambda: paint("committed"),
-        "clear": lambda: session.clear(),
-        "clear slice": lambda: session.clear(z or 0),
-        "delete": lambda: session.delete(some_ids(2)),
-        "merge": lambda: session.merge(some_ids(2)),
-        "reopen": lambda: session.reopen(*some_ids(1)),
+        "clear": lambda: session.prompts.clear(),
+        "clear slice": lambda: session.prompts.clear(z or 0),
+        "delete": lambda: session.objects.delete(some_ids(2)),
+        "merge": lambda: session.objects.merge(some_ids(2)),
+        "reopen": lambda: session.objects.reopen(*some_ids(1)),
         "undo": session.undo,
         "redo": session.redo,
     }
@@ -102,14 +101,14 @@ def test_random_acts_are_undone_and_redone_exactly(shape, seed, runs):
             assert snapshot(session) == before, name
             session.redo()
             assert snapshot(session) == after, name
-    while session.can_redo:
+    while session.history.can_redo:
         session.redo()
     end = snapshot(session)
-    while session.can_undo:
+    while session.history.can_undo:
         session.undo()
         check_invariants(session)
     assert snapshot(session) == start
-    while session.can_redo:
+    while session.history.can_redo:
         session.redo()
         check_invariants(session)
     assert snapshot(session) == end

@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
+
+import micro_sam
 
 from . import driver
 
@@ -51,6 +54,19 @@ def own_cache_directory(tmp_path_factory):
         del os.environ["MICROSAM_CACHEDIR"]
     else:
         os.environ["MICROSAM_CACHEDIR"] = old
+
+
+@pytest.fixture(scope="session", autouse=True)
+def plugin():
+    """napari knows this program's plugin, also from an environment that was made before it had one.
+
+    Before the first window: those that are closed do not bear another plugin.
+    """
+    from npe2 import PluginManager, PluginManifest
+
+    manager = PluginManager.instance()
+    if "micro_sam" not in manager:
+        manager.register(PluginManifest.from_file(Path(micro_sam.__file__).with_name("napari.yaml")))
 
 
 @pytest.fixture(scope="session")

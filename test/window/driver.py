@@ -22,7 +22,6 @@ REAL = shutil.which("xdotool") is not None and bool(os.environ.get("DISPLAY"))
 KEYS = {
     "ctrl+z": (Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier),
     "ctrl+shift+z": (Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier),
-    "ctrl+y": (Qt.Key.Key_Y, Qt.KeyboardModifier.ControlModifier),
     "shift+c": (Qt.Key.Key_C, Qt.KeyboardModifier.ShiftModifier),
 }
 
@@ -181,7 +180,7 @@ def reset(tool, image) -> None:
     tool.preview.live, tool.preview.batched = True, False
     tool.preserve = "pixels"
     tool.open(image)
-    assert wait_until(lambda: not tool.engine.busy and tool.session.embeddings is not None), tool.status.text
+    assert wait_until(lambda: not tool.engine.busy and tool.session.model.embeddings is not None), tool.status.text
     wait_idle(tool)
     canvas(tool.viewer).setFocus()
     process(0.1)

@@ -88,9 +88,9 @@ def start_again(tool) -> None:
     tool.preview.live, tool.preserve = True, "pixels"
     menu(tool).backward.value = False
     session = tool.session
-    session.clear()
-    session.load_tracks(np.zeros_like(session.committed))
-    session.set_auto(np.zeros_like(session.auto))
+    session.prompts.clear()
+    session.objects.load(np.zeros_like(session.committed))
+    session.automatic.show(np.zeros_like(session.auto))
     session.history.clear()
     tool.set_source("current")
     tool.use_tool("point")

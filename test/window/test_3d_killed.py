@@ -71,9 +71,11 @@ def test_a_window_finds_the_maps_that_a_killed_one_has_kept_and_goes_on(opened, 
 
     monkeypatch.setattr(VolumeMaps, "add", note)
     tool = opened(annotator_3d, stack, embedding_path=cache, model_type="nano_lm")
-    assert wait_until(lambda: tool.session.maps is not None and tool.session.maps.is_complete), tool.status.text
+    assert wait_until(lambda: tool.session.model.maps is not None and tool.session.model.maps.is_complete), (
+        tool.status.text
+    )
     wait_idle(tool)
-    maps = tool.session.maps
+    maps = tool.session.model.maps
     assert maps.geometry.axes == (0, 1, 2) and len(kept) >= 20
     assert not set(added) & set(kept), "what was complete is not computed again"
     assert len(added) == len(set(added)) and len(added) + len(kept) in (maps.progress[1], maps.progress[1] - 1)

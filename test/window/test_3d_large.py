@@ -104,7 +104,7 @@ def acts(tool) -> dict[str, tuple[float, float]]:
 
     big = np.zeros(SHAPE, np.uint32)
     big[BIG] = 1
-    session.set_auto(big)
+    session.automatic.show(big)
     tool.set_source("auto")
     measure("commit a third of the volume", press("c"))
     measure("undo that", press("ctrl+z"))

@@ -31,10 +31,10 @@ def test_an_object_without_its_last_prompt_leaves_nothing(tool_3d):
     points.selected_data = {0}
     points.remove_selected()
     wait_idle(tool)
-    assert not len(tool.session.prompts) and not tool.session.current.any(), tool.status.text
+    assert not len(tool.session.prompts.drawn) and not tool.session.current.any(), tool.status.text
     key(tool.viewer, "ctrl+z")
     wait_idle(tool)
-    assert np.array_equal(tool.session.current, whole) and len(tool.session.prompts) == 1
+    assert np.array_equal(tool.session.current, whole) and len(tool.session.prompts.drawn) == 1
 
 
 def test_a_brush_without_any_prompt_gives_the_whole_object(tool_3d):
@@ -84,7 +84,7 @@ def test_a_negative_click_splits_two_touching_nuclei(tool_3d):
     tool.use_tool("point")
     click_at(tool, place_in(other, z), positive=False)
     assert share(keep) > 0.5 and share(other) < 0.2, tool.status.text
-    assert {c.source for c in tool.session.confidence.values()} <= {"prompt", "maps"}
+    assert {c.source for c in tool.session.propagation.confidence.values()} <= {"prompt", "maps"}
     key(tool.viewer, "ctrl+z")
     wait_idle(tool)
     assert share(other) > 0.5
@@ -229,4 +229,6 @@ def test_a_click_before_the_maps_is_answered_says_when_the_whole_comes_and_then_
     assert overlap(tool.session.current > 0, FIRST) > 0.6, tool.status.text
     assert "comes by itself" not in tool.status.text
     key(tool.viewer, "ctrl+z")
-    assert not tool.session.current.any() and not len(tool.session.prompts), "the click and its object are one step"
+    assert not tool.session.current.any() and not len(tool.session.prompts.drawn), (
+        "the click and its object are one step"
+    )

@@ -64,7 +64,7 @@ def test_s_segments_the_slice_in_view_only(tool_3d):
     for other in (z, z + 1):
         go_to(tool, other)
         click(tool, (other, y, x))
-    assert tool.session.prompts.slices == (z, z + 1)
+    assert tool.session.prompts.drawn.slices == (z, z + 1)
     assert not tool.session.has_current
     key(tool.viewer, "s")
     wait_idle(tool)
@@ -90,7 +90,7 @@ def test_an_object_is_shown_while_it_grows_and_cancel_keeps_it(tool_3d, slow_ste
     assert "Cancelled; 3 slices" in tool.status.text
     key(tool.viewer, "ctrl+z")
     assert slices_of(tool) == [place[0]], "the run is one step of undo, also when it was cancelled"
-    assert len(tool.session.prompts.points) == 1
+    assert len(tool.session.prompts.drawn.points) == 1
 
 
 def test_a_click_while_the_object_grows_ends_the_run_and_v_starts_it_again(tool_3d, slow_steps):
@@ -107,7 +107,7 @@ def test_a_click_while_the_object_grows_ends_the_run_and_v_starts_it_again(tool_
     for _ in range(60):
         slow_steps.release()
     wait_idle(tool)
-    assert len(tool.session.prompts.points) == 2
+    assert len(tool.session.prompts.drawn.points) == 2
     assert overlap(tool.session.current > 0, FIRST) > 0.5, tool.status.text
 
 
@@ -230,7 +230,7 @@ def test_the_slice_in_view_is_embedded_first_and_can_be_segmented_while_others_a
     volume = small_volume()[0][4:10]
     tool = opened(annotator_3d, volume, model_type="nano_lm")
     session = tool.session
-    assert wait_until(lambda: session.embeddings is not None), tool.status.text
+    assert wait_until(lambda: session.model.embeddings is not None), tool.status.text
     z, y, x = middle_of(FIRST)
     z -= 4
     go_to(tool, z)
@@ -243,8 +243,8 @@ def test_the_slice_in_view_is_embedded_first_and_can_be_segmented_while_others_a
     # One slice may have been begun before the person came here.
     for _ in range(2):
         gate.release()
-    assert wait_until(lambda: session.embeddings.is_complete(z)), tool.status.text
-    assert not session.embeddings.is_complete()
+    assert wait_until(lambda: session.model.embeddings.is_complete(z)), tool.status.text
+    assert not session.model.embeddings.is_complete()
     assert wait_until(lambda: session.has_current), tool.status.text
 
     # The run waits for its slices, and the window lives meanwhile.
@@ -252,7 +252,7 @@ def test_the_slice_in_view_is_embedded_first_and_can_be_segmented_while_others_a
         for _ in range(20):
             gate.release()
         wait_idle(tool)
-    assert session.embeddings.is_complete()
+    assert session.model.embeddings.is_complete()
     assert len(slices_of(tool)) > 2, tool.status.text
     assert heart.longest < 0.5, f"the window stood still for {heart.longest:.2f} s"
 

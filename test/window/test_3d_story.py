@@ -31,7 +31,7 @@ def test_from_a_click_to_a_committed_object_and_its_correction(tool_3d):
     # A click is segmented at once, in the slice in view only.
     click(tool, place)
     wait_idle(tool)
-    assert [point.z for point in session.prompts.points] == [place[0]]
+    assert [point.z for point in session.prompts.drawn.points] == [place[0]]
     assert slices_of(tool) == [place[0]]
 
     # V extends it through the volume.
@@ -50,7 +50,7 @@ def test_from_a_click_to_a_committed_object_and_its_correction(tool_3d):
     assert np.array_equal(session.current, grown)
 
     # W goes to the slice that is worth a look.
-    weakest = session.weakest_slice()
+    weakest = session.propagation.weakest_slice()
     key(viewer, "w")
     assert tool.z == weakest and f"Slice {weakest}" in tool.status.text
 
@@ -67,8 +67,8 @@ def test_from_a_click_to_a_committed_object_and_its_correction(tool_3d):
     go_to(tool, place[0])
     point_at(tool, place)
     key(viewer, "o")
-    assert session.reopened == committed_id, tool.status.text
-    assert len(session.prompts.points) == 1 and not session.committed.any()
+    assert session.objects.reopened == committed_id, tool.status.text
+    assert len(session.prompts.drawn.points) == 1 and not session.committed.any()
 
     # A correction in another slice: what lies on the other side of the first prompt stays as it was.
     z = place[0] + 2
@@ -76,7 +76,7 @@ def test_from_a_click_to_a_committed_object_and_its_correction(tool_3d):
     driver.press(tool.dock.prompts.tools["box"])
     drag(tool, *box_in(FIRST, z))
     wait_idle(tool)
-    assert session.prompts.slices == (place[0], z)
+    assert session.prompts.drawn.slices == (place[0], z)
     key(viewer, "v")
     wait_idle(tool)
     assert np.array_equal(session.current[: place[0]], grown[: place[0]])
@@ -91,7 +91,7 @@ def test_nuclei_of_a_real_stack_are_extended_and_committed(opened, shared_data):
     folder = shared_data / "nuclei3d_stardist"
     image, truth = (tifffile.imread(folder / f"stardist_{kind}.tif") for kind in ("image", "labels"))
     tool = opened(annotator_3d, image, model_type="nano_lm")
-    assert wait_until(lambda: tool.session.embeddings is not None and not tool.engine.busy, 300), tool.status.text
+    assert wait_until(lambda: tool.session.model.embeddings is not None and not tool.engine.busy, 300), tool.status.text
     menu(tool).method.value = "propagation"
     menu(tool).iou_threshold.value = 0.6  # low, since the person says where each nucleus ends
     sizes = np.bincount(truth.ravel())[1:]

@@ -20,7 +20,9 @@ def start(opened, image, **options):
     tool = opened(annotator_3d, image, **({"model_type": "nano_lm"} | options))
     told = []
     tool.status.changed.connect(lambda text, kind: told.append((kind, text)))
-    assert wait_until(lambda: tool.session.maps is not None and tool.session.maps.is_complete), tool.status.text
+    assert wait_until(lambda: tool.session.model.maps is not None and tool.session.model.maps.is_complete), (
+        tool.status.text
+    )
     wait_idle(tool)
     return tool, told
 
@@ -44,7 +46,7 @@ def test_slices_that_are_far_apart_are_looked_at_along_z_only_and_the_window_say
     volume, truth = small_volume()
     path = write(tmp_path / "stack.tif", volume[::2], 5.0)
     tool, told = start(opened, path)
-    assert tool.session.maps.geometry.axes == (0,) and "5 pixels apart" in tool.status.text, tool.status.text
+    assert tool.session.model.maps.geometry.axes == (0,) and "5 pixels apart" in tool.status.text, tool.status.text
     z, y, x = middle_of(FIRST)
     click_at(tool, (z // 2, y, x))
     assert iou(tool.session.current > 0, truth[::2] == FIRST) > 0.5, tool.status.text
@@ -56,7 +58,7 @@ def test_a_voxel_size_that_is_missing_or_absurd_is_told(opened, tmp_path, spacin
     volume = small_volume()[0]
     image = volume if spacing is None else write(tmp_path / "stack.tif", volume, spacing)
     tool, told = start(opened, image)
-    assert tool.session.maps.geometry.axes == (0,) and words in tool.status.text, tool.status.text
+    assert tool.session.model.maps.geometry.axes == (0,) and words in tool.status.text, tool.status.text
     click_at(tool, middle_of(FIRST))
     assert overlap(tool.session.current > 0, FIRST) > 0.6 and no_errors(told)[0], told
 
@@ -90,7 +92,7 @@ def test_a_volume_without_any_object(opened):
     key(tool.viewer, "v")
     wait_idle(tool)
     assert no_errors(told)[0], told
-    tool.session.clear()
+    tool.session.prompts.clear()
     menu(tool).all_slices.native.click()
     wait_idle(tool)
     assert "No object" in tool.status.text and no_errors(told)[0], told
@@ -110,11 +112,13 @@ def test_a_model_without_a_dense_head_goes_from_slice_to_slice(opened, tmp_path)
     checkpoint = tmp_path / "model.pth"
     torch.save(Sam.from_architecture("vit_t").state_dict(), checkpoint)
     tool = opened(annotator_3d, small_volume()[0][:4, :64, :64], model_type=None, checkpoint_path=checkpoint)
-    assert wait_until(lambda: tool.session.embeddings is not None and tool.session.embeddings.is_complete())
+    assert wait_until(lambda: tool.session.model.embeddings is not None and tool.session.model.embeddings.is_complete())
     wait_idle(tool)
     told = []
     tool.status.changed.connect(lambda text, kind: told.append((kind, text)))
-    assert tool.session.maps is None and tool.jobs.running(MAPS) is None and "hole objects" not in tool.status.text
+    assert (
+        tool.session.model.maps is None and tool.jobs.running(MAPS) is None and "hole objects" not in tool.status.text
+    )
     assert menu(tool).all_parameters.isHidden() and not tool.automatic_volume.by_maps
     click_at(tool, (1, 30, 30))
     assert "by itself" not in tool.status.text

@@ -16,9 +16,9 @@ def commit_first(tool) -> int:
     """Segment and commit an object in three slices; its id."""
     z, y, x = middle_of(FIRST)
     for other in (z - 1, z, z + 1):
-        tool.session.add_point((other, y, x))
-        tool.session.segment_slice(other)
-    return tool.session.commit().ids[0]
+        tool.session.prompts.add_point((other, y, x))
+        tool.session.segment.slice(other)
+    return tool.session.objects.commit().ids[0]
 
 
 def test_points_keep_their_size_and_are_shown_in_their_slice_only(tool_3d):
@@ -68,13 +68,13 @@ def test_a_committed_object_opens_again_when_it_is_clicked(tool_3d):
     driver.press(menu(tool).correct)
     assert menu(tool).correct.isChecked()
     click(tool, (2, 2, 2))
-    assert tool.session.reopened is None, "a click beside all objects opens none"
+    assert tool.session.objects.reopened is None, "a click beside all objects opens none"
     click(tool, (z, y, x))
-    assert tool.session.reopened == object_id, tool.status.text
+    assert tool.session.objects.reopened == object_id, tool.status.text
     assert not menu(tool).correct.isChecked()
     # The next click is a prompt again.
     click(tool, (z, y + 3, x))
-    assert len(tool.session.prompts.points) == 4
+    assert len(tool.session.prompts.drawn.points) == 4
 
 
 def test_an_object_at_work_is_not_mixed_with_one_that_is_opened_again(tool_3d):
@@ -85,7 +85,7 @@ def test_an_object_at_work_is_not_mixed_with_one_that_is_opened_again(tool_3d):
     click(tool, (z, 2, 2))
     wait_idle(tool)
     driver.press(menu(tool).correct)
-    assert "at work" in tool.status.text and tool.session.reopened is None
+    assert "There is a current object" in tool.status.text and tool.session.objects.reopened is None
 
 
 def test_voxel_size_reaches_all_layers_and_clicks_still_hit(opened, tmp_path):
@@ -99,7 +99,7 @@ def test_voxel_size_reaches_all_layers_and_clicks_still_hit(opened, tmp_path):
     go_to(tool, z - 4)
     assert tool.z == z - 4
     click(tool, (z - 4, y, x))
-    (point,) = tool.session.prompts.points
+    (point,) = tool.session.prompts.drawn.points
     assert point.z == z - 4
     assert np.abs(np.array(point.position[1:]) - (y, x)).max() < 1.5
 

@@ -53,7 +53,7 @@ def click_at(tool, position, positive=True):
 
 def test_v_gives_the_whole_object_and_is_one_step_of_undo(tool_3d, no_propagation):
     tool = tool_3d
-    assert tool.session.maps.is_complete
+    assert tool.session.model.maps.is_complete
     tool.preview.live = False
     place = middle_of(FIRST)
     click_at(tool, place)
@@ -89,7 +89,7 @@ def test_a_click_gives_the_whole_object_live_and_is_one_step_of_undo(tool_3d, no
     key(tool.viewer, "ctrl+z")
     assert np.array_equal(tool.session.current, whole)
     key(tool.viewer, "ctrl+z")
-    assert not tool.session.has_current and not len(tool.session.prompts)
+    assert not tool.session.has_current and not len(tool.session.prompts.drawn)
     key(tool.viewer, "ctrl+shift+z")
     wait_idle(tool)
     assert np.array_equal(tool.session.current, whole)
@@ -188,7 +188,7 @@ def test_several_boxes_are_several_objects(tool_3d, no_propagation):
 def test_maps_grow_in_the_background_and_cancel_keeps_what_is_there(opened, slow_maps):
     tool = opened(annotator_3d, small_volume()[0], model_type="nano_lm")
     assert wait_until(lambda: tool.jobs.running(MAPS) is not None), tool.status.text
-    assert wait_until(lambda: tool.session.maps is not None)
+    assert wait_until(lambda: tool.session.model.maps is not None)
     place = middle_of(FIRST)
     go_to(tool, place[0])
     click(tool, place)
@@ -198,16 +198,19 @@ def test_maps_grow_in_the_background_and_cancel_keeps_what_is_there(opened, slow
     menu(tool).iou_threshold.value = 0.5
     key(tool.viewer, "v")
     assert wait_until(lambda: tool.jobs.running(WORK) is None), tool.status.text
-    assert len(slices_of(tool)) > 2 and {c.source for c in tool.session.confidence.values()} == {"prompt", "propagated"}
+    assert len(slices_of(tool)) > 2 and {c.source for c in tool.session.propagation.confidence.values()} == {
+        "prompt",
+        "propagated",
+    }
     key(tool.viewer, "ctrl+z")
 
     slow_maps.release()
-    assert wait_until(lambda: tool.session.maps.progress[0] >= 1)
+    assert wait_until(lambda: tool.session.model.maps.progress[0] >= 1)
     assert wait_until(lambda: "Preparing whole objects" in tool.dock.status.progress.format())
     driver.press(tool.dock.status.cancel)
     slow_maps.release()
     wait_idle(tool)
-    done = tool.session.maps.progress[0]
+    done = tool.session.model.maps.progress[0]
     assert 0 < done < tool.session.shape[0] and "Cancelled" in tool.status.text
 
     # Whoever wants whole objects nevertheless gets them: the rest is computed where the object is.
@@ -215,7 +218,7 @@ def test_maps_grow_in_the_background_and_cancel_keeps_what_is_there(opened, slow
         slow_maps.release()
     menu(tool).method.value = "maps"
     wait_idle(tool)
-    assert tool.session.maps.is_complete and "Whole objects are ready" in tool.status.text
+    assert tool.session.model.maps.is_complete and "Whole objects are ready" in tool.status.text
     key(tool.viewer, "v")
     wait_idle(tool)
     assert overlap(tool.session.current > 0, FIRST) > 0.6, tool.status.text
@@ -224,7 +227,9 @@ def test_maps_grow_in_the_background_and_cancel_keeps_what_is_there(opened, slow
 def test_a_restart_with_a_cache_finds_the_maps(opened, tmp_path, monkeypatch):
     path = tmp_path / "embeddings.zarr"
     tool = opened(annotator_3d, small_volume()[0], embedding_path=path, model_type="nano_lm")
-    assert wait_until(lambda: tool.session.maps is not None and tool.session.maps.is_complete), tool.status.text
+    assert wait_until(lambda: tool.session.model.maps is not None and tool.session.model.maps.is_complete), (
+        tool.status.text
+    )
     wait_idle(tool)
     driver.close(tool.viewer)
 
@@ -233,6 +238,8 @@ def test_a_restart_with_a_cache_finds_the_maps(opened, tmp_path, monkeypatch):
 
     monkeypatch.setattr(compute, "_slice_maps", refuse)
     tool = opened(annotator_3d, small_volume()[0], embedding_path=path, model_type="nano_lm")
-    assert wait_until(lambda: tool.session.maps is not None and tool.session.maps.is_complete), tool.status.text
+    assert wait_until(lambda: tool.session.model.maps is not None and tool.session.model.maps.is_complete), (
+        tool.status.text
+    )
     wait_idle(tool)
     assert "Whole objects are ready" in tool.status.text

@@ -145,7 +145,7 @@ def test_window_lives_while_the_image_is_embedded_and_clicks_are_kept(tool, coin
     assert tool.engine.busy and not tool.dock.status._running.isHidden()
     assert heartbeat.longest < 0.6, "0.03 s on an idle machine"
     click(tool, COIN)
-    assert len(tool.session.prompts) == 1 and not tool.session.has_current
+    assert len(tool.session.prompts.drawn) == 1 and not tool.session.has_current
     assert "kept" in tool.status.text
     key(tool.viewer, "c")
     assert not tool.session.objects and "not ready yet" in tool.status.text
@@ -163,7 +163,7 @@ def test_quick_clicks_give_the_answer_to_the_last_one(tool, monkeypatch):
         go_on.wait(60)
         return run(request)
 
-    monkeypatch.setattr(type(tool.session), "run", staticmethod(slow))
+    monkeypatch.setattr(type(tool.session.segment), "run", staticmethod(slow))
     for k in range(6):
         tool.layers.points.layer.add([COIN[0] + 2 * (k % 3), COIN[1] + 2 * (k // 3)])
         driver.process(0.02)
@@ -174,7 +174,7 @@ def test_quick_clicks_give_the_answer_to_the_last_one(tool, monkeypatch):
     assert tool.session.history.last.name == "Add point"
     for _ in range(6):
         tool.undo()
-    assert not tool.session.has_current and not len(tool.session.prompts)
+    assert not tool.session.has_current and not len(tool.session.prompts.drawn)
 
 
 def test_answer_to_a_question_that_was_undone_is_not_shown(tool, monkeypatch):
@@ -185,12 +185,12 @@ def test_answer_to_a_question_that_was_undone_is_not_shown(tool, monkeypatch):
         release.wait(10)
         return run(request)
 
-    monkeypatch.setattr(type(tool.session), "run", staticmethod(slow))
+    monkeypatch.setattr(type(tool.session.segment), "run", staticmethod(slow))
     click(tool, COIN)
     tool.undo()
     release.set()
     wait_idle(tool)
-    assert not tool.session.has_current and tool.session.can_redo
+    assert not tool.session.has_current and tool.session.history.can_redo
 
 
 def test_automatic_segmentation_runs_beside_the_clicks_and_thresholds_act_at_once(tool):
@@ -256,11 +256,11 @@ def test_unforeseen_error_keeps_the_window_and_the_work(tool, monkeypatch):
     def broken(request):
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(type(tool.session), "run", staticmethod(broken))
+    monkeypatch.setattr(type(tool.session.segment), "run", staticmethod(broken))
     click(tool, (COIN[0] + 5, COIN[1]))
     wait_idle(tool)
     assert "ZeroDivisionError" in tool.status.text and tool.status.kind == "error"
-    assert len(tool.session.prompts) == 2 and tool.session.current[COIN] == 1
+    assert len(tool.session.prompts.drawn) == 2 and tool.session.current[COIN] == 1
 
 
 def test_another_model_or_cache_keeps_prompts_and_objects(tool, tmp_path):

@@ -27,8 +27,8 @@ def test_a_window_annotates_while_a_job_fills_its_cache(opened, tmp_path):
     try:
         assert wait_until(lambda: (cache / "state" / "checksum" / "1.0").exists(), timeout=300)
         tool = opened(annotator_3d, tifffile.imread(tmp_path / "stack.tif"), embedding_path=cache, model_type="nano_lm")
-        assert wait_until(lambda: tool.session.embeddings is not None, timeout=300), tool.status.text
-        assert tool.session.embeddings.is_complete(0), "what the job stored is used at once"
+        assert wait_until(lambda: tool.session.model.embeddings is not None, timeout=300), tool.status.text
+        assert tool.session.model.embeddings.is_complete(0), "what the job stored is used at once"
         click(tool, middle_of(FIRST))
         assert wait_until(lambda: np.any(tool.viewer.layers["current_object"].data), timeout=300), tool.status.text
         assert job.wait(timeout=600) == 0
@@ -36,6 +36,6 @@ def test_a_window_annotates_while_a_job_fills_its_cache(opened, tmp_path):
     finally:
         job.kill()
     embeddings = as_embeddings(cache)
-    assert embeddings.is_complete() and tool.session.embeddings.is_complete()
+    assert embeddings.is_complete() and tool.session.model.embeddings.is_complete()
     for z in range(len(tall)):
         embeddings.load(z)  # compares each with its checksum

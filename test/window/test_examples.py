@@ -24,6 +24,8 @@ def test_the_2d_example_opens_its_window_and_keeps_its_embeddings_beside_itself(
     module.coins()
     (viewer,) = opened
     tool = get_annotator(viewer)
-    assert driver.wait_until(lambda: tool.session.embeddings is not None and not tool.engine.busy), tool.status.text
+    assert driver.wait_until(lambda: tool.session.model.embeddings is not None and not tool.engine.busy), (
+        tool.status.text
+    )
     assert (tmp_path / "embeddings" / "coins.zarr").is_dir()
     driver.close(viewer)

@@ -88,10 +88,10 @@ def along(tool) -> float:
 def test_masks_follow_the_mouse_and_cost_little_more_than_answering_and_drawing_them(hovering):
     tool = hovering
     assert move_and_wait(tool, COIN)
-    request = tool.session.plan_hover(list(COIN), None)
+    request = tool.session.segment.plan_hover(list(COIN), None)
 
     def needed() -> float:
-        return cpu_seconds(lambda: tool.session.run(request)) + cpu_seconds(canvas(tool.viewer).repaint)
+        return cpu_seconds(lambda: tool.session.segment.run(request)) + cpu_seconds(canvas(tool.viewer).repaint)
 
     before, first, clock = needed(), tool.hover.shown, time.monotonic()
     work = along(tool)
@@ -121,7 +121,7 @@ def test_it_shows_what_a_click_gives_and_changes_nothing(hovering):
     tool = hovering
     assert move_and_wait(tool, COIN)
     shown = np.array(tool.viewer.layers[HOVER].data) > 0
-    assert not len(tool.session.prompts) and not tool.session.has_current
+    assert not len(tool.session.prompts.drawn) and not tool.session.has_current
     click(tool, COIN)
     wait_idle(tool)
     clicked = tool.session.current > 0

@@ -54,23 +54,23 @@ WAYS = {
 def check_step(tool, name, change):
     """The change is on the layer and in the session alike, and undo and redo take it back and bring it again."""
     session, layer = tool.session, layer_of(tool, name)
-    before, records = session.layer(name).copy(), dict(session.objects)
+    before, records = session.labels.layer(name).copy(), dict(session.objects)
     change(layer)
     driver.process(0.05)
-    after = session.layer(name).copy()
+    after = session.labels.layer(name).copy()
     assert not np.array_equal(before, after) and 9 in after
-    assert np.array_equal(layer.data, after) and np.shares_memory(layer.data, session.layer(name))
+    assert np.array_equal(layer.data, after) and np.shares_memory(layer.data, session.labels.layer(name))
     if name == "committed":
         check_records(session)
         assert tool.saving.unsaved
     tool.viewer.layers.selection.active = layer
     key(tool.viewer, "ctrl+z")
-    assert np.array_equal(session.layer(name), before) and np.array_equal(layer.data, before)
+    assert np.array_equal(session.labels.layer(name), before) and np.array_equal(layer.data, before)
     assert dict(session.objects) == records
     key(tool.viewer, "ctrl+shift+z")
-    assert np.array_equal(session.layer(name), after) and np.array_equal(layer.data, after)
+    assert np.array_equal(session.labels.layer(name), after) and np.array_equal(layer.data, after)
     layer.undo()  # of napari: there is one history, the session's
-    assert np.array_equal(session.layer(name), after)
+    assert np.array_equal(session.labels.layer(name), after)
     assert tool.status.kind != "error", tool.status.text
 
 
@@ -188,13 +188,13 @@ def test_brush_in_three_dimensions_is_one_step(tool_3d):
 def test_tracks_painted_from_outside_are_in_the_lineage(tool_tracking, way):
     tool = tool_tracking
     check_step(tool, "committed", lambda layer: _in_first_frames(layer, way))
-    track = tool.session.lineage[9]
+    track = tool.session.tracks.lineage[9]
     frames = np.flatnonzero((tool.session.committed == 9).any(axis=(1, 2)))
     assert (track.start, track.end) == (frames[0], frames[-1])
     tool.undo()
-    assert 9 not in tool.session.lineage
+    assert 9 not in tool.session.tracks.lineage
     check_step(tool, "current", lambda layer: _in_first_frames(layer, way))
-    assert 9 in tool.session.tracks_at_work
+    assert 9 in tool.session.tracks.current
 
 
 def _in_first_frames(layer, way):
@@ -274,7 +274,7 @@ def test_edit_that_the_session_refuses_leaves_the_picture_as_it_was(tool, monkey
     layer = layer_of(tool, "committed")
     layer.data[100:120, 100:120] = 3
     before = tool.session.committed.copy()
-    monkeypatch.setattr(type(tool.session), "paint", refuse)
+    monkeypatch.setattr(type(tool.session.labels), "paint", refuse)
     for way in ("paint", "polygon", "data_setitem", "write"):
         WAYS[way](layer)
         driver.process(0.1)

@@ -76,6 +76,11 @@ def test_a_large_plane_on_disc_is_clicked_painted_and_corrected_as_any_other(ope
 
     assert np.array_equal(imread(tmp_path / "committed.tif"), session.committed), "napari saves all of it"
 
+    tool.save(tmp_path / "objects.zarr")
+    assert tool.saving.unsaved, "it is saved in a job"
+    assert wait_until(lambda: not tool.saving.unsaved), tool.status.text
+    assert np.array_equal(zarr.open_array(str(tmp_path / "objects.zarr")), session.committed)
+
     tool.choose([1, 8])
     tool.delete_picked()
     assert not session.committed[PLACE] and not session.committed[405, 405] and session.committed[310, 310] == 11

@@ -37,7 +37,7 @@ def test_clicked_object_is_opened_again_corrected_and_keeps_its_id(tool):
     click(tool, OTHER_COIN)
     assert tool.picked == (2,) and tool.dock.objects.ids.value == "2"
     tool.dock.objects.reopen.native.click()
-    assert tool.session.reopened == 2 and tool.session.current[OTHER_COIN] == 1
+    assert tool.session.objects.reopened == 2 and tool.session.current[OTHER_COIN] == 1
     assert tool.session.committed[OTHER_COIN] == 0
     assert len(tool.layers.points.layer.data) == 1, "its prompt is back"
     click(tool, (OTHER_COIN[0] + 6, OTHER_COIN[1]))
@@ -100,7 +100,7 @@ def test_commit_treats_committed_objects_as_the_menu_says(tool, preserve):
     tool.dock.commit.preserve.value = preserve
     tool.use_tool("box")
     driver.drag(tool, (20, 65), (100, 135))
-    click_inside = tool.session.prompts.shapes
+    click_inside = tool.session.prompts.drawn.shapes
     assert click_inside
     wait_idle(tool)
     covered = (tool.session.current > 0) & before
@@ -198,7 +198,7 @@ def test_result_of_another_program_is_loaded_and_corrected(opened, coins, tmp_pa
         segmentation_result=tmp_path / "cellpose.zarr",
         segmentation_key="masks",
     )
-    assert set(tool.session.objects) == {7} and not tool.saving.must_ask and not tool.session.can_undo
+    assert set(tool.session.objects) == {7} and not tool.saving.must_ask and not tool.session.history.can_undo
     tool.choose([7])
     tool.reopen_picked()
     assert tool.session.current[60, 100] == 1
@@ -228,7 +228,7 @@ def test_menu_of_napari_asks_too(opened, coins):
     assert questions and window.isVisible()
     click(tool, (COIN[0] + 5, COIN[1]))
     wait_idle(tool)
-    assert len(tool.session.prompts) == 2, "the tool still works"
+    assert len(tool.session.prompts.drawn) == 2, "the tool still works"
     before = recovered()
     driver.answer("Close without saving", questions)
     window.close(quit_app=False, confirm_need=True)

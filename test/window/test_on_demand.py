@@ -67,7 +67,7 @@ def test_a_large_image_is_embedded_where_the_user_clicks_and_looks_and_wholly_on
 
     tool.use_tool("move")
     look_at(tool, (250, 250), zoom=10.0)  # the wheel; then the mouse drags the image along
-    store, grid = tool.session.embeddings.store, tool.session.embeddings.grid
+    store, grid = tool.session.model.embeddings.store, tool.session.model.embeddings.grid
     assert wait_until(lambda: store.is_complete(None, grid.tile_at(250, 250).index))
     wait_idle(tool)
     assert clicked < engine.computed <= clicked + 30, "the view and its neighbours"
@@ -98,8 +98,8 @@ def test_a_large_stack_is_embedded_around_the_slice_in_view_and_where_a_run_goes
     tool = opened(annotator_3d, stack, model_type="nano_lm")
     tool.go_to_slice(6)
     engine = tool.engine
-    assert wait_until(lambda: tool.session.embeddings is not None and not engine.busy), tool.status.text
-    store = tool.session.embeddings.store
+    assert wait_until(lambda: tool.session.model.embeddings is not None and not engine.busy), tool.status.text
+    store = tool.session.model.embeddings.store
     there = {i for i, _ in store.items() if store.is_complete(i, 0)}
     assert {5, 6, 7} <= there < set(range(9)), "9 slices are too many"
     click(tool, (6, 60, 60))
@@ -107,4 +107,4 @@ def test_a_large_stack_is_embedded_around_the_slice_in_view_and_where_a_run_goes
     tool.dock.extra[0].method.value = "propagation"
     tool.segment_volume()
     wait_idle(tool, 120)
-    assert len(tool.session.current_slices) == 9, tool.status.text
+    assert len(tool.session.labels.current_slices) == 9, tool.status.text

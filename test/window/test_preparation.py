@@ -98,16 +98,16 @@ def test_cancelled_embedding_says_so_and_start_again_answers_the_prompt_from_bef
     assert not tool.dock.start_again.isVisible()
     assert wait_until(lambda: is_segmented(tool)), tool.status.text
     wait_idle(tool)
-    assert len(tool.session.prompts) == 1
+    assert len(tool.session.prompts.drawn) == 1
 
 
 def test_tiles_that_were_ready_at_the_cancel_are_used_and_a_click_elsewhere_starts_again(tool, coins, held_encoder):
     tool.use_settings(tool.settings.changed(tile_shape=(160, 200), halo=(16, 16)))
     open_slowly(tool, coins)
-    assert wait_until(lambda: tool.session.embeddings is not None)
+    assert wait_until(lambda: tool.session.model.embeddings is not None)
     driver.process(0.2)
     cancel(tool, held_encoder)
-    store = tool.session.embeddings.store
+    store = tool.session.model.embeddings.store
     assert 0 < len(store.missing()) and says_that_it_stopped(tool)
     assert "what is embedded already" in tool.status.text
     click(tool, COIN)
@@ -120,7 +120,7 @@ def test_tiles_that_were_ready_at_the_cancel_are_used_and_a_click_elsewhere_star
 
 def test_cancel_in_the_last_step_is_a_preparation_that_is_complete(tool, coins, held_encoder):
     open_slowly(tool, coins)
-    assert wait_until(lambda: tool.session.embeddings is not None)
+    assert wait_until(lambda: tool.session.model.embeddings is not None)
     click(tool, COIN)
     cancel(tool, held_encoder)
     assert wait_until(lambda: is_segmented(tool)), tool.status.text
@@ -202,7 +202,7 @@ def test_other_image_in_the_middle_is_prepared_without_a_question(tool, coins, h
     open_slowly(tool, coins)
     tool.open(from_array(coins[::-1].copy(), "2d", "other"))
     held_image.set()
-    assert wait_until(lambda: not tool.engine.busy and tool.session.embeddings is not None), tool.status.text
+    assert wait_until(lambda: not tool.engine.busy and tool.session.model.embeddings is not None), tool.status.text
     assert not tool.dock.start_again.isVisible() and "Cancelled" not in tool.status.text
 
 
@@ -216,13 +216,13 @@ def test_other_settings_in_the_middle_are_prepared_and_a_second_cancel_stops_the
     cancel(tool, held_image)
     assert says_that_it_stopped(tool) and not (tmp_path / "a.zarr").exists()
     driver.press(tool.dock.start_again.run.native)
-    assert wait_until(lambda: not tool.engine.busy and tool.session.embeddings is not None)
+    assert wait_until(lambda: not tool.engine.busy and tool.session.model.embeddings is not None)
     assert (tmp_path / "a.zarr").is_dir()
     tool.use_settings(tool.settings.changed(embedding_path=None))
 
 
 def test_cancelled_other_model_leaves_the_one_in_use(tool, held_model):
-    old = tool.session.predictor
+    old = tool.session.model.predictor
     tool.change_settings(tool.settings.changed(device="cpu"))
     if not tool.engine.busy:
         pytest.fail("the device is part of what a model is")
@@ -231,7 +231,7 @@ def test_cancelled_other_model_leaves_the_one_in_use(tool, held_model):
     assert says_that_it_stopped(tool) and "stays in use" in tool.status.text
     click(tool, COIN)
     assert wait_until(lambda: is_segmented(tool)), tool.status.text
-    assert tool.session.predictor is old
+    assert tool.session.model.predictor is old
     tool.use_settings(tool.settings.changed(device=None))
 
 
@@ -269,7 +269,7 @@ def test_cancel_takes_back_a_volume_that_waits_for_its_slices_but_not_its_prompt
     assert says_that_it_stopped(tool)
     key(tool.viewer, "v")
     assert not tool.dock.start_again.isVisible()
-    assert wait_until(lambda: len(tool.session.current_slices) > 2), tool.status.text
+    assert wait_until(lambda: len(tool.session.labels.current_slices) > 2), tool.status.text
     wait_idle(tool)
 
 
@@ -285,7 +285,7 @@ def test_wait_for_the_image_that_is_embedded_ahead_can_be_cancelled(tool, coins,
     assert says_that_it_stopped(tool)
     held_image.set()
     click(tool, COIN)
-    assert wait_until(lambda: tool.session.embeddings is not None and not tool.engine.busy), tool.status.text
+    assert wait_until(lambda: tool.session.model.embeddings is not None and not tool.engine.busy), tool.status.text
     wait_idle(tool)
     assert not tool.dock.start_again.isVisible()
 
@@ -300,8 +300,8 @@ def on_disc(tmp_path):
         tool.use_settings(tool.settings.changed(embedding_path=str(tmp_path / "e")))
         tool.prepare()
         wait_idle(tool)
-        assert tool.session.embeddings.is_complete(), tool.status.text
-        tool.session.embeddings.forget()
+        assert tool.session.model.embeddings.is_complete(), tool.status.text
+        tool.session.model.embeddings.forget()
         return tmp_path / "e"
 
     yield prepare
@@ -331,11 +331,11 @@ def test_a_run_through_a_volume_has_what_is_damaged_computed_again(tool_3d, on_d
     click(tool, position)
     assert wait_until(lambda: tool.session.has_current), tool.status.text
     wait_idle(tool)
-    tool.session.embeddings.forget()
+    tool.session.model.embeddings.forget()
     damage(cache / "features" / f"{position[0] + 1}.0.0.0.0")
     key(tool.viewer, "v")
     wait_idle(tool)
-    assert not tool.session.embeddings.store.missing(), tool.status.text
+    assert not tool.session.model.embeddings.store.missing(), tool.status.text
     key(tool.viewer, "v")
     wait_idle(tool)
     assert position[0] + 1 in volumes.slices_of(tool), tool.status.text

@@ -26,10 +26,10 @@ def test_first_click_after_start_and_after_commit_gives_a_mask(tool):
 def test_t_switches_the_next_point_and_not_the_one_just_placed(tool):
     click(tool, COIN)
     key(tool.viewer, "t")
-    assert [point.positive for point in tool.session.prompts.points] == [True]
+    assert [point.positive for point in tool.session.prompts.drawn.points] == [True]
     assert tool.dock.prompts.polarity.value == "negative"
     click(tool, (COIN[0] + 30, COIN[1]))
-    assert [point.positive for point in tool.session.prompts.points] == [True, False]
+    assert [point.positive for point in tool.session.prompts.drawn.points] == [True, False]
     layer = tool.layers.points.layer
     assert list(layer.features["label"]) == ["positive", "negative"]
     green, red = layer.face_color
@@ -43,10 +43,10 @@ def test_t_switches_points_that_the_person_selected(tool):
     tool.use_tool("move")
     layer.selected_data = {1}
     key(tool.viewer, "t")
-    assert [point.positive for point in tool.session.prompts.points] == [True, False]
-    assert tool.session.next_positive
+    assert [point.positive for point in tool.session.prompts.drawn.points] == [True, False]
+    assert tool.session.prompts.next_positive
     key(tool.viewer, "t")
-    assert [point.positive for point in tool.session.prompts.points] == [True, True]
+    assert [point.positive for point in tool.session.prompts.drawn.points] == [True, True]
 
 
 def test_next_point_is_positive_again_after_commit_and_clear(tool):
@@ -54,17 +54,17 @@ def test_next_point_is_positive_again_after_commit_and_clear(tool):
     wait_idle(tool)
     for finish in ("c", "shift+c"):
         key(tool.viewer, "t")
-        assert not tool.session.next_positive
+        assert not tool.session.prompts.next_positive
         if finish == "shift+c":
             click(tool, OTHER_COIN)
         key(tool.viewer, finish)
-        assert tool.session.next_positive, finish
+        assert tool.session.prompts.next_positive, finish
         assert tool.dock.prompts.polarity.value == "positive"
 
 
 def test_prompt_menu_and_key_show_the_same(tool):
     tool.dock.prompts.polarity.value = "negative"
-    assert not tool.session.next_positive
+    assert not tool.session.prompts.next_positive
     key(tool.viewer, "t")
     assert tool.dock.prompts.polarity.value == "positive"
 
@@ -72,10 +72,10 @@ def test_prompt_menu_and_key_show_the_same(tool):
 def test_point_can_be_dragged_and_stays_the_same_prompt(tool):
     click(tool, COIN)
     wait_idle(tool)
-    (before,) = tool.session.prompts.points
+    (before,) = tool.session.prompts.drawn.points
     tool.use_tool("move")
     drag(tool, COIN, (OTHER_COIN[0], OTHER_COIN[1]))
-    (after,) = tool.session.prompts.points
+    (after,) = tool.session.prompts.drawn.points
     assert after.id == before.id
     assert np.allclose(after.position, OTHER_COIN, atol=2)
     wait_idle(tool)
@@ -87,11 +87,11 @@ def test_box_gives_an_object_and_points_inside_correct_it(tool):
     drag(tool, (35, 78), (82, 122))
     wait_idle(tool)
     assert tool.session.current[COIN] == 1
-    assert tool.session.prompts.shapes[0].kind == "rectangle"
+    assert tool.session.prompts.drawn.shapes[0].kind == "rectangle"
     tool.use_tool("point")
     click(tool, COIN)
     wait_idle(tool)
-    assert len(tool.session.prompts) == 2 and tool.session.current[COIN] == 1
+    assert len(tool.session.prompts.drawn) == 2 and tool.session.current[COIN] == 1
 
 
 @pytest.mark.parametrize("kind", ["ellipse", "polygon"])
@@ -104,7 +104,7 @@ def test_ellipse_and_polygon_are_prompts(tool, kind):
             click(tool, corner)
         driver.process(0.5)  # a quick second click would be a double click
         key(tool.viewer, "Return" if driver.REAL else "return")
-    assert [shape.kind for shape in tool.session.prompts.shapes] == [kind]
+    assert [shape.kind for shape in tool.session.prompts.drawn.shapes] == [kind]
     wait_idle(tool)
     assert tool.session.current[COIN] == 1
 
@@ -112,14 +112,14 @@ def test_ellipse_and_polygon_are_prompts(tool, kind):
 def test_line_is_refused_with_a_sentence(tool):
     layer = tool.layers.shapes.layer
     layer.add(np.array([[30.0, 30.0], [60.0, 60.0]]), shape_type="line")
-    assert not tool.session.prompts.shapes and len(layer.data) == 0
+    assert not tool.session.prompts.drawn.shapes and len(layer.data) == 0
     assert "box" in tool.status.text
 
 
 def test_click_outside_the_image_is_refused_with_a_sentence(tool):
     layer = tool.layers.points.layer
     layer.add([-20.0, -20.0])
-    assert not len(tool.session.prompts) and len(layer.data) == 0
+    assert not len(tool.session.prompts.drawn) and len(layer.data) == 0
     assert "outside" in tool.status.text
 
 
@@ -165,17 +165,17 @@ def test_keys_work_whichever_layer_is_selected(tool, coins):
         viewer.layers.append(layer)
     try:
         for layer in list(viewer.layers):
-            tool.session.add_point(COIN)
+            tool.session.prompts.add_point(COIN)
             viewer.layers.selection.active = layer
             key(viewer, "s")
             wait_idle(tool)
             assert tool.session.current[COIN] == 1, layer.name
             viewer.layers.selection.active = layer
             key(viewer, "t")
-            assert not tool.session.next_positive, layer.name
+            assert not tool.session.prompts.next_positive, layer.name
             viewer.layers.selection.active = layer
             key(viewer, "shift+c")
-            assert not tool.session.has_current and tool.session.next_positive, layer.name
+            assert not tool.session.has_current and tool.session.prompts.next_positive, layer.name
             viewer.layers.selection.active = layer
             key(viewer, "ctrl+z")
             assert tool.session.has_current, layer.name
@@ -220,7 +220,7 @@ def test_deleted_layer_is_made_again_and_nothing_is_lost(tool, name):
     assert np.array_equal(tool.viewer.layers["current_object"].data, tool.session.current)
     tool.use_tool("point")
     click(tool, (COIN[0] + 5, COIN[1]))
-    assert len(tool.session.prompts.points) == 2
+    assert len(tool.session.prompts.drawn.points) == 2
     wait_idle(tool)
     key(tool.viewer, "c")
     assert tool.session.committed[COIN] > 0
@@ -271,7 +271,7 @@ def test_undo_and_redo_of_clicks_moves_and_boxes_restore_masks_exactly(tool):
 
     def remember():
         wait_idle(tool)
-        states.append((tool.session.prompts, tool.session.current.copy()))
+        states.append((tool.session.prompts.drawn, tool.session.current.copy()))
 
     remember()
     click(tool, COIN)
@@ -284,11 +284,11 @@ def test_undo_and_redo_of_clicks_moves_and_boxes_restore_masks_exactly(tool):
     for prompts, mask in reversed(states[:-1]):
         key(tool.viewer, "ctrl+z")
         driver.process(0.1)
-        assert tool.session.prompts == prompts and np.array_equal(tool.session.current, mask)
+        assert tool.session.prompts.drawn == prompts and np.array_equal(tool.session.current, mask)
     for prompts, mask in states[1:]:
         key(tool.viewer, "ctrl+shift+z")
         driver.process(0.1)
-        assert tool.session.prompts == prompts and np.array_equal(tool.session.current, mask)
+        assert tool.session.prompts.drawn == prompts and np.array_equal(tool.session.current, mask)
     assert len(tool.layers.points.layer.data) == 2 and len(tool.layers.shapes.layer.data) == 1
 
 
@@ -301,23 +301,23 @@ def test_commit_right_after_a_click_waits_for_its_mask(tool, monkeypatch):
         go_on.wait(60)
         return run(request)
 
-    monkeypatch.setattr(type(tool.session), "run", staticmethod(slow))
+    monkeypatch.setattr(type(tool.session.segment), "run", staticmethod(slow))
     click(tool, COIN)
     key(tool.viewer, "c")
     assert not tool.session.objects and tool.status.kind != "error"
     go_on.set()
     wait_idle(tool)
     driver.process(0.1)
-    assert tool.session.committed[COIN] == 1 and not len(tool.session.prompts)
+    assert tool.session.committed[COIN] == 1 and not len(tool.session.prompts.drawn)
 
 
 def test_channels_can_be_chosen_and_prompts_stay(tool, coins):
     from micro_sam.sam_annotator.images import from_array
 
     tool.open(from_array(np.stack([coins, 255 - coins]), "2d", "two channels"))
-    assert driver.wait_until(lambda: tool.session.embeddings is not None and not tool.engine.busy)
+    assert driver.wait_until(lambda: tool.session.model.embeddings is not None and not tool.engine.busy)
     assert tool.image.n_channels == 2
-    tool.session.add_point(COIN)
+    tool.session.prompts.add_point(COIN)
     tool.dock.image.channel.value = 1
     assert np.array_equal(tool.layers.raw.data, 255 - coins)
     assert driver.wait_until(lambda: not tool.engine.busy)
@@ -340,5 +340,5 @@ def test_large_image_is_drawn_only_where_it_changed(tool, monkeypatch):
     layer = tool.layers.labels["current"].layer
     layer.events.labels_update.connect(lambda event: sent.append(event.data.shape))
     monkeypatch.setattr(type(layer), "refresh", lambda *a, **k: sent.append("all"))
-    tool.session.paint("current", (slice(700, 740), slice(900, 950)), np.ones((40, 50), "uint32"))
+    tool.session.labels.paint("current", (slice(700, 740), slice(900, 950)), np.ones((40, 50), "uint32"))
     assert sent == [(40, 50)]

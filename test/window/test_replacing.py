@@ -22,7 +22,7 @@ def commit_anything(tool):
     """A committed object, without a click."""
     labels = np.zeros(tool.session.shape, np.uint32)
     labels[..., 50:90, 80:120] = 1
-    tool.session.load_committed(labels)
+    tool.session.objects.load(labels)
     tool.saving.unsaved = True
 
 
@@ -93,7 +93,7 @@ def test_tracks_of_earlier_versions_are_continued_and_kept(tool_tracking, tmp_pa
     folder = save_tracks(tmp_path / "movie_RES", labels)
     for mask in folder.glob("*.tif"):
         tifffile.imwrite(mask, tifffile.imread(mask))
-    tool.session.load_tracks(labels * 2)
+    tool.session.objects.load(labels * 2)
     tool.saving.unsaved = True
     questions: list[str] = []
     driver.answer("Replace", questions)
@@ -140,7 +140,7 @@ def test_an_image_that_the_series_refuses_never_gets_the_labels_of_the_one_befor
     key(tool.viewer, "n")
     assert tool.image.name == "a" and tool.series.index == 0 and tool.saving.path == results / "a.tif"
     assert "b is left out" in tool.status.text and "c is left out" in tool.status.text
-    tool.session.load_committed(tool.session.committed * 5)
+    tool.session.objects.load(tool.session.committed * 5)
     tool.saving.unsaved = True
     driver.close(tool.viewer)
     assert {path.name for path in results.iterdir()} == {"a.tif", "a.session"} and load_labels(
@@ -160,7 +160,7 @@ def test_going_on_and_back_over_a_refused_image_keeps_each_result_with_its_image
     (results / "c.tif").unlink()
     key(tool.viewer, "n")
     assert tool.image.name == "c" and tool.saving.path == results / "c.tif" and not tool.session.objects
-    tool.session.load_committed(np.full(tool.session.shape, 9, np.uint32))
+    tool.session.objects.load(np.full(tool.session.shape, 9, np.uint32))
     tool.saving.unsaved = True
     key(tool.viewer, "N" if driver.REAL else "shift+n")
     assert tool.image.name == "a" and tool.saving.path == results / "a.tif"

@@ -75,7 +75,7 @@ def test_start_passes_over_results_but_not_over_empty_images(opened, folder, tmp
     key(tool.viewer, "n")
     assert "last image" in tool.status.text
     driver.close(tool.viewer)
-    assert sorted(path.name for path in results.iterdir()) == ["a.tif"]
+    assert sorted(path.name for path in results.iterdir()) == ["a.tif", "series.json"]
 
 
 def test_going_on_with_an_object_that_is_not_committed_is_refused(opened, folder, tmp_path):
@@ -106,19 +106,19 @@ def test_going_on_with_automatic_objects_that_are_not_committed_asks(opened, fol
     assert wait_until(lambda: tool.engine.predictor is not None and not tool.engine.busy)
     found = np.zeros(tool.session.shape, np.uint32)
     found[40:60, 40:60], found[90:99, 90:99] = 3, 8
-    tool.session.set_auto(found)
+    tool.session.automatic.show(found)
     questions: list[str] = []
     driver.answer("Go on working", questions)
     key(tool.viewer, "n")
     assert "automatic objects are not committed" in questions[0]
-    assert tool.image.name == "a" and tool.session.has_auto and not (results / "a.tif").exists()
+    assert tool.image.name == "a" and tool.session.automatic.exists and not (results / "a.tif").exists()
 
     driver.answer("Commit")
     key(tool.viewer, "n")
     assert wait_until(lambda: tool.image.name == "b")
     assert load_labels(results / "a.tif").max() == 2
 
-    tool.session.set_auto(found)
+    tool.session.automatic.show(found)
     driver.answer("Go on without them")
     key(tool.viewer, "n")
     assert wait_until(lambda: tool.image.name == "c")

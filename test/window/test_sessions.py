@@ -18,7 +18,7 @@ from micro_sam.sam_annotator import annotator_2d, image_series_annotator
 from micro_sam.sam_annotator.ending import ends_in_order
 from micro_sam.sam_annotator.images import from_array
 from micro_sam.sam_annotator.recording import SessionChoice
-from micro_sam.session.journal import places, store
+from micro_sam.session.journal import places, report, series, store
 
 from . import driver
 
@@ -37,18 +37,18 @@ def commit(tool, position):
 
 
 def click(tool, position):
-    tool.session.add_point(position)
+    tool.session.prompts.add_point(position)
     tool.preview.edited(0)
     assert driver.wait_until(lambda: tool.session.has_current and not tool.preview.busy), tool.status.text
 
 
 def state_of(session):
-    return session.committed.copy(), session.current.copy(), session.prompts, dict(session.objects)
+    return session.committed.copy(), session.current.copy(), session.prompts.drawn, dict(session.objects)
 
 
 def is_as(session, state):
     labels = np.array_equal(session.committed, state[0]) and np.array_equal(session.current, state[1])
-    return labels and session.prompts == state[2] and dict(session.objects) == state[3]
+    return labels and session.prompts.drawn == state[2] and dict(session.objects) == state[3]
 
 
 def open_again(tool, image, choice):
@@ -60,7 +60,7 @@ def open_again(tool, image, choice):
 def test_an_earlier_session_is_offered_and_goes_on_where_it_ended(tool, coins, tmp_path):
     try:
         open_again(tool, coins, SessionChoice())
-        assert driver.wait_until(lambda: tool.session.embeddings is not None and not tool.engine.busy)
+        assert driver.wait_until(lambda: tool.session.model.embeddings is not None and not tool.engine.busy)
         commit(tool, COINS[0])
         assert driver.wait_until(lambda: "committed" in tool.status.text)  # said when it is on disc
         commit(tool, COINS[1])
@@ -83,7 +83,7 @@ def test_an_earlier_session_is_offered_and_goes_on_where_it_ended(tool, coins, t
         path = tmp_path / "out" / "coins_objects.tif"
         path.parent.mkdir()
         tool.save(path)
-        assert tool.session.flush(10) and (path.parent / "coins_objects.session" / store.FILE).exists()
+        assert tool.session.keeper.flush(10) and (path.parent / "coins_objects.session" / store.FILE).exists()
         commit(tool, COINS[2])
         assert driver.wait_until(lambda: not tool.saving.unsaved, 90)
         assert len(np.unique(tifffile.imread(path))) == 3
@@ -95,11 +95,33 @@ def test_a_result_that_is_given_begins_a_new_session(tool, coins):
     labels = np.zeros(coins.shape, np.uint32)
     labels[40:60, 40:60] = 5
     tool.open(from_array(coins, "2d", "coins"), labels)
-    folder = tool.session.journal.folder
+    folder = tool.session.keeper.journal.folder
     assert not folder.exists()  # nothing was done yet
-    tool.session.delete([5])
-    assert tool.session.flush(10)
+    tool.session.objects.delete([5])
+    assert tool.session.keeper.flush(10)
     assert [row.name for row in store.read(folder).rows if row.kind == "do"] == ["Load objects", "Delete object 5"]
+
+
+def test_a_session_goes_on_in_the_channel_it_was_left_in(tool, coins):
+    def start(choice):
+        tool.recording.choice = choice
+        tool.open(from_array(np.stack([coins, 255 - coins]), "2d", "channels", axes="CYX"))
+
+    try:
+        start(SessionChoice())
+        assert driver.wait_until(lambda: tool.session.model.embeddings is not None and not tool.engine.busy)
+        tool.choose_channel(1)
+        assert driver.wait_until(lambda: tool.session.model.embeddings is not None and not tool.engine.busy)
+        tool.session.prompts.add_point((30, 30))
+        assert tool.session.keeper.flush(10)
+        assert driver.wait_until(lambda: "signature" in store.read_header(tool.session.keeper.journal.folder)["image"])
+        start(SessionChoice(resume="ask"))
+        assert tool.image.channel == 0 and driver.wait_until(lambda: tool.recording.offer is not None)
+        driver.press(tool.dock.session_offer.go_on.native)
+        assert driver.wait_until(lambda: len(tool.session.prompts.drawn) == 1), tool.status.text
+        assert tool.image.channel == 1 and tool.layers.image.data[30, 30] == 255 - coins[30, 30]
+    finally:
+        tool.recording.choice = SessionChoice()
 
 
 def test_a_slow_disc_does_not_hold_up_the_window(tool, coins, monkeypatch):
@@ -110,18 +132,20 @@ def test_a_slow_disc_does_not_hold_up_the_window(tool, coins, monkeypatch):
         gaps = []
         for k in range(20):
             began = time.monotonic()
-            tool.session.add_point((20.0 + k, 30.0))
+            tool.session.prompts.add_point((20.0 + k, 30.0))
             driver.process(0.02)
             gaps.append(time.monotonic() - began)
         return np.median(gaps)
 
     quick = median_of_clicks()
-    assert tool.session.flush(60)
+    assert tool.session.keeper.flush(60)
     monkeypatch.setattr(store.JournalFile, "append", lambda self, rows: time.sleep(1.5) or append(self, rows))
     slow = median_of_clicks()
-    assert tool.session.journal.written < tool.session.journal.last_id  # the disc is behind, the window is not
+    assert (
+        tool.session.keeper.journal.written < tool.session.keeper.journal.last_id
+    )  # the disc is behind, the window is not
     assert slow < 3 * quick + 0.1
-    assert tool.session.flush(60)
+    assert tool.session.keeper.flush(60)
 
 
 WINDOW = """
@@ -139,17 +163,17 @@ WINDOW = """
     def work():
         tool = state[0]
         for place in ((60, 50), (60, 110)):
-            tool.session.add_point(place)
+            tool.session.prompts.add_point(place)
             tool.preview.edited(0)
             driver.wait_until(lambda: tool.session.has_current and not tool.preview.busy)
             tool.commit()
-        tool.session.add_point((105, 95))
-        tool.session.flush(30)
-        print("DONE", tool.session.journal.folder, flush=True)
+        tool.session.prompts.add_point((105, 95))
+        tool.session.keeper.flush(30)
+        print("DONE", tool.session.keeper.journal.folder, flush=True)
 
     def start():
         tool = state[0]
-        driver.wait_until(lambda: tool.session.embeddings is not None and not tool.engine.busy)
+        driver.wait_until(lambda: tool.session.model.embeddings is not None and not tool.engine.busy)
         work()
 
     import micro_sam.sam_annotator.starting as starting
@@ -182,7 +206,7 @@ def test_a_window_that_is_killed_loses_nothing(opened, coins, tmp_path, caplog, 
     finally:
         child.kill()
     tool = opened(annotator_2d, coins, model_type="nano_lm", session=folder)
-    assert set(tool.session.objects) == {1, 2} and len(tool.session.prompts) == 1
+    assert set(tool.session.objects) == {1, 2} and len(tool.session.prompts.drawn) == 1
     assert "The session goes on (2 committed, 1 prompt)." in caplog.text
     assert [tool.session.undo() for _ in range(2)][-1] == "Commit"
     tool.saving.unsaved = False
@@ -192,13 +216,13 @@ def test_each_image_of_a_series_has_a_session_beside_its_result(opened, coins, t
     output = tmp_path / "out"
     images = [coins, coins[::-1].copy()]
     tool = opened(image_series_annotator, images, output, model_type="nano_lm", resume=True)
-    assert driver.wait_until(lambda: tool.session.embeddings is not None and not tool.engine.busy)
+    assert driver.wait_until(lambda: tool.session.model.embeddings is not None and not tool.engine.busy)
     commit(tool, COINS[0])
     commit(tool, COINS[1])
     before = state_of(tool.session)
-    assert tool.session.flush(10)
+    assert tool.session.keeper.flush(10)
     # as after a kill: nothing was saved, another window begins
-    tool.session.journal.close()
+    tool.session.keeper.journal.close()
     tool.saving.unsaved = False
     tool.series._open(0)
     assert is_as(tool.session, before) and (output / "seg_00000.session" / store.FILE).exists()
@@ -208,6 +232,16 @@ def test_each_image_of_a_series_has_a_session_beside_its_result(opened, coins, t
     assert is_as(tool.session, before) and not tool.saving.unsaved
     tool.undo()
     assert set(tool.session.objects) == {1}
+    # the index knows where the series was left, and in which order its sessions come
+    tool.series._open(1)
+    commit(tool, tuple(coins.shape[0] - 1 - y if k == 0 else y for k, y in enumerate(COINS[0])))
+    assert tool.session.keeper.flush(10)
+    (output / "seg_00001.session").rename(output / "a.session")
+    index = series.read(output)
+    assert index.last == "seg_00001" and list(index.images) == ["seg_00000", "seg_00001"]
+    assert [folder.name for folder in report.sessions_in(output)] == ["seg_00000.session", "a.session"]
+    tool.series.start()
+    assert tool.series.index == 1
     tool.saving.unsaved = False
 
 

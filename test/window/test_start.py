@@ -25,7 +25,7 @@ COIN = (60, 100)
 
 
 def ready(tool):
-    assert wait_until(lambda: tool.session is not None and tool.session.embeddings is not None), tool.status.text
+    assert wait_until(lambda: tool.session is not None and tool.session.model.embeddings is not None), tool.status.text
     wait_idle(tool)
 
 
@@ -101,13 +101,13 @@ def test_two_windows_do_not_know_of_each_other(opened, coins):
     second = opened(annotator_2d, coins, model_type="nano_lm")
     ready(first)
     ready(second)
-    second.session.add_point(COIN)
+    second.session.prompts.add_point(COIN)
     second.segment()
     wait_idle(second)
     driver.activate(second.viewer)
     key(second.viewer, "c")
     assert second.session.committed[COIN] == 1
-    assert not len(first.session.prompts) and not first.session.objects
+    assert not len(first.session.prompts.drawn) and not first.session.objects
     driver.close(second.viewer)
     driver.activate(first.viewer)
     click(first, COIN)
@@ -121,7 +121,7 @@ def test_missing_weights_are_offered_with_one_click(opened, coins):
     assert "vit_h" in text and "GB of memory" in text and "nano_lm" in text
     assert "2.6 GB" in tool.dock.offer.download.text
     click(tool, COIN)
-    assert len(tool.session.prompts) == 1
+    assert len(tool.session.prompts.drawn) == 1
     driver.press(tool.dock.offer.instead.native)
     assert not tool.dock.offer.isVisible()
     assert wait_until(lambda: tool.session.has_current), tool.status.text
@@ -141,7 +141,7 @@ def test_download_that_fails_names_what_to_do_and_keeps_the_work(opened, coins, 
     driver.press(tool.dock.offer.download.native)
     assert wait_until(lambda: not tool.engine.busy and tool.status.kind == "error"), tool.status.text
     assert "https://" in tool.status.text and "nano_lm" in tool.status.text
-    assert tool.dock.offer.isVisible() and len(tool.session.prompts) == 1
+    assert tool.dock.offer.isVisible() and len(tool.session.prompts.drawn) == 1
 
 
 def test_cache_of_another_image_is_refused_and_another_path_goes_on(opened, coins, tmp_path):
@@ -151,7 +151,7 @@ def test_cache_of_another_image_is_refused_and_another_path_goes_on(opened, coin
     driver.close(first.viewer)
     tool = opened(annotator_2d, coins[::-1].copy(), model_type="nano_lm", embedding_path=cache)
     assert wait_until(lambda: tool.status.kind == "error")
-    assert tool.session.embeddings is None and str(CacheError.__name__)
+    assert tool.session.model.embeddings is None and str(CacheError.__name__)
     tool.dock.model.embeddings.value = tmp_path / "other.zarr"
     tool.dock.model.apply.native.click()
     ready(tool)
@@ -227,7 +227,7 @@ def test_difficult_images_can_be_clicked(shared_tool):
         tool = shared_tool
         tool.open(from_array(raw, "2d", "difficult"))
         ready(tool)
-        tool.session.add_point(position)
+        tool.session.prompts.add_point(position)
         tool.segment()
         wait_idle(tool)
         assert tool.status.kind != "error", (raw.shape, raw.dtype, tool.status.text)

@@ -62,7 +62,7 @@ def gate(monkeypatch):
 
 
 def attached(tool) -> None:
-    assert wait_until(lambda: tool.session.embeddings is not None), tool.status.text
+    assert wait_until(lambda: tool.session.model.embeddings is not None), tool.status.text
 
 
 def look_at(tool, position, zoom=2.0) -> None:
@@ -80,7 +80,7 @@ def test_a_click_in_the_far_corner_of_a_large_image_is_answered_after_four_tiles
     click(tool, CORNER)
     assert wait_until(lambda: tool.session.has_current), tool.status.text
     assert gate.passes - before <= 4
-    assert tool.session.current[CORNER] and len(tool.session.embeddings.store.missing()) > 100
+    assert tool.session.current[CORNER] and len(tool.session.model.embeddings.store.missing()) > 100
 
 
 def test_a_click_while_another_tile_is_in_progress_is_next(opened, gate):
@@ -111,16 +111,16 @@ def test_a_prompt_that_waits_can_be_taken_back_and_brought_again(opened, gate):
     click(tool, (700, 900))
     assert tool.preview.waits
     key(tool.viewer, "ctrl+z")
-    assert not len(tool.session.prompts) and not tool.preview.waits
+    assert not len(tool.session.prompts.drawn) and not tool.preview.waits
     gate.release(2)
     assert wait_until(lambda: tool.engine.computed == 2)
     process(0.2)
-    assert not tool.session.has_current and tool.status.kind != "error" and tool.session.can_redo
+    assert not tool.session.has_current and tool.status.kind != "error" and tool.session.history.can_redo
     key(tool.viewer, "ctrl+shift+z")
     gate.release(2)
     assert wait_until(lambda: tool.session.has_current), tool.status.text
     key(tool.viewer, "ctrl+z")
-    assert not tool.session.has_current and not len(tool.session.prompts), "click and mask are one step"
+    assert not tool.session.has_current and not len(tool.session.prompts.drawn), "click and mask are one step"
 
 
 def test_the_last_of_several_prompts_comes_first_and_all_are_answered(opened, gate):
@@ -128,7 +128,7 @@ def test_the_last_of_several_prompts_comes_first_and_all_are_answered(opened, ga
     tool = opened(annotator_2d, discs(*places, shape=(800, 1000)), model_type="nano_lm")
     tool.preview.batched = True
     attached(tool)
-    grid = tool.session.embeddings.grid
+    grid = tool.session.model.embeddings.grid
     for place in places:
         click(tool, place)
     newest_first = [grid.tile_at(*place).index for place in reversed(places)]
@@ -143,7 +143,7 @@ def test_tiles_on_the_screen_come_before_the_others(opened, gate):
     attached(tool)
     place = (1400, 1400)
     look_at(tool, place, zoom=4.0)
-    store, grid = tool.session.embeddings.store, tool.session.embeddings.grid
+    store, grid = tool.session.model.embeddings.store, tool.session.model.embeddings.grid
     gate.release(2)  # one that was begun before
     assert wait_until(lambda: tool.engine.computed == 2)
     assert store.is_complete(None, grid.tile_at(*place).index)
@@ -165,7 +165,7 @@ def test_a_box_over_four_tiles_is_answered_with_them_and_no_others(opened, gate)
     gate.release(5)  # one that was begun before
     assert wait_until(lambda: tool.engine.computed == 5 and not tool.preview.busy)
     assert tool.session.has_current
-    assert all(tool.session.embeddings.is_complete(None, tile) for tile in (0, 1, 4, 5))
+    assert all(tool.session.model.embeddings.is_complete(None, tile) for tile in (0, 1, 4, 5))
 
 
 def test_after_a_cancel_a_click_is_answered_where_the_tiles_are_there(opened, gate):
@@ -182,7 +182,7 @@ def test_after_a_cancel_a_click_is_answered_where_the_tiles_are_there(opened, ga
     before = gate.passes
     click(tool, places[0])  # on the committed object: answered, whatever comes of it
     wait_idle(tool)
-    assert tool.session.prompts and gate.passes == before and not tool.preview.waits
+    assert tool.session.prompts.drawn and gate.passes == before and not tool.preview.waits
     tool.prepare()
     tool.clear()
     click(tool, places[1])
@@ -219,5 +219,5 @@ def test_prompts_in_several_slices_of_a_tiled_stack_are_answered_one_after_the_o
         click(tool, (z, *place))
     assert len(tool.engine.focus.wanted) == 2 and tool.engine.focus.wanted[0][0] == 3
     gate.release(3)
-    assert wait_until(lambda: len(tool.session.current_slices) == 2), tool.status.text
+    assert wait_until(lambda: len(tool.session.labels.current_slices) == 2), tool.status.text
     assert tool.session.current[3, 200, 300] and tool.session.current[0, 60, 60]

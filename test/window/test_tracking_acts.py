@@ -68,7 +68,7 @@ def quick_steps(monkeypatch):
 def with_truth(tool_tracking):
     """The tool with the true tracks committed: 1 divides into 5 and 6; 2, 3 and 4 are alone."""
     tool = tool_tracking
-    tool.session.load_tracks(small_movie()[1], {MOTHER: list(DAUGHTERS)})
+    tool.session.objects.load(small_movie()[1], {MOTHER: list(DAUGHTERS)})
     tool.session.history.clear()
     tool.saving.follow(tool.session)  # as if it had been loaded
     driver.process(0.2)
@@ -90,7 +90,7 @@ def test_prompts_show_their_track_and_state(tool_tracking):
     assert menu(tool).track_id.native.itemText(1) == "2: daughter of 1, from frame 4"
     assert menu(tool).track_state.value == "track" and menu(tool).track_id.value == 3
     menu(tool).track_id.value = 1
-    assert tool.session.active_track == 1 and tool.z == LAST  # the mother has no later frame
+    assert tool.session.tracks.active == 1 and tool.z == LAST  # the mother has no later frame
 
 
 def test_a_prompt_after_the_end_of_its_track_is_refused_with_a_sentence(tool_tracking):
@@ -100,7 +100,7 @@ def test_a_prompt_after_the_end_of_its_track_is_refused_with_a_sentence(tool_tra
     go_to(tool, LAST + 2)
     click(tool, place_of(DAUGHTERS[0], LAST + 2))
     assert "Track 1 has ended" in tool.status.text and tool.status.kind == "error"
-    assert len(tool.session.prompts.points) == 4 == len(tool.layers.points.layer.data)
+    assert len(tool.session.prompts.drawn.points) == 4 == len(tool.layers.points.layer.data)
 
 
 def test_boxes_mark_divisions_and_begin_tracks(tool_tracking):
@@ -110,8 +110,8 @@ def test_boxes_mark_divisions_and_begin_tracks(tool_tracking):
     key(tool.viewer, "d")
     drag(tool, *box_of(MOTHER, LAST))
     wait_idle(tool)
-    assert [shape.state for shape in tool.session.prompts.shapes] == ["division"]
-    assert tool.session.tracks_at_work[2].parent == 1 and tool.session.tracks_at_work[3].parent == 1
+    assert [shape.state for shape in tool.session.prompts.drawn.shapes] == ["division"]
+    assert tool.session.tracks.current[2].parent == 1 and tool.session.tracks.current[3].parent == 1
     go_to(tool, LAST + 1)
     drag(tool, *box_of(DAUGHTERS[0], LAST + 1))
     key(tool.viewer, "e")
@@ -119,9 +119,9 @@ def test_boxes_mark_divisions_and_begin_tracks(tool_tracking):
     key(tool.viewer, "n")
     drag(tool, *box_of(OTHER, LAST + 1))
     wait_idle(tool)
-    assert [shape.track_id for shape in tool.session.prompts.shapes] == [1, 2, 3, 4]
+    assert [shape.track_id for shape in tool.session.prompts.drawn.shapes] == [1, 2, 3, 4]
     assert set(np.unique(tool.session.current[LAST + 1])) == {0, 2, 3, 4}
-    assert tool.session.tracks_at_work[4].parent is None
+    assert tool.session.tracks.current[4].parent is None
 
 
 # ---------------------------------------------------------------------- runs
@@ -215,7 +215,7 @@ def test_a_track_is_followed_backward_too_when_the_person_says_so(tool_tracking)
     assert np.array_equal(tool.session.current, forward), "one step of undo"
     key(tool.viewer, "ctrl+shift+z")
     key(tool.viewer, "c")
-    (track,) = tool.session.lineage.tracks
+    (track,) = tool.session.tracks.lineage.tracks
     assert track.frames == range(N_FRAMES)
 
 
@@ -233,12 +233,12 @@ def test_all_objects_are_segmented_and_linked_with_one_click(tool_tracking):
     for nucleus, frames in ((OTHER, range(N_FRAMES)), (MOTHER, range(LAST + 1))):
         found = np.bincount(session.committed[0][truth[0] == nucleus])
         found[0] = 0
-        track = session.lineage[int(found.argmax())]
+        track = session.tracks.lineage[int(found.argmax())]
         assert track.frames == frames
-        assert len(session.lineage.daughters(track.id)) == (2 if nucleus == MOTHER else 0)
+        assert len(session.tracks.lineage.daughters(track.id)) == (2 if nucleus == MOTHER else 0)
     key(tool.viewer, "ctrl+z")
     key(tool.viewer, "ctrl+z")
-    assert not session.auto.any() and not len(session.lineage), "all frames are one step of undo"
+    assert not session.auto.any() and not len(session.tracks.lineage), "all frames are one step of undo"
 
 
 @pytest.fixture
@@ -279,43 +279,47 @@ def test_segmenting_all_frames_is_cancelled_and_says_when_nothing_is_found(tool_
 
 def test_lineages_are_edited_by_choosing_tracks_and_every_act_is_undone(with_truth):
     tool = with_truth
-    session, lineage = tool.session, tool.session.lineage
+    session, lineage = tool.session, tool.session.tracks.lineage
     view, acts = tool.dock.objects.view, tool.dock.objects
     assert wait_until(lambda: view.lineage == lineage and view.isVisible())
     go_to(tool, 6)
     press(tool, view, view.bar(OTHER).center().toPoint())
-    assert tool.picked == (OTHER,) and tool.z in session.lineage[OTHER].frames
+    assert tool.picked == (OTHER,) and tool.z in session.tracks.lineage[OTHER].frames
     go_to(tool, 4)
     press(tool, acts.split.native)
-    assert session.lineage[OTHER].end == 3 and session.lineage[7].start == 4 and session.lineage[7].parent is None
+    assert (
+        session.tracks.lineage[OTHER].end == 3
+        and session.tracks.lineage[7].start == 4
+        and session.tracks.lineage[7].parent is None
+    )
     assert tool.picked == (OTHER, 7)
     press(tool, acts.link.native)
-    assert session.lineage[7].parent == OTHER
+    assert session.tracks.lineage[7].parent == OTHER
     tool.choose((7,))
     press(tool, acts.unlink.native)
-    assert session.lineage[7].parent is None
+    assert session.tracks.lineage[7].parent is None
     tool.choose((OTHER, 7))
     press(tool, acts.objects.merge.native)
-    assert session.lineage[OTHER].end == N_FRAMES - 1 and 7 not in session.lineage
+    assert session.tracks.lineage[OTHER].end == N_FRAMES - 1 and 7 not in session.tracks.lineage
     tool.choose((DAUGHTERS[1],))
     press(tool, acts.objects.delete.native)
-    assert session.lineage.daughters(MOTHER) == (DAUGHTERS[0],)
-    assert wait_until(lambda: view.lineage == session.lineage)
+    assert session.tracks.lineage.daughters(MOTHER) == (DAUGHTERS[0],)
+    assert wait_until(lambda: view.lineage == session.tracks.lineage)
     assert wait_until(lambda: tool.layers.tracks.graph == {DAUGHTERS[0]: [MOTHER]})
     for _ in range(5):
         key(tool.viewer, "ctrl+z")
-    assert session.lineage == lineage and np.array_equal(session.committed, small_movie()[1])
+    assert session.tracks.lineage == lineage and np.array_equal(session.committed, small_movie()[1])
     assert wait_until(lambda: len(tool.layers.tracks.graph) == 2)
 
 
 def test_a_mother_that_goes_on_is_divided_by_a_link(with_truth):
     tool = with_truth
-    tool.session.relink(DAUGHTERS[0], None)
-    tool.session.relink(DAUGHTERS[1], None)
+    tool.session.tracks.relink(DAUGHTERS[0], None)
+    tool.session.tracks.relink(DAUGHTERS[1], None)
     tool.choose((OTHER, DAUGHTERS[1]))
     tool.link_picked()
-    assert tool.session.lineage[OTHER].end == LAST
-    assert len(tool.session.lineage.daughters(OTHER)) == 2
+    assert tool.session.tracks.lineage[OTHER].end == LAST
+    assert len(tool.session.tracks.lineage.daughters(OTHER)) == 2
     tool.choose((OTHER, 3))
     tool.link_picked()
     assert "both begin in frame 0" in tool.status.text
@@ -323,17 +327,17 @@ def test_a_mother_that_goes_on_is_divided_by_a_link(with_truth):
 
 def test_a_committed_track_opens_again_and_keeps_its_id_and_family(with_truth):
     tool = with_truth
-    lineage = tool.session.lineage
+    lineage = tool.session.tracks.lineage
     go_to(tool, 5)
     press(tool, menu(tool).correct)
     click(tool, place_of(DAUGHTERS[0], 5))
-    assert tool.session.reopened == DAUGHTERS[0] and "is open again" in tool.status.text
+    assert tool.session.objects.reopened == DAUGHTERS[0] and "is open again" in tool.status.text
     assert frames_of(tool.session.current, 1) == list(range(LAST + 1, N_FRAMES))
     t, y, x = place_of(DAUGHTERS[0], 5)
     click(tool, (t, y + 2, x - 2))
     wait_idle(tool)
     key(tool.viewer, "c")
-    assert tool.session.lineage == lineage, tool.status.text
+    assert tool.session.tracks.lineage == lineage, tool.status.text
 
 
 def test_a_segmentation_of_every_frame_becomes_tracks(tool_tracking):
@@ -355,7 +359,7 @@ def test_a_segmentation_of_every_frame_becomes_tracks(tool_tracking):
         key(tool.viewer, "c")
     finally:
         tool.viewer.layers.remove(layer)
-    lineage = tool.session.lineage
+    lineage = tool.session.tracks.lineage
     assert len(lineage) == 6 and len(lineage.divisions) == 1
     (mother,) = lineage.divisions
     assert (tool.session.committed == mother).sum() == (truth == MOTHER).sum()
@@ -377,7 +381,7 @@ def test_a_deleted_tracks_layer_is_made_again(with_truth):
 @pytest.mark.parametrize("name", ["out_RES", "out.geff", "out.xml", "out.csv"])
 def test_every_format_keeps_masks_and_lineage(with_truth, tmp_path, name):
     tool = with_truth
-    tool.session.relink(DAUGHTERS[0], None)  # the lineage alone is worth saving, too
+    tool.session.tracks.relink(DAUGHTERS[0], None)  # the lineage alone is worth saving, too
     assert tool.saving.unsaved
     tool.save(tmp_path / name)
     assert not tool.saving.unsaved and "6 tracks with 0 divisions saved" in tool.status.text
@@ -387,7 +391,9 @@ def test_every_format_keeps_masks_and_lineage(with_truth, tmp_path, name):
     image = from_array(small_movie()[0], "tracking")
     fresh = tool.make_session(image.shape)
     tool.load_result(fresh, check_tracks(tmp_path / name, None, image))
-    assert fresh.lineage == tool.session.lineage and np.array_equal(fresh.committed, tool.session.committed)
+    assert fresh.tracks.lineage == tool.session.tracks.lineage and np.array_equal(
+        fresh.committed, tool.session.committed
+    )
     tool.save()  # once more into the same place
     assert tool.status.kind == "good"
 
@@ -415,7 +421,7 @@ def test_tracks_without_masks_and_of_another_movie_are_refused(tmp_path):
 def test_unsaved_tracks_survive_a_window_that_is_closed_by_a_program(with_truth, tmp_path):
     tool = with_truth
     go_to(tool, 0)
-    tool.session.delete([OTHER])
+    tool.session.objects.delete([OTHER])
     click(tool, place_of(OTHER, 0))
     wait_idle(tool)
     assert tool.saving.must_ask

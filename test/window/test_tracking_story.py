@@ -48,7 +48,7 @@ def test_from_the_first_click_to_the_saved_lineage_and_back(opened, tmp_path, en
 
     # A click before the model is there is kept, and segmented when it is.
     click(tool, place_of(MOTHER, 0))
-    assert len(session.prompts.points) == 1
+    assert len(session.prompts.drawn.points) == 1
     assert wait_until(lambda: session.has_current), tool.status.text
     assert wait_until(lambda: not tool.engine.busy), tool.status.text
     wait_idle(tool)
@@ -70,12 +70,12 @@ def test_from_the_first_click_to_the_saved_lineage_and_back(opened, tmp_path, en
     assert np.array_equal(session.current, after)
     key(viewer, "ctrl+z")
     key(viewer, "ctrl+z")
-    assert not len(session.prompts) and not session.has_current
+    assert not len(session.prompts.drawn) and not session.has_current
 
     # The division: D and a click on the mother, then both daughters.
     divide(tool)
-    assert [prompt.state for prompt in session.prompts.points] == ["track", "division", "track", "track"]
-    assert [prompt.track_id for prompt in session.prompts.points] == [1, 1, 2, 3]
+    assert [prompt.state for prompt in session.prompts.drawn.points] == ["track", "division", "track", "track"]
+    assert [prompt.track_id for prompt in session.prompts.drawn.points] == [1, 1, 2, 3]
     with Heartbeat() as heart:
         key(viewer, "v")
         wait_idle(tool)
@@ -87,14 +87,14 @@ def test_from_the_first_click_to_the_saved_lineage_and_back(opened, tmp_path, en
 
     # Commit: ids and lineage; undo and redo of it.
     key(viewer, "c")
-    assert session.lineage.tracks == FAMILY and not session.has_current and not len(session.prompts)
+    assert session.tracks.lineage.tracks == FAMILY and not session.has_current and not len(session.prompts.drawn)
     assert wait_until(lambda: tool.layers.tracks.graph == {2: [1], 3: [1]})
     assert tool.layers.tracks.visible and len(tool.layers.tracks.data) == 2 * N_FRAMES - LAST - 1
     key(viewer, "ctrl+z")
-    assert not len(session.lineage) and session.has_current
+    assert not len(session.tracks.lineage) and session.has_current
     assert wait_until(lambda: not tool.layers.tracks.visible)
     key(viewer, "ctrl+shift+z")
-    assert session.lineage.tracks == FAMILY
+    assert session.tracks.lineage.tracks == FAMILY
 
     # Another object: the next click needs nothing before it, ids go on.
     go_to(tool, 0)
@@ -103,8 +103,8 @@ def test_from_the_first_click_to_the_saved_lineage_and_back(opened, tmp_path, en
     key(viewer, "v")
     wait_idle(tool)
     key(viewer, "c")
-    assert session.lineage.tracks[:3] == FAMILY and session.lineage[4].parent is None
-    committed, lineage = session.committed.copy(), session.lineage
+    assert session.tracks.lineage.tracks[:3] == FAMILY and session.tracks.lineage[4].parent is None
+    committed, lineage = session.committed.copy(), session.tracks.lineage
 
     # Save, close, start again with the result and the embeddings: nothing is computed, nothing is lost.
     tool.save(result)
@@ -114,17 +114,17 @@ def test_from_the_first_click_to_the_saved_lineage_and_back(opened, tmp_path, en
     assert len(encoder_calls) == N_FRAMES
     tool = opened(annotator_tracking, movie, model_type="nano_lm", embedding_path=cache, tracking_result=result)
     session = tool.session
-    assert np.array_equal(session.committed, committed) and session.lineage == lineage
+    assert np.array_equal(session.committed, committed) and session.tracks.lineage == lineage
     assert tool.layers.tracks.visible and tool.layers.tracks.graph == {2: [1], 3: [1]}
-    assert not tool.saving.must_ask and not session.can_undo
-    assert wait_until(lambda: session.embeddings is not None and not tool.engine.busy), tool.status.text
+    assert not tool.saving.must_ask and not session.history.can_undo
+    assert wait_until(lambda: session.model.embeddings is not None and not tool.engine.busy), tool.status.text
     assert len(encoder_calls) == N_FRAMES
 
     # And it goes on: a new track gets the next id, and the old ones stay.
     click(tool, place_of(3, 0))
     wait_idle(tool)
     key(tool.viewer, "c")
-    assert session.lineage[5] == Track(5, 0, 0) and session.lineage.tracks[:4] == lineage.tracks
+    assert session.tracks.lineage[5] == Track(5, 0, 0) and session.tracks.lineage.tracks[:4] == lineage.tracks
     tool.saving.unsaved = False
 
 
@@ -143,7 +143,7 @@ def test_a_division_of_h2b_nuclei_is_followed(opened, shared_data, tmp_path):
         return t, *(int(v) for v in np.median(np.argwhere(truth[t] == label), axis=0))
 
     tool = opened(annotator_tracking, np.stack(images), model_type="nano_lm")
-    assert wait_until(lambda: tool.session.embeddings is not None and not tool.engine.busy), tool.status.text
+    assert wait_until(lambda: tool.session.model.embeddings is not None and not tool.engine.busy), tool.status.text
     division = int(mother[2] - begin)
     click(tool, place(mother[0], 0))
     go_to(tool, division)
@@ -157,7 +157,7 @@ def test_a_division_of_h2b_nuclei_is_followed(opened, shared_data, tmp_path):
     key(tool.viewer, "v")
     wait_idle(tool, 120)
     key(tool.viewer, "c")
-    assert tool.session.lineage.divisions == (1,) and tool.session.lineage.daughters(1) == (2, 3)
+    assert tool.session.tracks.lineage.divisions == (1,) and tool.session.tracks.lineage.daughters(1) == (2, 3)
     found = [(tool.session.committed[division + 1] == i) for i in (2, 3)]
     for mask, daughter in zip(found, daughters[:, 0], strict=True):
         wanted = truth[division + 1] == daughter

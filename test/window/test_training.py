@@ -87,10 +87,10 @@ def test_too_little_or_a_taken_name_is_said_in_a_sentence(opened, coins_file, co
     menu = tool.dock.training
     use(tool, menu.start)
     assert "no committed objects" in tool.status.text
-    tool.session.load_committed(np.where(coin_labels == coin_labels.max(), 1, 0).astype(np.uint32))
+    tool.session.objects.load(np.where(coin_labels == coin_labels.max(), 1, 0).astype(np.uint32))
     use(tool, menu.start)
     assert "only 1 committed object" in tool.status.text
-    tool.session.load_committed(coin_labels.astype(np.uint32))
+    tool.session.objects.load(coin_labels.astype(np.uint32))
     (tmp_path / "taken.safetensors").write_bytes(b"precious")
     menu.output.value = tmp_path / "taken.safetensors"
     use(tool, menu.start)
@@ -107,7 +107,7 @@ def test_all_results_of_a_series_are_learned_from(opened, coins, coin_labels, tm
     images = [tmp_path / f"{name}.tif" for name in ("a", "b", "c")]
     tool = opened(image_series_annotator, images, tmp_path / "out", model_type="nano_lm")
     assert tool.series.index == 1
-    tool.session.load_committed(coin_labels.astype(np.uint32))
+    tool.session.objects.load(coin_labels.astype(np.uint32))
     assert [one.name for one in annotated_so_far(tool)] == ["b", "a"]
 
 

@@ -83,8 +83,8 @@ def start_again(tool) -> None:
     tool.preview.live, tool.preview.batched, tool.preserve = True, False, "pixels"
     for name, value in vars(VolumeOptions(iou_threshold=0.5)).items():
         getattr(menu(tool), name).value = value
-    tool.session.clear()
-    tool.session.load_committed(np.zeros_like(tool.session.committed))
+    tool.session.prompts.clear()
+    tool.session.objects.load(np.zeros_like(tool.session.committed))
     tool.session.history.clear()
     tool.use_tool("point")
     tool.go_to_slice(tool.session.shape[0] // 2)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from micro_sam.errors import InputError
+from micro_sam.io.addresses import is_address, open_address
 from micro_sam.io.axes import axes_from_names
 from micro_sam.io.choices import choose
 from micro_sam.io.formats.hdf5 import choices_of, choose_dataset, scale_of_attributes
@@ -29,7 +30,7 @@ def open_zarr(path: Path, key: str | None = None, as_labels: bool = False) -> Im
     Parameters
     ----------
     path
-        Folder of the group or array.
+        Folder of the group or array, or an `Address`.
     key
         An array, or a group that is an image.
     as_labels
@@ -43,7 +44,7 @@ def open_zarr(path: Path, key: str | None = None, as_labels: bool = False) -> Im
     import zarr
 
     with reading(path, "a zarr"):
-        node = zarr.open(str(path), mode="r")
+        node = open_address(path) if is_address(path) else zarr.open(str(path), mode="r")
         if isinstance(node, zarr.Array):
             if key:
                 raise InputError(f"{path} is a single dataset; leave out the key {key!r}.")
@@ -138,7 +139,7 @@ def _source(array: Any, axes: str | None, scale: Any, path: Path, key: str | Non
     from micro_sam.io.formats.blosc import with_checked_chunks
 
     note = ""
-    if array.nchunks <= MOST_COUNTED:
+    if array.nchunks <= MOST_COUNTED and not is_address(path):  # many servers list nothing, or a page a time
         missing = array.nchunks - array.nchunks_initialized if not array.shards else 0
         if missing > 0:
             value = array.fill_value
@@ -182,7 +183,10 @@ def _is_label(described: dict[str, Any]) -> bool:
 
 
 def _labels_of(group: Any, inside: str) -> list[str]:
-    return [f"{inside}/labels/{name}".strip("/") for name in group["labels"].group_keys()] if "labels" in group else []
+    if "labels" not in group:
+        return []
+    names = _ome(group["labels"]).get("labels") or list(group["labels"].group_keys())
+    return [f"{inside}/labels/{name}".strip("/") for name in names]
 
 
 def _ome(group: Any) -> dict[str, Any]:

@@ -39,6 +39,9 @@ class Architecture:
     whole_up_to : float
         2D images whose longest side is at most so many times ``image_size`` are encoded whole, larger ones in tiles.
         Tiles cost more the dearer the encoder.
+    smallest_halo : int
+        Halo of the tiles of large images in pixels of the input, at least: more halo is more pixels that are encoded
+        twice. For nano 32 was as good as 64 on mosaics of nuclei, stained tissue, smears, axons and adherent cells.
     vit : tuple[int, int, int, tuple[int, ...]] | None
         Width, depth, heads and global attention blocks of a plain vision transformer.
     """
@@ -51,6 +54,7 @@ class Architecture:
     decode_window: int | None = None
     close_up: int | None = None
     whole_up_to: float = 2.0
+    smallest_halo: int = 128
     vit: tuple[int, int, int, tuple[int, ...]] | None = None
 
 
@@ -67,6 +71,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         decode_window=32,
         close_up=256,
         whole_up_to=1.5,
+        smallest_halo=32,
     ),
 }
 

@@ -112,8 +112,8 @@ class SessionLayers:
         try:
             self._replace_raw()
             for key, part in self.labels.items():
-                if part.can_show(session.layer(key)):
-                    part.replace(session.layer(key), image.scale)
+                if part.can_show(session.labels.layer(key)):
+                    part.replace(session.labels.layer(key), image.scale)
                 else:
                     self.viewer.layers.remove(part.layer)
             if self._make_missing():
@@ -122,8 +122,8 @@ class SessionLayers:
             self._moving = False
         for part in (self.points, self.shapes):
             part.rescale(image.scale)
-            part.show(session.prompts)
-        self.points.next_positive = session.next_positive
+            part.show(session.prompts.drawn)
+        self.points.next_positive = session.prompts.next_positive
         self._place()
         self._wire_session()
         self._look_at_image()
@@ -244,25 +244,25 @@ class SessionLayers:
         """Take over what the prompt layers show; whatever differs becomes one step of undo."""
         if self._closed:
             return
-        known = self.session.prompts
+        known = self.session.prompts.drawn
         try:
             points = self.points.read(known, self.current_track)
             shapes = self.shapes.read(known, self.current_track)
-            changed = self.session.replace_prompts(points, shapes) != known
+            changed = self.session.prompts.replace(points, shapes) != known
         except Exception as error:
             changed = False
             self._on_error(error)
         # Also when nothing changed for the session: rows of no use (a line, a click outside) leave the layer.
-        self._show_prompts(self.session.prompts)
+        self._show_prompts(self.session.prompts.drawn)
         if changed:
             self.edited.emit()
 
     def _read_paint(self, key: str, region: Region, after: np.ndarray, before: np.ndarray) -> None:
         try:
-            self.session.paint(key, region, after, before=before)
+            self.session.labels.paint(key, region, after, before=before)
         except Exception as error:
             self._on_error(error)
-            labels = self.session.layer(key)
+            labels = self.session.labels.layer(key)
 
             def restore() -> None:
                 labels[region] = before
@@ -274,7 +274,7 @@ class SessionLayers:
     def _read_labels(self, key: str, labels: Any) -> None:
         """Take over an array that somebody put into the data of a layer."""
         try:
-            self.session.replace_labels(key, np.asarray(labels))
+            self.session.labels.replace(key, np.asarray(labels))
         except Exception as error:
             self._on_error(error)
 
@@ -318,7 +318,7 @@ class SessionLayers:
             if name and (key not in self.labels or self.labels[key].layer not in present):
                 if key in self.labels:
                     self.labels[key].forget()
-                layer = LabelLayer.make(name, self.session.layer(key), scale)
+                layer = LabelLayer.make(name, self.session.labels.layer(key), scale)
                 self._add(layer, made)
                 self.labels[key] = LabelLayer(layer, partial(self._read_paint, key), partial(self._read_labels, key))
                 if key == "committed":
@@ -327,13 +327,13 @@ class SessionLayers:
             layer = self.shape_type.make(names.box_prompts, self.session.ndim, scale)
             self._add(layer, made)
             self.shapes = self.shape_type(layer, self.read_prompts, self.refused.emit)
-            self.shapes.show(self.session.prompts)
+            self.shapes.show(self.session.prompts.drawn)
         if not hasattr(self, "points") or self.points.layer not in present:
             layer = self.point_type.make(names.prompts, self.session.ndim, scale)
             self._add(layer, made)
             self.points = self.point_type(layer, self.read_prompts)
-            self.points.show(self.session.prompts)
-            self.points.next_positive = self.session.next_positive
+            self.points.show(self.session.prompts.drawn)
+            self.points.next_positive = self.session.prompts.next_positive
         if made:
             self._place()
         return made
@@ -401,7 +401,7 @@ class SessionLayers:
         yield
         if event.type == "mouse_move":
             return
-        self.picked.emit(self.session.object_at(layer.world_to_data(position)))
+        self.picked.emit(self.session.objects.at(layer.world_to_data(position)))
 
     def close(self, remove: bool = True) -> None:
         """Stop following the session; with `remove`, take the layers out of the viewer."""

@@ -118,14 +118,14 @@ class TrackLayers(SessionLayers):
         self._refresh.setInterval(REFRESH_MS)
         self._refresh.timeout.connect(self._show_tracks)
         super().__init__(*args)
-        self._show_next(self.session.active_track, self.session.next_state)
+        self._show_next(self.session.tracks.active, self.session.tracks.next_state)
         self._show_tracks()
 
     def show(self, image, session) -> None:
         """Show another movie and its session in the layers that are there."""
         super().show(image, session)
         self.tracks.scale = full_scale(image.scale, session.ndim)
-        self._show_next(session.active_track, session.next_state)
+        self._show_next(session.tracks.active, session.tracks.next_state)
         self._show_tracks()
 
     @property
@@ -166,14 +166,14 @@ class TrackLayers(SessionLayers):
         """Bring the tracks layer in line with the committed tracks, soon after they changed."""
         if self._closed:
             return
-        rows = self.session.track_points()
+        rows = self.session.tracks.points()
         if not len(rows):
             self._hid_tracks = self._hid_tracks or self.tracks.visible
             self.tracks.visible = False
             return
         if not np.array_equal(rows, self.tracks.data):
             self.tracks.data = rows
-        graph = self.session.lineage.to_napari_graph()
+        graph = self.session.tracks.lineage.to_napari_graph()
         if {daughter: list(mothers) for daughter, mothers in self.tracks.graph.items()} != graph:
             self.tracks.graph = graph
         if self._hid_tracks:
@@ -190,14 +190,14 @@ class TrackLayers(SessionLayers):
         return made
 
     def _make_tracks(self) -> Tracks:
-        rows, is_empty = self.session.track_points(), False
+        rows, is_empty = self.session.tracks.points(), False
         if not len(rows):
             rows, is_empty = np.zeros((1, 4)), True
         layer = Tracks(
             rows,
             name=self.names.tracks,
             scale=self.image.scale,
-            graph={} if is_empty else self.session.lineage.to_napari_graph(),
+            graph={} if is_empty else self.session.tracks.lineage.to_napari_graph(),
             visible=not is_empty,
             tail_length=TAIL_FRAMES,
             tail_width=3,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import itertools
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 Tool = Literal["point", "box", "polygon", "ellipse", "paint", "erase", "pick", "move"]
@@ -20,6 +22,17 @@ class LayerNames:
     committed: str = "committed_objects"
     auto: str = "auto_segmentation"
     tracks: str = ""
+
+    def beside(self, present: Iterable[str]) -> LayerNames:
+        """Names that no layer of a viewer has yet: with `` (2)``, `` (3)``, ... where another tool has these."""
+        present, names = set(present), asdict(self)
+        own = {name for key, name in names.items() if name and key != "raw"}
+        number = next(n for n in itertools.count(1) if not present & {_numbered(name, n) for name in own})
+        return LayerNames(**{key: _numbered(name, number) if name else "" for key, name in names.items()})
+
+
+def _numbered(name: str, number: int) -> str:
+    return name if number == 1 else f"{name} ({number})"
 
 
 def full_scale(scale: tuple[float, ...] | None, ndim: int) -> tuple[float, ...]:

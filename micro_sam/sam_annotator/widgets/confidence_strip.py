@@ -94,16 +94,16 @@ class ConfidenceStrip(QWidget):
         if session is None or session.ndim != 3:
             self.state = StripState()
         else:
-            prompted = frozenset(session.prompts.slices)
-            stops = frozenset(z for z in prompted if session.prompts.in_slice(z).is_stop)
-            stops = stops.difference(session.current_slices)
+            prompted = frozenset(session.prompts.drawn.slices)
+            stops = frozenset(z for z in prompted if session.prompts.drawn.in_slice(z).is_stop)
+            stops = stops.difference(session.labels.current_slices)
             self.state = StripState(
                 n=session.shape[0],
-                confidence=session.confidence,
+                confidence=session.propagation.confidence,
                 prompted=prompted,
                 stops=stops,
                 embedded=self._ready_slices(session),
-                weakest=session.weakest_slice(),
+                weakest=session.propagation.weakest_slice(),
             )
         self.update()
 
@@ -127,9 +127,9 @@ class ConfidenceStrip(QWidget):
         self.update()
 
     def _ready_slices(self, session) -> frozenset[int] | None:
-        if not self._annotator.engine.serves or session.embeddings is None:
+        if not self._annotator.engine.serves or session.model.embeddings is None:
             return None
-        embeddings = session.embeddings
+        embeddings = session.model.embeddings
         self._embedded |= {z for z in range(session.shape[0]) if z not in self._embedded and embeddings.is_complete(z)}
         return frozenset(self._embedded)
 

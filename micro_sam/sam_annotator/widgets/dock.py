@@ -9,11 +9,13 @@ from qtpy.QtWidgets import QScrollArea, QVBoxLayout, QWidget
 
 from micro_sam.sam_annotator.widgets.automatic import AutomaticMenu
 from micro_sam.sam_annotator.widgets.chosen_frames import ChosenFrames
+from micro_sam.sam_annotator.widgets.classes import ClassActions, ClassMenu
 from micro_sam.sam_annotator.widgets.commit import CommitMenu
 from micro_sam.sam_annotator.widgets.key_list import KeyList
 from micro_sam.sam_annotator.widgets.model import ModelMenu
 from micro_sam.sam_annotator.widgets.parts import folded, give_keys_back, section
 from micro_sam.sam_annotator.widgets.prompts import PromptMenu
+from micro_sam.sam_annotator.widgets.review import ReviewActions, ReviewBar
 from micro_sam.sam_annotator.widgets.save import SaveMenu
 from micro_sam.sam_annotator.widgets.segment import SegmentMenu
 from micro_sam.sam_annotator.widgets.start import EmbedAllMenu, ImageMenu, OfferMenu, SessionOffer, StartAgainMenu
@@ -44,6 +46,20 @@ class Dock(QWidget):
         self.commit = CommitMenu(annotator)
         self.automatic = AutomaticMenu(annotator)
         committed_title, self.objects = annotator.committed_menu()
+        self.classes = ClassMenu(
+            annotator, ClassActions(annotator.set_class, annotator.define_class, annotator.save_class_image)
+        )
+        self.review = ReviewBar(
+            annotator.review,
+            ReviewActions(
+                annotator.review_next,
+                annotator.review_fine,
+                annotator.review_correct,
+                annotator.review_delete,
+                annotator.review_stop,
+            ),
+            annotator.noun,
+        )
         self.save = SaveMenu(annotator)
         self.model = ModelMenu(annotator)
         self.training = TrainingMenu(annotator)
@@ -61,6 +77,7 @@ class Dock(QWidget):
             self.start_again,
             self.offer,
             self.embed_all,
+            self.review,
             self._image_section,
             section("Prompts", self.prompts),
             section("Segment", self.segment),
@@ -68,6 +85,7 @@ class Dock(QWidget):
             self.automatic,
             section("Commit", self.commit),
             folded(committed_title, self.objects),
+            folded("Classes", self.classes),
             section("Save", self.save),
             folded("Model and embeddings", self.model),
             self.training_section,

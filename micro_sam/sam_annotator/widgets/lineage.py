@@ -82,7 +82,7 @@ class LineageView(QWidget):
     def refresh(self) -> None:
         """Read the session again."""
         session = self._annotator.session
-        lineage = session.lineage if session is not None else Lineage()
+        lineage = session.tracks.lineage if session is not None else Lineage()
         if lineage != self.lineage or not self.rows:
             self.lineage, self.rows = lineage, lay_out(lineage)
             self.setFixedHeight(self.sizeHint().height())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from magicgui.widgets import LineEdit
-from qtpy.QtWidgets import QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from micro_sam.errors import InputError
 from micro_sam.sam_annotator.widgets.parts import button, column, row
@@ -39,10 +39,17 @@ class ObjectsMenu(QWidget):
         self.reopen = button("Re-open", f"Make it the current {noun} again, with its prompts.", annotator.reopen_picked)
         self.merge = button("Merge", f"Make one {noun} of the chosen ones.", annotator.merge_picked)
         self.delete = button("Delete", f"Remove the chosen {noun}s. Undo brings them back.", annotator.delete_picked)
+        self.table = button("Table", f"All {noun}s with their sizes: sort, filter, jump, save.", annotator.toggle_table)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
-        layout.addWidget(self.count)
+        top = QHBoxLayout()
+        top.addWidget(self.count, 1)
+        top.addWidget(self.table.native)
+        tip = f"Look at the {noun}s one by one, the most doubtful first."
+        self.review = button("Review [W]", tip, annotator.review_next)
+        top.addWidget(self.review.native)
+        layout.addLayout(top)
         layout.addWidget(self.choose)
         layout.addWidget(column(self.ids, labels=True).native)
         layout.addWidget(row(self.reopen, self.merge, self.delete).native)

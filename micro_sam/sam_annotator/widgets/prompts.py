@@ -63,7 +63,7 @@ class PromptMenu(QWidget):
 
     def _follow(self, session) -> None:
         session.events.polarity_changed.connect(self._show_polarity)
-        self._show_polarity(session.next_positive)
+        self._show_polarity(session.prompts.next_positive)
         self._show_tool()
 
     def _show_polarity(self, positive: bool) -> None:

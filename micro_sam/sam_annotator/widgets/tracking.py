@@ -13,7 +13,7 @@ from micro_sam.sam_annotator.widgets.confidence_strip import ConfidenceStrip
 from micro_sam.sam_annotator.widgets.parts import button, column, folded, row
 from micro_sam.sam_annotator.widgets.prompts import CHECKED
 from micro_sam.sam_annotator.widgets.volume import PROJECTIONS
-from micro_sam.session.track_prompts import CurrentTrack
+from micro_sam.session.current_tracks import CurrentTrack
 
 if TYPE_CHECKING:
     from micro_sam.sam_annotator.annotator_tracking import AnnotatorTracking
@@ -186,7 +186,7 @@ class TrackingMenu(QWidget):
     def _follow(self, session) -> None:
         session.events.track_changed.connect(self._show_next)
         session.events.lineage_changed.connect(self._show_tracks)
-        self._show_next(session.active_track, session.next_state)
+        self._show_next(session.tracks.active, session.tracks.next_state)
         self._show_layers()
 
     def _show_next(self, _track_id: int, state: str) -> None:
@@ -198,11 +198,11 @@ class TrackingMenu(QWidget):
         session = self._annotator.session
         if session is None:
             return
-        at_work = session.tracks_at_work
-        choices = [(describe(i, at_work.get(i)), i) for i in session.track_ids]
+        at_work = session.tracks.current
+        choices = [(describe(i, at_work.get(i)), i) for i in session.tracks.ids]
         with self.track_id.changed.blocked():
             self.track_id.choices = choices
-            self.track_id.value = session.active_track
+            self.track_id.value = session.tracks.active
         self.next.enabled = len(choices) > 1
 
     def _show_layers(self) -> None:

@@ -17,12 +17,12 @@ import numpy as np
 
 from micro_sam.errors import CacheError
 from micro_sam.segmentation.values import ObjectMask
-from micro_sam.session.commands import Edit, EntriesEdit, EntryEdit, ValueEdit
-from micro_sam.session.labels import LabelEdit, Runs
+from micro_sam.session.commands import EntriesEdit, EntryEdit, ValueEdit
+from micro_sam.session.current_tracks import CurrentTrack
+from micro_sam.session.label_edits import LabelEdit, Runs
 from micro_sam.session.lineage import Track
 from micro_sam.session.prompts import AnyPrompt, PointPrompt, PromptSet, ShapePrompt
-from micro_sam.session.track_prompts import CurrentTrack
-from micro_sam.session.values import Anchors, ObjectRecord, Reopened, SliceAnswer, SliceConfidence
+from micro_sam.session.values import Anchors, ObjectClass, ObjectRecord, Reopened, SliceAnswer, SliceConfidence
 
 Number = Callable[[AnyPrompt], int]
 """The number of a prompt in the journal; a new one is written down."""
@@ -50,13 +50,14 @@ def _set_to_json(prompts: PromptSet, number: Number) -> list[list[int]]:
 
 
 def _set_from_json(value: list[list[int]], prompt: Prompt) -> PromptSet:
-    return PromptSet(*(tuple(prompt(n) for n in numbers) for numbers in value))
+    points, shapes = ([prompt(n) for n in numbers] for numbers in value)
+    return PromptSet().add(*points, *shapes)
 
 
 # ---------------------------------------------------------------------- values of the state
 
 
-def edit_to_json(edit: Edit, number: Number) -> list[Any]:
+def edit_to_json(edit: ValueEdit | EntryEdit | EntriesEdit, number: Number) -> list[Any]:
     """An edit of a value as ``[key, after]``, of entries as ``[key, entry, after]`` or ``[key, {entry: after}]``."""
     write = _WRITERS[edit.key]
     if isinstance(edit, ValueEdit):
@@ -75,7 +76,7 @@ def value_from_json(key: str, value: Any, prompt: Prompt) -> Any:
 
 def is_single(key: str) -> bool:
     """Whether the state has one value under this key, not a dict of entries."""
-    return key in ("prompts", "last_id", "anchors", "reopened", "auto_in_pieces")
+    return key in ("prompts", "last_id", "anchors", "reopened", "auto_in_pieces", "classes", "current_class")
 
 
 def to_plain(value: Any) -> Any:
@@ -91,7 +92,7 @@ def to_plain(value: Any) -> Any:
     return str(value)
 
 
-def _or_none(write: Callable, value: Any, number: Number) -> Any:
+def _or_none(write: Callable[[Any, Number], Any], value: Any, number: Number) -> Any:
     return None if value is None else write(value, number)
 
 
@@ -132,11 +133,11 @@ def _answer_from_json(record: Mapping[str, Any], prompt: Prompt) -> SliceAnswer:
     return SliceAnswer(masks, tuple(record["labels"]), drawn, bool(record["flags"] & 1), bool(record["flags"] & 2))
 
 
-def _confidence_to_json(values: Mapping[int, SliceConfidence], number: Number | None = None) -> dict[str, list]:
+def _confidence_to_json(values: Mapping[int, SliceConfidence], number: Number | None = None) -> dict[str, list[Any]]:
     return {str(label): [c.score, c.overlap, c.source] for label, c in values.items()}
 
 
-def _confidence_from_json(record: Mapping[str, list], prompt: Prompt | None = None) -> dict[int, SliceConfidence]:
+def _confidence_from_json(record: Mapping[str, list[Any]], prompt: Prompt | None = None) -> dict[int, SliceConfidence]:
     return {int(label): SliceConfidence(*values) for label, values in record.items()}
 
 
@@ -158,6 +159,8 @@ def _object_to_json(record: ObjectRecord, number: Number) -> dict[str, Any]:
     for key in ("model_name", "model_hash"):
         if getattr(record, key):
             values[key] = getattr(record, key)
+    if record.object_class:
+        values["object_class"] = int(record.object_class)
     return values
 
 
@@ -196,7 +199,7 @@ def _reopened_from_json(record: Mapping[str, Any], prompt: Prompt) -> Reopened:
     return Reopened(before, edits, record["parent"], tuple(record["daughters"]))
 
 
-def _same(value: Any, number: Number) -> Any:
+def _same(value: Any, _: object) -> Any:
     return value
 
 
@@ -206,6 +209,8 @@ _WRITERS: dict[str, Callable[[Any, Number], Any]] = {
     "anchors": _anchors_to_json,
     "reopened": _reopened_to_json,
     "auto_in_pieces": _same,
+    "classes": lambda classes, number: [one.record() for one in classes],
+    "current_class": lambda value, number: int(value),
     "objects": _object_to_json,
     "regions": lambda box, number: [int(v) for v in box],
     "answers": _answer_to_json,
@@ -221,6 +226,8 @@ _READERS: dict[str, Callable[[Any, Prompt], Any]] = {
     "anchors": _anchors_from_json,
     "reopened": _reopened_from_json,
     "auto_in_pieces": _same,
+    "classes": lambda value, prompt: tuple(ObjectClass(*one) for one in value),
+    "current_class": _same,
     "objects": _object_from_json,
     "regions": lambda value, prompt: tuple(value),
     "answers": _answer_from_json,

@@ -42,7 +42,7 @@ class Continued:
     unsaved: bool = False
 
 
-def go_on(folder: str | os.PathLike, make_session: Callable[[tuple[int, ...]], Any]) -> Continued:
+def go_on(folder: str | os.PathLike[str], make_session: Callable[[tuple[int, ...]], Any]) -> Continued:
     """Go on with a session.
 
     Parameters
@@ -55,7 +55,7 @@ def go_on(folder: str | os.PathLike, make_session: Callable[[tuple[int, ...]], A
     Raises
     ------
     CacheError
-        When nothing of it can be read, or it was written by a newer program.
+        When nothing of it can be read, it was written by a newer program, or a copy is needed and has no room.
     """
     folder = Path(folder)
     notes, file = [], None
@@ -66,10 +66,10 @@ def go_on(folder: str | os.PathLike, make_session: Callable[[tuple[int, ...]], A
         elif store.is_taken(folder):
             raise store.Taken("")
     except (store.Taken, OSError, sqlite3.Error) as error:
-        copy = places.copy_to(places.new_folder(folder.name.removesuffix(places.SUFFIX)), store.read(folder))
-        why = "Another window has this session open" if isinstance(error, store.Taken) else f"{folder} is read-only"
+        is_taken = isinstance(error, store.Taken)
+        why = "Another window has this session open" if is_taken else f"{folder}: {store.why_not(error, folder)}"
+        folder, file = _copy(folder, why)
         notes.append(f"{why}, so this one goes on with a copy.")
-        folder, file = copy, store.JournalFile(copy, {})
     contents = store.read(folder)
     shape = tuple(contents.header.get("image", {}).get("shape", ()))
     if not shape:
@@ -86,14 +86,14 @@ def go_on(folder: str | os.PathLike, make_session: Callable[[tuple[int, ...]], A
     if contents.damaged:
         if file is not None:
             file.close()
-        journal, kept = _begin_anew(folder, contents.header, session._state)
+        journal, kept = _begin_anew(folder, contents.header, session.state, result.next)
         notes.append(
             f"The session on disc was damaged. What could be read is here: {len(session.objects)} objects; "
             f"{contents.damaged} records are lost, and nothing of before can be undone. The old file is {kept.name}."
         )
     else:
         journal = Journal(folder, contents.header, file=file, last_id=result.last_id, known=result.known)
-    session.keep_journal(journal)
+    session.keeper.journal = journal
     saved, unsaved = _saved(contents.rows, folder)
     return Continued(session, " ".join(notes), saved, unsaved or bool(contents.damaged and session.objects))
 
@@ -107,22 +107,42 @@ def as_edits(state: State) -> list[Edit]:
             plane = state.plane(name, z)
             if plane.any():
                 draft.paint(name, z, (0, 0, *plane.shape), plane)
-    for key in ("prompts", "last_id", "anchors", "reopened", "auto_in_pieces"):
+    for key in ("prompts", "last_id", "anchors", "reopened", "auto_in_pieces", "classes", "current_class"):
         draft.set(key, getattr(state, key))
     for key in ("objects", "regions", "answers", "confidence", "painted", "tracks", "current_tracks", "auto_parents"):
         draft.put_all(key, dict(getattr(state, key)))
     return draft.edits
 
 
-def _begin_anew(folder: Path, header: Mapping[str, Any], state: State) -> tuple[Journal, Path]:
+def _copy(folder: Path, why: str) -> tuple[Path, store.JournalFile]:
+    """A copy of a session in the program's folder, open for writing."""
+    copy = places.new_folder(folder.name.removesuffix(places.SUFFIX))
+    try:
+        places.copy_to(copy, store.read(folder))
+        return copy, store.JournalFile(copy, {})
+    except (OSError, sqlite3.Error) as error:
+        raise CacheError(
+            f"{why}. Nor can a copy of it be written to {copy}: {store.why_not(error, copy)}. Make room there, then "
+            "open the session again; it stays as it is."
+        ) from error
+
+
+def _begin_anew(
+    folder: Path, header: Mapping[str, Any], state: State, following: Mapping[str, Any]
+) -> tuple[Journal, Path]:
     """Put the damaged journal aside, and begin another one with what could be read."""
     journal = Journal(folder, header)
     try:
         kept = moving.put_aside(folder)
     except OSError:  # a disc that cannot be written: go on elsewhere, and leave all as it is
-        journal, kept = Journal(places.new_folder(folder.name.removesuffix(places.SUFFIX)), header), folder / store.FILE
+        journal, kept = (
+            Journal(places.new_folder(folder.name.removesuffix(places.SUFFIX)), header),
+            folder / moving.FILE,
+        )
     journal.record("do", "Recover", edits=as_edits(state))
     journal.record("base")
+    if following:
+        journal.record("next", parameters=following)
     return journal, kept
 
 
@@ -133,5 +153,7 @@ def _saved(rows: tuple[Row, ...], folder: Path) -> tuple[Path | None, bool]:
         if row.kind == "saved" and row.parameters.get("path"):
             saved, unsaved = Path(os.path.normpath(folder / row.parameters["path"])), False
         elif row.kind in ("undo", "redo") or any(pixel.layer == "committed" for pixel in row.pixels):
+            unsaved = True
+        elif any(key in ("objects", "classes") for key, *_ in row.state):
             unsaved = True
     return saved if saved is not None and saved.exists() else None, unsaved

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 from micro_sam.session.commands import Command
 from micro_sam.session.journal.recorder import Journal
@@ -22,6 +23,7 @@ class Keeper:
         self.journal: Journal | None = None
         self._say = say
         self._untold: deque[tuple[int, str]] = deque()
+        self._next: dict[str, Any] = {}
 
     def note(self, command: Command, kind: str = "do", last: Command | None = None) -> None:
         """Write down a step of undo, or that it was joined with `last`, taken back or done again."""
@@ -34,6 +36,23 @@ class Keeper:
         facts = {"kind": command.kind, **command.details} if command.kind else command.details
         entry = journal.record(kind, command.name, facts, command.edits, last.entry if last is not None else 0)
         command.entry = entry if last is None else last.entry
+        self._write_next(journal)  # what was chosen before there was anything to keep
+
+    def follow(self, events: Any) -> None:
+        """Write down, from now on, what the next prompt will be: its polarity, and in a movie its track and state."""
+        events.polarity_changed.connect(lambda positive: self._note_next(positive=positive))
+        if hasattr(events, "track_changed"):
+            events.track_changed.connect(lambda track, state: self._note_next(track=track, state=state))
+
+    def _note_next(self, **facts: Any) -> None:
+        self._next.update(facts)
+        if self.journal is not None and not self.journal.is_empty:
+            self._write_next(self.journal)
+
+    def _write_next(self, journal: Journal) -> None:
+        if self._next:
+            journal.record("next", parameters=self._next)
+            self._next = {}
 
     def note_beginning(self) -> None:
         """Write down that nothing of what was done so far can be taken back."""
@@ -54,8 +73,8 @@ class Keeper:
         while self._untold and (journal is None or self._untold[0][0] <= journal.written or journal.trouble):
             self._say(self._untold.popleft()[1])
 
-    def flush(self, timeout: float | None) -> bool:
-        """Wait until all is on disc; whether it is."""
+    def flush(self, timeout: float | None = None) -> bool:
+        """Wait until everything that was done is on disc; False when it cannot be, or takes longer (seconds)."""
         done = self.journal is None or self.journal.flush(timeout)
         self.tell_written()
         return done

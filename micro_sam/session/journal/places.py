@@ -18,6 +18,7 @@ from typing import Any
 
 from micro_sam import __version__
 from micro_sam.errors import CacheError
+from micro_sam.io.addresses import is_address
 from micro_sam.io.atomic import remove_folder
 from micro_sam.models.cache import get_cache_directory
 from micro_sam.session.journal import moving, store
@@ -77,7 +78,7 @@ def sessions_folder() -> Path:
     return get_cache_directory() / "sessions"
 
 
-def beside(result: str | os.PathLike) -> Path:
+def beside(result: str | os.PathLike[str]) -> Path:
     """The session that belongs to a result: ``cells_objects.session`` beside ``cells_objects.tif``."""
     result = Path(result)
     return result.with_name(f"{result.stem}{SUFFIX}")
@@ -121,17 +122,19 @@ def make_header(
     }
 
 
-def relative(path: str | os.PathLike | None, folder: Path) -> str | None:
-    """The way from a session to a file; only its name where there is none (another drive)."""
+def relative(path: str | os.PathLike[str] | None, folder: Path) -> str | None:
+    """The way from a session to a file; only its name where there is none (another drive). Addresses stay."""
     if path is None:
         return None
+    if is_address(path):
+        return str(path)
     try:
         return Path(os.path.relpath(Path(path).absolute(), Path(folder).absolute())).as_posix()
     except ValueError:
         return Path(path).name
 
 
-def find(signature: str, results: Iterable[str | os.PathLike] = ()) -> list[Path]:
+def find(signature: str, results: Iterable[str | os.PathLike[str]] = ()) -> list[Path]:
     """The sessions on an image, the newest first.
 
     Parameters
@@ -181,7 +184,7 @@ def set_aside(folder: Path) -> Path | None:
 
     None when there is none, or another window has it open: then it stays.
     """
-    if not (folder / store.FILE).exists() or store.is_taken(folder):
+    if not (folder / moving.FILE).exists() or store.is_taken(folder):
         return None
     stamp = f"{datetime.fromtimestamp(_changed(folder)):%Y-%m-%d_%H%M%S}"
     target = moving.free_name(folder.with_name(f"{folder.name.removesuffix(SUFFIX)}.{stamp}{SUFFIX}"), SUFFIX)
@@ -230,12 +233,12 @@ def check_image(header: Mapping[str, Any], signature: str, tool: str, folder: Pa
         )
 
 
-def _candidates(results: Iterable[str | os.PathLike]) -> list[Path]:
+def _candidates(results: Iterable[str | os.PathLike[str]]) -> list[Path]:
     folders = _inside(sessions_folder())
     for result in results:
         place = beside(result)
         stem = place.name.removesuffix(SUFFIX)
-        folders += [folder for folder in _inside(place.parent, f"{stem}*") if (folder / store.FILE).exists()]
+        folders += [folder for folder in _inside(place.parent, f"{stem}*") if (folder / moving.FILE).exists()]
     return list(dict.fromkeys(folders))
 
 
@@ -244,14 +247,14 @@ def _inside(folder: Path, pattern: str = "*") -> list[Path]:
 
     try:
         pattern = glob.escape(pattern[:-1]) + "*" if pattern != "*" else pattern
-        return [path for path in folder.glob(f"{pattern}{SUFFIX}") if (path / store.FILE).is_file()]
+        return [path for path in folder.glob(f"{pattern}{SUFFIX}") if (path / moving.FILE).is_file()]
     except OSError:
         return []
 
 
 def _changed(folder: Path) -> float:
     times = [0.0]
-    for name in (store.FILE, f"{store.FILE}-wal"):
+    for name in (moving.FILE, f"{moving.FILE}-wal"):
         try:
             times.append((folder / name).stat().st_mtime)
         except OSError:

@@ -20,8 +20,8 @@ from micro_sam.errors import CacheError
 from micro_sam.session.commands import Edit
 from micro_sam.session.journal.codec import edit_to_json, pixels_to_bytes, prompt_to_json
 from micro_sam.session.journal.rows import PixelRow, Row
-from micro_sam.session.journal.store import JournalFile
-from micro_sam.session.labels import LabelEdit
+from micro_sam.session.journal.store import JournalFile, why_not
+from micro_sam.session.label_edits import LabelEdit
 from micro_sam.session.prompts import AnyPrompt
 
 log = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ class Journal:
         self._step = 0
         self._model: Mapping[str, str] | None = None
         self._last_id = self._written = last_id
-        self._waiting: deque[tuple[int, float, str, str, Mapping, int, tuple[Edit, ...]]] = deque()
+        self._waiting: deque[tuple[int, float, str, str, Mapping[str, Any], int, tuple[Edit, ...]]] = deque()
         self._tasks: deque[Callable[[], object]] = deque()
         self._condition = threading.Condition()
         self._closed = self._held = False
@@ -265,8 +265,9 @@ class Journal:
     def _stop_for_a_while(self, error: Exception) -> None:
         """The disc takes nothing: say so once, and try again later."""
         log.debug("the journal in %s cannot be written: %s", self._folder, error)
+        trouble = why_not(error, self._folder)
         with self._condition:
-            is_new, self.trouble = not self.trouble, str(error) or type(error).__name__
+            is_new, self.trouble = not self.trouble, trouble
             self._condition.notify_all()
         if is_new:
             self.on_written()
@@ -275,7 +276,14 @@ class Journal:
                 self._condition.wait_for(lambda: self._closed, RETRY)
 
     def _row(
-        self, id_: int, when: float, kind: str, name: str, parameters: Mapping, of: int, edits: tuple[Edit, ...]
+        self,
+        id_: int,
+        when: float,
+        kind: str,
+        name: str,
+        parameters: Mapping[str, Any],
+        of: int,
+        edits: tuple[Edit, ...],
     ) -> Row:
         new: dict[int, Any] = {}
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from micro_sam.errors import InputError
-from micro_sam.session.journal import places, store
+from micro_sam.session.journal import moving, places, series, store
 from micro_sam.session.journal.restoring import live_rows, renumbered
 from micro_sam.session.journal.rows import Row
 from micro_sam.session.values import count
@@ -67,7 +67,7 @@ class SessionFacts:
     damaged: int
 
 
-def sessions_in(path: str | os.PathLike) -> list[Path]:
+def sessions_in(path: str | os.PathLike[str]) -> list[Path]:
     """A session itself, or all that lie in a folder (those of a series).
 
     Raises
@@ -76,11 +76,15 @@ def sessions_in(path: str | os.PathLike) -> list[Path]:
         When there is none.
     """
     path = Path(path).expanduser()
-    if path.name == store.FILE:
+    if path.name == moving.FILE:
         path = path.parent
-    if (path / store.FILE).is_file():
+    if (path / moving.FILE).is_file():
         return [path]
-    found = sorted(folder for folder in path.glob(f"*{places.SUFFIX}") if (folder / store.FILE).is_file())
+    found = sorted(folder for folder in path.glob(f"*{places.SUFFIX}") if (folder / moving.FILE).is_file())
+    index = series.read(path)
+    if index is not None:  # in the order of the series, then what else is there
+        first = [folder for folder in index.sessions(path) if folder in found]
+        found = list(dict.fromkeys([*first, *found]))
     if not found:
         raise InputError(
             f"There is no session in {path}. Give the folder whose name ends in {places.SUFFIX}, or the folder of the "
@@ -146,7 +150,7 @@ def compact(folder: Path) -> tuple[int, int]:
     CacheError
         When a window has it open, or it is damaged: then it stays as it is.
     """
-    path = folder / store.FILE
+    path = folder / moving.FILE
     file = store.JournalFile(folder, {})
     lock = file.close_but_lock()
     try:
@@ -205,9 +209,8 @@ def _objects(rows: Sequence[Row]) -> list[ObjectFacts]:
                 record["area"],
                 record.get("model_name", "") or (model if record["source"] in ("prompts", "auto") else ""),
             )
-        for i, record in changed.items():
-            if record is None:
-                found.pop(i, None)
+        for i in [i for i, record in changed.items() if record is None]:
+            found.pop(i, None)
         if row.name in ("Commit", "Clear"):
             seconds, masks, corrections, painted = 0.0, 0, 0, False
     return [found[i] for i in sorted(found)]

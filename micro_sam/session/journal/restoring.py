@@ -16,7 +16,7 @@ from micro_sam.session.commands import Command, Draft
 from micro_sam.session.history import History
 from micro_sam.session.journal.codec import is_single, pixels_from_bytes, prompt_from_json, value_from_json
 from micro_sam.session.journal.rows import Row
-from micro_sam.session.labels import Runs, crop
+from micro_sam.session.label_edits import Runs, crop
 from micro_sam.session.prompts import AnyPrompt
 from micro_sam.session.state import LAYERS, State
 from micro_sam.session.values import ObjectRecord
@@ -36,12 +36,15 @@ class Restored:
         The largest id of a prompt.
     lost
         Number of actions of which something could not be done again.
+    next
+        What the next prompt is: ``positive``, and in a movie ``track`` and ``state``, as far as they are not usual.
     """
 
     last_id: int = 0
     known: dict[AnyPrompt, int] = field(default_factory=dict)
     last_prompt_id: int = 0
     lost: int = 0
+    next: dict[str, Any] = field(default_factory=dict)
 
 
 def live_rows(rows: Sequence[Row]) -> list[Row]:
@@ -90,6 +93,8 @@ def restore(state: State, history: History, rows: Sequence[Row], is_damaged: boo
             prompt = prompt_from_json(record)
             prompts[number], result.known[prompt] = prompt, number
             result.last_prompt_id = max(result.last_prompt_id, prompt.id or 0)
+        if row.kind == "next":
+            result.next.update(row.parameters)
         try:
             _do(row, state, history, prompts, is_damaged)
         except (CacheError, KeyError, ValueError, IndexError, TypeError) as error:
@@ -129,9 +134,10 @@ def agree_with_pixels(state: State) -> None:
     state.objects.clear()
     state.objects.update(found)
     state.last_id = max([state.last_id, *found])
-    for known in (state.answers, state.confidence, state.painted):
-        for z in [z for z in known if z not in state.regions]:
-            del known[z]
+    by_slice: tuple[dict[int, Any], ...] = (state.answers, state.confidence, state.painted)
+    for values in by_slice:
+        for z in [z for z in values if z not in state.regions]:
+            del values[z]
     state.anchors = None
 
 
@@ -148,9 +154,11 @@ def _do(row: Row, state: State, history: History, prompts: Mapping[int, AnyPromp
         if following is None or following.entry != row.of:
             raise CacheError(f"there is no action {row.of} to {row.kind}")
         if row.kind == "undo":
-            history.step_back().undo(state)
+            history.step_back()
+            following.undo(state)
         else:
-            history.step_forward().do(state)
+            history.step_forward()
+            following.do(state)
     elif row.kind == "base":
         history.clear()
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from micro_sam.session.labels import Box
+from micro_sam.session.label_edits import Box
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the tables. One that is higher was written by a newer program; lower ones are migrated."""
 TABLES = (
     "CREATE TABLE header (id INTEGER PRIMARY KEY, record TEXT, crc INTEGER)",
@@ -20,13 +20,14 @@ TABLES = (
     " y1 INTEGER, x1 INTEGER, data BLOB, crc INTEGER)",
     "CREATE TABLE prompts (id INTEGER PRIMARY KEY, action INTEGER, record TEXT, crc INTEGER)",
 )
-MIGRATIONS: dict[int, Sequence[str]] = {}
-"""Version -> statements that lead to the next one."""
+MIGRATIONS: dict[int, Sequence[str]] = {1: ()}
+"""Version -> statements that lead to the next one. 2: states may hold classes of objects."""
 COLUMNS = {"header": 3, "prompts": 4, "actions": 9, "pixels": 10}
 
-KINDS = ("start", "model", "do", "join", "undo", "redo", "base", "saved")
+KINDS = ("start", "model", "do", "join", "undo", "redo", "base", "saved", "next")
 """What an action is: the window was opened; another model; a step of undo; more of the step before; that step taken
-back or done again; all so far is the beginning (nothing of it can be undone); the results were saved."""
+back or done again; all so far is the beginning (nothing of it can be undone); the results were saved; what the next
+prompt will be (no step of undo)."""
 
 USUAL = (
     b'["last_id",["auto_parents",["current_tracks",[1,null,0,null,null]],["tracks",["auto_in_pieces",true],'

@@ -62,7 +62,7 @@ def _is_whole(name: str, row_id: int, values: list[Any]) -> bool:
     *rest, crc = values[1:]
     if name == "actions" and isinstance(rest[0], int):
         values[1] = rest[0] = float(rest[0])  # SQLite keeps whole numbers as such
-    return checksum(*rest) == crc if name in ("header", "pixels") else checksum(row_id, *rest) == crc
+    return bool((checksum(*rest) if name in ("header", "pixels") else checksum(row_id, *rest)) == crc)
 
 
 def _frames(log: bytes) -> Iterator[tuple[int, bytes]]:
@@ -118,7 +118,7 @@ def _columns(payload: bytes) -> list[Any]:
         kinds.append(kind)
     if len(kinds) > max(COLUMNS.values()):
         raise ValueError("not one of our rows")
-    values = []
+    values: list[Any] = []
     for kind in kinds:
         size = (0, 1, 2, 3, 4, 6, 8, 8, 0, 0)[kind] if kind < 10 else (kind - 12) // 2
         raw = payload[begin : begin + size]

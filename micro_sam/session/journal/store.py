@@ -6,12 +6,15 @@ what a damaged disc has spared is found again (:mod:`~micro_sam.session.journal.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import logging
 import os
+import shutil
 import sqlite3
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +41,7 @@ from micro_sam.session.journal.rows import (
 log = logging.getLogger(__name__)
 
 PAGE = 1024  # bytes; pictures of small objects leave little of a small page empty
+FULL = 64 * 1024  # bytes that are free where no journal can begin: two of SQLite's files and a few pages
 NETWORK = (
     "nfs",
     "cifs",
@@ -187,7 +191,7 @@ def is_taken(folder: Path) -> bool:
     return False
 
 
-def read(folder: str | os.PathLike) -> Contents:
+def read(folder: str | os.PathLike[str]) -> Contents:
     """Read a whole journal, also while a window has it open.
 
     Raises
@@ -210,13 +214,13 @@ def read(folder: str | os.PathLike) -> Contents:
         return Contents(header, tuple(rows))
     found = salvage.scan(path)
     rows, damaged = assemble(found.actions, found.pixels, found.prompts)
-    header = header or found.header or next((row.parameters for row in rows if row.kind == "start"), {})
+    header = header or found.header or next((dict(row.parameters) for row in rows if row.kind == "start"), {})
     if not rows and path.stat().st_size > 0 and not header:
         raise CacheError(f"The session in {folder} is damaged, and nothing of it can be read. It stays as it is.")
     return Contents(header, tuple(rows), max(damaged, 1))
 
 
-def read_header(folder: str | os.PathLike) -> dict[str, Any]:
+def read_header(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """The header alone; empty when it cannot be read."""
     try:
         connection = _connect_to_read(Path(folder) / FILE)
@@ -244,6 +248,18 @@ def write_all(folder: Path, header: Mapping[str, Any], rows: Iterable[Row]) -> N
     finally:
         connection.close()
     moving.take_place(new)
+
+
+def why_not(error: Exception, path: Path) -> str:
+    """Why a disc took nothing; of a full one, SQLite may say "disk I/O error" only."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    if getattr(error, "errno", None) == errno.EROFS or "readonly" in text:
+        return "the disc is read-only"
+    with contextlib.suppress(OSError, StopIteration):
+        there = next(folder for folder in (path, *path.parents) if folder.exists())
+        if shutil.disk_usage(there).free < FULL:
+            return "the disc is full"
+    return text
 
 
 def on_network(path: Path) -> bool:
@@ -327,7 +343,7 @@ def _header_of(connection: sqlite3.Connection) -> dict[str, Any]:
     return json.loads(found[0]) if found is not None and checksum(found[0]) == found[1] else {}
 
 
-def _read_tables(path: Path) -> tuple[dict[str, Any], tuple[list, list, list], bool]:
+def _read_tables(path: Path) -> tuple[dict[str, Any], Sequence[list[Any]], bool]:
     connection = _connect_to_read(path)
     try:
         _check_version(connection.execute("PRAGMA user_version").fetchone()[0])

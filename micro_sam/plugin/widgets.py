@@ -1,0 +1,110 @@
+"""The tools of the Plugins menu. napari gives each of them the viewer, behind a proxy that hides what is private."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from magicgui.widgets import CheckBox, Container, FileEdit, PushButton
+from napari import Viewer
+from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
+
+from micro_sam.errors import InputError, MicroSamError
+from micro_sam.sam_annotator.annotator_2d import Annotator2D
+from micro_sam.sam_annotator.annotator_3d import Annotator3D
+from micro_sam.sam_annotator.annotator_tracking import AnnotatorTracking
+from micro_sam.sam_annotator.docked import ToolWidget
+from micro_sam.sam_annotator.series import image_folder_annotator
+from micro_sam.sam_annotator.starting import get_annotator
+from micro_sam.sam_annotator.widgets.training import TrainingMenu
+
+MODEL = "nano_lm"
+"""Works at once, without a download; the menu *Model and embeddings* has the others."""
+
+
+def whole(viewer: Any) -> Viewer:
+    """The viewer behind napari's proxy."""
+    return getattr(viewer, "__wrapped__", viewer)
+
+
+class Tool2D(ToolWidget):
+    """Segment objects of the selected image."""
+
+    kind = Annotator2D
+
+    def __init__(self, napari_viewer: Any) -> None:
+        super().__init__(whole(napari_viewer), model_type=MODEL)
+
+
+class Tool3D(ToolWidget):
+    """Segment objects of the selected volume."""
+
+    kind = Annotator3D
+
+    def __init__(self, napari_viewer: Any) -> None:
+        super().__init__(whole(napari_viewer), model_type=MODEL)
+
+
+class ToolTracking(ToolWidget):
+    """Track objects of the selected movie."""
+
+    kind = AnnotatorTracking
+
+    def __init__(self, napari_viewer: Any) -> None:
+        super().__init__(whole(napari_viewer), model_type=MODEL)
+
+
+class SeriesStart(QWidget):
+    """Annotate the images of a folder, one after the other, in this viewer."""
+
+    def __init__(self, napari_viewer: Any) -> None:
+        super().__init__()
+        self._viewer = whole(napari_viewer)
+        self.images = FileEdit(label="images", mode="d", tooltip="Folder with the images.")
+        self.results = FileEdit(label="results", mode="d", tooltip="Folder for the results, one file per image.")
+        self.volumes = CheckBox(text="they are volumes")
+        self.start = PushButton(text="Start")
+        self.start.changed.connect(self._start)
+        self.said = QLabel()
+        self.said.setWordWrap(True)
+        form = Container(widgets=[self.images, self.results, self.volumes, self.start])
+        layout = QVBoxLayout(self)
+        layout.addWidget(form.native)
+        layout.addWidget(self.said)
+        layout.addStretch(1)
+
+    def _start(self) -> None:
+        try:
+            for field in (self.images, self.results):
+                if not str(field.value).strip(". "):
+                    raise InputError(f"Choose the folder of the {field.label} first.")
+            image_folder_annotator(
+                self.images.value,
+                self.results.value,
+                model_type=MODEL,
+                is_volumetric=self.volumes.value,
+                viewer=self._viewer,
+                return_viewer=True,
+            )
+        except MicroSamError as error:
+            self.said.setText(str(error))
+        else:
+            self.said.setText("The series is open. N saves and goes on.")
+            self.start.enabled = False
+
+
+class TrainingStart(QWidget):
+    """Train a model on the objects that are committed in the tool of this viewer."""
+
+    def __init__(self, napari_viewer: Any) -> None:
+        super().__init__()
+        self._viewer = whole(napari_viewer)
+        layout = QVBoxLayout(self)
+        try:
+            self.menu: TrainingMenu | None = TrainingMenu(get_annotator(self._viewer))
+            layout.addWidget(self.menu)
+        except InputError:
+            self.menu = None
+            text = QLabel("A training learns from committed objects: open a tool of micro_sam first, then this again.")
+            text.setWordWrap(True)
+            layout.addWidget(text)
+        layout.addStretch(1)

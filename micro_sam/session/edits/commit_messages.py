@@ -1,0 +1,75 @@
+"""What is said of a commit, or of why there was none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from micro_sam.io.label_arrays import any_label
+from micro_sam.session.state import State
+from micro_sam.session.values import CommitReport, CommitRules, count, listing
+
+
+def nothing_there(state: State, source: str) -> str:
+    """When there is nothing to commit."""
+    if source == "auto":
+        return "There is no automatic segmentation to commit. Run Segment All Objects first."
+    found = any_label(state.layer("auto"))
+    how = " To commit what Segment All found, choose auto_segmentation in the commit menu." if found else ""
+    return f"There is no current object to commit. Click on an object and segment it first.{how}"
+
+
+def nothing_free(refused: Mapping[int, str], source: str, rules: CommitRules) -> str:
+    """When nothing of it can be committed; `refused`: label -> why."""
+    if source == "auto":
+        one = len(refused) == 1
+        what = f"The automatic {rules.noun}" if one else f"Each of {len(refused):,} automatic {rules.noun}s"
+        how = "overlaps" if rules.preserve == "objects" else "is covered by"
+        return (
+            f"{what} {how} committed ones, which are preserved, so nothing was committed. Choose another way to "
+            "preserve committed objects, or undo to remove what was found."
+        )
+    return f"Nothing was committed: {_why_open(refused, rules)}"
+
+
+def _why_open(refused: Mapping[int, str], rules: CommitRules) -> str:
+    """Why current objects stay open, and what can be done."""
+    reasons = list(dict.fromkeys(refused.values()))
+    what = f"the {rules.noun}" if len(refused) == 1 else f"each of {len(refused):,} {rules.noun}s"
+    how = reasons[0] if len(reasons) == 1 else "overlaps, or has too little room beside,"
+    return (
+        f"{what} {how} committed {rules.noun}s, which are preserved. Correct it with points or the brush, delete or "
+        "re-open the committed one, or choose another way to preserve."
+    )
+
+
+def describe(
+    report: CommitReport, source: str, rules: CommitRules, refused: Mapping[int, str], cut: Mapping[int, int]
+) -> str:
+    """What a commit did, and what to do next; `cut`: label -> free pixels that were not committed."""
+    area, noun = sum(report.areas.values()), rules.noun
+    if len(report.ids) == 1:
+        text = f"{noun.capitalize()} {report.ids[0]} committed ({count(area, 'pixel')})."
+    else:
+        text = f"{len(report.ids):,} {noun}s committed (ids {min(report.ids)} to {max(report.ids)})."
+    if source == "auto" and (report.left_out or report.cut):
+        parts = [f"{len(report.left_out):,} left out, because committed {noun}s cover them"] if report.left_out else []
+        parts += [f"{len(report.cut):,} cut to the largest piece"] if report.cut else []
+        text += f" {', '.join(parts)}."
+    elif source == "current":
+        if report.kept:
+            text += f" {count(report.kept, 'pixel')} stayed with the objects committed before."
+        if report.cut:
+            pixels = sum(cut[label] for label in report.cut)
+            text += f" {count(pixels, 'pixel')} in other pieces left out."
+        if refused:
+            text += f" Still open: {_why_open(refused, rules)}"
+    if report.lost:
+        text += f" Overwritten: {count(sum(report.lost.values()), 'pixel')} of {listing(sorted(report.lost))}."
+    left_over = sorted(set(report.crumbs) - set(report.vanished))
+    if left_over:
+        text += f" Small pieces that were left of {listing(left_over)} are removed."
+    if report.vanished:
+        text += f" Nothing is left of {listing(report.vanished)}; undo brings it back."
+    if refused and source == "current":
+        return text
+    return text + (" Click the next object." if source == "current" else " Click an object that was missed.")

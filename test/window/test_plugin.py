@@ -1,0 +1,81 @@
+"""The plugin in a napari that is already open, with a layer that is already there."""
+
+from __future__ import annotations
+
+import sys
+
+import napari
+import numpy as np
+import pytest
+
+from micro_sam.sam_annotator import get_annotator
+
+from . import driver
+from .driver import click, key, process, wait_idle, wait_until
+
+COIN = (60, 100)
+HEAVY = {"torchvision", "segment_anything", "triton"}
+
+
+@pytest.fixture
+def viewer(shared_window, coins):
+    """A napari that the user has opened, with an image in it."""
+    shared_window.close()
+    viewer = napari.Viewer()
+    driver.place(viewer)
+    viewer.add_image(np.zeros((8, 8)), name="other")
+    viewer.add_image(coins, name="mine")
+    viewer.reset_view()
+    yield viewer
+    driver.close(viewer)
+
+
+def test_tools_of_the_plugins_menu_share_a_viewer_and_leave_it(viewer):
+    before = set(sys.modules)
+    dock, widget = viewer.window.add_plugin_dock_widget("micro_sam", "2D annotator")
+    tool = widget.annotator
+    assert tool.image.layer is viewer.layers["mine"] and get_annotator(viewer) is tool
+    assert wait_until(lambda: tool.engine.predictor is not None and not tool.engine.busy), tool.status.text
+    click(tool, COIN)
+    wait_idle(tool)
+    key(viewer, "c")
+    assert tool.session.committed[COIN] == 1 and viewer.layers["committed_objects"].data[COIN] == 1
+    assert not {name.split(".")[0] for name in set(sys.modules) - before} & HEAVY
+
+    viewer.layers.selection.active = viewer.layers["mine"]
+    _, table = viewer.window.add_plugin_dock_widget("micro_sam", "Table of objects")
+    assert [layer.name for _, layer in table._layers(type(viewer.layers["committed_objects"]))] == [
+        layer.name for layer in viewer.layers if layer.name.endswith(("objects", "object", "segmentation"))
+    ]
+    table.labels.value, table.image.value = viewer.layers["committed_objects"], viewer.layers["mine"]
+    table.measure.native.click()
+    assert wait_until(lambda: table.panel.model.ids == [1], 20), table.said.text()
+
+    from micro_sam.plugin.widgets import Tool2D
+
+    viewer.layers.selection.active = viewer.layers["mine"]
+    second = Tool2D(viewer)
+    viewer.window.add_dock_widget(second, name="second")
+    other = second.annotator
+    assert {"prompts", "prompts (2)", "committed_objects (2)"} <= {layer.name for layer in viewer.layers}
+    wait_until(lambda: other.engine.predictor is not None and not other.engine.busy)
+    for active, mine, theirs in (("prompts", tool, other), ("prompts (2)", other, tool)):
+        viewer.layers.selection.active = viewer.layers[active]
+        states = mine.session.prompts.next_positive, theirs.session.prompts.next_positive
+        key(viewer, "t")
+        assert (mine.session.prompts.next_positive, theirs.session.prompts.next_positive) == (not states[0], states[1])
+    viewer.layers.selection.active = viewer.layers["prompts"]
+    key(viewer, "shift+1")
+    assert (tool.session.classes.current, other.session.classes.current) == (1, 0)
+
+    driver.answer("Close without saving")
+    dock.destroyOnClose()
+    process(0.3)
+    assert tool.closed and not other.closed and "committed_objects" in viewer.layers
+    viewer.layers.selection.active = viewer.layers["prompts"]
+    positive = other.session.prompts.next_positive
+    key(viewer, "t")  # the only tool that is left
+    assert other.session.prompts.next_positive != positive
+    other.end()
+    key(viewer, "t")
+    assert other.session.prompts.next_positive != positive
