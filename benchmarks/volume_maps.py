@@ -4,8 +4,8 @@
 
 One click at the innermost pixel of an object's middle slice; then twice a click in the slice and at the place where the
 largest connected error is deepest; apart from that, the middle slice painted exactly instead of the click. Mean 3D IoU
-over objects of at least 4 slices (2 in thin stacks) and 30 pixels. "upper half": objects whose middle slice lies there,
-which no weights have seen. Embeddings and maps stay in ``--cache`` and are found again.
+over objects of at least 4 slices (2 in thin stacks) and 30 pixels. "upper half": objects whose middle slice lies there.
+Embeddings and maps stay in ``--cache`` and are found again.
 
 ``--peer PYTHON`` (an environment with micro-sam 1.8, see ``volume_and_tracking.py``) adds what its propagation makes of
 the same weights, features and first masks, from one click and from one exact slice. Automatic segmentation (mSA) is
@@ -41,8 +41,8 @@ from micro_sam.segmentation.volume.scripts import segment_object_in_volume
 from micro_sam.segmentation.volume.values import VolumePrompts
 
 ISOTROPIC = (1.0, 1.0, 1.0)
-# Set -> stack, voxel size, whether the halves in z are quoted separately. Every fourth slice of the ovule stacks is in
-# the training set of today's weights.
+# Set -> stack, voxel size, whether the upper half in z is quoted separately. The shipped weights have learned from
+# slices of the lower 70 % of the ovule stacks, later trainings from the lower half only.
 STACKS = {
     "nuclei3d_ovule": ("1136", ISOTROPIC, True),
     "cells3d_ovule": ("sample_ovule", ISOTROPIC, True),
