@@ -65,6 +65,5 @@ class CorrectionActs:
         session = self._needed().session
         if session.has_current or len(session.prompts.drawn):
             raise InputError(
-                f"There is {'an' if self.noun == 'object' else 'a'} {self.noun} at work. Commit it (C) or clear it "
-                "(Shift-C) before correcting another."
+                f"There is a current {self.noun}. Commit it (C) or clear it (Shift-C) before correcting another."
             )
