@@ -43,7 +43,7 @@ def saving(tmp_path):
     labels[:50, :50] = 1
     annotator = SimpleNamespace(
         jobs=Jobs(),
-        session=SimpleNamespace(committed=labels, is_writing=False),
+        session=SimpleNamespace(committed=labels, steps=SimpleNamespace(is_writing=False)),
         image=SimpleNamespace(scale=None),
         status=SimpleNamespace(say=said.append),
     )
