@@ -1,5 +1,6 @@
 """The shipped model, and an image with known objects."""
 
+import imageio.v3 as imageio
 import numpy as np
 import pytest
 
@@ -29,3 +30,13 @@ def embeddings(predictor, blobs):
     from micro_sam.util import precompute_image_embeddings
 
     return precompute_image_embeddings(predictor, blobs[0], ndim=2, verbose=False)
+
+
+@pytest.fixture(scope="session")
+def folder(blobs, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    for name, values in (("images", blobs[0]), ("labels", blobs[1].astype("uint16"))):
+        (folder / name).mkdir()
+        imageio.imwrite(folder / name / "a.tif", values)
+        imageio.imwrite(folder / name / "b.tif", values[::-1].copy())
+    return folder

@@ -2,9 +2,12 @@
 
 import importlib
 
+import imageio.v3 as imageio
 import numpy as np
 import pytest
 import tifffile
+
+from micro_sam.cli import automatic_segmentation as command
 
 # as ``-h`` of the commands of 1.8.14 lists them
 ANNOTATOR = (
@@ -88,3 +91,42 @@ def test_labels_in_containers_are_evaluated(results, capsys):
     arguments = ["--labels", str(results / "truth.h5"), "--label_key", "labels/truth"]
     assert main([*arguments, "--predictions", str(results / "found" / "found_0.tif")]) == 0
     assert "mean of 1: mSA 1.0000" in capsys.readouterr().out
+
+
+def test_the_command_takes_the_options_of_1_8(folder, tmp_path, capsys):
+    arguments = ["-o", str(tmp_path / "out.tif"), "-m", "nano_lm", "-d", "cpu", "--no-verbose"]
+    arguments += ["--input_path", str(folder / "images" / "a.tif")]
+    assert command.main([*arguments, "--mode", "ais", "--center_distance_threshold", "0.6", "--min_size", "50"]) == 0
+    assert imageio.imread(tmp_path / "out.tif").max() == 4
+    assert command.main([*arguments, "--mode", "amg", "--points_per_side", "4"]) == 0
+    assert command.main([*arguments, "--mode", "ais", "--pred_iou_thresh", "0.6"]) == 2
+    assert "center_distance_threshold" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        command.main([*arguments, "--center_distance", "0.6"])  # an abbreviation
+
+
+def test_a_folder_with_a_pattern_as_key_is_a_stack(folder, tmp_path):
+    from micro_sam.cli import precompute_embeddings
+
+    output = tmp_path / "stack.zarr"
+    arguments = ["-i", str(folder / "images"), "-e", str(output), "-m", "nano_lm", "-d", "cpu", "-k", "*.tif"]
+    assert precompute_embeddings.main([*arguments, "--precompute_amg_state"]) == 0
+    import h5py
+    import zarr
+
+    assert zarr.open(output, mode="r")["features"].shape[0] == 2
+    with h5py.File(output / "is_state.h5") as file:
+        assert set(file) == {"state-0", "state-1"}
+
+
+def test_the_training_command_takes_the_options_of_1_8(folder, tmp_path):
+    from micro_sam.cli import _train_as_1_x, train
+
+    options = train.build_parser().parse_args(
+        ["--images", str(folder / "images"), "--labels", str(folder / "labels"), "--image_key", "*.tif"]
+        + ["--label_key", "*.tif", "--n_epochs", "3", "-s", str(tmp_path), "--trained_model_name", "mine"]
+        + ["--segmentation_decoder", "instances", "--num_workers", "2", "--patch_shape", "512", "512", "-m", "vit_b"]
+    )
+    _train_as_1_x.translate(options)
+    assert options.steps == 150 and options.dense_head == "add" and options.images == [str(folder / "images" / "*.tif")]
+    assert options.output == str(tmp_path / "checkpoints" / "mine" / "best.safetensors")

@@ -2,6 +2,7 @@
 
 import inspect
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
@@ -140,3 +141,10 @@ def test_a_front_door_is_not_shadowed_by_the_module_of_the_same_name():
     for name in ("annotator_2d", "annotator_3d", "annotator_tracking", "image_series_annotator"):
         import_module(f"micro_sam.sam_annotator.{name}")
         assert inspect.isfunction(getattr(tools, name)), name
+
+
+def test_the_rooms_below_do_not_know_the_front_doors():
+    package = Path(__file__).parents[2] / "micro_sam"
+    for room in ("segmentation", "embeddings", "models", "io", "session"):
+        for path in (package / room).rglob("*.py"):
+            assert "micro_sam.compat" not in path.read_text(), path

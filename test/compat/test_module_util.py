@@ -133,3 +133,8 @@ def test_a_checkpoint_with_low_rank_adapters_is_the_adapted_model(tmp_path):
     x = torch.rand(1, 3, 1024, 1024)
     with torch.no_grad():
         assert torch.allclose(predictor.model.image_encoder(x), adapted.sam.image_encoder(x), atol=1e-4)
+
+
+def test_embeddings_have_the_type_that_scripts_name(embeddings):
+    assert isinstance(embeddings, util.ImageEmbeddings)
+    assert {"features", "input_size", "original_size"} <= set(embeddings)

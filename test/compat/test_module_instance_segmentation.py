@@ -155,3 +155,11 @@ def test_prompts_of_ones_own_are_refused_with_the_way_to_use_them(predictor, emb
         segmenter.generate(prompt_function=print)
     refined = segmenter.generate(refine_with_box_prompts=True, multimasking=True, use_boxes=False, batch_size=2)
     assert refined.max() >= 3
+
+
+def test_tiles_have_classes_of_their_own(predictor, blobs):
+    _, decoder = ins.get_predictor_and_decoder("nano_lm", device="cpu")
+    for kind in (ins.TiledInstanceSegmentationWithDecoder, ins.TiledAutomaticPromptGenerator):
+        segmenter = kind(predictor, decoder)
+        segmenter.initialize(blobs[0], tile_shape=(96, 112), halo=(40, 40), verbose=False)
+        assert isinstance(segmenter, ins.AMGBase) and segmenter.generate(min_size=100).max() >= 3

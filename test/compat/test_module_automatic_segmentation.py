@@ -1,0 +1,64 @@
+"""``micro_sam.automatic_segmentation`` with the calls of micro-sam 1.8."""
+
+import imageio.v3 as imageio
+import numpy as np
+import pytest
+
+from micro_sam import automatic_segmentation
+from micro_sam.errors import InputError
+from micro_sam.instance_segmentation import InstanceSegmentationWithDecoder
+from micro_sam.segmentation.automatic_masks import AutomaticMaskGenerator
+from micro_sam.segmentation.dense import DenseInstanceSegmenter
+
+
+def test_a_mode_chooses_the_segmenter(predictor):
+    choose = automatic_segmentation.get_predictor_and_segmenter
+    for arguments, kind in (
+        ({"segmentation_mode": "amg", "points_per_side": 4}, AutomaticMaskGenerator),
+        ({"amg": True}, AutomaticMaskGenerator),
+        ({"segmentation_mode": "ais", "points_per_side": 4}, InstanceSegmentationWithDecoder),
+        ({"amg": False}, InstanceSegmentationWithDecoder),
+        ({}, DenseInstanceSegmenter),
+    ):
+        own, segmenter = choose("nano_lm", predictor=predictor, **arguments)
+        assert own is predictor and type(segmenter) is kind
+    assert isinstance(choose("nano_lm", None, "cpu", True, points_per_side=2)[1], AutomaticMaskGenerator)
+
+
+def test_an_image_is_segmented_with_the_arguments_of_1_8(predictor, blobs, folder, tmp_path):
+    own, segmenter = automatic_segmentation.get_predictor_and_segmenter(
+        "nano_lm", segmentation_mode="ais", predictor=predictor
+    )
+    labels, embeddings = automatic_segmentation.automatic_instance_segmentation(
+        predictor=own,
+        segmenter=segmenter,
+        input_path=folder / "images" / "a.tif",
+        output_path=tmp_path / "out.tif",
+        embedding_path=tmp_path / "a.zarr",
+        ndim=2,
+        verbose=False,
+        return_embeddings=True,
+        batch_size=2,
+        center_distance_threshold=0.6,
+        min_size=50,
+    )
+    assert labels.max() == 4 and np.array_equal(imageio.imread(tmp_path / "out.tif"), labels)
+    assert "features" in embeddings and (tmp_path / "a.zarr").exists()
+
+
+def test_outside_of_a_mask_nothing_is_segmented(predictor, blobs):
+    image, mask = blobs[0], np.zeros(blobs[0].shape, bool)
+    mask[:80, :104] = True
+    _, segmenter = automatic_segmentation.get_predictor_and_segmenter(
+        "nano_lm", segmentation_mode="ais", is_tiled=True, predictor=predictor
+    )
+    labels = automatic_segmentation.automatic_instance_segmentation(
+        predictor, segmenter, image, mask_path=mask, tile_shape=(80, 104), halo=(20, 20), ndim=2, verbose=False
+    )
+    assert labels[:80, :104].any() and not labels[80:].any() and not labels[:, 104:].any()
+
+
+def test_annotating_ones_own_weights_says_how(predictor):
+    own = type("Own", (), {"model_name": "mine"})()
+    with pytest.raises(InputError, match="checkpoint_path"):
+        automatic_segmentation.automatic_instance_segmentation(own, None, np.zeros((8, 8)), annotate=True)
