@@ -76,10 +76,10 @@ def test_an_image_of_a_hundred_gigabytes_is_checked_shown_and_recognised_from_sa
 
 @pytest.mark.parametrize("channel", [0, "mix"])
 def test_channels_of_a_huge_image_are_chosen_and_mixed_where_they_are_looked_at(channel):
-    image = Huge((4, 300_000, 200_000), "uint16")
+    image = Huge((4, 100_000, 60_000), "uint16")
     checked = check_image(ImageSource(image, "CYX"), "2d", channel=channel)
     part = np.asarray(checked.data[1000:1100, 2000:2300])
-    assert checked.shape == (300_000, 200_000) and part.shape == (100, 300) and part.std() > 0
+    assert checked.shape == (100_000, 60_000) and part.shape == (100, 300) and part.std() > 0
     if channel == "mix":
         assert part.dtype == np.float32 and part.min() >= 0 and part.max() <= 1
     else:
