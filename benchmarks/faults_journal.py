@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from journal_sessions import SHAPES, act, digest, make_session, stub
+from journal_sessions import SHAPES, digest, make_session, perform, stub
 
 # ---------------------------------------------------------------------- kills
 
@@ -40,7 +40,7 @@ def kill_once(kind: str, seed: int, delay: float, folder: Path) -> dict[str, Any
         code = 1
         try:
             stub(delay)
-            act(folder, kind, seed, delay, lambda text: os.write(writing, f"{text}\n".encode()))
+            perform(folder, kind, seed, delay, lambda text: os.write(writing, f"{text}\n".encode()))
             code = 0
         finally:
             os._exit(code)
@@ -252,7 +252,7 @@ def main() -> None:
         result["kills"] = {**counts, "actions on disc": rows}
         for kind in SHAPES:
             source = root / f"whole_{kind}.session"
-            act(source, kind, 12345, 0, lambda text: None)
+            perform(source, kind, 12345, 0, lambda text: None)
             size = result[f"size {kind}"] = size_of(source)
             if size["bytes"] > size["allowed"]:
                 failures.append((kind, 12345, "the journal is larger than it may be"))

@@ -28,7 +28,7 @@ ROUNDS = 40
 
 
 def child(folder: Path) -> None:
-    """Open a window, act in it, and print milliseconds per action."""
+    """Open a window, do actions in it, and print milliseconds for each."""
     os.environ["MICROSAM_CACHEDIR"] = str(folder)
     from qtpy.QtWidgets import QApplication
 

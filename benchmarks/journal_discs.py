@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from journal_sessions import SHAPES, act, digest, do_something, make_session
+from journal_sessions import SHAPES, digest, do_something, make_session, perform
 
 SIZES = (4, 16, 32, 48, 64, 96, 128, 192)  # kB: from nothing at all to most of a journal
 
@@ -107,7 +107,7 @@ def full_disc_killed(kind: str, seed: int, place: Path, kilobytes: int) -> str:
         if child == 0:
             os.close(reading)
             try:
-                act(folder, kind, seed, 0, lambda text: os.write(writing, f"{text}\n".encode()), close=False)
+                perform(folder, kind, seed, 0, lambda text: os.write(writing, f"{text}\n".encode()), close=False)
             finally:
                 os.kill(os.getpid(), signal.SIGKILL)
         os.close(writing)
@@ -199,7 +199,7 @@ def make_killed(folder: Path, kind: str, seed: int) -> None:
     child = os.fork()
     if child == 0:
         try:
-            act(folder, kind, seed, 0, lambda text: None, actions=150, close=False)
+            perform(folder, kind, seed, 0, lambda text: None, actions=150, close=False)
         finally:
             os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(child, 0)
@@ -217,7 +217,7 @@ def check_discs(root: Path) -> list[tuple[str, str]]:
 
     for kind in SHAPES:
         whole, killed = root / f"sound_{kind}.session", root / f"killed_{kind}.session"
-        act(whole, kind, 12345, 0, lambda text: None)
+        perform(whole, kind, 12345, 0, lambda text: None)
         make_killed(killed, kind, 777)
         for n, kilobytes in enumerate(SIZES):
             name = f"{kind}_{kilobytes}"

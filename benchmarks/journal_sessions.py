@@ -191,7 +191,9 @@ def do_something(session: Any, kind: str, rng: random.Random) -> None:
     rng.choices(functions, weights)[0]()
 
 
-def act(folder: Path, kind: str, seed: int, delay: float, tell: Any, actions: int = 400, close: bool = True) -> None:
+def perform(
+    folder: Path, kind: str, seed: int, delay: float, tell: Any, actions: int = 400, close: bool = True
+) -> None:
     """What the child does: random actions, each of which is told (P) and, once it is on disc, reported (R)."""
     from micro_sam.errors import InputError
     from micro_sam.session.journal.recorder import Journal

@@ -36,11 +36,11 @@ class ToolWidget(QWidget):
 
     def __init__(self, viewer: Viewer, **settings: Any) -> None:
         super().__init__()
-        chosen = Settings(**settings)
-        chosen.check()
+        checked = Settings(**settings)
+        checked.check()
         tool = self.kind
         undocked = type(tool.__name__, (tool,), {"_make_dock": _make_dock})
-        self.annotator = undocked(viewer, chosen)
+        self.annotator = undocked(viewer, checked)
         self._end: Any = None
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)

@@ -108,14 +108,14 @@ class Keys:
         together, viewer = self._together, self.viewer
 
         def pressed(_) -> None:
-            able = [keys for keys in together if keys._act_of(name) is not None]
-            chosen = _whose(viewer, able)
-            if chosen is not None:
-                chosen._act_of(name)()
+            able = [keys for keys in together if keys._action_of(name) is not None]
+            keys = _whose(viewer, able)
+            if keys is not None:
+                keys._action_of(name)()
 
         return pressed
 
-    def _act_of(self, name: str) -> Callable[[], object] | None:
+    def _action_of(self, name: str) -> Callable[[], object] | None:
         return next((key.act for key in self.keys if name in key.keys), None)
 
 

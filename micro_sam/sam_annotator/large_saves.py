@@ -46,7 +46,7 @@ class LargeSave:
 
     @contextlib.contextmanager
     def given_up(self) -> Iterator[None]:
-        """While something else writes the file: a job at work ends first, and one that has not begun leaves it."""
+        """While something else writes the file: a running job ends first, and one that has not begun leaves it."""
         self._number += 1
         with self._writing:
             yield

@@ -2,6 +2,7 @@
 
 import importlib
 
+import h5py
 import imageio.v3 as imageio
 import numpy as np
 import pytest
@@ -83,7 +84,6 @@ def test_results_are_evaluated_with_the_options_of_1_8(results, capsys):
 
 
 def test_labels_in_containers_are_evaluated(results, capsys):
-    h5py = pytest.importorskip("h5py")
     from micro_sam.cli.evaluate import main
 
     with h5py.File(results / "truth.h5", "w") as file:
@@ -111,7 +111,6 @@ def test_a_folder_with_a_pattern_as_key_is_a_stack(folder, tmp_path):
     output = tmp_path / "stack.zarr"
     arguments = ["-i", str(folder / "images"), "-e", str(output), "-m", "nano_lm", "-d", "cpu", "-k", "*.tif"]
     assert precompute_embeddings.main([*arguments, "--precompute_amg_state"]) == 0
-    import h5py
     import zarr
 
     assert zarr.open(output, mode="r")["features"].shape[0] == 2

@@ -13,7 +13,8 @@ from micro_sam.models import peft_sam
 @pytest.fixture
 def model():
     """A model with two blocks of a vision transformer."""
-    modeling = pytest.importorskip("segment_anything.modeling")
+    from segment_anything import modeling
+
     sam = nn.Module()
     size = {"img_size": 64, "patch_size": 16, "embed_dim": 32, "depth": 2, "num_heads": 2, "out_chans": 8}
     norm = partial(nn.LayerNorm, eps=1e-6)

@@ -141,9 +141,8 @@ def test_a_slow_disc_does_not_hold_up_the_window(tool, coins, monkeypatch):
     assert tool.session.keeper.flush(60)
     monkeypatch.setattr(store.JournalFile, "append", lambda self, rows: time.sleep(1.5) or append(self, rows))
     slow = median_of_clicks()
-    assert (
-        tool.session.keeper.journal.written < tool.session.keeper.journal.last_id
-    )  # the disc is behind, the window is not
+    journal = tool.session.keeper.journal
+    assert journal.written < journal.last_id  # the disc is behind, the window is not
     assert slow < 3 * quick + 0.1
     assert tool.session.keeper.flush(60)
 

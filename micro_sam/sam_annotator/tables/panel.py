@@ -184,11 +184,11 @@ class TablePanel(QWidget):
     def _id(self, row: int) -> int:
         return self.model.ids[self.filter.mapToSource(self.filter.index(row, 0)).row()]
 
-    def _button(self, text: str, tip: str, act: Callable[[], Any]) -> QPushButton:
+    def _button(self, text: str, tip: str, action: Callable[[], Any]) -> QPushButton:
         button = QPushButton(text)
         button.setToolTip(tip)
         button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        button.clicked.connect(lambda _checked: act())
+        button.clicked.connect(lambda _checked: action())
         return button
 
     def _filter(self) -> None:
