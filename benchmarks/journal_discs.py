@@ -153,9 +153,9 @@ def session_on_a_read_only_disc(kind: str, source: Path, place: Path) -> str:
         new = make_session(kind)
         new.keeper.journal = Journal(place / "new.session", {"tool": kind, "image": {"shape": list(SHAPES[kind])}})
         _work(new, kind, 4, 30)
-        if new.journal.flush(5) or "ead-only" not in new.journal.trouble:
-            return f"a new session there says: {new.journal.trouble}"
-        new.journal.close(0.1)
+        if new.keeper.journal.flush(5) or "ead-only" not in new.keeper.journal.trouble:
+            return f"a new session there says: {new.keeper.journal.trouble}"
+        new.keeper.journal.close(0.1)
     if {path.name: path.read_bytes() for path in (place / "cells.session").iterdir()} != before:
         return "the session there has changed"
     return ""
