@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from micro_sam.sam_annotator import annotator_3d
-from micro_sam.sam_annotator.jobs import WORK
+from micro_sam.sam_annotator.runtime.jobs import WORK
 from micro_sam.segmentation.volume import propagation
 
 from . import driver
