@@ -12,45 +12,14 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from micro_sam.errors import InputError
 from micro_sam.io.atomic import remove, replacing
 from micro_sam.io.run_file import ask_to_stop, is_alive, read_run, stop_file
+from micro_sam.sam_annotator.state.training import RunState
 
 FOLDER = "_training"  # the folder of a run is called after its model
-
-
-@dataclass(frozen=True)
-class RunState:
-    """How a run stands.
-
-    Attributes
-    ----------
-    state : str
-        "running", "stopped" (by the person), "killed" (it ended without a word), "failed" or "done".
-    step, steps : int
-        Done, and in all; 0 while it is not known.
-    seconds_left : float | None
-    validations : tuple[dict[str, float], ...]
-        Figures so far; the first are those of the model that the run started from.
-    error : str
-        Why it failed.
-    """
-
-    state: str
-    step: int = 0
-    steps: int = 0
-    seconds_left: float | None = None
-    validations: tuple[dict[str, Any], ...] = ()
-    error: str = ""
-
-    @property
-    def can_go_on(self) -> bool:
-        """Whether the same command takes it up where it stopped."""
-        return self.state in ("stopped", "killed")
 
 
 class BackgroundTraining:

@@ -11,6 +11,7 @@ from micro_sam.embeddings.order import Focus, is_large
 from micro_sam.sam_annotator.runtime.jobs import Job, Progress
 from micro_sam.sam_annotator.state.images import OpenImage
 from micro_sam.sam_annotator.state.settings import Settings
+from micro_sam.sam_annotator.state.words import duration
 
 
 @dataclass(frozen=True)
@@ -133,17 +134,6 @@ def embedding_text(settings: Settings, predictor: Any, number: int) -> str:
     if spec is None or spec.name == SHIPPED_MODEL:  # its first tile is there before the estimate would be
         return "Embedding"
     return f"Embedding: {duration(estimate_cost(spec, predictor.device)[0] * number)}"
-
-
-def duration(seconds: float) -> str:
-    """A time as people say it: ``"about 2 s"``, ``"about 3 min"``."""
-    if seconds < 0.95:
-        return "less than 1 s"
-    if seconds < 90:
-        return f"about {seconds:.0f} s"
-    if seconds < 5400:
-        return f"about {seconds / 60:.0f} min"
-    return f"about {seconds / 3600:.1f} h"
 
 
 def there_text(there: int, opened: Opened) -> str:

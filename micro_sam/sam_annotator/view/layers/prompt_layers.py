@@ -121,7 +121,7 @@ class PointLayer(_PromptLayer):
                 self.layer.current_size = size
 
     @property
-    def chosen_ids(self) -> list[int]:
+    def selected_ids(self) -> list[int]:
         """Ids of the points that the person selected with the selection tool (a point just placed does not count)."""
         if str(self.layer.mode) != "select":
             return []

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import numpy as np
 from napari import Viewer
-from napari.layers import Image, Layer
+from napari.layers import Image, Labels, Layer
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
 from micro_sam.sam_annotator.state.images import OpenImage
 from micro_sam.sam_annotator.state.placement import origin
+from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.sam_annotator.view.layers import overlays
 from micro_sam.sam_annotator.view.layers.label_layers import LabelLayer
 from micro_sam.sam_annotator.view.layers.prompt_layers import PointLayer, ShapeLayer
 from micro_sam.sam_annotator.view.layers.shared_labels import Region
-from micro_sam.sam_annotator.view.layers.values import SHAPE_MODES, LayerNames, Tool, full_scale
+from micro_sam.sam_annotator.view.layers.values import full_scale
+from micro_sam.session.prompts import PromptSet
 from micro_sam.session.session import Session
 
 log = logging.getLogger(__name__)
@@ -29,42 +31,40 @@ VIEW_MS = 250
 
 
 class SessionLayers:
-    """Layers <-> session.
+    """Layers <-> session. They are made when the first image is shown.
 
     Parameters
     ----------
     viewer
         Gets the layers.
-    image
-        What ``raw`` shows; if it was taken from a layer of the viewer, that layer is used.
-    session
-        What the layers show.
-    names
-        Names of the layers. A layer whose name is empty is not made.
-    on_error
-        Called with the exception when an edit of the person cannot be taken over.
+    state
+        Has their names (one whose name is empty is not made), and the tool of the mouse.
 
     Attributes
     ----------
+    image, session
+        What the layers show; None before the first image.
     points, shapes, labels
         The parts; ``labels`` by the session's names ("current", "committed", "auto").
     raw
-        The image layer.
-    current_track
-        Track that new prompts belong to (tracking only).
+        The image layer; if the image was taken from a layer of the viewer, that one.
 
     Signals
     -------
     edited
-        The person added, moved or removed prompts, and the session knows them.
+        The user added, moved or removed prompts, and the session knows them.
     recreated
         Names of layers that were deleted and made again.
     picked
         Id of the committed object that was clicked with the pick tool (0: background).
     refused
         Why something that was drawn is no prompt.
-    tool_changed
-        The mouse may have another tool now.
+    present_changed
+        The viewer has other layers, of the tool or of the user.
+    shown
+        Another image is shown.
+    mode_changed
+        A layer of the tool has another mode.
     """
 
     point_type: type[PointLayer] = PointLayer
@@ -74,38 +74,44 @@ class SessionLayers:
     recreated = Signal(tuple)
     picked = Signal(int)
     refused = Signal(str)
-    tool_changed = Signal()
+    present_changed = Signal()
+    shown = Signal()
+    mode_changed = Signal()
 
-    def __init__(
-        self,
-        viewer: Viewer,
-        image: OpenImage,
-        session: Session,
-        names: LayerNames,
-        on_error: Callable[[Exception], None],
-    ) -> None:
+    def __init__(self, viewer: Viewer, state: WindowState) -> None:
         self.viewer = viewer
-        self.session = session
-        self.names = names
-        self.image = image
-        self.raw: Image | None = image.layer
+        self.names = state.names
+        self.session: Any = None
+        self.image: Any = None
+        self.raw: Any = None
         self.labels: dict[str, LabelLayer] = {}
-        self.points: PointLayer
-        self.shapes: ShapeLayer
-        self.current_track: int | None = None
-        self._on_error = on_error
+        self.points: Any = None
+        self.shapes: Any = None
+        self._state = state
         self._closed = False
         self._moving = False
-        self._tool: Tool = "point"
-        self._make_missing()
-        self._wire_session()
-        viewer.layers.events.removed.connect(self._removed)
-        viewer.layers.selection.events.active.connect(self._tool_changed)
-        viewer.camera.events.zoom.connect(self._zoomed)
-        self._look_at_image()
+        for event in (viewer.layers.events.inserted, viewer.layers.events.removed):
+            event.connect(self._present_changed)
 
     def show(self, image: OpenImage, session: Session) -> None:
-        """Show another image and its session in the layers that are there: much quicker than making new ones."""
+        """Show an image and its session; in the layers that are there, which is much quicker than making new ones."""
+        if self.session is None:
+            self._begin(image, session)
+        else:
+            self._show_other(image, session)
+        self._wire_session()
+        self._look_at_image()
+        self.shown.emit()
+        self.present_changed.emit()
+
+    def _begin(self, image: OpenImage, session: Session) -> None:
+        viewer = self.viewer
+        self.image, self.session, self.raw = image, session, image.layer
+        self._make_missing()
+        viewer.layers.events.removed.connect(self._removed)
+        viewer.camera.events.zoom.connect(self._zoomed)
+
+    def _show_other(self, image: OpenImage, session: Session) -> None:
         self._unwire_session()
         self.image, self.session = image, session
         self._moving = True
@@ -125,8 +131,6 @@ class SessionLayers:
             part.show(session.prompts.drawn)
         self.points.next_positive = session.prompts.next_positive
         self._place()
-        self._wire_session()
-        self._look_at_image()
 
     def _replace_raw(self) -> None:
         image, old = self.image, self.raw
@@ -159,7 +163,7 @@ class SessionLayers:
         if not self._closed and view == (self.viewer.camera.zoom, self.viewer.camera.center):
             self.viewer.reset_view()
 
-    def _zoomed(self, _event=None) -> None:
+    def _zoomed(self, _event: Any = None) -> None:
         """Keep points at the same size on the screen."""
         if not self._closed:
             self.points.fit_to_zoom(self.viewer.camera.zoom)
@@ -169,62 +173,55 @@ class SessionLayers:
     @property
     def all(self) -> list[Layer]:
         """The layers of the tool that are in the viewer, from the bottom to the top."""
-        layers = [self.raw, *(part.layer for part in self.labels.values()), self.shapes.layer, self.points.layer]
+        prompts = [part.layer for part in (self.shapes, self.points) if part is not None]
+        layers = [self.raw, *(part.layer for part in self.labels.values()), *prompts]
         return [layer for layer in layers if layer is not None]
 
-    @property
-    def tool(self) -> Tool:
-        """The tool that the mouse has."""
-        return self._tool
+    def others(self, kind: type[Layer]) -> list[Any]:
+        """Layers of a kind that the user has brought."""
+        own = set(self.all)
+        return [layer for layer in self.viewer.layers if isinstance(layer, kind) and layer not in own]
 
-    def tool_in_hand(self) -> str | None:
-        """The tool that the mouse really has, seen from the layer that is selected; None for napari's own tools."""
-        active = self.viewer.layers.selection.active
-        if active is self.points.layer:
-            return {"add": "point", "select": "move"}.get(str(active.mode))
-        if active is self.shapes.layer:
-            return {mode: tool for tool, mode in SHAPE_MODES.items()}.get(str(active.mode))
-        if "current" in self.labels and active is self.labels["current"].layer:
-            return str(active.mode) if str(active.mode) in ("paint", "erase") else None
-        if "committed" in self.labels and active is self.labels["committed"].layer and self._tool == "pick":
-            return "pick"
-        return None
+    def segmentations(self) -> list[Labels]:
+        """Label layers with objects that the tool did not make one by one: its automatic ones, and the user's."""
+        mine = [self.labels["auto"].layer] if "auto" in self.labels else []
+        return [*mine, *self.others(Labels)]
 
-    def use(self, tool: Tool) -> None:
-        """Give the mouse a tool: select the layer it works on, in the mode it needs."""
-        self._tool = tool
-        if tool == "point":
-            self._activate(self.points.layer, "add")
-        elif tool in SHAPE_MODES:
-            self._activate(self.shapes.layer, SHAPE_MODES[tool])
-        elif tool in ("paint", "erase"):
-            self._activate(self.labels["current"].layer, tool)
-        elif tool == "pick":
-            self._activate(self.labels["committed"].layer, "pan_zoom")
-        else:
-            self._activate(self.points.layer, "select")
-
-    def _activate(self, layer: Layer, mode: str) -> None:
-        self.viewer.layers.selection.active = layer
-        if not layer.visible:  # napari draws the layer anew even when it was visible all the time
-            layer.visible = True
-        layer.mode = mode
-        self.tool_changed.emit()
-
-    def _tool_changed(self, _event=None) -> None:
+    def _present_changed(self, _event: Any = None) -> None:
         if not self._closed:
-            self.tool_changed.emit()
+            self.present_changed.emit()
+
+    def _mode_changed(self, _event: Any = None) -> None:
+        if not self._closed:
+            self.mode_changed.emit()
+
+    def colour_of(self, object_id: int) -> tuple[float, float, float] | None:
+        """RGB in 0..1 in which a committed object is drawn."""
+        if self.session is None:
+            return None
+        colour = self.labels["committed"].layer.get_color(object_id)
+        return None if colour is None else (float(colour[0]), float(colour[1]), float(colour[2]))
+
+    def show_resolutions(self, image: OpenImage) -> None:
+        """The lower resolutions of an image have other values: draw them again, if it is the one that is shown."""
+        if self.image is not image:
+            return
+        raw = self.raw
+        if hasattr(raw, "_reset_thumbnail_level_data"):
+            raw._reset_thumbnail_level_data()  # napari keeps the coarsest resolution as it was
+        if raw.data_level > 0:
+            raw.refresh(extent=False, highlight=False)
 
     def show_embeddings(self, picture: np.ndarray, scale: tuple[float, ...]) -> None:
         """Lay a picture of the embeddings over the image; see :func:`overlays.embedding_layer`."""
         layer = overlays.embedding_layer(picture, scale, full_scale(self.image.scale, self.session.ndim))
         self._replace_overlay(overlays.EMBEDDINGS, layer, self.viewer.layers.index(self.raw) + 1)
 
-    def show_hover(self, on: bool) -> LabelLayer | None:
-        """Add the layer for the mask under the mouse, below the prompts, or take it away; returns it."""
+    def show_hover(self, on: bool) -> overlays.MaskOverlay | None:
+        """Add the layer for the mask under the mouse, below the prompts, or take it away; returns what draws on it."""
         layer = overlays.hover_layer(self.session.shape[-2:], self.image.scale) if on else None
         self._replace_overlay(overlays.HOVER, layer, self.viewer.layers.index(self.shapes.layer))
-        return None if layer is None else LabelLayer(layer)
+        return None if layer is None else overlays.MaskOverlay(self.viewer, layer)
 
     def _replace_overlay(self, name: str, layer: Layer | None, position: int) -> None:
         active, layers = self.viewer.layers.selection.active, self.viewer.layers
@@ -242,16 +239,16 @@ class SessionLayers:
 
     def read_prompts(self) -> None:
         """Take over what the prompt layers show; whatever differs becomes one step of undo."""
-        if self._closed:
+        if self._closed or self.session is None:
             return
         known = self.session.prompts.drawn
         try:
-            points = self.points.read(known, self.current_track)
-            shapes = self.shapes.read(known, self.current_track)
+            points = self.points.read(known)
+            shapes = self.shapes.read(known)
             changed = self.session.prompts.replace(points, shapes) != known
         except Exception as error:
             changed = False
-            self._on_error(error)
+            self._state.status.report(error)
         # Also when nothing changed for the session: rows of no use (a line, a click outside) leave the layer.
         self._show_prompts(self.session.prompts.drawn)
         if changed:
@@ -261,7 +258,7 @@ class SessionLayers:
         try:
             self.session.labels.paint(key, region, after, before=before)
         except Exception as error:
-            self._on_error(error)
+            self._state.status.report(error)
             labels = self.session.labels.layer(key)
 
             def restore() -> None:
@@ -276,7 +273,7 @@ class SessionLayers:
         try:
             self.session.labels.replace(key, np.asarray(labels))
         except Exception as error:
-            self._on_error(error)
+            self._state.status.report(error)
 
     # ------------------------------------------------------------------ session -> layers
 
@@ -292,7 +289,7 @@ class SessionLayers:
         events.labels_changed.disconnect(self._show_labels)
         events.polarity_changed.disconnect(self._show_polarity)
 
-    def _show_prompts(self, prompts) -> None:
+    def _show_prompts(self, prompts: PromptSet) -> None:
         if not self._closed:
             self.points.show(prompts)
             self.shapes.show(prompts)
@@ -323,12 +320,12 @@ class SessionLayers:
                 self.labels[key] = LabelLayer(layer, partial(self._read_paint, key), partial(self._read_labels, key))
                 if key == "committed":
                     layer.mouse_drag_callbacks.append(self._pick)
-        if not hasattr(self, "shapes") or self.shapes.layer not in present:
+        if self.shapes is None or self.shapes.layer not in present:
             layer = self.shape_type.make(names.box_prompts, self.session.ndim, scale)
             self._add(layer, made)
             self.shapes = self.shape_type(layer, self.read_prompts, self.refused.emit)
             self.shapes.show(self.session.prompts.drawn)
-        if not hasattr(self, "points") or self.points.layer not in present:
+        if self.points is None or self.points.layer not in present:
             layer = self.point_type.make(names.prompts, self.session.ndim, scale)
             self._add(layer, made)
             self.points = self.point_type(layer, self.read_prompts)
@@ -355,10 +352,10 @@ class SessionLayers:
 
     def _add(self, layer: Layer, made: list[str]) -> None:
         self.viewer.layers.append(layer)
-        layer.events.mode.connect(self._tool_changed)
+        layer.events.mode.connect(self._mode_changed)
         made.append(layer.name)
 
-    def _removed(self, event) -> None:
+    def _removed(self, event: Any) -> None:
         if not self._closed and not self._moving and event.value in self.all:
             # Let napari finish with the removal (possibly of several layers) first.
             QTimer.singleShot(0, self._recreate)
@@ -370,11 +367,10 @@ class SessionLayers:
         if not made:
             return
         self._restore_order()
-        self.use(self._tool)
         self.recreated.emit(tuple(made))
 
     def _restore_order(self) -> None:
-        """Put the layers of the tool back into their order; layers of the person stay below or above them."""
+        """Put the layers of the tool back into their order; layers of the user stay below or above them."""
         order = self.all
         positions = sorted(self.viewer.layers.index(layer) for layer in order)
         with self._moves():
@@ -384,18 +380,18 @@ class SessionLayers:
                     self.viewer.layers.move(here, position)
 
     @contextmanager
-    def _moves(self):
+    def _moves(self) -> Iterator[None]:
         self._moving = True
         try:
             yield
         finally:
             self._moving = False
 
-    # ------------------------------------------------------------------ picking and closing
+    # ------------------------------------------------------------------ selecting and closing
 
-    def _pick(self, layer, event):
+    def _pick(self, layer: Layer, event: Any) -> Iterator[None]:
         """A click (not a drag) on the committed objects with the pick tool."""
-        if self._tool != "pick":
+        if self._state.mouse != "pick":
             return
         position = event.position
         yield
@@ -408,10 +404,14 @@ class SessionLayers:
         if self._closed:
             return
         self._closed = True
+        viewer = self.viewer
+        for event in (viewer.layers.events.inserted, viewer.layers.events.removed):
+            event.disconnect(self._present_changed)
+        if self.session is None:
+            return
         self._unwire_session()
-        self.viewer.layers.events.removed.disconnect(self._removed)
-        self.viewer.layers.selection.events.active.disconnect(self._tool_changed)
-        self.viewer.camera.events.zoom.disconnect(self._zoomed)
+        viewer.layers.events.removed.disconnect(self._removed)
+        viewer.camera.events.zoom.disconnect(self._zoomed)
         if remove:
             for layer in self.all:
                 if layer in self.viewer.layers and layer is not self.image.layer:

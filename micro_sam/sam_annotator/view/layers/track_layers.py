@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from napari.layers import Points, Shapes, Tracks
+from napari import Viewer
+from napari.layers import Layer, Points, Shapes, Tracks
 from napari.utils.colormaps import label_colormap
 from qtpy.QtCore import QTimer
 
+from micro_sam.sam_annotator.state.images import OpenImage
 from micro_sam.sam_annotator.state.placement import origin
+from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.sam_annotator.view.layers.prompt_layers import BOX_COLOUR, PointLayer, ShapeLayer
 from micro_sam.sam_annotator.view.layers.session_layers import SessionLayers
 from micro_sam.sam_annotator.view.layers.values import full_scale
 from micro_sam.session.prompts import PointPrompt, PromptSet, PromptState, ShapePrompt
+from micro_sam.session.session import Session
 
 COLOURS = label_colormap(49, background_value=0)
 """Colours of tracks: those in which napari shows their labels."""
@@ -110,26 +115,24 @@ class TrackLayers(SessionLayers):
     point_type = TrackPointLayer
     shape_type = TrackShapeLayer
 
-    def __init__(self, *args: Any) -> None:
-        self.tracks: Tracks | None = None
+    def __init__(self, viewer: Viewer, state: WindowState) -> None:
+        self.tracks: Any = None
         self._hid_tracks = True
         self._refresh = QTimer()
         self._refresh.setSingleShot(True)
         self._refresh.setInterval(REFRESH_MS)
         self._refresh.timeout.connect(self._show_tracks)
-        super().__init__(*args)
-        self._show_next(self.session.tracks.active, self.session.tracks.next_state)
-        self._show_tracks()
+        super().__init__(viewer, state)
 
-    def show(self, image, session) -> None:
-        """Show another movie and its session in the layers that are there."""
+    def show(self, image: OpenImage, session: Session) -> None:
+        """Show a movie and its session; in the layers that are there, which is much quicker than making new ones."""
         super().show(image, session)
         self.tracks.scale = full_scale(image.scale, session.ndim)
         self._show_next(session.tracks.active, session.tracks.next_state)
         self._show_tracks()
 
     @property
-    def all(self) -> list:
+    def all(self) -> list[Layer]:
         """The layers of the tool that are in the viewer, from the bottom to the top."""
         layers = super().all
         return layers if self.tracks is None else [*layers[:-2], self.tracks, *layers[-2:]]
@@ -211,7 +214,7 @@ class TrackLayers(SessionLayers):
         return layer
 
     @contextmanager
-    def _same_selection(self):
+    def _same_selection(self) -> Iterator[None]:
         """napari selects a layer that is added, but the next click must still place a prompt."""
         active = self.viewer.layers.selection.active
         try:

@@ -3,51 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
 
-from psygnal import SignalInstance
 from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QColorDialog, QGridLayout, QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
-from micro_sam.sam_annotator.view.panels.parts import button, row
+from micro_sam.sam_annotator.actions import Actions
+from micro_sam.sam_annotator.state.window import WindowState
+from micro_sam.sam_annotator.view.panels.parts import action_button, button, row
 from micro_sam.session.actions.classes import MOST
 from micro_sam.session.session import Session
 from micro_sam.session.values import ObjectClass
 
 
-class ClassState(Protocol):
-    """What the menu reads."""
-
-    session: Session | None
-    session_changed: SignalInstance
-
-
-@dataclass(frozen=True)
-class ClassActions:
-    """What the menu can do.
-
-    Attributes
-    ----------
-    set_class
-        Give the selected objects, else the current one, the class of this number.
-    define
-        Number, name and colour of a class; None leaves it as it is.
-    save_image
-        Write an image of the classes into a file that the user chooses.
-    """
-
-    set_class: Callable[[int], Any]
-    define: Callable[[int, str | None, str | None], Any]
-    save_image: Callable[[], Any]
-
-
-class ClassMenu(QWidget):
+class ClassPanel(QWidget):
     """A row for each class: its colour, its name, and a button that gives it to objects."""
 
-    def __init__(self, state: ClassState, actions: ClassActions) -> None:
+    def __init__(self, state: WindowState, actions: Actions) -> None:
         super().__init__()
         self._state, self._actions = state, actions
         self._shown: tuple[ObjectClass, ...] = ()
@@ -58,20 +30,21 @@ class ClassMenu(QWidget):
         self.current = QLabel()
         self.none = button("No class", "Take the class from the selected objects.", lambda: actions.set_class(0))
         self.add = button("New class", f"Make another class; Shift-1 to Shift-{MOST} do it, too.", self._add)
-        self.image = button("Class image...", "Write labels that hold the number of the class.", actions.save_image)
+        self.image = action_button(actions, "save_class_image")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
         layout.addLayout(self._grid)
         layout.addWidget(self.current)
         layout.addWidget(row(self.add, self.none, self.image).native)
-        state.session_changed.connect(self._follow)
-        self._follow(state.session)
+        state.events.session.connect(self._follow)
+        if state.session is not None:
+            self._follow(state.session)
+        self._show()
 
-    def _follow(self, session: Session | None) -> None:
-        if session is not None:
-            session.events.objects_changed.connect(self._show)
-            session.events.history_changed.connect(self._show_current)
+    def _follow(self, session: Session) -> None:
+        session.events.objects_changed.connect(self._show)
+        session.events.history_changed.connect(self._show_current)
         self._show()
 
     def _show(self) -> None:
@@ -132,7 +105,7 @@ class ClassMenu(QWidget):
         known = session.classes.numbered(number) if session is not None else None
         if known is None or self.names[number].text() == known.name:
             return
-        self._actions.define(number, self.names[number].text(), None)
+        self._actions.define_class(number, self.names[number].text())
         after = session.classes.numbered(number)
         if after is not None:
             self.names[number].setText(after.name)
@@ -141,13 +114,13 @@ class ClassMenu(QWidget):
         known = self._state.session.classes.numbered(number)
         colour = QColorDialog.getColor(QColor(known.colour), self, f"Colour of '{known.name}'")
         if colour.isValid():
-            self._actions.define(number, None, colour.name())
+            self._actions.define_class(number, None, colour.name())
 
     def _add(self) -> None:
         used = {one.number for one in self._state.session.classes.known} if self._state.session is not None else set()
         free = next((number for number in range(1, MOST + 1) if number not in used), None)
         if free is not None:
-            self._actions.define(free, None, None)
+            self._actions.define_class(free)
 
 
 def _colour(swatch: QWidget, colour: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from micro_sam.errors import InputError, OutputError
+from micro_sam.io.checks import Tool
 from micro_sam.io.results import Inputs, recover
 from micro_sam.sam_annotator.state.images import OpenImage, from_array, from_path
 
@@ -42,13 +43,47 @@ class SeriesEntry:
     initial: Any = None
     key: str | None = None
 
-    def open(self, tool: str) -> OpenImage:
+    def open(self, tool: Tool) -> OpenImage:
         """Load and check the image."""
         if isinstance(self.raw, (str, Path)):
             image = from_path(self.raw, tool, self.key).renamed(self.name)
         else:
             image = from_array(self.raw, tool, self.name)
         return replace(image, result=self.output)
+
+
+@dataclass(frozen=True)
+class SeriesState:
+    """A series, and which of its images is open.
+
+    Attributes
+    ----------
+    entries
+        All images, in order.
+    index
+        Position of the image that is open; -1 before the first.
+    """
+
+    entries: tuple[SeriesEntry, ...]
+    index: int = -1
+
+    @property
+    def entry(self) -> SeriesEntry:
+        """The image that is open."""
+        return self.entries[self.index]
+
+    @property
+    def n_done(self) -> int:
+        """How many images have a result."""
+        return sum(entry.output.exists() for entry in self.entries)
+
+    def at(self, index: int) -> SeriesState:
+        """The same series with another image open."""
+        return replace(self, index=index)
+
+    def without_caches(self) -> SeriesState:
+        """The same series without embeddings on disc, which belong to the model that they were made with."""
+        return replace(self, entries=tuple(replace(entry, embedding_path=None) for entry in self.entries))
 
 
 def plan_series(

@@ -9,9 +9,9 @@ import pandas as pd
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
+from micro_sam.sam_annotator.controller.table_contents import Contents, Rows, Work
 from micro_sam.sam_annotator.runtime.jobs import MEASURE, Job, Jobs
 from micro_sam.sam_annotator.state.images import OpenImage
-from micro_sam.sam_annotator.view.tables.contents import Contents, Rows, Work
 from micro_sam.session.session import Session
 
 PAUSE_MS = 150  # several actions in a row are measured together

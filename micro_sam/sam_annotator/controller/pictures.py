@@ -1,5 +1,6 @@
-"""A coarse picture of an image on disc, so that nobody reads all of it to draw it.
+"""Pictures beside the image: a coarse one of an image on disc, and one of the embeddings.
 
+The coarse one is there so that nobody reads all of a large image to draw it.
 napari draws a plane as a whole unless it has several resolutions. Many large files have one only: their overview is
 made in the background, block by block, and appears while it grows; close up, the window reads what it shows.
 """
@@ -9,18 +10,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from micro_sam.sam_annotator.runtime.jobs import Job
+from micro_sam.sam_annotator.controller.engine import Engine
+from micro_sam.sam_annotator.controller.preview import Preview
+from micro_sam.sam_annotator.runtime.jobs import Job, Jobs, Progress
 from micro_sam.sam_annotator.state.images import OpenImage
+from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.sam_annotator.view.layers.large_labels import STEP, is_large_plane, steps
-
-if TYPE_CHECKING:
-    from micro_sam.sam_annotator.controller.annotator import Annotator
+from micro_sam.sam_annotator.view.layers.session_layers import SessionLayers
 
 LANE = "overview"
+PICTURE_LANE = "view"
 BLOCK = 1024
 """Pixels along each side that are read at once; a multiple of STEP."""
 PAUSE = 0.02  # seconds
@@ -29,11 +32,11 @@ PAUSE = 0.02  # seconds
 class Overview:
     """Gives large images of a window their resolutions."""
 
-    def __init__(self, annotator: Annotator) -> None:
-        self._annotator = annotator
+    def __init__(self, layers: SessionLayers, jobs: Jobs, engine: Engine, preview: Preview) -> None:
+        self._layers, self._jobs, self._engine, self._preview = layers, jobs, engine, preview
         self._waiting: tuple[OpenImage, np.ndarray] | None = None
         self._is_held = False
-        annotator.preview.waiting_changed.connect(self._hold)
+        preview.waiting_changed.connect(self._hold)
 
     def of(self, image: OpenImage) -> OpenImage:
         """The image, with resolutions if it is a large plane without any. :meth:`begin` fills those of files."""
@@ -51,7 +54,7 @@ class Overview:
 
     def begin(self) -> None:
         """Read the image, if it needs it."""
-        jobs = self._annotator.jobs
+        jobs = self._jobs
         jobs.cancel(LANE)
         if self._waiting is None or jobs.running(LANE) is not None:
             return  # what is still at work comes here at its end
@@ -60,29 +63,19 @@ class Overview:
             "Reading the image",
             lambda job: fill(job, image.data, first, self._gives_way),
             lane=LANE,
-            on_item=lambda _: self._show(image),
+            on_item=lambda _: self._layers.show_resolutions(image),
             on_done=lambda _: self.begin(),
             on_cancel=self.begin,
         )
 
     def _hold(self) -> None:
         """Note whether a prompt waits for its mask: reading would take the processor from it."""
-        preview = self._annotator.preview
+        preview = self._preview
         self._is_held = preview.waits or preview.busy
 
     def _gives_way(self) -> bool:
         """Whether reading waits; asked in the thread of the job."""
-        return self._is_held and self._annotator.engine.busy
-
-    def _show(self, image: OpenImage) -> None:
-        layers = self._annotator.layers
-        if layers is None or layers.image is not image:
-            return
-        raw = layers.raw
-        if hasattr(raw, "_reset_thumbnail_level_data"):
-            raw._reset_thumbnail_level_data()  # napari keeps the coarsest resolution as it was
-        if raw.data_level > 0:
-            raw.refresh(extent=False, highlight=False)
+        return self._is_held and self._engine.busy
 
 
 def fill(
@@ -109,3 +102,29 @@ def means(block: np.ndarray) -> np.ndarray:
     rows = sum((whole[k::STEP] for k in range(1, STEP)), whole[::STEP].astype(small))
     total = sum((rows[:, k::STEP] for k in range(1, STEP)), rows[:, ::STEP])
     return (total / np.float32(STEP**2)).astype(block.dtype)
+
+
+class EmbeddingPicture:
+    """Shows the embeddings as a colour image over the image, where the settings say so: what the network sees."""
+
+    def __init__(self, state: WindowState, layers: SessionLayers, jobs: Jobs, engine: Engine) -> None:
+        self._state, self._layers, self._jobs, self._engine = state, layers, jobs, engine
+        engine.ready.connect(self._ready)
+
+    def _ready(self) -> None:
+        embeddings, session = self._engine.embeddings, self._state.session
+        is_wanted = self._state.settings.show_embeddings and self._engine.there == self._engine.total
+        if not is_wanted or embeddings is None or self._jobs.running(PICTURE_LANE) is not None:
+            return
+
+        def steps(_job: Job) -> Generator[Any, None, tuple[np.ndarray, tuple[float, ...]]]:
+            yield Progress("Showing the embeddings")
+            from micro_sam.embeddings.pictures import project_embeddings_for_visualization
+
+            return project_embeddings_for_visualization(embeddings)
+
+        def show(result: tuple[np.ndarray, tuple[float, ...]]) -> None:
+            if self._state.shows(session):
+                self._layers.show_embeddings(*result)
+
+        self._jobs.start("Showing the embeddings", steps, lane=PICTURE_LANE, on_done=show)
