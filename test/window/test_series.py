@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tifffile
-from micro_sam.sam_annotator.controller.series_entries import plan_series, unique_names
+from micro_sam.sam_annotator.state.series import plan_series, unique_names
 
 from micro_sam.errors import InputError, OutputError
 from micro_sam.io.labels import load_labels
