@@ -205,7 +205,7 @@ class Automatic:
 
     @staticmethod
     def _steps(job: Job, predictor, embeddings, index: int | None, method: str) -> Generator[Any, None, Any]:
-        from micro_sam.segmentation.states import iter_initialize_kept
+        from micro_sam.segmentation.automatic.states import iter_initialize_kept
 
         yield Progress("Segmenting all objects")
         segmenter = make_segmenter(predictor, embeddings, method)
@@ -268,7 +268,7 @@ class Automatic:
 
 def make_segmenter(predictor: Any, embeddings: Any, method: str) -> Any:
     """A segmenter with the protocol ``iter_initialize(embeddings, i)``, ``generate(**thresholds)``."""
-    from micro_sam.segmentation.automatic_masks import get_amg
-    from micro_sam.segmentation.dense import DenseInstanceSegmenter
+    from micro_sam.segmentation.automatic.dense import DenseInstanceSegmenter
+    from micro_sam.segmentation.automatic.masks import get_amg
 
     return DenseInstanceSegmenter(predictor) if method == "dense" else get_amg(predictor, embeddings.grid.is_tiled)

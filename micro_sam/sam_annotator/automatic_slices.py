@@ -47,7 +47,7 @@ class SliceWork:
 
     def run(self, job: Job, name: str) -> Generator[Progress, None, np.ndarray]:
         """Segment one slice after the other; returns labels (Z, H, W) uint32 that differ in all slices."""
-        from micro_sam.segmentation.states import iter_initialize_kept
+        from micro_sam.segmentation.automatic.states import iter_initialize_kept
 
         n = self.embeddings.n_slices
         labels, last = np.zeros(self.embeddings.shape, np.uint32), 0
