@@ -280,7 +280,8 @@ def test_every_page_is_in_the_navigation_and_every_picture_on_a_page():
         assert picture.stat().st_size < LARGEST_PICTURE, picture.name
 
 
-def test_keys_are_those_of_the_tools():
+def test_keys_are_those_of_the_tools(monkeypatch):
+    monkeypatch.syspath_prepend(str(DOCS))
     tables = importlib.import_module("option_tables")
     assert tables.KEYS.read_text() == tables.keys_page(), "run python docs/option_tables.py"
 
