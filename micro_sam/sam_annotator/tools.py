@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from micro_sam.sam_annotator.state.names import LayerNames
 from micro_sam.sam_annotator.state.options import TrackingOptions, VolumeOptions
-from micro_sam.sam_annotator.state.tool import Tool
+from micro_sam.sam_annotator.state.tool import LayerNames, Tool
 from micro_sam.session.rules import ImageRules, MovieRules, VolumeRules
 from micro_sam.session.session import Session, TrackingSession, VolumeSession
 

@@ -6,8 +6,7 @@ import pytest
 from napari.layers import Image, Labels, Points
 
 from micro_sam.sam_annotator import annotator_2d
-from micro_sam.sam_annotator.state.images import from_layer
-from micro_sam.sam_annotator.state.placement import placement_of
+from micro_sam.sam_annotator.state.images import from_layer, placement_of
 
 from .driver import wait_until
 

@@ -113,7 +113,7 @@ class Automatic:
     def run(self, show: bool = True) -> None:
         """Look at the whole image (the slice in view) and show the objects; without `show` only look."""
         state, session = self._state, self._state.needed()
-        index, method = state.index, self.method
+        index, method = state.tool.index(state.z), self.method
         if session.model.embeddings is None or method is None or not session.model.embeddings.is_complete(index):
             self._wait(show)
             return
@@ -147,7 +147,7 @@ class Automatic:
         self._waits_for = (self._state.z, show)
         self._state.status.say("Segment All Objects begins as soon as the embedding is ready.")
         self._preparation.needed()
-        self._engine.want(self._state.index)
+        self._engine.want(self._state.tool.index(self._state.z))
 
     def _retry(self) -> None:
         """More features are there: begin, if the user still looks at the slice that was meant."""
@@ -157,7 +157,7 @@ class Automatic:
         z, show = self._waits_for
         if z != self._state.z:
             self._waits_for = None
-        elif session.model.embeddings.is_complete(self._state.index):
+        elif session.model.embeddings.is_complete(self._state.tool.index(self._state.z)):
             self._start(show)
 
     def want_all(self) -> None:

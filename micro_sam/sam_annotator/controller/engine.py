@@ -32,8 +32,7 @@ from micro_sam.sam_annotator.controller.loading import (
 )
 from micro_sam.sam_annotator.runtime.jobs import AHEAD, PREPARE, Job, Jobs, Progress
 from micro_sam.sam_annotator.state.images import OpenImage
-from micro_sam.sam_annotator.state.offers import ModelOffer, missing_weights
-from micro_sam.sam_annotator.state.settings import Settings
+from micro_sam.sam_annotator.state.settings import ModelOffer, Settings, missing_weights
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from micro_sam.embeddings.order import Focus, is_large
 from micro_sam.sam_annotator.runtime.jobs import Job, Progress
 from micro_sam.sam_annotator.state.images import OpenImage
 from micro_sam.sam_annotator.state.settings import Settings
-from micro_sam.sam_annotator.state.words import duration
+from micro_sam.sam_annotator.state.status import duration
 
 
 @dataclass(frozen=True)

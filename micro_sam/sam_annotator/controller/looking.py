@@ -69,7 +69,7 @@ class Looking:
         if session is None or state.closed:
             return
         self._engine.focus = Focus(
-            index=state.index,
+            index=state.tool.index(state.z),
             wanted=tuple(item for waiting in self._waiting for item in waiting.wanted),
             prompts=_boxes(session.prompts.drawn.in_slice(state.z)),
             view=self._sight.box(),

@@ -19,7 +19,7 @@ from micro_sam.sam_annotator.controller.preview import Preview
 from micro_sam.sam_annotator.runtime.jobs import Job, Jobs, Progress
 from micro_sam.sam_annotator.state.images import OpenImage
 from micro_sam.sam_annotator.state.window import WindowState
-from micro_sam.sam_annotator.view.layers.large_labels import STEP, is_large_plane, steps
+from micro_sam.sam_annotator.view.layers.large_labels import STEP, draw_again, is_large_plane, steps
 from micro_sam.sam_annotator.view.layers.session_layers import SessionLayers
 
 LANE = "overview"
@@ -63,7 +63,7 @@ class Overview:
             "Reading the image",
             lambda job: fill(job, image.data, first, self._gives_way),
             lane=LANE,
-            on_item=lambda _: self._layers.show_resolutions(image),
+            on_item=lambda _: self._show(image),
             on_done=lambda _: self.begin(),
             on_cancel=self.begin,
         )
@@ -76,6 +76,10 @@ class Overview:
     def _gives_way(self) -> bool:
         """Whether reading waits; asked in the thread of the job."""
         return self._is_held and self._engine.busy
+
+    def _show(self, image: OpenImage) -> None:
+        if self._layers.image is image:
+            draw_again(self._layers.raw)
 
 
 def fill(

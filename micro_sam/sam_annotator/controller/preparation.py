@@ -16,10 +16,9 @@ from micro_sam.sam_annotator.controller.engine import Engine
 from micro_sam.sam_annotator.controller.looking import Looking
 from micro_sam.sam_annotator.controller.preview import Preview
 from micro_sam.sam_annotator.runtime.jobs import WORK, Jobs
-from micro_sam.sam_annotator.state.offers import ModelOffer, no_model
-from micro_sam.sam_annotator.state.settings import Settings
+from micro_sam.sam_annotator.state.settings import ModelOffer, Settings, no_model
+from micro_sam.sam_annotator.state.status import duration
 from micro_sam.sam_annotator.state.window import WindowState
-from micro_sam.sam_annotator.state.words import duration
 from micro_sam.session.session import Session
 
 HOW = "Press 'Start again', or click an object: prompts are kept and segmented then."

@@ -7,9 +7,8 @@ from typing import Any
 from micro_sam.sam_annotator.controller.preparation import Preparation
 from micro_sam.sam_annotator.controller.preview import Preview
 from micro_sam.sam_annotator.state.window import WindowState
-from micro_sam.sam_annotator.view.layers.mouse import Mouse
+from micro_sam.sam_annotator.view.layers.mouse import Mouse, MouseTool
 from micro_sam.sam_annotator.view.layers.session_layers import SessionLayers
-from micro_sam.sam_annotator.view.layers.values import MouseTool
 
 
 class PromptActions:

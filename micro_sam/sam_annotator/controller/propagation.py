@@ -250,14 +250,20 @@ class FollowingView:
     Parameters
     ----------
     state
-        ``state.follows`` says whether the view follows at all.
+        Of the window.
     sight
         Goes to the frame.
     propagation
         What is followed.
+
+    Attributes
+    ----------
+    on
+        Whether the view follows at all.
     """
 
     def __init__(self, state: WindowState, sight: Sight, propagation: Propagation) -> None:
+        self.on = True
         self._state, self._sight = state, sight
         self._start: int | None = None
         self._shown: int | None = None
@@ -277,7 +283,7 @@ class FollowingView:
 
     def _step(self, step: PropagationStep) -> None:
         self._stopped_early |= bool(step.reason)
-        if self._state.follows and self._shown is not None and step.mask is not None:
+        if self.on and self._shown is not None and step.mask is not None:
             self._latest = step.z
             if not self._timer.isActive():
                 self._timer.start()

@@ -37,6 +37,7 @@ class StackActions:
         self._state, self._mouse, self._sight = state, mouse, sight
         self._select_one = select_one
         self._after_correction = after_correction
+        state.events.mouse.connect(self._mouse_changed)
 
     def go_to_slice(self, z: int) -> None:
         """Show a slice (or frame)."""
@@ -66,14 +67,14 @@ class StackActions:
         """Let the next click on a committed object open it again."""
         if on:
             self._check_free()
-        self._state.corrects = on
         self._mouse.use("pick" if on else "point")
+        self._state.corrects = on
         if on:
             self._state.status.say(f"Click the committed {self._state.tool.noun} that needs a correction.")
 
     def click_object(self, object_id: int) -> None:
         """Select the committed object that was clicked, or open it again after :meth:`correct_by_click`."""
-        if self._state.corrects_by_click and object_id:
+        if self._state.corrects and object_id:
             self.reopen(object_id)
         else:
             self._select_one(object_id)
@@ -97,6 +98,11 @@ class StackActions:
             f"{tool.noun.capitalize()} {object_id} is open again. Click or draw in the {tool.place}s that are wrong, "
             f"{self._after_correction()}. Commit with C."
         )
+
+    def _mouse_changed(self, mouse: str | None) -> None:
+        """Another tool ends the correction."""
+        if mouse != "pick":
+            self._state.corrects = False
 
     def _check_free(self) -> None:
         session, noun = self._state.needed(), self._state.tool.noun

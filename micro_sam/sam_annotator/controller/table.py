@@ -174,5 +174,6 @@ class ObjectTable:
         return None if known is None else QColor(known.colour)
 
     def _colour(self, object_id: int) -> QColor | None:
-        colour = self._layers.colour_of(object_id)
+        committed = self._layers.labels.get("committed")
+        colour = None if committed is None else committed.colour_of(object_id)
         return None if colour is None else QColor.fromRgbF(*colour)

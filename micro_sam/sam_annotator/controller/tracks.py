@@ -57,7 +57,7 @@ class TrackActions:
 
     def set_follows(self, on: bool) -> None:
         """Whether the view follows a growing track."""
-        self._state.follows = on
+        self._view.on = on
 
     def set_track(self, track_id: int) -> None:
         """Say to which track the points belong that are selected with the selection tool, else the next prompts."""

@@ -16,8 +16,8 @@ from micro_sam.errors import NotComputedYet
 from micro_sam.sam_annotator.controller.engine import Engine
 from micro_sam.sam_annotator.runtime.jobs import MAPS, WORK, Job, Jobs, Progress
 from micro_sam.sam_annotator.state.options import VolumeOptions
+from micro_sam.sam_annotator.state.status import duration
 from micro_sam.sam_annotator.state.window import WindowState
-from micro_sam.sam_annotator.state.words import duration
 
 PAUSE = 0.02  # seconds between two looks whether others have ended their work
 READY = "Whole objects are ready: every click gives the object in all slices at once."

@@ -13,16 +13,18 @@ from qtpy.QtWidgets import QWidget
 
 from micro_sam.errors import AxesError, ChoiceError, InputError
 from micro_sam.sam_annotator.actions import Actions
-from micro_sam.sam_annotator.controller.action_table import ROWS_OF_SERIES, Handlers, bind, rows_of
+from micro_sam.sam_annotator.controller.action_table import ROWS_OF_SERIES, bind, rows_of
 from micro_sam.sam_annotator.controller.automatic import Automatic
 from micro_sam.sam_annotator.controller.autosave import Autosave
 from micro_sam.sam_annotator.controller.closing import CloseGuard, Leaving, ends_in_order
+from micro_sam.sam_annotator.controller.commits import CommitActions
 from micro_sam.sam_annotator.controller.continuing import Continuing
 from micro_sam.sam_annotator.controller.engine import Engine
+from micro_sam.sam_annotator.controller.handlers import Handlers
 from micro_sam.sam_annotator.controller.hover import Hover
 from micro_sam.sam_annotator.controller.linking import Linking
 from micro_sam.sam_annotator.controller.looking import Looking
-from micro_sam.sam_annotator.controller.objects import CommitActions, ObjectActions
+from micro_sam.sam_annotator.controller.objects import ObjectActions
 from micro_sam.sam_annotator.controller.opening import Drops, Opening, take_dropped
 from micro_sam.sam_annotator.controller.pictures import EmbeddingPicture, Overview
 from micro_sam.sam_annotator.controller.preparation import Preparation

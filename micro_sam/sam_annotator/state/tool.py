@@ -1,17 +1,43 @@
-"""What makes a kind of window: words, layers, session, options."""
+"""What makes a kind of window: words, names of layers, session, options."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import itertools
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 from micro_sam.errors import InputError
 from micro_sam.io.checks import Tool as ToolName
 from micro_sam.sam_annotator.runtime.memory import take_memory
-from micro_sam.sam_annotator.state.names import LayerNames
 from micro_sam.sam_annotator.state.options import TrackingOptions, VolumeOptions
 from micro_sam.session.rules import ImageRules
 from micro_sam.session.session import Session
+
+
+@dataclass(frozen=True)
+class LayerNames:
+    """What the layers of a tool are called; people and scripts rely on these names."""
+
+    raw: str = "raw"
+    prompts: str = "prompts"
+    box_prompts: str = "box_prompts"
+    current: str = "current_object"
+    committed: str = "committed_objects"
+    auto: str = "auto_segmentation"
+    tracks: str = ""
+
+    def beside(self, present: Iterable[str]) -> LayerNames:
+        """Names that no layer of a viewer has yet: with `` (2)``, `` (3)``, ... where another tool has these."""
+        present, names = set(present), asdict(self)
+        own = {name for key, name in names.items() if name and key != "raw"}
+        number = next(n for n in itertools.count(1) if not present & {_numbered(name, n) for name in own})
+        return LayerNames(**{key: _numbered(name, number) if name else "" for key, name in names.items()})
+
+
+def _numbered(name: str, number: int) -> str:
+    return name if number == 1 else f"{name} ({number})"
+
 
 Work = Literal["", "volume", "tracks"]
 
@@ -79,6 +105,10 @@ class Tool:
     def place(self) -> str:
         """What a plane of a stack is called: slice, or frame."""
         return self.rules.slice_noun
+
+    def index(self, z: int) -> int | None:
+        """A slice as embeddings count it; None in 2D."""
+        return z if self.ndim == 3 else None
 
     def check(self, shape: tuple[int, ...]) -> None:
         """Whether an image of this shape is for this tool.

@@ -10,13 +10,11 @@ from psygnal import SignalGroupDescriptor
 
 from micro_sam.errors import AxesError, ChoiceError, InputError
 from micro_sam.sam_annotator.state.images import OpenImage
-from micro_sam.sam_annotator.state.names import LayerNames
-from micro_sam.sam_annotator.state.offers import ModelOffer
 from micro_sam.sam_annotator.state.options import TrackingOptions, VolumeOptions
 from micro_sam.sam_annotator.state.series import SeriesState
-from micro_sam.sam_annotator.state.settings import Settings
+from micro_sam.sam_annotator.state.settings import ModelOffer, Settings
 from micro_sam.sam_annotator.state.status import Status
-from micro_sam.sam_annotator.state.tool import Tool
+from micro_sam.sam_annotator.state.tool import LayerNames, Tool
 from micro_sam.session.session import Session
 
 Source = Literal["current", "auto"]
@@ -52,8 +50,6 @@ class WindowState:
         Whether the next click on a committed object opens it again.
     options
         How objects are extended through a volume or a movie; None in 2D.
-    follows
-        Whether the view follows a growing track.
     offer
         What can be done about missing weights.
     question
@@ -82,7 +78,6 @@ class WindowState:
     hover: bool = False
     corrects: bool = False
     options: VolumeOptions | TrackingOptions | None = None
-    follows: bool = True
     offer: ModelOffer | None = None
     question: AxesError | ChoiceError | None = None
     series: SeriesState | None = None
@@ -110,16 +105,6 @@ class WindowState:
         self.needed()
         assert self.image is not None
         return self.image
-
-    @property
-    def index(self) -> int | None:
-        """The slice in view as embeddings count it; None in 2D."""
-        return self.z if self.session is not None and self.session.ndim == 3 else None
-
-    @property
-    def corrects_by_click(self) -> bool:
-        """Whether a click now opens a committed object again."""
-        return self.corrects and self.mouse == "pick"
 
     def shows(self, session: Session | None) -> bool:
         """Whether this is the session of the window; answers to others come too late."""

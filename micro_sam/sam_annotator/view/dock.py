@@ -12,6 +12,7 @@ from micro_sam.sam_annotator.actions import Actions
 from micro_sam.sam_annotator.runtime.jobs import Jobs
 from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.sam_annotator.view.layers.session_layers import SessionLayers
+from micro_sam.sam_annotator.view.layers.track_layers import TrackLayers
 from micro_sam.sam_annotator.view.panels.automatic import AutomaticPanel, AutomaticState
 from micro_sam.sam_annotator.view.panels.classes import ClassPanel
 from micro_sam.sam_annotator.view.panels.commit import CommitPanel
@@ -97,7 +98,7 @@ class Dock(QWidget):
         self.automatic = AutomaticPanel(automatic, actions)
         self.extra: list[VolumePanel | TrackingPanel] = []
         self.objects: ObjectsPanel | LineagePanel
-        if state.tool.work == "tracks":
+        if isinstance(layers, TrackLayers):
             strip = ConfidenceStrip(state, actions, jobs, engine)
             self.extra.append(TrackingPanel(state, actions, strip, layers))
             committed_title, self.objects = "Committed tracks and lineage", LineagePanel(state, actions)

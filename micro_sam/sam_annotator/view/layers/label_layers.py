@@ -61,6 +61,11 @@ class LabelLayer:
         layer.brush_size = max(3, min(10, round(min(data.shape[-2:]) / 50)))
         return layer
 
+    def colour_of(self, label: int) -> tuple[float, float, float] | None:
+        """RGB in 0..1 in which an object is drawn."""
+        colour = self.layer.get_color(label)
+        return None if colour is None else (float(colour[0]), float(colour[1]), float(colour[2]))
+
     def can_show(self, data: np.ndarray) -> bool:
         """Whether the layer is of the right kind for another array of the session."""
         return isinstance(self.layer, LargeLabels) or not is_large_plane(data.shape)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from napari import Viewer
 from napari.layers import Layer
 
 from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.sam_annotator.view.layers.session_layers import SessionLayers
-from micro_sam.sam_annotator.view.layers.values import SHAPE_MODES, MouseTool
+
+MouseTool = Literal["point", "box", "polygon", "ellipse", "paint", "erase", "pick", "move"]
+SHAPE_MODES: dict[str, str] = {"box": "add_rectangle", "polygon": "add_polygon", "ellipse": "add_ellipse"}
 
 
 class Mouse:

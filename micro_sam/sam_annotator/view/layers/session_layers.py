@@ -10,18 +10,16 @@ from typing import Any, cast
 
 import numpy as np
 from napari import Viewer
-from napari.layers import Image, Labels, Layer
+from napari.layers import Image, Layer
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
-from micro_sam.sam_annotator.state.images import OpenImage
-from micro_sam.sam_annotator.state.placement import origin
+from micro_sam.sam_annotator.state.images import OpenImage, full_scale, origin
 from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.sam_annotator.view.layers import overlays
 from micro_sam.sam_annotator.view.layers.label_layers import LabelLayer
 from micro_sam.sam_annotator.view.layers.prompt_layers import PointLayer, ShapeLayer
 from micro_sam.sam_annotator.view.layers.shared_labels import Region
-from micro_sam.sam_annotator.view.layers.values import full_scale
 from micro_sam.session.prompts import PromptSet
 from micro_sam.session.session import Session
 from micro_sam.session.values import LayerName
@@ -183,11 +181,6 @@ class SessionLayers:
         own = set(self.all)
         return [layer for layer in self.viewer.layers if isinstance(layer, kind) and layer not in own]
 
-    def segmentations(self) -> list[Labels]:
-        """Label layers with objects that the tool did not make one by one: its automatic ones, and the user's."""
-        mine = [self.labels["auto"].layer] if "auto" in self.labels else []
-        return [*mine, *self.others(Labels)]
-
     def _present_changed(self, _event: Any = None) -> None:
         if not self._closed:
             self.present_changed.emit()
@@ -195,23 +188,6 @@ class SessionLayers:
     def _mode_changed(self, _event: Any = None) -> None:
         if not self._closed:
             self.mode_changed.emit()
-
-    def colour_of(self, object_id: int) -> tuple[float, float, float] | None:
-        """RGB in 0..1 in which a committed object is drawn."""
-        if self.session is None:
-            return None
-        colour = self.labels["committed"].layer.get_color(object_id)
-        return None if colour is None else (float(colour[0]), float(colour[1]), float(colour[2]))
-
-    def show_resolutions(self, image: OpenImage) -> None:
-        """The lower resolutions of an image have other values: draw them again, if it is the one that is shown."""
-        if self.image is not image:
-            return
-        raw = self.raw
-        if hasattr(raw, "_reset_thumbnail_level_data"):
-            raw._reset_thumbnail_level_data()  # napari keeps the coarsest resolution as it was
-        if raw.data_level > 0:
-            raw.refresh(extent=False, highlight=False)
 
     def show_embeddings(self, picture: np.ndarray, scale: tuple[float, ...]) -> None:
         """Lay a picture of the embeddings over the image; see :func:`overlays.embedding_layer`."""

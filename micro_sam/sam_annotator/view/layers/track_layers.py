@@ -9,16 +9,14 @@ from typing import Any
 
 import numpy as np
 from napari import Viewer
-from napari.layers import Layer, Points, Shapes, Tracks
+from napari.layers import Labels, Layer, Points, Shapes, Tracks
 from napari.utils.colormaps import label_colormap
 from qtpy.QtCore import QTimer
 
-from micro_sam.sam_annotator.state.images import OpenImage
-from micro_sam.sam_annotator.state.placement import origin
+from micro_sam.sam_annotator.state.images import OpenImage, full_scale, origin
 from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.sam_annotator.view.layers.prompt_layers import BOX_COLOUR, PointLayer, ShapeLayer
 from micro_sam.sam_annotator.view.layers.session_layers import SessionLayers
-from micro_sam.sam_annotator.view.layers.values import full_scale
 from micro_sam.session.prompts import PointPrompt, PromptSet, PromptState, ShapePrompt
 from micro_sam.session.session import Session
 
@@ -136,6 +134,11 @@ class TrackLayers(SessionLayers):
         """The layers of the tool that are in the viewer, from the bottom to the top."""
         layers = super().all
         return layers if self.tracks is None else [*layers[:-2], self.tracks, *layers[-2:]]
+
+    def segmentations(self) -> list[Labels]:
+        """Label layers with objects that the tool did not make one by one: its automatic ones, and the user's."""
+        mine = [self.labels["auto"].layer] if "auto" in self.labels else []
+        return [*mine, *self.others(Labels)]
 
     def close(self, remove: bool = True) -> None:
         """Stop following the session."""

@@ -9,9 +9,9 @@ from psygnal import SignalInstance
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from micro_sam.sam_annotator.actions import Actions
-from micro_sam.sam_annotator.state.offers import ModelOffer
+from micro_sam.sam_annotator.state.settings import ModelOffer
+from micro_sam.sam_annotator.state.status import duration
 from micro_sam.sam_annotator.state.window import WindowState
-from micro_sam.sam_annotator.state.words import duration
 from micro_sam.sam_annotator.view.panels.parts import action_button, row
 from micro_sam.session.journal.places import Summary
 

@@ -9,7 +9,7 @@ from micro_sam.sam_annotator.actions import Actions
 from micro_sam.sam_annotator.state.options import TrackingOptions
 from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.sam_annotator.view.forms import Form
-from micro_sam.sam_annotator.view.layers.session_layers import SessionLayers
+from micro_sam.sam_annotator.view.layers.track_layers import TrackLayers
 from micro_sam.sam_annotator.view.panels.confidence_strip import ConfidenceStrip
 from micro_sam.sam_annotator.view.panels.parts import action_button, action_switch, button, column, folded, row
 from micro_sam.session.current_tracks import CurrentTrack
@@ -21,7 +21,7 @@ class TrackingPanel(QWidget):
 
     title = "Tracking"
 
-    def __init__(self, state: WindowState, actions: Actions, strip: ConfidenceStrip, layers: SessionLayers) -> None:
+    def __init__(self, state: WindowState, actions: Actions, strip: ConfidenceStrip, layers: TrackLayers) -> None:
         super().__init__()
         self._state, self._actions, self._layers = state, actions, layers
         layout = QVBoxLayout(self)
@@ -39,8 +39,7 @@ class TrackingPanel(QWidget):
         layout.addWidget(self.all_frames.native)
         layout.addWidget(folded("Track a segmentation", self._make_linking()))
         state.events.session.connect(self._follow)
-        state.events.mouse.connect(self._show_tool)
-        state.events.corrects.connect(self._show_tool)
+        state.events.corrects.connect(self._show_corrects)
         layers.present_changed.connect(self._show_layers)
         self._show_layers()
 
@@ -77,7 +76,7 @@ class TrackingPanel(QWidget):
         follows = self._actions["set_follows"]
         self.form = Form([TrackingOptions], self._actions.set_option, dict(self._state.options or TrackingOptions()))
         self.backward = self.form.widgets["backward"]
-        self.follow = CheckBox(text=follows.caption, value=self._state.follows, tooltip=follows.tip)
+        self.follow = CheckBox(text=follows.caption, value=True, tooltip=follows.tip)
         self.follow.changed.connect(self._actions.set_follows)
         self.form.insert(len(self.form.widgets), self.follow)
         return self.form.native
@@ -127,8 +126,8 @@ class TrackingPanel(QWidget):
     def _show_layers(self) -> None:
         self.segmentation.choices = [(layer.name, layer) for layer in self._layers.segmentations()]
 
-    def _show_tool(self) -> None:
-        self.correct.setChecked(self._state.corrects_by_click)
+    def _show_corrects(self, on: bool) -> None:
+        self.correct.setChecked(on)
 
 
 def describe(track_id: int, track: CurrentTrack | None) -> str:

@@ -10,9 +10,9 @@ from qtpy.QtWidgets import QLabel, QProgressBar, QVBoxLayout, QWidget
 
 from micro_sam.sam_annotator.actions import Actions
 from micro_sam.sam_annotator.state.options import TrainingOptions
+from micro_sam.sam_annotator.state.status import duration
 from micro_sam.sam_annotator.state.training import RunState, figures
 from micro_sam.sam_annotator.state.window import WindowState
-from micro_sam.sam_annotator.state.words import duration
 from micro_sam.sam_annotator.view.forms import Form
 from micro_sam.sam_annotator.view.panels.parts import action_button, button, row
 

@@ -60,12 +60,11 @@ class VolumePanel(QWidget):
         layout.addWidget(self.all_parameters)
         state.events.options.connect(self._show_thresholds)
         automatic.method_changed.connect(self._show_thresholds)
-        state.events.mouse.connect(self._show_tool)
-        state.events.corrects.connect(self._show_tool)
+        state.events.corrects.connect(self._show_corrects)
         self._show_thresholds()
 
     def _show_thresholds(self) -> None:
         self.all_parameters.setVisible(self._automatic.by_maps)
 
-    def _show_tool(self) -> None:
-        self.correct.setChecked(self._state.corrects_by_click)
+    def _show_corrects(self, on: bool) -> None:
+        self.correct.setChecked(on)
