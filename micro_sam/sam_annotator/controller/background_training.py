@@ -89,7 +89,7 @@ class BackgroundTraining:
             raise InputError(f"{self.folder} holds no training that could go on.") from error
         for old in (self.run_file, stop_file(self.run_file)):
             remove(old)
-        threads = str(max(1, (os.cpu_count() or 2) - 1))  # one core is left to the person
+        threads = str(max(1, (os.cpu_count() or 2) - 1))  # one core is left to the user
         environment = {"OMP_NUM_THREADS": threads, **os.environ}
         with open(self.folder / "messages.txt", "w") as messages:
             self._process = subprocess.Popen(

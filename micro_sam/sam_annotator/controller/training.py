@@ -1,6 +1,6 @@
 """Training on what was annotated so far, from inside the window.
 
-The run is a process of its own (``background_training``); here its data are collected, and its progress is looked at
+The training is a process of its own (``background_training``); here its data are collected, and its progress is looked at
 from time to time.
 """
 
@@ -31,7 +31,7 @@ from micro_sam.sam_annotator.state.training import RunState, figures
 from micro_sam.sam_annotator.state.window import WindowState
 
 LOOK_MS = 500
-"""Between two looks at a run in another process."""
+"""Between two looks at a training in another process."""
 POOL = 48
 """Crops that a large frozen encoder sees once, at seconds each on a CPU."""
 
@@ -42,14 +42,14 @@ class Training:
     Attributes
     ----------
     run : BackgroundTraining | None
-        The run that is followed.
+        The training that is followed.
     state : RunState | None
         How it stood at the last look.
 
     Signals
     -------
     changed
-        A run was started or found, moved on, or ended.
+        A training was started or found, moved on, or ended.
     """
 
     changed = Signal()
@@ -92,13 +92,13 @@ class Training:
         )
 
     def go_on(self) -> None:
-        """Take up a run that was stopped or killed."""
+        """Take up a training that was stopped or killed."""
         if self.run is None or self.state is None or not self.state.can_go_on:
             raise InputError("There is no training that was interrupted.")
         self._begin(self.run)
 
     def stop(self) -> None:
-        """Ask the run to end after the step it is in; it can go on later."""
+        """Ask the training to end after the step it is in; it can go on later."""
         if self.run is not None and self.is_running:
             self.run.stop()
             self._state.status.say("The training stops after this step. It can go on later where it stopped.")
@@ -125,12 +125,12 @@ class Training:
 
     @property
     def is_running(self) -> bool:
-        """Whether a run is at work."""
+        """Whether a training goes on."""
         return self.state is not None and self.state.state == "running"
 
     @property
     def is_used(self) -> bool:
-        """Whether the model of the run is the one in use."""
+        """Whether the model of the training is the one in use."""
         used = self._state.settings.checkpoint_path
         return self.run is not None and used is not None and Path(used) == self.run.output
 
@@ -141,7 +141,7 @@ class Training:
         return free_name(suggestion.parent, file_name(image.name) if image is not None else "my")
 
     def find(self) -> None:
-        """Follow the latest run beside the image, unless one is followed already."""
+        """Follow the latest training beside the image, unless one is followed already."""
         if self.run is not None:
             return
         runs = find_runs(self._saving.suggested_path().parent)
@@ -149,7 +149,7 @@ class Training:
             self._follow(runs[0])
 
     def close(self) -> None:
-        """Look no more; a run goes on."""
+        """Look no more; a training goes on."""
         self._timer.stop()
 
     # ------------------------------------------------------------------ inside

@@ -19,7 +19,7 @@ class Settings:
     model_type
         Name in the registry; None: found in the checkpoint.
     checkpoint_path
-        The person's own weights for that model; None: the registry's.
+        The user's own weights for that model; None: the registry's.
     device
         None: the best there is.
     embedding_path

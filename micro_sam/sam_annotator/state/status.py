@@ -1,4 +1,4 @@
-"""What the window tells the person: one sentence on what happened, one on what to do next."""
+"""What the window tells the user: one sentence on what happened, one on what to do next."""
 
 from __future__ import annotations
 

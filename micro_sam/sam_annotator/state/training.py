@@ -15,7 +15,7 @@ class RunState:
     Attributes
     ----------
     state : str
-        "running", "stopped" (by the person), "killed" (it ended without a word), "failed" or "done".
+        "running", "stopped" (by the user), "killed" (it ended without a word), "failed" or "done".
     step, steps : int
         Done, and in all; 0 while it is not known.
     seconds_left : float | None

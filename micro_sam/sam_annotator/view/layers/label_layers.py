@@ -100,7 +100,7 @@ class LabelLayer:
         self._thumbnail.start()
 
     def _update_thumbnail(self) -> None:
-        """The small picture in the layer list follows when the person pauses: it looks at the whole array."""
+        """The small picture in the layer list follows when the user pauses: it looks at the whole array."""
         if self.layer.visible and hasattr(self.layer, "_update_thumbnail"):
             self.layer._update_thumbnail()
 
@@ -119,7 +119,7 @@ class LabelLayer:
             return False
         for axis, point in enumerate(layer._data_slice.point[: layer.ndim - 2]):
             if not region[axis].start <= round(float(point)) < region[axis].stop:
-                return True  # not in view: it is drawn when the person goes there
+                return True  # not in view: it is drawn when the user goes there
         image = layer._slice.image
         part = tuple(region[axis] for axis in displayed)
         if image.raw.shape != tuple(layer.data.shape[axis] for axis in displayed):

@@ -1,4 +1,4 @@
-"""Points and shapes: what the person clicks and draws, read into the session, and painted from it.
+"""Points and shapes: what the user clicks and draws, read into the session, and painted from it.
 
 Each row of a layer carries the id of its prompt as a feature, so that a moved point stays the same prompt. napari
 copies features to new rows (a new point inherits the id of the one that is selected, a pasted one that of its
@@ -124,13 +124,13 @@ class PointLayer(_PromptLayer):
 
     @property
     def selected_ids(self) -> list[int]:
-        """Ids of the points that the person selected with the selection tool (a point just placed does not count)."""
+        """Ids of the points that the user selected with the selection tool (a point just placed does not count)."""
         if str(self.layer.mode) != "select":
             return []
         ids = self.layer.features["id"].to_numpy()
         return [int(ids[row]) for row in sorted(self.layer.selected_data)]
 
-    def read(self, known: PromptSet, current_track: int | None = None) -> tuple[PointPrompt, ...]:
+    def read(self, known: PromptSet) -> tuple[PointPrompt, ...]:
         """The points the layer shows, as prompts."""
         features = self.layer.features
         points = []
@@ -141,7 +141,7 @@ class PointLayer(_PromptLayer):
                     id=prompt_id,
                     position=tuple(self.layer.data[row]),
                     positive=features["label"].iloc[row] != NEGATIVE,
-                    track_id=old.track_id if old is not None else current_track,
+                    track_id=old.track_id if old is not None else None,
                     state="division" if features["state"].iloc[row] == "division" else "track",
                 )
             )
@@ -206,7 +206,7 @@ class ShapeLayer(_PromptLayer):
             opacity=0.9,
         )
 
-    def read(self, known: PromptSet, current_track: int | None = None) -> tuple[ShapePrompt, ...]:
+    def read(self, known: PromptSet) -> tuple[ShapePrompt, ...]:
         """The shapes the layer shows, as prompts. Lines and paths enclose nothing and are left out, with a word."""
         shapes = []
         kinds = self.layer.shape_type
@@ -223,7 +223,7 @@ class ShapeLayer(_PromptLayer):
                     id=prompt_id,
                     kind=kinds[row],
                     vertices=tuple(map(tuple, vertices)),
-                    track_id=old.track_id if old is not None else current_track,
+                    track_id=old.track_id if old is not None else None,
                     state=old.state if old is not None else "track",
                 )
             )

@@ -47,9 +47,9 @@ class TrackPointLayer(PointLayer):
         layer.current_border_width = 0.25
         return layer
 
-    def read(self, known: PromptSet, current_track: int | None = None) -> tuple[PointPrompt, ...]:
+    def read(self, known: PromptSet) -> tuple[PointPrompt, ...]:
         """As :meth:`PointLayer.read`; new points get the state that is chosen (a negative one marks no division)."""
-        points = super().read(known, current_track)
+        points = super().read(known)
         return tuple(
             replace(p, state=self.next_state if p.positive else "track") if p.id is None else p for p in points
         )
@@ -81,9 +81,9 @@ class TrackShapeLayer(ShapeLayer):
         layer.text = dict(_TEXT)
         return layer
 
-    def read(self, known: PromptSet, current_track: int | None = None) -> tuple[ShapePrompt, ...]:
+    def read(self, known: PromptSet) -> tuple[ShapePrompt, ...]:
         """As :meth:`ShapeLayer.read`; new shapes get the state that is chosen."""
-        shapes = super().read(known, current_track)
+        shapes = super().read(known)
         return tuple(replace(s, state=self.next_state) if s.id is None else s for s in shapes)
 
     def show(self, prompts: PromptSet) -> None:
