@@ -62,6 +62,8 @@ class Hover:
 
     def _switch(self, on: bool) -> None:
         """Begin or end."""
+        if self._state.closed:
+            return
         if on and self._latest is None:
             self._latest = LatestWins("hover")
             self._latest.done.connect(self._show)

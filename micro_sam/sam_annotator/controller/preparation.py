@@ -83,6 +83,12 @@ class Preparation:
         download
             Whether missing weights are fetched.
         """
+        try:
+            self._prepare(download)
+        except Exception as error:  # it is called by events, too
+            self._state.status.report(error)
+
+    def _prepare(self, download: bool) -> None:
         state, image = self._state, self._state.image
         if image is None:
             return

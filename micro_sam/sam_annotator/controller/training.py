@@ -1,7 +1,7 @@
 """Training on what was annotated so far, from inside the window.
 
-The training is a process of its own (``background_training``); here its data are collected, and its progress is looked at
-from time to time.
+The training is a process of its own (``background_training``); here its data are collected, and its progress is looked
+at from time to time.
 """
 
 from __future__ import annotations

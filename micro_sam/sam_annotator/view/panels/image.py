@@ -11,7 +11,6 @@ from micro_sam.sam_annotator.actions import Actions
 from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.sam_annotator.view.layers.session_layers import SessionLayers
 from micro_sam.sam_annotator.view.panels.parts import action_button, button, column, row
-from micro_sam.sample_data import sample_names
 
 COLOURS = "colours"
 EASIEST = "coins"
@@ -22,6 +21,8 @@ class ImagePanel(QWidget):
     """Open a file, take a layer that is in the viewer, or a sample."""
 
     def __init__(self, state: WindowState, actions: Actions, layers: SessionLayers) -> None:
+        from micro_sam.sample_data import sample_names
+
         super().__init__()
         self._state, self._actions, self._layers = state, actions, layers
         self.file = action_button(actions, "open_file")

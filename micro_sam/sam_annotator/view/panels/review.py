@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from psygnal import SignalInstance
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
-from micro_sam.measure.review import Doubt
 from micro_sam.sam_annotator.actions import Actions
 from micro_sam.sam_annotator.view.panels.parts import action_button, row
+
+if TYPE_CHECKING:  # its libraries take longer than a window
+    from micro_sam.measure.review import Doubt
 
 
 class ReviewState(Protocol):
