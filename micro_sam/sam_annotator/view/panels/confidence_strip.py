@@ -83,7 +83,7 @@ class ConfidenceStrip(QWidget):
         super().__init__()
         self._state, self._actions, self._features = state, actions, features
         self._embedded: set[int] = set()
-        self.shown = StripState()
+        self.state = StripState()
         self.setFixedHeight(HEIGHT)
         self.setMinimumWidth(120)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
@@ -112,12 +112,12 @@ class ConfidenceStrip(QWidget):
         """Read the session again."""
         session = self._state.session
         if session is None or session.ndim != 3:
-            self.shown = StripState()
+            self.state = StripState()
         else:
             prompted = frozenset(session.prompts.drawn.slices)
             stops = frozenset(z for z in prompted if session.prompts.drawn.in_slice(z).is_stop)
             stops = stops.difference(session.labels.current_slices)
-            self.shown = StripState(
+            self.state = StripState(
                 n=session.shape[0],
                 confidence=session.propagation.confidence,
                 prompted=prompted,
@@ -156,7 +156,7 @@ class ConfidenceStrip(QWidget):
         """See Qt."""
         painter = QPainter(self)
         painter.fillRect(self.rect(), BACKGROUND)
-        shown = self.shown
+        shown = self.state
         if shown.n:
             self._draw_bars(painter)
             self._draw_marks(painter)
@@ -175,7 +175,7 @@ class ConfidenceStrip(QWidget):
         painter.fillRect(left + width - 1, 0, 1, self.height(), IN_VIEW)
 
     def _draw_bars(self, painter: QPainter) -> None:
-        shown = self.shown
+        shown = self.state
         room = self.height() - MARKS - BASE
         for z, confidence in (shown.confidence or {}).items():
             cell = self._cell(z)
@@ -190,7 +190,7 @@ class ConfidenceStrip(QWidget):
 
     def _draw_marks(self, painter: QPainter) -> None:
         """A green triangle: prompts. A red bar: the object is not there. A white ring: least certain."""
-        shown = self.shown
+        shown = self.state
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.setPen(Qt.PenStyle.NoPen)
         for z in shown.prompted:
@@ -207,14 +207,14 @@ class ConfidenceStrip(QWidget):
         painter.setRenderHint(QPainter.RenderHint.Antialiasing, False)
 
     def _cell(self, z: int) -> QRectF:
-        width = (self.width() - 2) / max(1, self.shown.n)
+        width = (self.width() - 2) / max(1, self.state.n)
         return QRectF(1 + z * width, 0, width, self.height())
 
     # ------------------------------------------------------------------ mouse
 
     def slice_at(self, x: float) -> int:
         """The slice at a horizontal position."""
-        n = max(1, self.shown.n)
+        n = max(1, self.state.n)
         return min(max(int((x - 1) / max(1, self.width() - 2) * n), 0), n - 1)
 
     def centre_of(self, z: int) -> QPointF:
@@ -223,24 +223,24 @@ class ConfidenceStrip(QWidget):
 
     def mousePressEvent(self, event: QMouseEvent) -> None:
         """See Qt."""
-        if event.button() == Qt.MouseButton.LeftButton and self.shown.n:
+        if event.button() == Qt.MouseButton.LeftButton and self.state.n:
             self._actions.go_to_slice(self.slice_at(event.position().x()))
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:
         """See Qt."""
-        if event.buttons() & Qt.MouseButton.LeftButton and self.shown.n:
+        if event.buttons() & Qt.MouseButton.LeftButton and self.state.n:
             self._actions.go_to_slice(self.slice_at(event.position().x()))
 
     def event(self, event: QEvent) -> bool:
         """See Qt."""
-        if event.type() == QEvent.Type.ToolTip and self.shown.n:
+        if event.type() == QEvent.Type.ToolTip and self.state.n:
             QToolTip.showText(event.globalPos(), self.describe(self.slice_at(event.pos().x())), self)
             return True
         return super().event(event)
 
     def describe(self, z: int) -> str:
         """What is known of a slice, in words."""
-        shown = self.shown
+        shown = self.state
         words = [f"{self._state.tool.place} {z}"]
         if z in shown.stops:
             words.append("the object is not here (your negative point)")
