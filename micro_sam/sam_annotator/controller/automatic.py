@@ -174,7 +174,7 @@ class Automatic:
 
     @staticmethod
     def _steps(job: Job, predictor: Any, embeddings: Any, index: int | None, method: str) -> Generator[Any, None, Any]:
-        from micro_sam.segmentation.states import iter_initialize_kept
+        from micro_sam.segmentation.automatic.states import iter_initialize_kept
 
         yield Progress("Segmenting all objects")
         segmenter = make_segmenter(predictor, embeddings, method)
@@ -238,8 +238,8 @@ class Automatic:
 
 def make_segmenter(predictor: Any, embeddings: Any, method: str) -> Any:
     """A segmenter with the protocol ``iter_initialize(embeddings, i)``, ``generate(**thresholds)``."""
-    from micro_sam.segmentation.automatic_masks import get_amg
-    from micro_sam.segmentation.dense import DenseInstanceSegmenter
+    from micro_sam.segmentation.automatic.dense import DenseInstanceSegmenter
+    from micro_sam.segmentation.automatic.masks import get_amg
 
     return DenseInstanceSegmenter(predictor) if method == "dense" else get_amg(predictor, embeddings.grid.is_tiled)
 
@@ -271,7 +271,7 @@ class SliceWork:
 
     def run(self, job: Job, name: str) -> Generator[Progress, None, np.ndarray]:
         """Segment one slice after the other; returns labels (Z, H, W) uint32 that differ in all slices."""
-        from micro_sam.segmentation.states import iter_initialize_kept
+        from micro_sam.segmentation.automatic.states import iter_initialize_kept
 
         n = self.embeddings.n_slices
         labels, last = np.zeros(self.embeddings.shape, np.uint32), 0

@@ -148,7 +148,7 @@ def _by_maps(work: SliceWork, scale: Any, focus: Any, values: Mapping[str, Any])
 
 
 def _slice_by_slice(job: Job, work: SliceWork) -> Generator[Any, None, int]:
-    from micro_sam.segmentation.merging import merge_instance_segmentation_3d
+    from micro_sam.segmentation.volume.merging import merge_instance_segmentation_3d
 
     labels = yield from work.run(job, NAME)
     yield Progress("Joining the objects of all slices", len(labels), len(labels))

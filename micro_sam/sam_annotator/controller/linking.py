@@ -111,7 +111,7 @@ class Linking:
 
 def _link(labels: np.ndarray) -> Generator[Any, None, Lineage]:
     """Link objects, then yield (frame, labels) one by one, so that the window never waits for the whole movie."""
-    from micro_sam.segmentation.automatic_stacks import iter_track_labels
+    from micro_sam.segmentation.stacks import iter_track_labels
 
     linking = iter_track_labels(labels)
     while True:

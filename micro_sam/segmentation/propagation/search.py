@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from micro_sam.segmentation.interpolation import centre_of
-from micro_sam.segmentation.objects import TileDecoder
 from micro_sam.segmentation.prompt_generators import innermost
+from micro_sam.segmentation.prompted.objects import TileDecoder
 from micro_sam.segmentation.values import ObjectMask
 
 __all__ = ["is_taken", "likeness", "search_nearby"]

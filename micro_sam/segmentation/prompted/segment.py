@@ -13,8 +13,8 @@ import numpy as np
 from scipy import ndimage
 
 from micro_sam.embeddings.embeddings import as_embeddings
-from micro_sam.segmentation.close_ups import segment_object
-from micro_sam.segmentation.splitting import split_prompts
+from micro_sam.segmentation.prompted.close_ups import segment_object
+from micro_sam.segmentation.prompted.splitting import split_prompts
 from micro_sam.segmentation.values import ObjectMask, Prompts
 
 __all__ = ["segment_objects"]

@@ -14,10 +14,10 @@ from micro_sam.embeddings.compute import precompute_image_embeddings
 from micro_sam.errors import InputError
 from micro_sam.io.inputs import as_array, image_and_path
 from micro_sam.io.tracks import TrackRow, save_tracks
-from micro_sam.segmentation.frame_linking import FrameObjects, link_frames
-from micro_sam.segmentation.merging import fill_gaps
-from micro_sam.segmentation.slices import segment_slices
+from micro_sam.segmentation.automatic.slices import segment_slices
+from micro_sam.segmentation.propagation.frame_linking import FrameObjects, link_frames
 from micro_sam.segmentation.volume.automatic import Method, segment_stack
+from micro_sam.segmentation.volume.merging import fill_gaps
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ def iter_track_labels(
     labels : (T, H, W) array of integers
         Objects of each frame; the same number in another frame means nothing.
     mode, max_distance, divisions
-        See :func:`~micro_sam.segmentation.frame_linking.link_frames`.
+        See :func:`~micro_sam.segmentation.propagation.frame_linking.link_frames`.
     gap_closing : int, optional
         Objects that are missing in up to this many frames are linked over the gap, and the gap is interpolated.
     min_time_extent : int, optional

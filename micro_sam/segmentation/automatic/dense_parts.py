@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from micro_sam.embeddings.embeddings import Embeddings
-from micro_sam.segmentation.dense import DenseInstanceSegmenter, objects_of
-from micro_sam.segmentation.dense_blocks import in_blocks, iter_block_maps, open_blocks
+from micro_sam.segmentation.automatic.dense import DenseInstanceSegmenter, objects_of
+from micro_sam.segmentation.automatic.dense_blocks import in_blocks, iter_block_maps, open_blocks
 
 
 @dataclass(frozen=True)

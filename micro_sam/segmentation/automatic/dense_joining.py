@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from micro_sam.embeddings.tiles import Tile, TileGrid
-from micro_sam.segmentation.dense_blocks import HALO, Area, DenseBlocks
+from micro_sam.segmentation.automatic.dense_blocks import HALO, Area, DenseBlocks
 from micro_sam.segmentation.label_runs import LabelRuns
 
 SAME = 0.5  # overlap (IoU) in the band around a seam, above which two blocks show the same object

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from micro_sam.embeddings.embeddings import Embeddings
 from micro_sam.errors import InputError
-from micro_sam.segmentation.close_ups import needs_tiles
-from micro_sam.segmentation.objects import first_tiles
-from micro_sam.segmentation.splitting import split_prompts
+from micro_sam.segmentation.prompted.close_ups import needs_tiles
+from micro_sam.segmentation.prompted.objects import first_tiles
+from micro_sam.segmentation.prompted.splitting import split_prompts
 from micro_sam.segmentation.values import ObjectMask, Prompts
 
 __all__ = ["missing_tiles"]

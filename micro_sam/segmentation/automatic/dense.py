@@ -13,14 +13,14 @@ from skimage.segmentation import watershed
 
 from micro_sam.errors import InputError
 from micro_sam.io.label_arrays import LARGEST_RESULT, any_label, new_labels, release
-from micro_sam.segmentation.automatic_masks import get_amg
-from micro_sam.segmentation.dense_blocks import DenseBlocks, blocks_folder, in_blocks, iter_block_maps
-from micro_sam.segmentation.dense_joining import BlockLabels, Joining, label_block
-from micro_sam.segmentation.dense_maps import DenseMaps, iter_stitched, tile_maps
-from micro_sam.segmentation.dense_scales import iter_best_scale, looks
-from micro_sam.segmentation.hilltops import hilltops
+from micro_sam.segmentation.automatic.dense_blocks import DenseBlocks, blocks_folder, in_blocks, iter_block_maps
+from micro_sam.segmentation.automatic.dense_joining import BlockLabels, Joining, label_block
+from micro_sam.segmentation.automatic.dense_maps import DenseMaps, iter_stitched, tile_maps
+from micro_sam.segmentation.automatic.dense_scales import iter_best_scale, looks
+from micro_sam.segmentation.automatic.hilltops import hilltops
+from micro_sam.segmentation.automatic.masks import get_amg
+from micro_sam.segmentation.automatic.segmenter import Segmenter
 from micro_sam.segmentation.labels import label_sizes
-from micro_sam.segmentation.segmenter import Segmenter
 
 __all__ = ["DenseInstanceSegmenter", "get_segmenter"]
 

@@ -18,7 +18,7 @@ import numpy as np
 from micro_sam.embeddings.close_ups import can_look_closer
 from micro_sam.embeddings.compute import network_image
 from micro_sam.embeddings.tiles import TileGrid
-from micro_sam.segmentation.dense_maps import DenseMaps, iter_stitched, tile_maps
+from micro_sam.segmentation.automatic.dense_maps import DenseMaps, iter_stitched, tile_maps
 
 ENLARGED = 1.5  # times, from one look to the next closer one
 REDUCED = 2.0  # times, from the tiles of the image to what is seen from farther off

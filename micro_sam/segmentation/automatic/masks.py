@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from micro_sam.errors import InputError
-from micro_sam.segmentation.candidates import Candidates, Frame
-from micro_sam.segmentation.crops import CROP_OVERLAP_RATIO, crop_boxes, near_crop_edge, point_grid
+from micro_sam.segmentation.automatic.candidates import Candidates, Frame
+from micro_sam.segmentation.automatic.crops import CROP_OVERLAP_RATIO, crop_boxes, near_crop_edge, point_grid
+from micro_sam.segmentation.automatic.linking import link_cut_objects, touches_inner_border
+from micro_sam.segmentation.automatic.mask_output import OUTPUT_MODES, mask_records, remove_small_regions
+from micro_sam.segmentation.automatic.segmenter import Segmenter, TiledSegmenter, rgb_tile
 from micro_sam.segmentation.labels import nms, paint_objects
-from micro_sam.segmentation.linking import link_cut_objects, touches_inner_border
-from micro_sam.segmentation.mask_output import OUTPUT_MODES, mask_records, remove_small_regions
-from micro_sam.segmentation.segmenter import Segmenter, TiledSegmenter, rgb_tile
 
 __all__ = ["AutomaticMaskGenerator", "TiledAutomaticMaskGenerator", "get_amg"]
 

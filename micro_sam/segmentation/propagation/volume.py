@@ -13,8 +13,8 @@ from tqdm import tqdm
 from micro_sam.embeddings.embeddings import as_embeddings
 from micro_sam.errors import InputError
 from micro_sam.segmentation.interpolation import interpolate_masks
-from micro_sam.segmentation.objects import union
-from micro_sam.segmentation.projection import PROJECTION_MODES, Projection, project_mask, resolve_projection
+from micro_sam.segmentation.prompted.objects import union
+from micro_sam.segmentation.prompted.projection import PROJECTION_MODES, Projection, project_mask, resolve_projection
 from micro_sam.segmentation.values import ObjectMask
 
 __all__ = ["PROJECTION_MODES", "SliceStep", "iter_propagate_volume", "segment_mask_in_volume"]

@@ -18,8 +18,7 @@ from skimage.segmentation import watershed
 from micro_sam.embeddings.close_ups import can_look_closer
 from micro_sam.embeddings.embeddings import Embeddings, as_embeddings
 from micro_sam.errors import InputError
-from micro_sam.segmentation.close_ups import segment_object
-from micro_sam.segmentation.dense import (
+from micro_sam.segmentation.automatic.dense import (
     DISTANCE,
     PROMINENCE,
     DenseInstanceSegmenter,
@@ -27,10 +26,11 @@ from micro_sam.segmentation.dense import (
     to_image,
     without_small_objects,
 )
+from micro_sam.segmentation.automatic.segmenter import compute_embeddings
 from micro_sam.segmentation.labels import paint_by_score, suppress
-from micro_sam.segmentation.objects import ObjectPrompt, TileDecoder, best_answer
 from micro_sam.segmentation.prompt_generators import innermost
-from micro_sam.segmentation.segmenter import compute_embeddings
+from micro_sam.segmentation.prompted.close_ups import segment_object
+from micro_sam.segmentation.prompted.objects import ObjectPrompt, TileDecoder, best_answer
 from micro_sam.segmentation.values import ObjectMask
 
 __all__ = ["AutomaticPromptGenerator"]

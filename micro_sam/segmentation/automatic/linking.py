@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from micro_sam.segmentation.objects import crop, union
+from micro_sam.segmentation.prompted.objects import crop, union
 from micro_sam.segmentation.values import ObjectMask
 
 _AGREEMENT = 0.5  # overlap (IoU) in the area both tiles see, above which two parts are one object

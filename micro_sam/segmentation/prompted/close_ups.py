@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from micro_sam.embeddings.close_ups import can_look_closer, close_up
-from micro_sam.segmentation.objects import ObjectPrompt, TileDecoder, ask, segment_in_tiles
+from micro_sam.segmentation.prompted.objects import ObjectPrompt, TileDecoder, ask, segment_in_tiles
 from micro_sam.segmentation.values import Box, ObjectMask
 
 __all__ = ["segment_object"]

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from micro_sam.segmentation.lowres import stability_score, valid_part
+from micro_sam.segmentation.prompted.lowres import stability_score, valid_part
 from micro_sam.segmentation.values import ObjectMask
 
 _OUTSIDE = -32.0  # logit outside the kept box: far from any threshold

@@ -19,8 +19,8 @@ from micro_sam.io.labels import check_labels_path, save_labels
 from micro_sam.io.results import check_not_input
 from micro_sam.io.source import is_movie
 from micro_sam.models.build import get_sam_model
-from micro_sam.segmentation.dense import get_segmenter
-from micro_sam.segmentation.segmenter import Segmenter
+from micro_sam.segmentation.automatic.dense import get_segmenter
+from micro_sam.segmentation.automatic.segmenter import Segmenter
 
 if TYPE_CHECKING:
     from micro_sam.segmentation.volume.automatic import Method
@@ -64,8 +64,8 @@ def get_predictor_and_segmenter(
     InputError
         When the dense head is asked for and the model has none.
     """
-    from micro_sam.segmentation.automatic_masks import get_amg
-    from micro_sam.segmentation.dense import DenseInstanceSegmenter
+    from micro_sam.segmentation.automatic.dense import DenseInstanceSegmenter
+    from micro_sam.segmentation.automatic.masks import get_amg
 
     predictor = get_sam_model(model_type, device=device, checkpoint_path=checkpoint)
     if amg is None:

@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from micro_sam.errors import InputError
-from micro_sam.segmentation.close_ups import GAIN, segment_object
 from micro_sam.segmentation.interpolation import shifted
-from micro_sam.segmentation.objects import ObjectPrompt
 from micro_sam.segmentation.prompt_generators import points_from_mask
-from micro_sam.segmentation.splitting import check_box
+from micro_sam.segmentation.prompted.close_ups import GAIN, segment_object
+from micro_sam.segmentation.prompted.objects import ObjectPrompt
+from micro_sam.segmentation.prompted.splitting import check_box
 from micro_sam.segmentation.values import ObjectMask
 
 __all__ = ["PROJECTION_MODES", "Projection", "project_mask", "prompt_from_mask", "resolve_projection"]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from micro_sam.errors import InputError
-from micro_sam.segmentation.objects import ObjectPrompt
+from micro_sam.segmentation.prompted.objects import ObjectPrompt
 from micro_sam.segmentation.values import ObjectMask, Prompts
 
 

@@ -16,8 +16,8 @@ import numpy as np
 from micro_sam.embeddings.embeddings import Embeddings
 from micro_sam.errors import OutputError
 from micro_sam.io.atomic import replacing
-from micro_sam.segmentation.dense import get_segmenter
-from micro_sam.segmentation.segmenter import Segmenter
+from micro_sam.segmentation.automatic.dense import get_segmenter
+from micro_sam.segmentation.automatic.segmenter import Segmenter
 
 __all__ = ["iter_initialize_kept", "keep_states", "state_path"]
 

@@ -17,12 +17,12 @@ from micro_sam.embeddings.embeddings import Embeddings, as_embeddings
 from micro_sam.embeddings.tiles import TileGrid
 from micro_sam.errors import InputError
 from micro_sam.models.predictor import ImageFeatures
-from micro_sam.segmentation.close_ups import segment_object
-from micro_sam.segmentation.lowres import logits_from_mask
-from micro_sam.segmentation.objects import ObjectPrompt, TileDecoder, home_tile, segment_in_tiles
-from micro_sam.segmentation.projection import Projection, prompt_from_mask
-from micro_sam.segmentation.prompted import clicked_parts
-from micro_sam.segmentation.splitting import check_box, check_points
+from micro_sam.segmentation.prompted.close_ups import segment_object
+from micro_sam.segmentation.prompted.lowres import logits_from_mask
+from micro_sam.segmentation.prompted.objects import ObjectPrompt, TileDecoder, home_tile, segment_in_tiles
+from micro_sam.segmentation.prompted.projection import Projection, prompt_from_mask
+from micro_sam.segmentation.prompted.segment import clicked_parts
+from micro_sam.segmentation.prompted.splitting import check_box, check_points
 from micro_sam.segmentation.values import ObjectMask, Prompts
 
 __all__ = ["segment_from_box", "segment_from_box_and_points", "segment_from_mask", "segment_from_points"]

@@ -10,9 +10,9 @@ import numpy as np
 
 from micro_sam.errors import InputError
 from micro_sam.segmentation.interpolation import centre_of, interpolate_masks, shifted
-from micro_sam.segmentation.motion import MotionModel
-from micro_sam.segmentation.projection import Projection, project_mask, resolve_projection
-from micro_sam.segmentation.search import is_taken, search_nearby
+from micro_sam.segmentation.prompted.projection import Projection, project_mask, resolve_projection
+from micro_sam.segmentation.propagation.motion import MotionModel
+from micro_sam.segmentation.propagation.search import is_taken, search_nearby
 from micro_sam.segmentation.values import ObjectMask
 
 __all__ = ["TrackStep", "iter_track"]
@@ -90,14 +90,14 @@ def iter_track(
     projection : str
         One of ``PROJECTION_MODES``, or ``"default"``.
     motion_smoothing : float
-        See :class:`~micro_sam.segmentation.motion.MotionModel`.
+        See :class:`~micro_sam.segmentation.propagation.motion.MotionModel`.
     box_extension : float
         Pixels (>= 1) or fraction (< 1) by which box prompts grow.
     backward : bool
         Start at the last frame that is known and run toward the first frame of the movie.
     search : bool
         Where the overlap is below ``iou_threshold``, look around for an object of the same shape that moved farther
-        than expected, before the track ends; see :func:`~micro_sam.segmentation.search.search_nearby`.
+        than expected, before the track ends; see :func:`~micro_sam.segmentation.propagation.search.search_nearby`.
     occupied : (T, H, W) array of integers, optional
         Other tracks that are settled already. A mask that lies mostly on them is not believed: one object is not two.
         Tracks on which ``masks`` lie are not meant: they are being done again.

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from micro_sam.errors import InputError, NotComputedYet
-from micro_sam.segmentation.lowres import logits_from_mask, mask_from_logits, stability_score, valid_part
 from micro_sam.segmentation.prompt_generators import innermost
+from micro_sam.segmentation.prompted.lowres import logits_from_mask, mask_from_logits, stability_score, valid_part
 from micro_sam.segmentation.values import Box, ObjectMask
 
 logger = logging.getLogger(__name__)

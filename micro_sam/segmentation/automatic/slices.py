@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from tqdm import tqdm
 
-from micro_sam.segmentation.segmenter import Segmenter
+from micro_sam.segmentation.automatic.segmenter import Segmenter
 
 
 def segment_slices(segmenter: Segmenter, embeddings, verbose: bool = False, **generate_kwargs) -> np.ndarray:

@@ -21,8 +21,15 @@ import torch
 from micro_sam.embeddings.tiles import Tile, TileGrid
 from micro_sam.errors import InputError, OutputError
 from micro_sam.io.atomic import replacing
-from micro_sam.segmentation.dense_maps import DenseMaps, placed_size, resized, stitched_part, tile_maps, work_shape
-from micro_sam.segmentation.dense_scales import MOST_TILES, iter_best_scale
+from micro_sam.segmentation.automatic.dense_maps import (
+    DenseMaps,
+    placed_size,
+    resized,
+    stitched_part,
+    tile_maps,
+    work_shape,
+)
+from micro_sam.segmentation.automatic.dense_scales import MOST_TILES, iter_best_scale
 
 logger = logging.getLogger(__name__)
 
