@@ -24,6 +24,7 @@ from micro_sam.sam_annotator.state.images import OpenImage, open_any
 from micro_sam.sam_annotator.state.settings import Settings
 from micro_sam.sam_annotator.state.tool import Tool
 from micro_sam.sam_annotator.tools import IMAGE, TRACKING, VOLUME
+from micro_sam.sam_annotator.view.frame import open_viewer
 from micro_sam.session.journal import store
 
 Launcher = Callable[..., "napari.Viewer | None"]
@@ -132,7 +133,7 @@ def annotate(
             opened = replace(opened, earlier=Path(segmentation_result))
     own_window = viewer is None
     if viewer is None:
-        viewer = napari.Viewer(title=tool.title if opened is None else f"{opened.name} - {tool.title}")
+        viewer = open_viewer(tool.title if opened is None else f"{opened.name} - {tool.title}")
     window = Window(viewer, tool, settings)
     window.state.takes_dropped_images = own_window
     window.recording.choice = choice

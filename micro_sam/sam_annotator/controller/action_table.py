@@ -110,6 +110,7 @@ ROWS_BEFORE = (
         ("c",),
         "commit",
     ),
+    Row("commit_automatic", lambda to: to.commits.commit, "Commit automatic {noun}s [{keys[commit]}]"),
     Row(
         "toggle_polarity",
         lambda to: to.prompts.toggle_polarity,

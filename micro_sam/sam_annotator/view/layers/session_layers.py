@@ -18,6 +18,7 @@ from micro_sam.sam_annotator.state.images import OpenImage
 from micro_sam.sam_annotator.state.placement import origin
 from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.sam_annotator.view.layers import overlays
+from micro_sam.sam_annotator.view.layers.fitted import FittedView
 from micro_sam.sam_annotator.view.layers.label_layers import LabelLayer
 from micro_sam.sam_annotator.view.layers.prompt_layers import PointLayer, ShapeLayer
 from micro_sam.sam_annotator.view.layers.shared_labels import Region
@@ -26,8 +27,6 @@ from micro_sam.session.prompts import PromptSet
 from micro_sam.session.session import Session
 
 log = logging.getLogger(__name__)
-
-VIEW_MS = 250
 
 
 class SessionLayers:
@@ -88,6 +87,7 @@ class SessionLayers:
         self.points: Any = None
         self.shapes: Any = None
         self._state = state
+        self._view = FittedView(viewer)
         self._closed = False
         self._moving = False
         for event in (viewer.layers.events.inserted, viewer.layers.events.removed):
@@ -151,17 +151,14 @@ class SessionLayers:
         self._make_missing()
         self._restore_order()
 
+    def fit(self) -> None:
+        """Show the whole image, as large as the canvas."""
+        self._view.fit()
+
     def _look_at_image(self) -> None:
         if self.image.layer is None:
-            self.viewer.reset_view()
-            # A window that is just opening gets its final size later.
-            view = (self.viewer.camera.zoom, self.viewer.camera.center)
-            QTimer.singleShot(VIEW_MS, lambda: self._fit_again(view))
+            self.fit()
         self._zoomed()
-
-    def _fit_again(self, view: tuple) -> None:
-        if not self._closed and view == (self.viewer.camera.zoom, self.viewer.camera.center):
-            self.viewer.reset_view()
 
     def _zoomed(self, _event: Any = None) -> None:
         """Keep points at the same size on the screen."""
@@ -404,6 +401,7 @@ class SessionLayers:
         if self._closed:
             return
         self._closed = True
+        self._view.close()
         viewer = self.viewer
         for event in (viewer.layers.events.inserted, viewer.layers.events.removed):
             event.disconnect(self._present_changed)
