@@ -12,6 +12,7 @@ from micro_sam.sam_annotator.actions import Actions
 from micro_sam.sam_annotator.runtime.jobs import Jobs
 from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.sam_annotator.view.layers.session_layers import SessionLayers
+from micro_sam.sam_annotator.view.outline import CurrentOutline
 from micro_sam.sam_annotator.view.panels.automatic import AutomaticPanel, AutomaticState
 from micro_sam.sam_annotator.view.panels.classes import ClassPanel
 from micro_sam.sam_annotator.view.panels.commit import CommitOptions, CommitPanel
@@ -116,7 +117,8 @@ class Dock(QWidget):
         self.training_section = folded("Train a model", self.training)
         self.keys = KeyList(actions)
         self.keys_section = folded("Keys", self.keys)
-        self.view = ViewRow(viewer, layers.fit, state.tool.work == "volume")
+        self.view = ViewRow(viewer, layers.fit, layers.outline_committed, state.tool.work == "volume")
+        self.outline = CurrentOutline(state, viewer, layers)
         self.selected = SelectedFrames(state, viewer, layers)
         self._image_section = folded("Image", self.image, is_open=state.image is None)
         panels = QWidget()

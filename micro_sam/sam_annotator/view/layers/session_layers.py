@@ -28,6 +28,9 @@ from micro_sam.session.session import Session
 
 log = logging.getLogger(__name__)
 
+CONTOUR = 2
+"""Width of outlines of committed objects, in pixels of the image."""
+
 
 class SessionLayers:
     """Layers <-> session. They are made when the first image is shown.
@@ -88,6 +91,7 @@ class SessionLayers:
         self.shapes: Any = None
         self._state = state
         self._view = FittedView(viewer)
+        self._contour = 0
         self._closed = False
         self._moving = False
         for event in (viewer.layers.events.inserted, viewer.layers.events.removed):
@@ -100,6 +104,7 @@ class SessionLayers:
         else:
             self._show_other(image, session)
         self._wire_session()
+        self._colour()
         self._look_at_image()
         self.shown.emit()
         self.present_changed.emit()
@@ -276,15 +281,31 @@ class SessionLayers:
 
     def _wire_session(self) -> None:
         events = self.session.events
+        events.objects_changed.connect(self._colour)
         events.prompts_changed.connect(self._show_prompts)
         events.labels_changed.connect(self._show_labels)
         events.polarity_changed.connect(self._show_polarity)
 
     def _unwire_session(self) -> None:
         events = self.session.events
+        events.objects_changed.disconnect(self._colour)
         events.prompts_changed.disconnect(self._show_prompts)
         events.labels_changed.disconnect(self._show_labels)
         events.polarity_changed.disconnect(self._show_polarity)
+
+    def _colour(self, _: Any = None) -> None:
+        """Show what is not committed yet in the colours that it will have then; tracks keep those of their numbers."""
+        if self._closed or self._state.tool.work == "tracks":
+            return
+        for key in ("current", "auto"):
+            if key in self.labels and not (key == "auto" and self.session.objects.reopened):
+                self.labels[key].colour_from(self.session.objects.next_id)
+
+    def outline_committed(self, on: bool) -> None:
+        """Show committed objects as outlines, or filled."""
+        self._contour = CONTOUR if on else 0
+        if "committed" in self.labels:
+            self.labels["committed"].layer.contour = self._contour
 
     def _show_prompts(self, prompts: PromptSet) -> None:
         if not self._closed:
@@ -316,6 +337,7 @@ class SessionLayers:
                 self._add(layer, made)
                 self.labels[key] = LabelLayer(layer, partial(self._read_paint, key), partial(self._read_labels, key))
                 if key == "committed":
+                    layer.contour = self._contour
                     layer.mouse_drag_callbacks.append(self._pick)
         if self.shapes is None or self.shapes.layer not in present:
             layer = self.shape_type.make(names.box_prompts, self.session.ndim, scale)

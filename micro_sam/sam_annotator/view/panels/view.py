@@ -12,7 +12,7 @@ from micro_sam.sam_annotator.view.panels.prompts import CHECKED
 
 
 class ViewRow(QWidget):
-    """``Fit``, ``3D`` (volumes only), ``Layers``.
+    """``Fit``, ``Outlines``, ``3D`` (volumes only), ``Layers``.
 
     Parameters
     ----------
@@ -20,16 +20,22 @@ class ViewRow(QWidget):
         Whose view it is.
     fit
         Shows the whole image.
+    outline
+        Shows committed objects as outlines, or filled.
     is_volume
         Whether there is something to see in 3D.
     """
 
-    def __init__(self, viewer: Viewer, fit: Callable[[], object], is_volume: bool) -> None:
+    def __init__(
+        self, viewer: Viewer, fit: Callable[[], object], outline: Callable[[bool], object], is_volume: bool
+    ) -> None:
         super().__init__()
         self._viewer = viewer
         self.fit = QPushButton("Fit")
         self.fit.setToolTip("Show the whole image.")
         self.fit.clicked.connect(lambda: fit())
+        self.outlines = self._switch("Outlines", "Show committed objects as outlines, or filled.")
+        self.outlines.clicked.connect(outline)
         self.in_3d = self._switch("3D", "Show the volume in 3D, or slice by slice [Ctrl-Y].")
         self.in_3d.setVisible(is_volume)
         self.in_3d.clicked.connect(self._show_in_3d)
@@ -38,7 +44,7 @@ class ViewRow(QWidget):
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(3)
-        for widget in (self.fit, self.in_3d, self.layers):
+        for widget in (self.fit, self.outlines, self.in_3d, self.layers):
             layout.addWidget(widget)
         viewer.dims.events.ndisplay.connect(self._follow)
         for panel in napari_panels(viewer):
