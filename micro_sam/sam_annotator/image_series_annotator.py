@@ -82,7 +82,7 @@ def image_series_annotator(
         When the series cannot be started. No window is opened then.
     """
     entries = with_initial(plan_series(images, output_folder, embedding_path, key), initial_segmentations)
-    settings = Settings(
+    settings = Settings.of(
         model_type,
         checkpoint_path,
         device,

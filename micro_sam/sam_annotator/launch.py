@@ -71,7 +71,7 @@ def annotate(
         folder of the Cell Tracking Challenge, a GEFF, a TrackMate or napari file that was saved here, or a label series
         (array or path) in which each track keeps its label.
     model_type
-        Name of the model in the registry; None: found in `checkpoint_path`.
+        Name of the model in the registry; None: found in `checkpoint_path`, without one the model that works at once.
     tile_shape, halo
         (y, x) in pixels, for large images; None: chosen by itself.
     return_viewer
@@ -114,7 +114,7 @@ def annotate(
     OutputError
         When the embeddings would be kept in the image itself.
     """
-    settings = Settings(
+    settings = Settings.of(
         *(model_type, checkpoint_path, device, embedding_path, tile_shape, halo),
         *(precompute_amg_state, show_embeddings, decoder_path, prefer_decoder),
     )

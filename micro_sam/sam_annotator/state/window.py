@@ -59,6 +59,8 @@ class WindowState:
         A file was not opened because nothing says what its axes are, or which of its images is meant.
     series
         The series that the image is from, if any.
+    keys_shown
+        Whether the list of keys is open.
     takes_dropped_images
         Whether an image that is dropped into the empty window is the one to annotate.
     closed
@@ -85,6 +87,7 @@ class WindowState:
     offer: ModelOffer | None = None
     question: AxesError | ChoiceError | None = None
     series: SeriesState | None = None
+    keys_shown: bool = False
     takes_dropped_images: bool = False
     closed: bool = False
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Protocol
 
 from napari import Viewer
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QScrollArea, QVBoxLayout, QWidget
 
 from micro_sam.sam_annotator.actions import Actions
 from micro_sam.sam_annotator.runtime.jobs import Jobs
 from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.sam_annotator.view.layers.session_layers import SessionLayers
+from micro_sam.sam_annotator.view.main_button import MainButton
 from micro_sam.sam_annotator.view.outline import CurrentOutline
 from micro_sam.sam_annotator.view.panels.automatic import AutomaticPanel, AutomaticState
 from micro_sam.sam_annotator.view.panels.classes import ClassPanel
@@ -118,6 +119,7 @@ class Dock(QWidget):
         self.keys = KeyList(actions)
         self.keys_section = folded("Keys", self.keys)
         self.view = ViewRow(viewer, layers.fit, layers.outline_committed, state.tool.work == "volume")
+        self.main_button = MainButton(state, self.commit.run.native, self.extra[0].run.native if self.extra else None)
         self.outline = CurrentOutline(state, viewer, layers)
         self.selected = SelectedFrames(state, viewer, layers)
         self._image_section = folded("Image", self.image, is_open=state.image is None)
@@ -163,6 +165,7 @@ class Dock(QWidget):
         give_keys_back(self, self._canvas)
         state.events.session.connect(lambda _session: self._image_section.collapse(animate=False))
         state.events.question.connect(self._show_question)
+        state.events.keys_shown.connect(self._show_keys)
 
     def _canvas(self) -> QWidget:
         return self._viewer.window._qt_viewer.canvas.native
@@ -170,6 +173,13 @@ class Dock(QWidget):
     def _show_question(self, question: Exception | None) -> None:
         if question is not None:
             self._image_section.expand(animate=False)
+
+    def _show_keys(self, shown: bool) -> None:
+        if not shown:
+            self.keys_section.collapse(animate=False)
+            return
+        self.keys_section.expand(animate=False)
+        QTimer.singleShot(0, lambda: self.scroll.ensureWidgetVisible(self.keys))
 
     def add_on_top(self, title: str, panel: QWidget) -> None:
         """Add a panel above the others, for instance the one of a series of images."""

@@ -27,7 +27,7 @@ class CommitPanel(QWidget):
     def __init__(self, state: WindowState, actions: Actions) -> None:
         super().__init__()
         self._state, self._actions = state, actions
-        self.run = action_button(actions, "commit", primary=True)
+        self.run = action_button(actions, "commit")
         self.clear = action_button(actions, "clear")
         self.undo = action_button(actions, "undo")
         self.redo = action_button(actions, "redo")
