@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import napari
 import numpy as np
@@ -25,7 +25,7 @@ from micro_sam.sam_annotator.state.settings import Settings
 from micro_sam.sam_annotator.state.tool import Tool
 from micro_sam.sam_annotator.tools import IMAGE, TRACKING, VOLUME
 from micro_sam.sam_annotator.view.frame import open_viewer
-from micro_sam.session.journal import store
+from micro_sam.session.journal.moving import FILE
 
 Launcher = Callable[..., "napari.Viewer | None"]
 
@@ -129,8 +129,9 @@ def annotate(
     if opened is not None:
         check_not_input(settings.embedding_path, opened.path)
         if is_path(segmentation_result):
-            load_classes(segmentation_result)  # whether they can be read
-            opened = replace(opened, earlier=Path(segmentation_result))
+            earlier = Path(cast(Any, segmentation_result))
+            load_classes(earlier)  # whether they can be read
+            opened = replace(opened, earlier=earlier)
     own_window = viewer is None
     if viewer is None:
         viewer = open_viewer(tool.title if opened is None else f"{opened.name} - {tool.title}")
@@ -206,13 +207,13 @@ def choose_session(session: str | Path | None, resume: bool | str | None) -> Ses
     if resume not in (None, True, False, "ask"):
         raise InputError(f"resume is True, False, None or 'ask', not {resume!r}.")
     if session is None:
-        return SessionChoice(None, resume)
+        return SessionChoice(None, cast(Any, resume))
     folder = Path(session).expanduser().absolute()
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file, but a session is a folder. Choose another name.")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / store.FILE).exists():
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / FILE).exists():
         raise InputError(f"{folder} is a folder with other files and no session. Choose another name.")
-    return SessionChoice(folder, resume)
+    return SessionChoice(folder, cast(Any, resume))
 
 
 def check_tracks(result: Any, key: str | None, image: OpenImage | None) -> Tracks | None:
@@ -227,7 +228,7 @@ def check_tracks(result: Any, key: str | None, image: OpenImage | None) -> Track
         return None
     if image is None:
         raise InputError("An earlier result needs the movie it belongs to. Give the movie as well.")
-    tracks = load_tracks(result, key, image.shape)
+    tracks = load_tracks(result, key, cast(Any, image.shape))
     if tracks.labels is None:
         raise InputError(
             f"{result} holds positions only, and the masks that belong to them are not beside it. Give the folder or "

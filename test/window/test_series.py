@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tifffile
-from micro_sam.sam_annotator.state.series import plan_series, unique_names
 
 from micro_sam.errors import InputError, OutputError
 from micro_sam.io.labels import load_labels
 from micro_sam.sam_annotator import image_folder_annotator, image_series_annotator
+from micro_sam.sam_annotator.state.series import plan_series, unique_names
 
 from . import driver
 from .driver import click, key, wait_idle, wait_until

@@ -91,7 +91,7 @@ class Automatic:
         self._segmenters.clear()
         self._latest.forget()
         predictor = self._state.needed().model.predictor
-        methods = ("dense", "grid") if getattr(predictor.model, "dense_kind", None) else ("grid",)
+        methods = ("dense", "grid") if getattr(getattr(predictor, "model", None), "dense_kind", None) else ("grid",)
         if methods != self.methods:
             self.methods = methods
             self.method = methods[0 if self._state.settings.prefer_decoder else -1]

@@ -35,7 +35,7 @@ class BackgroundTraining:
         self.output = output
         self.folder = output.with_name(output.stem + FOLDER)
         self.run_file = self.folder / "run.json"
-        self._process: subprocess.Popen | None = None
+        self._process: subprocess.Popen[bytes] | None = None
 
     @contextmanager
     def preparing(self, options: Sequence[str]) -> Iterator[Path]:

@@ -94,10 +94,10 @@ class Leaving:
     def _commit_all(self) -> bool:
         """Commit what is open; False when something stays open, and the status line says why."""
         saving = self._saving
-        for source, is_open in (("current", lambda: saving.uncommitted), ("auto", lambda: saving.uncommitted_auto)):
-            if is_open():
+        for source, is_open in (("current", "uncommitted"), ("auto", "uncommitted_auto")):
+            if getattr(saving, is_open):
                 self._actions.set_source(source)
-                if self._actions.commit(wait=True) is None or is_open():
+                if self._actions.commit(wait=True) is None or getattr(saving, is_open):
                     return False
         return True
 
@@ -198,7 +198,7 @@ class CloseGuard(QObject):
 def ends_in_order(viewer: Viewer, state: WindowState, leaving: Leaving) -> Iterator[None]:
     """While the event loop runs: SIGTERM, SIGHUP and log-out keep everything and close the window. Nothing is asked."""
     numbers = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
-    app = QApplication.instance()
+    app: Any = QApplication.instance()
 
     def keep(*_: object) -> None:
         leaving.keep_all()

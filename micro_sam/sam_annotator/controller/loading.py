@@ -58,7 +58,7 @@ class Attached:
     """The model is loaded and the cache is open; features follow."""
 
     opened: Opened
-    key: tuple
+    key: tuple[str | None, ...]
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def embedding_text(settings: Settings, predictor: Any, number: int) -> str:
     from micro_sam.models.build import estimate_cost
     from micro_sam.models.registry import MODELS, SHIPPED_MODEL
 
-    spec = MODELS.get(settings.model_type)
+    spec = MODELS.get(settings.model_type or "")
     if spec is None or spec.name == SHIPPED_MODEL:  # its first tile is there before the estimate would be
         return "Embedding"
     return f"Embedding: {duration(estimate_cost(spec, predictor.device)[0] * number)}"

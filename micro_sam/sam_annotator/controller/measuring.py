@@ -79,6 +79,8 @@ class Measuring:
             self._unfollow()
 
     def _unfollow(self) -> None:
+        if self._contents is None:
+            return
         events = self._contents.session.events
         events.objects_changed.disconnect(self._soon)
         events.lineage_changed.disconnect(self._soon)

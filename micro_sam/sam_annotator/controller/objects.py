@@ -14,7 +14,7 @@ from micro_sam.sam_annotator.controller.large_steps import LargeSteps
 from micro_sam.sam_annotator.controller.preview import Preview
 from micro_sam.sam_annotator.controller.saving import Saving
 from micro_sam.sam_annotator.runtime.jobs import WORK, Jobs
-from micro_sam.sam_annotator.state.window import Source, WindowState
+from micro_sam.sam_annotator.state.window import Preserve, Source, WindowState
 from micro_sam.sam_annotator.view.dialogs import Dialogs
 from micro_sam.sam_annotator.view.layers.mouse import Mouse
 from micro_sam.sam_annotator.view.sight import Sight
@@ -98,7 +98,7 @@ class CommitActions:
         """Say what the next commit takes."""
         self._state.source = source
 
-    def set_preserve(self, preserve: str) -> None:
+    def set_preserve(self, preserve: Preserve) -> None:
         """Say what becomes of committed objects that the next commit meets."""
         self._state.preserve = preserve
 

@@ -232,7 +232,7 @@ def take_dropped(viewer: Viewer, state: WindowState, opening: Opening, layer: Im
 
 def load_result(session: Session, result: Any) -> None:
     """Put an earlier result into a new session: labels, or tracks with their lineage."""
-    if isinstance(result, Tracks):
+    if isinstance(result, Tracks) and result.labels is not None:
         session.objects.load(result.labels, daughters(result.rows))
     else:
         session.objects.load(result)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from micro_sam.sam_annotator.controller.preparation import Preparation
 from micro_sam.sam_annotator.controller.preview import Preview
 from micro_sam.sam_annotator.state.window import WindowState
@@ -41,7 +43,8 @@ class PromptActions:
         session = self._state.needed()
         selected = self._layers.points.selected_ids
         if selected:
-            session.prompts.set_polarity(selected, not session.prompts.drawn[selected[0]].positive)
+            first: Any = session.prompts.drawn[selected[0]]  # a point
+            session.prompts.set_polarity(selected, not first.positive)
             self._preview.edited()
         else:
             self.set_polarity(not session.prompts.next_positive)

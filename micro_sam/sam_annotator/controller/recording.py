@@ -284,7 +284,7 @@ def _signature(image: OpenImage) -> str:
     from micro_sam.io.inputs import as_array
 
     whole = image.source is not None and image.n_channels > 1
-    return hash_samples(as_array(image.source.data if whole else image.pixels))
+    return hash_samples(as_array(image.source.data if image.source is not None and whole else image.pixels))
 
 
 def channel_of(image: OpenImage) -> int | str | None:

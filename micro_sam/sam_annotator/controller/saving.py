@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from psygnal import Signal
@@ -16,7 +17,6 @@ from micro_sam.io.results import check_not_input, check_result, read_kind, remov
 from micro_sam.sam_annotator.controller.large_saves import LargeSave, with_suffix, write_labels
 from micro_sam.sam_annotator.controller.recording import Recording
 from micro_sam.sam_annotator.runtime.jobs import Jobs
-from micro_sam.sam_annotator.state.images import OpenImage
 from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.sam_annotator.view.dialogs import Dialogs
 from micro_sam.session.session import Session
@@ -53,8 +53,8 @@ class Saving:
 
     def __init__(self, state: WindowState, jobs: Jobs, dialogs: Dialogs, recording: Recording) -> None:
         self._state, self._dialogs, self._recording = state, dialogs, recording
-        self._session: Session | None = None
-        self._image: OpenImage | None = None
+        self._session: Any = None
+        self._image: Any = None
         self._saved_classes = Classes()
         self.note = ""
         self._may_replace = False  # a series asks once for all its results of earlier versions
@@ -276,6 +276,8 @@ class Saving:
         return True
 
     def _must_ask_to_replace(self) -> bool:
+        if self.path is None:
+            return False
         try:
             check_result(self.path, self.kind, replace_unmarked=self._may_replace)
         except NotOurs:
@@ -306,7 +308,7 @@ class Saving:
             self.unsaved = True
             self.changed.emit()
 
-    def _labels_changed(self, name: str, _region: tuple) -> None:
+    def _labels_changed(self, name: str, _region: tuple[slice, ...]) -> None:
         if name != "committed":
             return
         self._large.labels_changed()

@@ -13,7 +13,7 @@ from micro_sam.io.tracks import save_tracks
 from micro_sam.sam_annotator.controller.large_saves import write_labels
 from micro_sam.sam_annotator.controller.saving import Saving, all_labels, classes_of
 from micro_sam.session.lineage import Lineage
-from micro_sam.session.session import TrackingSession
+from micro_sam.session.session import Session
 from micro_sam.session.values import count
 
 FORMATS = {
@@ -32,10 +32,9 @@ class TrackSaving(Saving):
 
     kind = "tracks"
     formats = "Cell Tracking Challenge, GEFF, TrackMate, napari"
-    _session: TrackingSession | None
     _saved_lineage = Lineage()
 
-    def follow(self, session: TrackingSession) -> None:
+    def follow(self, session: Session) -> None:
         """Watch this session from now on."""
         if self._session is not None:
             self._session.events.lineage_changed.disconnect(self._lineage_changed)
@@ -92,7 +91,7 @@ class TrackSaving(Saving):
     def plan_quiet(self) -> Callable[[], None] | None:
         """What writes the tracks as they are now, for any thread; see the core."""
         path, session = self.path, self._session
-        if super().plan_quiet() is None:
+        if super().plan_quiet() is None or path is None:
             return None
         labels, rows, scale = session.committed.copy(), session.tracks.lineage.to_rows(), self._image.scale
         classes = classes_of(session)

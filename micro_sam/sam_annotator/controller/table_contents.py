@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 
-from micro_sam.io.checks import check_image
+from micro_sam.io.checks import Tool, check_image
 from micro_sam.io.tracks import Tracks
 from micro_sam.measure.objects import channels_of, measure_some, object_columns
 from micro_sam.measure.tracks import measure_tracks, track_columns
@@ -110,7 +110,7 @@ class Contents:
             columns = [*track_columns(scale is not None, has_time), "mean_pixels", "largest_size_step", "pieces"]
             return pd.DataFrame(columns=columns)
         positions = frames[["id", "frame", "y", "x"]].to_numpy(float)
-        table = measure_tracks(Tracks(tuple(tracks), None, positions, scale))
+        table = measure_tracks(Tracks(tuple(tracks), None, positions, cast(Any, scale)))
         groups = frames.groupby("id")
         size = "area_um2" if "area_um2" in frames else "pixels"
         table[f"mean_{size}"] = groups[size].mean().reindex(table["id"]).to_numpy()
@@ -136,7 +136,7 @@ class Contents:
         """All channels of the file, also those that are not shown."""
         image = self.image
         if image.source is not None and image.n_channels > 1 and not image.rgb:
-            tool = "2d" if self.session.ndim == 2 else "tracking" if self.is_movie else "3d"
+            tool: Tool = "2d" if self.session.ndim == 2 else "tracking" if self.is_movie else "3d"
             return [check_image(image.source, tool, channel=k).data for k in range(image.n_channels)]
         return channels_of(image.data, image.rgb)
 

@@ -70,7 +70,8 @@ class TrackActions:
         session.tracks.set_active(track_id)
         track = session.tracks.current.get(track_id)
         if track is not None and not track.may_have(self._state.z):
-            self._sight.go_to_slice(track.begin if self._state.z < track.begin else track.last)
+            last = track.begin if track.last is None else track.last
+            self._sight.go_to_slice(track.begin if self._state.z < track.begin else last)
 
     def set_state(self, state: PromptState) -> None:
         """Say whether the points that are selected with the selection tool, else the next prompt, mark a division."""

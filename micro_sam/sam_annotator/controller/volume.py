@@ -58,7 +58,7 @@ class VolumeWork:
 
     def after_correction(self) -> str:
         """What the user does after a correction, to end a sentence."""
-        if not wants_maps(self._state) or not self._state.needed().propagation.whole_object_possible:
+        if not wants_maps(self._state) or not getattr(self._state.needed().propagation, "whole_object_possible", False):
             return self._state.tool.after_correction
         return "and the whole object follows" if self._state.live else "then press V: the whole object is done again"
 

@@ -66,18 +66,19 @@ class MapsWork:
             if self._again:
                 job.cancel()
             return
-        if session is None or not self._are_wanted() or not session.model.embeddings.is_complete():
+        embeddings = None if session is None else session.model.embeddings
+        if session is None or embeddings is None or not self._are_wanted() or not embeddings.is_complete():
             return
         if session.model.maps is not None and session.model.maps.is_complete:
             return
-        predictor, embeddings, scale = session.model.predictor, session.model.embeddings, self.scale
+        predictor, scale = session.model.predictor, self.scale
         self._left = None
         self._jobs.start(
             "Preparing whole objects",
             lambda job: self._steps(job, predictor, embeddings, scale),
             lane=MAPS,
             on_item=lambda maps: self._attach(session, embeddings, maps),
-            on_done=lambda _: self._end(f"{READY} {session.model.maps.note}".strip()),
+            on_done=lambda _: self._end(f"{READY} {getattr(session.model.maps, 'note', '')}".strip()),
             on_error=self._failed,
             on_cancel=lambda: self._end(STOPPED),
         )
@@ -107,7 +108,7 @@ class MapsWork:
         session = self._state.session
         if session is None or session.model.embeddings is None or not wants_maps(self._state):
             return False
-        return getattr(session.model.predictor.model, "dense_kind", None) is not None
+        return getattr(getattr(session.model.predictor, "model", None), "dense_kind", None) is not None
 
     @property
     def scale(self) -> tuple[float, ...] | None:

@@ -212,7 +212,7 @@ class Jobs(QObject):
             error = exception
         self._emit(self._ended, job, result, error)
 
-    def _emit(self, signal, *values) -> None:
+    def _emit(self, signal: Any, *values: Any) -> None:
         if self._closed:
             return
         try:
@@ -247,7 +247,7 @@ class Jobs(QObject):
             self._guard(job, callbacks.on_done, result)
         self.changed.emit()
 
-    def _guard(self, job: Job, callback: Callable, *args) -> None:
+    def _guard(self, job: Job, callback: Callable[..., object], *args: Any) -> None:
         """An exception in a slot would end the process under PyQt6."""
         try:
             callback(*args)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from napari.layers import Image
@@ -116,6 +116,7 @@ def from_array(
 
 def with_channel(image: OpenImage, tool: Tool, channel: int | str) -> OpenImage:
     """Another channel of the same image, the ``"mix"`` of all, or its ``"colours"``."""
+    assert image.source is not None
     opened = _from_source(image.source, tool, image.name, None if channel == "colours" else channel)
     return replace(opened, path=image.path, key=image.key, result=image.result, earlier=image.earlier)
 
@@ -185,7 +186,7 @@ def open_any(raw: Any, tool: Tool, key: str | None = None, axes: str | None = No
 
 
 def _from_source(source: ImageSource, tool: Tool, name: str, channel: int | str | None = None) -> OpenImage:
-    opened = _opened(check_image(source, tool, channel=channel), name)
+    opened = _opened(check_image(source, tool, channel=cast(Any, channel)), name)
     return replace(opened, source=source, levels=_levels(source, opened, tool))
 
 
@@ -197,7 +198,9 @@ def _levels(source: ImageSource, opened: OpenImage, tool: Tool) -> tuple[Any, ..
     )
     for level in source.levels:
         try:
-            shown = check_image(replace(source, data=level, levels=(), axes=source.axes), tool, channel=channel)
+            shown = check_image(
+                replace(source, data=level, levels=(), axes=source.axes), tool, channel=cast(Any, channel)
+            )
         except InputError:
             break
         is_same_kind = shown.is_rgb == opened.rgb and len(shown.data.shape) == len(opened.data.shape)

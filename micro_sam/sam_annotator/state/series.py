@@ -171,5 +171,5 @@ def unique_names(images: Sequence[Any]) -> list[str]:
             while f"{stem}_{number:05}" in taken:
                 number += len(images)
             names[k] = f"{stem}_{number:05}"
-            taken.add(names[k])
-    return names
+            taken.add(f"{stem}_{number:05}")
+    return [name for name in names if name is not None]

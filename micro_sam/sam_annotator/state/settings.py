@@ -100,6 +100,6 @@ class Settings:
         return replace(self, **values)
 
     @property
-    def model_key(self) -> tuple:
+    def model_key(self) -> tuple[str | None, ...]:
         """What decides which model is loaded."""
         return (self.model_type, str(self.checkpoint_path or ""), self.device or "auto", str(self.decoder_path or ""))

@@ -20,6 +20,7 @@ from micro_sam.sam_annotator.state.tool import Tool
 from micro_sam.session.session import Session
 
 Source = Literal["current", "auto"]
+Preserve = Literal["pixels", "objects", "none"]
 
 
 @dataclass(eq=False)
@@ -77,7 +78,7 @@ class WindowState:
     mouse: str | None = None
     selected: tuple[int, ...] = ()
     source: Source = "current"
-    preserve: str = "pixels"
+    preserve: Preserve = "pixels"
     live: bool = True
     batched: bool = False
     hover: bool = False

@@ -24,7 +24,8 @@ class Dialogs:
 
     @property
     def _window(self) -> QWidget:
-        return self._viewer.window._qt_window
+        window: QWidget = self._viewer.window._qt_window
+        return window
 
     def path_to_open(self, title: str) -> Path | None:
         """A file to read; None when the user cancels."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from napari import Viewer
 from qtpy.QtCore import Qt, QTimer
@@ -147,7 +147,7 @@ class Dock(QWidget):
         ):
             self._panels.addWidget(widget)
         self._panels.addStretch(1)
-        self.scroll = QScrollArea()
+        self.scroll: Any = QScrollArea()
         self.scroll.setWidgetResizable(True)
         self.scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.scroll.setFrameShape(QScrollArea.Shape.NoFrame)

@@ -72,17 +72,17 @@ class Form:
 
 def make_widget(field: FieldInfo, value: Any) -> Any:
     """The widget of one field."""
-    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-    words = {"label": field.title, "tooltip": field.description}
-    choices: Any = extra.get("choices")
-    if choices:
-        return ComboBox(choices=list(choices.items()), value=value, **words)
+    extra: Any = field.json_schema_extra
+    words: dict[str, Any] = {"label": field.title, "tooltip": field.description}
+    if extra["choices"]:
+        return ComboBox(choices=list(extra["choices"].items()), value=value, **words)
     if isinstance(value, bool):
         return CheckBox(text=field.title, value=value, tooltip=field.description)
     if isinstance(value, Path):
-        return FileEdit(mode="w", **words)
-    low = next(one.ge for one in field.metadata if hasattr(one, "ge"))
-    high = next(one.le for one in field.metadata if hasattr(one, "le"))
-    step = {"step": extra["step"]} if extra.get("step") is not None else {}
-    kind = SpinBox if isinstance(value, int) else FloatSlider if high <= LARGEST_SLIDER else FloatSpinBox
-    return kind(value=value, min=low, max=high, **step, **words)
+        return FileEdit(mode="w", **words)  # type: ignore[arg-type]
+    words["min"] = next(one.ge for one in field.metadata if hasattr(one, "ge"))
+    words["max"] = next(one.le for one in field.metadata if hasattr(one, "le"))
+    if extra["step"] is not None:
+        words["step"] = extra["step"]
+    kind: Any = SpinBox if isinstance(value, int) else FloatSlider if words["max"] <= LARGEST_SLIDER else FloatSpinBox
+    return kind(value=value, **words)

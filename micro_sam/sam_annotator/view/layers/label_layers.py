@@ -41,8 +41,8 @@ class LabelLayer:
     ) -> None:
         self.layer = layer
         self._offset = 0
-        self._on_paint = on_paint
-        self._on_replace = on_replace
+        self._on_paint: Any = on_paint
+        self._on_replace: Any = on_replace
         if on_paint is not None:
             self._watch(whole_of(layer.data))
             layer.events.paint.connect(self._painted)
@@ -137,7 +137,7 @@ class LabelLayer:
             layer._partial_labels_refresh()
         return True
 
-    def _index_in_view(self, part: Region) -> tuple:
+    def _index_in_view(self, part: Region) -> tuple[int | slice, ...]:
         point = self.layer._data_slice.point[: self.layer.ndim - 2]
         return (*(round(float(p)) for p in point), *part)
 

@@ -119,8 +119,8 @@ class LargeLabels(Labels):
         pass  # what is drawn is read again
 
     def _partial_labels_refresh(self) -> None:
-        if self._updated_slice is not None:
-            self._updated_slice = None
+        if getattr(self, "_updated_slice", None) is not None:
+            self._updated_slice: Any = None
             self._draw_again()
 
     def _draw_again(self) -> None:

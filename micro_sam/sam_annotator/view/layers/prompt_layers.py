@@ -7,8 +7,9 @@ original), so an id counts only where it is known to the session and seen for th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -37,14 +38,14 @@ class _PromptLayer:
         layer.events.data.connect(self._heard)
 
     @contextmanager
-    def _painted(self):
+    def _painted(self) -> Iterator[None]:
         self._painting = True
         try:
             yield
         finally:
             self._painting = False
 
-    def _heard(self, event) -> None:
+    def _heard(self, event: Any) -> None:
         if not self._painting and getattr(event, "action", "changed") in READ_BACK_ON:
             self._on_edit()
             QTimer.singleShot(0, self._after_edit)
@@ -63,7 +64,8 @@ class _PromptLayer:
         for value in self.layer.features["id"]:
             fresh = pd.isna(value) or int(value) == NEW or int(value) in seen or int(value) not in known
             ids.append(None if fresh else int(value))
-            seen.add(ids[-1])
+            if not fresh:
+                seen.add(int(value))
         return ids
 
 
@@ -140,7 +142,7 @@ class PointLayer(_PromptLayer):
                     position=tuple(self.layer.data[row]),
                     positive=features["label"].iloc[row] != NEGATIVE,
                     track_id=old.track_id if old is not None else current_track,
-                    state=str(features["state"].iloc[row]) if not pd.isna(features["state"].iloc[row]) else "track",
+                    state="division" if features["state"].iloc[row] == "division" else "track",
                 )
             )
         return tuple(points)
@@ -177,7 +179,7 @@ class PointLayer(_PromptLayer):
         label = POSITIVE if self._next_positive else NEGATIVE
         self.layer.feature_defaults = {**self._defaults(), "label": label, "id": NEW}
 
-    def _defaults(self) -> dict:
+    def _defaults(self) -> dict[str, Any]:
         defaults = self.layer.feature_defaults
         return {column: defaults[column].iloc[0] for column in defaults.columns}
 

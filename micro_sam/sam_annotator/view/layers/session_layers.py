@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from napari import Viewer
@@ -25,6 +25,7 @@ from micro_sam.sam_annotator.view.layers.shared_labels import Region
 from micro_sam.sam_annotator.view.layers.values import full_scale
 from micro_sam.session.prompts import PromptSet
 from micro_sam.session.session import Session
+from micro_sam.session.values import LayerName
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +123,7 @@ class SessionLayers:
         self._moving = True
         try:
             self._replace_raw()
-            for key, part in self.labels.items():
+            for key, part in cast("dict[LayerName, LabelLayer]", self.labels).items():
                 if part.can_show(session.labels.layer(key)):
                     part.replace(session.labels.layer(key), image.scale)
                 else:
@@ -256,7 +257,7 @@ class SessionLayers:
         if changed:
             self.edited.emit()
 
-    def _read_paint(self, key: str, region: Region, after: np.ndarray, before: np.ndarray) -> None:
+    def _read_paint(self, key: LayerName, region: Region, after: np.ndarray, before: np.ndarray) -> None:
         try:
             self.session.labels.paint(key, region, after, before=before)
         except Exception as error:
@@ -270,7 +271,7 @@ class SessionLayers:
             restore()
             QTimer.singleShot(0, restore)  # napari may be about to draw it
 
-    def _read_labels(self, key: str, labels: Any) -> None:
+    def _read_labels(self, key: LayerName, labels: Any) -> None:
         """Take over an array that somebody put into the data of a layer."""
         try:
             self.session.labels.replace(key, np.asarray(labels))
@@ -329,7 +330,8 @@ class SessionLayers:
             self.raw = self._make_raw()
             self.viewer.layers.insert(0, self.raw)
             made.append(self.raw.name)
-        for key, name in (("auto", names.auto), ("committed", names.committed), ("current", names.current)):
+        keys: tuple[LayerName, ...] = ("auto", "committed", "current")
+        for key, name in zip(keys, (names.auto, names.committed, names.current), strict=True):
             if name and (key not in self.labels or self.labels[key].layer not in present):
                 if key in self.labels:
                     self.labels[key].forget()

@@ -25,6 +25,7 @@ class ClassPanel(QWidget):
         self._shown: tuple[ObjectClass, ...] = ()
         self.names: dict[int, QLineEdit] = {}
         self.counts: dict[int, QPushButton] = {}
+        self._swatches: dict[int, QPushButton] = {}
         self._grid = QGridLayout()
         self._grid.setSpacing(2)
         self.current = QLabel()
@@ -52,7 +53,8 @@ class ClassPanel(QWidget):
         known = session.classes.known if session is not None else ()
         if known != self._shown:
             self._make_rows(known)
-        numbers = Counter(record.object_class for record in session.objects.values()) if known else Counter()
+        records = session.objects.values() if session is not None and known else ()
+        numbers = Counter(record.object_class for record in records)
         for one in known:
             self.counts[one.number].setText(f"Shift-{one.number}: {numbers[one.number]}")
         self.image.enabled = bool(known)
@@ -72,12 +74,12 @@ class ClassPanel(QWidget):
                 if self.names[one.number].text() != one.name:
                     with QSignalBlocker(self.names[one.number]):
                         self.names[one.number].setText(one.name)
-                _colour(self._grid.itemAtPosition(one.number, 0).widget(), one.colour)
+                _colour(self._swatches[one.number], one.colour)
             self._shown = known
             return
         while self._grid.count():
             self._grid.takeAt(0).widget().deleteLater()
-        self.names, self.counts = {}, {}
+        self.names, self.counts, self._swatches = {}, {}, {}
         for one in known:
             self._make_row(one)
         self._shown = known
@@ -94,11 +96,11 @@ class ClassPanel(QWidget):
         count = QPushButton()
         count.setToolTip("Give this class to the selected objects, or to the current one.")
         count.clicked.connect(lambda: self._actions.set_class(one.number))
-        for widget in (swatch, count):
-            widget.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        for one_of in (swatch, count):
+            one_of.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         for k, widget in enumerate((swatch, name, count)):
             self._grid.addWidget(widget, one.number, k)
-        self.names[one.number], self.counts[one.number] = name, count
+        self.names[one.number], self.counts[one.number], self._swatches[one.number] = name, count, swatch
 
     def _rename(self, number: int) -> None:
         session = self._state.session
@@ -106,12 +108,14 @@ class ClassPanel(QWidget):
         if known is None or self.names[number].text() == known.name:
             return
         self._actions.define_class(number, self.names[number].text())
-        after = session.classes.numbered(number)
+        after = session.classes.numbered(number) if session is not None else None
         if after is not None:
             self.names[number].setText(after.name)
 
     def _ask_colour(self, number: int) -> None:
-        known = self._state.session.classes.numbered(number)
+        known = self._state.needed().classes.numbered(number)
+        if known is None:
+            return
         colour = QColorDialog.getColor(QColor(known.colour), self, f"Colour of '{known.name}'")
         if colour.isValid():
             self._actions.define_class(number, None, colour.name())

@@ -200,7 +200,7 @@ class ConfidenceStrip(QWidget):
                 continue
             painter.setBrush(PROMPT)
             painter.drawPolygon(QPolygonF([QPointF(middle - 4, 2), QPointF(middle + 4, 2), QPointF(middle, 9)]))
-        if shown.weakest is not None:
+        if shown.weakest is not None and shown.confidence is not None:
             painter.setBrush(Qt.BrushStyle.NoBrush)
             painter.setPen(QPen(_colour(shown.confidence[shown.weakest].value), 2))
             painter.drawEllipse(QPointF(self._cell(shown.weakest).center().x(), 6), 3.2, 3.2)

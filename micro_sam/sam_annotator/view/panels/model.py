@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Protocol
 
+from magicgui.types import FileDialogMode
 from magicgui.widgets import ComboBox, Container, FileEdit, LineEdit
 from psygnal import SignalInstance
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
@@ -38,13 +39,16 @@ class ModelPanel(QWidget):
         self.in_use.setWordWrap(True)
         names = model_names()
         self.model = ComboBox(choices=names, label="model", tooltip="nano_lm comes with the program.")
-        self.checkpoint = FileEdit(
-            label="own weights", mode="r", nullable=True, tooltip="A checkpoint of this model; leave empty for its own."
+        self.checkpoint: Any = FileEdit(
+            label="own weights",
+            mode=FileDialogMode.EXISTING_FILE,
+            nullable=True,
+            tooltip="A checkpoint of this model; leave empty for its own.",
         )
         self.device = ComboBox(choices=["auto", "cpu", "cuda", "mps"], label="device", tooltip="Where the model runs.")
-        self.embeddings = FileEdit(
+        self.embeddings: Any = FileEdit(
             label="embeddings",
-            mode="w",
+            mode=FileDialogMode.OPTIONAL_FILE,
             nullable=True,
             tooltip="A folder (.zarr) that keeps the embeddings for the next start; empty: they are kept in memory.",
         )

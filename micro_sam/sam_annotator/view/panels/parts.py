@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from magicgui.widgets import Container, PushButton
-from qtpy.QtCore import QObject, Qt
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QAbstractButton,
     QAbstractSpinBox,
@@ -55,14 +55,14 @@ def action_switch(actions: Actions, name: str) -> QPushButton:
     return switch
 
 
-def row(*widgets: Any) -> Container:
+def row(*widgets: Any) -> Container[Any]:
     """Widgets beside each other, without labels."""
     container = Container(widgets=widgets, layout="horizontal", labels=False)
     container.margins = (0, 0, 0, 0)
     return container
 
 
-def column(*widgets: Any, labels: bool = False) -> Container:
+def column(*widgets: Any, labels: bool = False) -> Container[Any]:
     """Widgets below each other."""
     container = Container(widgets=widgets, layout="vertical", labels=labels)
     container.margins = (0, 0, 0, 0)
@@ -96,8 +96,9 @@ def folded(title: str, content: QWidget, *, is_open: bool = False) -> QCollapsib
     widget.setCollapsedIcon("▸")
     widget.setExpandedIcon("▾")
     widget.addWidget(content)
-    widget.layout().setContentsMargins(0, 2, 0, 2)
-    widget.content().layout().setContentsMargins(6, 0, 0, 0)
+    for layout, left, top in ((widget.layout(), 0, 2), (widget.content().layout(), 6, 0)):
+        if layout is not None:
+            layout.setContentsMargins(left, top, 0, top)
     if is_open:
         widget.expand(animate=False)
     else:
@@ -121,5 +122,5 @@ def give_keys_back(root: QWidget, canvas: Callable[[], QWidget]) -> None:
 
 
 def _return_gives_back(widget: QAbstractSpinBox, canvas: Callable[[], QWidget]) -> None:
-    line: QObject = widget.lineEdit()
+    line: Any = widget.lineEdit()
     line.returnPressed.connect(lambda: canvas().setFocus())

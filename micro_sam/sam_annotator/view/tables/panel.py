@@ -145,8 +145,8 @@ class TablePanel(QWidget):
             top.addWidget(widget)
         top.addStretch(1)
         self.buttons = top
-        for widget in (self.reopen, self.merge, self.delete, self.save):
-            top.addWidget(widget)
+        for button in (self.reopen, self.merge, self.delete, self.save):
+            top.addWidget(button)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(6, 2, 6, 4)
         layout.setSpacing(3)
