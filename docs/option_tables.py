@@ -1,4 +1,4 @@
-"""Write docs/tools/options.md and docs/keys.md: options of all commands and windows, and keys, from where they are made.
+"""Write docs/tools/options.md and docs/keys.md: options of commands and windows, and keys, from where they are made.
 
 python docs/option_tables.py
 """

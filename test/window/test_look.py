@@ -15,8 +15,9 @@ from . import driver
 from .driver import canvas, click, key, press, wait_idle, wait_until
 
 
-def test_a_window_opens_maximised_and_remembers_its_size_and_the_image_fills_it(opened, coins):
-    tool = opened(annotator_2d, coins, place=False)
+def test_a_window_opens_maximised_and_remembers_its_size_and_the_image_fills_it(opened, coins, tmp_path, monkeypatch):
+    monkeypatch.setenv("MICROSAM_CACHEDIR", str(tmp_path))
+    tool = opened(annotator_2d, coins, place=False, model_type="nano_lm")
     window = tool.viewer.window._qt_window
     assert wait_until(window.isMaximized, 20)
     assert wait_until(lambda: fills(tool), 20)
@@ -32,7 +33,7 @@ def test_a_window_opens_maximised_and_remembers_its_size_and_the_image_fills_it(
     assert fills(tool)
     tool.saving.unsaved = False
     driver.close(tool.viewer)
-    again = opened(annotator_2d, coins, place=False)
+    again = opened(annotator_2d, coins, place=False, model_type="nano_lm")
     other = again.viewer.window._qt_window
     assert not other.isMaximized() and abs(other.width() - 1100) < 20
 
@@ -95,7 +96,7 @@ def test_the_current_object_has_an_outline_and_the_colour_that_it_keeps_when_it_
         assert len(edges) and tool.dock.outline.isVisible()
         assert set(map(tuple, edges)) == set(map(tuple, outline(inside) - 0.5))
         before = tool.layers.labels["current"].layer.get_color(1)
-        key(tool, "c")
+        key(tool.viewer, "c")
         wait_idle(tool)
         assert np.allclose(before, tool.layers.labels["committed"].layer.get_color(number))
         assert not tool.dock.outline.isVisible()
@@ -129,7 +130,7 @@ def test_neighbouring_ids_differ_for_colour_blind_users():
         shown = colours @ matrix.T
         for step in (1, 2, 3):
             distance = np.linalg.norm(shown - np.roll(shown, step, axis=0), axis=1)
-            assert distance.min() > 0.12
+            assert distance.min() > 0.2
 
 
 def test_one_main_button_at_a_time(tool_3d):
@@ -149,7 +150,7 @@ def test_one_main_button_at_a_time(tool_3d):
 
 
 def test_f1_shows_the_keys(tool):
-    key(tool, "F1")
+    key(tool.viewer, "F1")
     assert wait_until(lambda: tool.dock.keys_section.isExpanded(), 5)
-    key(tool, "F1")
+    key(tool.viewer, "F1")
     assert wait_until(lambda: not tool.dock.keys_section.isExpanded(), 5)

@@ -8,10 +8,11 @@ import numpy as np
 from napari.utils import CyclicLabelColormap
 
 PALETTE = (
-    *("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7"),
-    *("#ffd27f", "#b3ddf5", "#7fd1ba", "#b8a800", "#7fb8da", "#f2a878", "#8f4d74"),
+    *("#e69f00", "#f2a878", "#7fd1ba", "#f0e442", "#b8a800", "#009e73", "#7fb8da"),
+    *("#ffd27f", "#0072b2", "#d55e00", "#b3ddf5", "#56b4e9", "#cc79a7", "#8f4d74"),
 )
-"""Okabe and Ito (2008), "Color Universal Design", and each of them lighter or darker."""
+"""Okabe and Ito (2008), "Color Universal Design", each also lighter or darker. The order is the one in which ids that
+follow each other differ most."""
 
 
 def label_colours(offset: int = 0) -> CyclicLabelColormap:
