@@ -1,4 +1,4 @@
-"""Write docs/tools/options.md and docs/keys.md: options and keys, from the tables of the program.
+"""Write docs/tools/options.md and docs/keys.md: options of commands and windows, and keys, from where they are made.
 
 python docs/option_tables.py
 """
@@ -102,7 +102,7 @@ def _key(shown: str) -> str:
 
 KEYS_START = """# Keys
 
-The keys of a tool are listed at the bottom of its dock. All others are napari's: `Ctrl-Y` shows a volume in 3D.
+`F1` lists the keys of a tool in its dock. All others are napari's: `Ctrl-Y` shows a volume in 3D.
 
 - `s` segments, in a stack or movie, the slice or frame in view.
 - `t` and `d` change the points that were selected with the selection tool, if there are any.

@@ -15,6 +15,7 @@ from micro_sam.sam_annotator.launch import choose_session
 from micro_sam.sam_annotator.state.series import plan_series, with_initial
 from micro_sam.sam_annotator.state.settings import Settings
 from micro_sam.sam_annotator.tools import IMAGE, VOLUME
+from micro_sam.sam_annotator.view.frame import open_viewer
 
 
 def image_series_annotator(
@@ -81,7 +82,7 @@ def image_series_annotator(
         When the series cannot be started. No window is opened then.
     """
     entries = with_initial(plan_series(images, output_folder, embedding_path, key), initial_segmentations)
-    settings = Settings(
+    settings = Settings.of(
         model_type,
         checkpoint_path,
         device,
@@ -95,7 +96,7 @@ def image_series_annotator(
     choice = choose_session(None, resume)
     tool = VOLUME if is_volumetric else IMAGE
     entries[0].open(tool.name)  # a series of the wrong kind is told before a window opens
-    viewer = napari.Viewer(title=tool.title) if viewer is None else viewer
+    viewer = open_viewer(tool.title) if viewer is None else viewer
     window = Window(viewer, tool, settings)
     window.recording.choice = choice
     window.begin_series(entries, skip_segmented)

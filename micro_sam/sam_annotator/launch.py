@@ -24,6 +24,7 @@ from micro_sam.sam_annotator.state.images import OpenImage, open_any
 from micro_sam.sam_annotator.state.settings import Settings
 from micro_sam.sam_annotator.state.tool import Tool
 from micro_sam.sam_annotator.tools import IMAGE, TRACKING, VOLUME
+from micro_sam.sam_annotator.view.frame import open_viewer
 from micro_sam.session.journal.moving import FILE
 
 Launcher = Callable[..., "napari.Viewer | None"]
@@ -70,7 +71,7 @@ def annotate(
         folder of the Cell Tracking Challenge, a GEFF, a TrackMate or napari file that was saved here, or a label series
         (array or path) in which each track keeps its label.
     model_type
-        Name of the model in the registry; None: found in `checkpoint_path`.
+        Name of the model in the registry; None: found in `checkpoint_path`, without one the model that works at once.
     tile_shape, halo
         (y, x) in pixels, for large images; None: chosen by itself.
     return_viewer
@@ -113,7 +114,7 @@ def annotate(
     OutputError
         When the embeddings would be kept in the image itself.
     """
-    settings = Settings(
+    settings = Settings.of(
         *(model_type, checkpoint_path, device, embedding_path, tile_shape, halo),
         *(precompute_amg_state, show_embeddings, decoder_path, prefer_decoder),
     )
@@ -133,9 +134,8 @@ def annotate(
             opened = replace(opened, earlier=earlier)
     own_window = viewer is None
     if viewer is None:
-        viewer = napari.Viewer(title=tool.title if opened is None else f"{opened.name} - {tool.title}")
-    window = Window(viewer, tool, settings)
-    window.state.takes_dropped_images = own_window
+        viewer = open_viewer(tool.title if opened is None else f"{opened.name} - {tool.title}")
+    window = Window(viewer, tool, settings, is_alone=own_window)
     window.recording.choice = choice
     try:
         window.open(opened, committed, may_continue=True)

@@ -76,6 +76,7 @@ def window_manager():
 def place(viewer) -> None:
     """Give the window a size, and the keyboard."""
     window = viewer.window._qt_window
+    window.showNormal()
     window.setGeometry(0, 24, 1500, 940)
     activate(viewer)
 

@@ -96,7 +96,7 @@ def test_chosen_objects_have_a_frame_that_follows_the_view(tool):
 def test_commit_treats_committed_objects_as_the_menu_says(tool, preserve):
     commit(tool, COIN)
     before = tool.session.committed == 1
-    tool.dock.commit.preserve.value = preserve
+    tool.dock.commit_options.preserve.value = preserve
     tool.actions.use_tool("box")
     driver.drag(tool, (20, 65), (100, 135))
     click_inside = tool.session.prompts.drawn.shapes
@@ -111,7 +111,7 @@ def test_commit_treats_committed_objects_as_the_menu_says(tool, preserve):
         assert np.array_equal(tool.session.committed == 1, before)
     else:
         assert not (tool.session.committed[covered] == 1).any()
-    tool.dock.commit.preserve.value = "pixels"
+    tool.dock.commit_options.preserve.value = "pixels"
 
 
 @pytest.mark.parametrize("suffix", [".tif", ".zarr"])

@@ -192,7 +192,7 @@ def test_keys_work_whichever_layer_is_selected(tool, coins):
 def test_keys_work_after_a_menu_was_used(tool):
     driver.press(tool.dock.segment.live.native)
     driver.press(tool.dock.segment.live.native)
-    tool.dock.commit.preserve.native.setFocus()
+    tool.dock.commit_options.preserve.native.setFocus()
     click(tool, COIN)
     wait_idle(tool)
     driver.press(tool.dock.segment.run.native)

@@ -14,7 +14,7 @@ from micro_sam.sam_annotator.controller.opening import load_result
 from micro_sam.sam_annotator.launch import check_tracks
 from micro_sam.sam_annotator.runtime.jobs import WORK
 from micro_sam.sam_annotator.state.images import from_array
-from micro_sam.sam_annotator.view.layers.track_layers import track_colours
+from micro_sam.sam_annotator.view.layers.colours import track_colours
 from micro_sam.segmentation.automatic import states
 from micro_sam.segmentation.interpolation import shifted
 from micro_sam.segmentation.propagation import tracking as propagation

@@ -68,6 +68,7 @@ ROWS_BEFORE = (
         ("c",),
         "commit",
     ),
+    Row("commit_automatic", lambda to: to.commits.commit, "Commit automatic {noun}s [{keys[commit]}]"),
     Row(
         "toggle_polarity",
         lambda to: to.prompts.toggle_polarity,
@@ -120,6 +121,7 @@ ROWS = (
         keys=("Shift-1",),
         text="class 1 for the object; to Shift-9",
     ),
+    Row("toggle_keys", lambda to: to.prompts.toggle_keys, keys=("F1",), text="this list of keys on / off"),
     Row("use_tool", lambda to: to.prompts.use_tool),
     Row("set_polarity", lambda to: to.prompts.set_polarity),
     Row("set_live", lambda to: to.prompts.set_live, "live", "Every click is segmented at once, without a key."),

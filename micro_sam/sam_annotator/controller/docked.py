@@ -38,14 +38,13 @@ class ToolWidget(QWidget):
         super().__init__()
         checked = Settings(**settings)
         checked.check()
-        self.annotator = Window(viewer, self.kind, checked, is_docked=False)
+        images = [layer for layer in viewer.layers if isinstance(layer, Image)]
+        self.annotator = Window(viewer, self.kind, checked, is_docked=False, is_alone=not images)
         self._end: Any = None
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.annotator.dock)
-        images = [layer for layer in viewer.layers if isinstance(layer, Image)]
         active = viewer.layers.selection.active
-        self.annotator.state.takes_dropped_images = not images
         for layer in [active] if active in images else images[:1]:
             try:
                 self.annotator.open(from_layer(layer, self.kind.name))

@@ -44,6 +44,8 @@ class Opening:
         What begins with an image.
     leaving, dialogs
         Ask before an image is left, and for a file.
+    is_alone
+        Whether the viewer shows nothing else, so that its title names the image.
     """
 
     def __init__(
@@ -61,11 +63,13 @@ class Opening:
         garbage: GarbageTimer,
         leaving: Leaving,
         dialogs: Dialogs,
+        is_alone: bool,
     ) -> None:
         self._state, self._jobs = state, jobs
         self._viewer, self._layers, self._mouse, self._sight = viewer, layers, mouse, sight
         self._overview, self._recording, self._preparation = overview, recording, preparation
         self._garbage, self._leaving, self._dialogs = garbage, leaving, dialogs
+        self._is_alone = is_alone
 
     def open(self, image: OpenImage, committed: Any = None, *, session: Session | None = None) -> None:
         """Show an image, ready for clicks, and start to prepare it.
@@ -102,7 +106,7 @@ class Opening:
         state.session = session
         self._recording.follow(image, session, committed is not None, continued)
         state.source, state.selected = "current", ()
-        if state.takes_dropped_images:
+        if self._is_alone:
             self._viewer.title = f"{image.name} - {tool.title}"
         self._mouse.use("point")
         self._garbage.settle()
@@ -183,10 +187,12 @@ class Drops:
     ----------
     viewer, state, actions
         Of the window; ``open_path``, ``load_labels`` and ``take_dropped`` are used.
+    is_alone
+        Whether the viewer shows nothing else: the first image that comes is the one to annotate.
     """
 
-    def __init__(self, viewer: Viewer, state: WindowState, actions: Actions) -> None:
-        self._viewer, self._state, self._actions = viewer, state, actions
+    def __init__(self, viewer: Viewer, state: WindowState, actions: Actions, is_alone: bool) -> None:
+        self._viewer, self._state, self._actions, self._is_alone = viewer, state, actions, is_alone
         view = viewer.window._qt_viewer
         self._napari: Callable[..., Any] = view._qt_open
         view._qt_open = self._open
@@ -200,7 +206,7 @@ class Drops:
     def _inserted(self, event: Any) -> None:
         """In an empty window the first image that comes is the one to annotate."""
         layer = event.value
-        if self._state.session is None and self._state.takes_dropped_images and isinstance(layer, Image):
+        if self._state.session is None and self._is_alone and isinstance(layer, Image):
             QTimer.singleShot(0, lambda: self._actions.take_dropped(layer))
 
     def _open(self, filenames: list[str], *args: Any, **kwargs: Any) -> Any:
@@ -210,7 +216,7 @@ class Drops:
             path = filenames[0]
             if state.session is not None and is_labels_only(path):
                 return self._actions.load_labels(path)
-            if state.session is None and state.takes_dropped_images:
+            if state.session is None and self._is_alone:
                 return self._actions.open_path(path)
         return self._napari(filenames, *args, **kwargs)
 

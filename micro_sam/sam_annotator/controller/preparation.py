@@ -120,7 +120,7 @@ class Preparation:
             When a job needs the present ones.
         """
         self.check_free()
-        self._state.settings = settings
+        self._state.settings = settings.changed(offered=None)  # the user has said which model it is
         self.prepare(download)
 
     def check_free(self) -> None:
@@ -172,7 +172,9 @@ class Preparation:
             more = "" if engine.there == engine.total else ", the others when you click or look there"
             embedding = f"{engine.there_text()} are embedded{more}"
         name = engine.predictor.model_name if engine.predictor is not None else str(state.settings.model_type)
-        state.status.say(f"{name} is ready, {embedding}.{noise} Click an object to segment it.", "good")
+        offered = state.settings.offered
+        more = f" {offered}, larger and slower: menu 'Model and embeddings'." if offered else ""
+        state.status.say(f"{name} is ready, {embedding}.{noise} Click an object to segment it.{more}", "good")
 
     def _offered(self, offer: ModelOffer) -> None:
         text = f"The weights of {offer.wanted} are not on this machine. Choose below how to go on."

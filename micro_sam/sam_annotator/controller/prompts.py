@@ -33,6 +33,10 @@ class PromptActions:
         self._state.needed()
         self._mouse.use(tool)
 
+    def toggle_keys(self) -> None:
+        """Show the list of keys, or hide it."""
+        self._state.keys_shown = not self._state.keys_shown
+
     def toggle_polarity(self) -> None:
         """Positive <-> negative: the points that were selected with the selection tool, else the next point."""
         session = self._state.needed()

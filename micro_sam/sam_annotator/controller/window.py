@@ -74,6 +74,8 @@ class Window:
         Model, device, embedding path, tiles.
     is_docked
         Whether the dock is put beside the image; otherwise somebody else does it.
+    is_alone
+        Whether the viewer shows nothing else: its title names the image, and the first image that comes is taken.
 
     Attributes
     ----------
@@ -87,7 +89,9 @@ class Window:
         Goes through a series of images; None without one.
     """
 
-    def __init__(self, viewer: Viewer, tool: Tool, settings: Settings, is_docked: bool = True) -> None:
+    def __init__(
+        self, viewer: Viewer, tool: Tool, settings: Settings, *, is_docked: bool = True, is_alone: bool = False
+    ) -> None:
         names = tool.names.beside(layer.name for layer in viewer.layers)
         self._garbage = garbage_timer()
         self._garbage.hold()
@@ -104,7 +108,7 @@ class Window:
         self.automatic = Automatic(state, self.jobs, self.engine, self._preparation)
         self.hover = Hover(state, viewer, self.layers, self.jobs, lambda: self.preview.busy or self.automatic.busy)
         self._make_propagation()
-        self._make_files()
+        self._make_files(is_alone)
         self.table = ObjectTable(
             state,
             self.actions,
@@ -139,7 +143,7 @@ class Window:
         if is_docked:
             viewer.window.add_dock_widget(self.dock, name=tool.title, area="right")
         self._guard = CloseGuard(viewer, state, self.saving, self._leaving, self._close)
-        self._drops = Drops(viewer, state, self.actions)
+        self._drops = Drops(viewer, state, self.actions, is_alone)
         _OPEN.setdefault(viewer.window._qt_window, []).append(self)
 
     # ------------------------------------------------------------------ putting it together
@@ -162,7 +166,7 @@ class Window:
         if tool.work == "volume" and self.propagation is not None:
             self.volume = VolumeWork(state, self.jobs, self.engine, self.preview, self.automatic, self.propagation)
 
-    def _make_files(self) -> None:
+    def _make_files(self, is_alone: bool) -> None:
         """What opens and saves."""
         state, viewer = self.state, self.viewer
         self._dialogs = Dialogs(viewer)
@@ -185,6 +189,7 @@ class Window:
             garbage=self._garbage,
             leaving=self._leaving,
             dialogs=self._dialogs,
+            is_alone=is_alone,
         )
         self._continuing = Continuing(state, self.jobs, self._opening, self._overview, self.recording, self.saving)
 

@@ -34,6 +34,8 @@ class Settings:
         A decoder for automatic segmentation in a file of its own; None: that of the model, if it has one.
     prefer_decoder
         Whether the automatic segmentation begins with the decoder, where there is one, instead of a grid of clicks.
+    offered
+        A larger model that the window names when it is ready, because nobody has said which one is wanted.
     """
 
     model_type: str | None = "vit_h"
@@ -46,6 +48,24 @@ class Settings:
     show_embeddings: bool = False
     decoder_path: str | Path | None = None
     prefer_decoder: bool = True
+    offered: str | None = None
+
+    @classmethod
+    def of(cls, model_type: str | None, checkpoint_path: str | Path | None, *others: Any, **more: Any) -> Settings:
+        """The settings of a window that begins; without a model it begins with the one that works at once.
+
+        Parameters
+        ----------
+        model_type, checkpoint_path
+            What was asked for.
+        *others, **more
+            The other fields.
+        """
+        from micro_sam.models.registry import DEFAULT_MODEL, SHIPPED_MODEL
+
+        if model_type is None and checkpoint_path is None:
+            model_type, more["offered"] = SHIPPED_MODEL, DEFAULT_MODEL
+        return cls(model_type, checkpoint_path, *others, **more)
 
     def check(self) -> None:
         """Whether the settings go together.

@@ -56,8 +56,8 @@ class WindowState:
         A file was not opened because nothing says what its axes are, or which of its images is meant.
     series
         The series that the image is from, if any.
-    takes_dropped_images
-        Whether an image that is dropped into the empty window is the one to annotate.
+    keys_shown
+        Whether the list of keys is open.
     closed
         Whether the window is closing, or closed.
     """
@@ -81,7 +81,7 @@ class WindowState:
     offer: ModelOffer | None = None
     question: AxesError | ChoiceError | None = None
     series: SeriesState | None = None
-    takes_dropped_images: bool = False
+    keys_shown: bool = False
     closed: bool = False
 
     events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor(

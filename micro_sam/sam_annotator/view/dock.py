@@ -1,11 +1,11 @@
-"""The dock: all panels of a tool in the order in which a user needs them, scrollable."""
+"""The dock: all panels of a tool in the order in which a user needs them."""
 
 from __future__ import annotations
 
 from typing import Any, Protocol
 
 from napari import Viewer
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QScrollArea, QVBoxLayout, QWidget
 
 from micro_sam.sam_annotator.actions import Actions
@@ -13,9 +13,11 @@ from micro_sam.sam_annotator.runtime.jobs import Jobs
 from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.sam_annotator.view.layers.session_layers import SessionLayers
 from micro_sam.sam_annotator.view.layers.track_layers import TrackLayers
+from micro_sam.sam_annotator.view.main_button import MainButton
+from micro_sam.sam_annotator.view.outline import CurrentOutline
 from micro_sam.sam_annotator.view.panels.automatic import AutomaticPanel, AutomaticState
 from micro_sam.sam_annotator.view.panels.classes import ClassPanel
-from micro_sam.sam_annotator.view.panels.commit import CommitPanel
+from micro_sam.sam_annotator.view.panels.commit import CommitOptions, CommitPanel
 from micro_sam.sam_annotator.view.panels.confidence_strip import ConfidenceStrip, FeaturesState
 from micro_sam.sam_annotator.view.panels.image import ImagePanel
 from micro_sam.sam_annotator.view.panels.key_list import KeyList
@@ -39,6 +41,7 @@ from micro_sam.sam_annotator.view.panels.segment import SegmentPanel
 from micro_sam.sam_annotator.view.panels.status_bar import StatusBar
 from micro_sam.sam_annotator.view.panels.tracking import TrackingPanel
 from micro_sam.sam_annotator.view.panels.training import TrainingPanel, TrainingState
+from micro_sam.sam_annotator.view.panels.view import ViewRow
 from micro_sam.sam_annotator.view.panels.volume import MethodState, VolumePanel
 from micro_sam.sam_annotator.view.selected_frames import SelectedFrames
 
@@ -55,7 +58,7 @@ class EngineState(FeaturesState, PredictorState, EmbeddingState, Protocol):
 
 
 class Dock(QWidget):
-    """Status line on top (always in sight), panels below it in a scroll area.
+    """Always in sight: the status line on top; commit, undo, save and the view at the bottom. The other panels scroll.
 
     Parameters
     ----------
@@ -95,6 +98,7 @@ class Dock(QWidget):
         self.prompts = PromptPanel(state, actions)
         self.segment = SegmentPanel(state, actions)
         self.commit = CommitPanel(state, actions)
+        self.commit_options = CommitOptions(state, actions)
         self.automatic = AutomaticPanel(automatic, actions)
         self.extra: list[VolumePanel | TrackingPanel] = []
         self.objects: ObjectsPanel | LineagePanel
@@ -114,6 +118,10 @@ class Dock(QWidget):
         self.training = TrainingPanel(state, actions, training)
         self.training_section = folded("Train a model", self.training)
         self.keys = KeyList(actions)
+        self.keys_section = folded("Keys", self.keys)
+        self.view = ViewRow(viewer, layers.fit, layers.outline_committed, state.tool.work == "volume")
+        self.main_button = MainButton(state, self.commit.run.native, self.extra[0].run.native if self.extra else None)
+        self.outline = CurrentOutline(state, viewer, layers)
         self.selected = SelectedFrames(state, viewer, layers)
         self._image_section = folded("Image", self.image, is_open=state.image is None)
         panels = QWidget()
@@ -127,17 +135,16 @@ class Dock(QWidget):
             self.embed_all,
             self.review,
             self._image_section,
-            section("Prompts", self.prompts),
-            section("Segment", self.segment),
+            self.prompts,
+            self.segment,
             *(section(panel.title, panel) for panel in self.extra),
             self.automatic,
-            section("Commit", self.commit),
             folded(committed_title, self.objects),
             folded("Classes", self.classes),
-            section("Save", self.save),
+            folded("Options of Commit", self.commit_options),
             folded("Model and embeddings", self.model),
             self.training_section,
-            folded("Keys", self.keys, is_open=True),
+            self.keys_section,
         ):
             self._panels.addWidget(widget)
         self._panels.addStretch(1)
@@ -149,13 +156,17 @@ class Dock(QWidget):
         panels.setMinimumWidth(1)  # the panels give way when the scroll bar comes
         self.scroll.setWidget(panels)
         outer = QVBoxLayout(self)
-        outer.setContentsMargins(4, 4, 0, 0)
+        outer.setContentsMargins(4, 4, 4, 4)
+        outer.setSpacing(4)
         outer.addWidget(self.status)
         outer.addWidget(self.scroll, 1)
+        for widget in (self.commit, self.save, self.view):
+            outer.addWidget(widget)
         self.setMinimumWidth(max(WIDTH, natural + SCROLL_BAR))
         give_keys_back(self, self._canvas)
         state.events.session.connect(lambda _session: self._image_section.collapse(animate=False))
         state.events.question.connect(self._show_question)
+        state.events.keys_shown.connect(self._show_keys)
 
     def _canvas(self) -> QWidget:
         return self._viewer.window._qt_viewer.canvas.native
@@ -163,6 +174,13 @@ class Dock(QWidget):
     def _show_question(self, question: Exception | None) -> None:
         if question is not None:
             self._image_section.expand(animate=False)
+
+    def _show_keys(self, shown: bool) -> None:
+        if not shown:
+            self.keys_section.collapse(animate=False)
+            return
+        self.keys_section.expand(animate=False)
+        QTimer.singleShot(0, lambda: self.scroll.ensureWidgetVisible(self.keys))
 
     def add_on_top(self, title: str, panel: QWidget) -> None:
         """Add a panel above the others, for instance the one of a series of images."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from napari import Viewer
-from napari.layers import Image, Labels
+from napari.layers import Image, Labels, Layer
 from napari.utils import DirectLabelColormap
 
 from micro_sam.sam_annotator.view.layers.label_layers import LabelLayer
@@ -54,6 +54,27 @@ def hover_layer(shape: tuple[int, int], scale: Sequence[float] | None) -> Labels
     scale = None if scale is None else tuple(scale)[-2:]
     kind = LargeLabels if is_large_plane(shape) else Labels
     return kind(np.zeros(shape, "uint8"), name=HOVER, scale=scale, opacity=0.45, colormap=colours)
+
+
+def replace(viewer: Viewer, name: str, layer: Layer | None, position: int, fallback: Layer) -> None:
+    """Put an overlay in place of the one of its name, or (None) take that away; the selected layer stays selected.
+
+    Parameters
+    ----------
+    position
+        In the list of layers.
+    fallback
+        Is selected when the layer that was is gone.
+    """
+    active, layers = viewer.layers.selection.active, viewer.layers
+    if name in layers:
+        position -= layers.index(name) < position
+        layers.remove(name)
+    elif layer is None:
+        return
+    if layer is not None:
+        layers.insert(position, layer)
+    layers.selection.active = active if active in layers else fallback
 
 
 class MaskOverlay:

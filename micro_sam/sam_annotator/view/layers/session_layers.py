@@ -17,6 +17,7 @@ from qtpy.QtCore import QTimer
 from micro_sam.sam_annotator.state.images import OpenImage, full_scale, origin
 from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.sam_annotator.view.layers import overlays
+from micro_sam.sam_annotator.view.layers.fitted import FittedView
 from micro_sam.sam_annotator.view.layers.label_layers import LabelLayer
 from micro_sam.sam_annotator.view.layers.prompt_layers import PointLayer, ShapeLayer
 from micro_sam.sam_annotator.view.layers.shared_labels import Region
@@ -26,7 +27,8 @@ from micro_sam.session.values import LayerName
 
 log = logging.getLogger(__name__)
 
-VIEW_MS = 250
+CONTOUR = 2
+"""Width of outlines of committed objects, in pixels of the image."""
 
 
 class SessionLayers:
@@ -66,8 +68,8 @@ class SessionLayers:
         A layer of the tool has another mode.
     """
 
-    point_type: type[PointLayer] = PointLayer
-    shape_type: type[ShapeLayer] = ShapeLayer
+    _point_type: type[PointLayer] = PointLayer
+    _shape_type: type[ShapeLayer] = ShapeLayer
 
     edited = Signal()
     recreated = Signal(tuple)
@@ -87,6 +89,8 @@ class SessionLayers:
         self.points: Any = None
         self.shapes: Any = None
         self._state = state
+        self._view = FittedView(viewer)
+        self._contour = 0
         self._closed = False
         self._moving = False
         for event in (viewer.layers.events.inserted, viewer.layers.events.removed):
@@ -99,6 +103,7 @@ class SessionLayers:
         else:
             self._show_other(image, session)
         self._wire_session()
+        self._colour()
         self._look_at_image()
         self.shown.emit()
         self.present_changed.emit()
@@ -113,8 +118,7 @@ class SessionLayers:
     def _show_other(self, image: OpenImage, session: Session) -> None:
         self._unwire_session()
         self.image, self.session = image, session
-        self._moving = True
-        try:
+        with self._moves():
             self._replace_raw()
             for key, part in cast("dict[LayerName, LabelLayer]", self.labels).items():
                 if part.can_show(session.labels.layer(key)):
@@ -123,8 +127,6 @@ class SessionLayers:
                     self.viewer.layers.remove(part.layer)
             if self._make_missing():
                 self._restore_order()
-        finally:
-            self._moving = False
         for part in (self.points, self.shapes):
             part.rescale(image.scale)
             part.show(session.prompts.drawn)
@@ -150,17 +152,14 @@ class SessionLayers:
         self._make_missing()
         self._restore_order()
 
+    def fit(self) -> None:
+        """Show the whole image, as large as the canvas."""
+        self._view.fit()
+
     def _look_at_image(self) -> None:
         if self.image.layer is None:
-            self.viewer.reset_view()
-            # A window that is just opening gets its final size later.
-            view = (self.viewer.camera.zoom, self.viewer.camera.center)
-            QTimer.singleShot(VIEW_MS, lambda: self._fit_again(view))
+            self.fit()
         self._zoomed()
-
-    def _fit_again(self, view: tuple[Any, ...]) -> None:
-        if not self._closed and view == (self.viewer.camera.zoom, self.viewer.camera.center):
-            self.viewer.reset_view()
 
     def _zoomed(self, _event: Any = None) -> None:
         """Keep points at the same size on the screen."""
@@ -201,16 +200,9 @@ class SessionLayers:
         return None if layer is None else overlays.MaskOverlay(self.viewer, layer)
 
     def _replace_overlay(self, name: str, layer: Layer | None, position: int) -> None:
-        active, layers = self.viewer.layers.selection.active, self.viewer.layers
-        if name in layers:
-            position -= layers.index(name) < position
-            layers.remove(name)
-        elif layer is None:
-            return
         if layer is not None:
             (self.image.placement or origin(self.session.ndim)).apply(layer)
-            layers.insert(position, layer)
-        layers.selection.active = active if active in layers else self.points.layer
+        overlays.replace(self.viewer, name, layer, position, self.points.layer)
 
     # ------------------------------------------------------------------ layers -> session
 
@@ -256,15 +248,31 @@ class SessionLayers:
 
     def _wire_session(self) -> None:
         events = self.session.events
+        events.objects_changed.connect(self._colour)
         events.prompts_changed.connect(self._show_prompts)
         events.labels_changed.connect(self._show_labels)
         events.polarity_changed.connect(self._show_polarity)
 
     def _unwire_session(self) -> None:
         events = self.session.events
+        events.objects_changed.disconnect(self._colour)
         events.prompts_changed.disconnect(self._show_prompts)
         events.labels_changed.disconnect(self._show_labels)
         events.polarity_changed.disconnect(self._show_polarity)
+
+    def _colour(self, _: Any = None) -> None:
+        """Show what is not committed yet in the colours that it will have then; tracks keep those of their numbers."""
+        if self._closed or self._state.tool.work == "tracks":
+            return
+        for key in ("current", "auto"):
+            if key in self.labels and not (key == "auto" and self.session.objects.reopened):
+                self.labels[key].colour_from(self.session.objects.next_id)
+
+    def outline_committed(self, on: bool) -> None:
+        """Show committed objects as outlines, or filled."""
+        self._contour = CONTOUR if on else 0
+        if "committed" in self.labels:
+            self.labels["committed"].layer.contour = self._contour
 
     def _show_prompts(self, prompts: PromptSet) -> None:
         if not self._closed:
@@ -297,16 +305,17 @@ class SessionLayers:
                 self._add(layer, made)
                 self.labels[key] = LabelLayer(layer, partial(self._read_paint, key), partial(self._read_labels, key))
                 if key == "committed":
+                    layer.contour = self._contour
                     layer.mouse_drag_callbacks.append(self._pick)
         if self.shapes is None or self.shapes.layer not in present:
-            layer = self.shape_type.make(names.box_prompts, self.session.ndim, scale)
+            layer = self._shape_type.make(names.box_prompts, self.session.ndim, scale)
             self._add(layer, made)
-            self.shapes = self.shape_type(layer, self.read_prompts, self.refused.emit)
+            self.shapes = self._shape_type(layer, self.read_prompts, self.refused.emit)
             self.shapes.show(self.session.prompts.drawn)
         if self.points is None or self.points.layer not in present:
-            layer = self.point_type.make(names.prompts, self.session.ndim, scale)
+            layer = self._point_type.make(names.prompts, self.session.ndim, scale)
             self._add(layer, made)
-            self.points = self.point_type(layer, self.read_prompts)
+            self.points = self._point_type(layer, self.read_prompts)
             self.points.show(self.session.prompts.drawn)
             self.points.next_positive = self.session.prompts.next_positive
         if made:
@@ -353,9 +362,8 @@ class SessionLayers:
         positions = sorted(self.viewer.layers.index(layer) for layer in order)
         with self._moves():
             for position, layer in zip(positions, order, strict=True):
-                here = self.viewer.layers.index(layer)
-                if here != position:
-                    self.viewer.layers.move(here, position)
+                if self.viewer.layers.index(layer) != position:
+                    self.viewer.layers.move(self.viewer.layers.index(layer), position)
 
     @contextmanager
     def _moves(self) -> Iterator[None]:
@@ -382,6 +390,7 @@ class SessionLayers:
         if self._closed:
             return
         self._closed = True
+        self._view.close()
         viewer = self.viewer
         for event in (viewer.layers.events.inserted, viewer.layers.events.removed):
             event.disconnect(self._present_changed)

@@ -10,27 +10,20 @@ from typing import Any
 import numpy as np
 from napari import Viewer
 from napari.layers import Labels, Layer, Points, Shapes, Tracks
-from napari.utils.colormaps import label_colormap
 from qtpy.QtCore import QTimer
 
 from micro_sam.sam_annotator.state.images import OpenImage, full_scale, origin
 from micro_sam.sam_annotator.state.window import WindowState
+from micro_sam.sam_annotator.view.layers.colours import label_colours, track_colours
 from micro_sam.sam_annotator.view.layers.prompt_layers import BOX_COLOUR, PointLayer, ShapeLayer
 from micro_sam.sam_annotator.view.layers.session_layers import SessionLayers
 from micro_sam.session.prompts import PointPrompt, PromptSet, PromptState, ShapePrompt
 from micro_sam.session.session import Session
 
-COLOURS = label_colormap(49, background_value=0)
-"""Colours of tracks: those in which napari shows their labels."""
 REFRESH_MS = 60
 TAIL_FRAMES = 15
 SYMBOLS = {"track": "disc", "division": "star"}
 _TEXT = {"string": "{track_id}", "size": 11, "color": "white", "anchor": "upper_left"}
-
-
-def track_colours(ids: Any) -> np.ndarray:
-    """RGBA (n, 4) of tracks, as their labels are shown."""
-    return np.atleast_2d(COLOURS.map(np.atleast_1d(np.asarray(ids, dtype=np.int64))))
 
 
 class TrackPointLayer(PointLayer):
@@ -110,8 +103,8 @@ class TrackLayers(SessionLayers):
         napari's tracks layer. It cannot be empty, so it is hidden while no track is committed.
     """
 
-    point_type = TrackPointLayer
-    shape_type = TrackShapeLayer
+    _point_type = TrackPointLayer
+    _shape_type = TrackShapeLayer
 
     def __init__(self, viewer: Viewer, state: WindowState) -> None:
         self.tracks: Any = None
@@ -208,7 +201,7 @@ class TrackLayers(SessionLayers):
             tail_length=TAIL_FRAMES,
             tail_width=3,
             opacity=0.9,
-            colormaps_dict={"track_id": COLOURS},
+            colormaps_dict={"track_id": label_colours()},
         )
         (self.image.placement or origin(self.session.ndim)).apply(layer)
         with self._moves(), self._same_selection():

@@ -27,13 +27,7 @@ class CommitPanel(QWidget):
     def __init__(self, state: WindowState, actions: Actions) -> None:
         super().__init__()
         self._state, self._actions = state, actions
-        names = state.names
-        choices = [(names.current, "current")] + ([(names.auto, "auto")] if names.auto else [])
-        self.source = ComboBox(choices=choices, value="current", label="layer", tooltip="Which layer is committed.")
-        self.source.changed.connect(actions.set_source)
-        self.preserve = ComboBox(choices=PRESERVE, value="pixels", label="committed objects", tooltip=PRESERVE_TIP)
-        self.preserve.changed.connect(actions.set_preserve)
-        self.run = action_button(actions, "commit", primary=True)
+        self.run = action_button(actions, "commit")
         self.clear = action_button(actions, "clear")
         self.undo = action_button(actions, "undo")
         self.redo = action_button(actions, "redo")
@@ -41,15 +35,14 @@ class CommitPanel(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
         layout.addWidget(self.run.native)
-        layout.addWidget(column(self.source, self.preserve, labels=True).native)
         layout.addWidget(row(self.clear, self.undo, self.redo).native)
         state.events.source.connect(self._show_source)
         state.events.session.connect(self._follow)
+        self._show_source(state.source)
         self._show_history()
 
     def _show_source(self, source: str) -> None:
-        with self.source.changed.blocked():
-            self.source.value = source
+        self.run.text = self._actions["commit" if source == "current" else "commit_automatic"].caption
 
     def _follow(self, session: Session) -> None:
         session.events.history_changed.connect(self._show_history)
@@ -62,3 +55,24 @@ class CommitPanel(QWidget):
             widget.enabled = step is not None
             key = self._actions[name].key
             widget.tooltip = f"{name.capitalize()}: {step.name} [{key}]" if step is not None else f"Nothing to {name}"
+
+
+class CommitOptions(QWidget):
+    """Which layer is committed, and what happens where a new object meets a committed one."""
+
+    def __init__(self, state: WindowState, actions: Actions) -> None:
+        super().__init__()
+        names = state.names
+        choices = [(names.current, "current")] + ([(names.auto, "auto")] if names.auto else [])
+        self.source = ComboBox(choices=choices, value="current", label="layer", tooltip="Which layer is committed.")
+        self.source.changed.connect(actions.set_source)
+        self.preserve = ComboBox(choices=PRESERVE, value="pixels", label="committed objects", tooltip=PRESERVE_TIP)
+        self.preserve.changed.connect(actions.set_preserve)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(column(self.source, self.preserve, labels=True).native)
+        state.events.source.connect(self._show_source)
+
+    def _show_source(self, source: str) -> None:
+        with self.source.changed.blocked():
+            self.source.value = source

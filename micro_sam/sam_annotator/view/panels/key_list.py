@@ -1,4 +1,4 @@
-"""The keys of the tool, always in sight."""
+"""The keys of the tool."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from superqt import QCollapsible
 
 from micro_sam.sam_annotator.actions import Actions
 from micro_sam.sam_annotator.state.window import WindowState
-from micro_sam.sam_annotator.view.layers.track_layers import track_colours
+from micro_sam.sam_annotator.view.layers.colours import track_colours
 from micro_sam.sam_annotator.view.panels.objects import ObjectsPanel
 from micro_sam.sam_annotator.view.panels.parts import action_button, row
 from micro_sam.session.lineage import Lineage

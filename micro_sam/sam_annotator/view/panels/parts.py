@@ -27,6 +27,8 @@ PRIMARY = "QPushButton { background-color: #2563c9; color: white; font-weight: b
 PRIMARY += " QPushButton:hover { background-color: #3b78de; } QPushButton:pressed { background-color: #1c4c9c; }"
 PRIMARY += " QPushButton:disabled { background-color: #3a3f4b; color: #8b93a3; }"
 
+SECONDARY = "QPushButton { padding: 5px; }"  # as large as the main button
+
 
 def button(text: str, tip: str, do: Callable[[], object], *, primary: bool = False) -> PushButton:
     """A button that calls `do`."""

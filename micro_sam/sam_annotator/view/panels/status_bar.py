@@ -14,8 +14,8 @@ from micro_sam.sam_annotator.state.status import Status
 
 REFRESH_MS = 100
 """Between two looks at a job: it reports many times a second, and a progress bar repaints the whole window at once."""
-LINES = 6
-"""Of text that are in sight; the longest sentences (why a propagation stopped on both sides) need them all."""
+LINES = 4
+"""Of text that there is always room for."""
 COLOURS = {"info": "#4c9be8", "good": "#3ecf6b", "warning": "#f0b429", "error": "#ff5b52"}
 
 
@@ -72,9 +72,8 @@ class StatusBar(QWidget):
         self.text.setToolTip(text)
         colour = COLOURS.get(kind, COLOURS["info"])
         self.text.setStyleSheet(f"QLabel {{ border-left: 4px solid {colour}; padding: 2px 0px 2px 7px; }}")
-        # Only an error may take more room: it says what to do, and must be read to its end.
-        needed = self.text.heightForWidth(self.text.width()) if kind == "error" else 0
-        self.text.setFixedHeight(max(self._height, needed))
+        # A longer text takes more room: what to do stands at its end.
+        self.text.setFixedHeight(max(self._height, self.text.heightForWidth(self.text.width())))
 
     def _changed(self) -> None:
         """Show the begin and the end of a job at once, what lies between now and then."""

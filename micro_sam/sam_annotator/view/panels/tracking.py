@@ -28,7 +28,7 @@ class TrackingPanel(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(3)
         layout.addWidget(self._make_prompt_menus())
-        self.run = action_button(actions, "track_objects", primary=True)
+        self.run = action_button(actions, "track_objects")
         self.strip = strip
         layout.addWidget(self.run.native)
         layout.addWidget(strip)

@@ -35,7 +35,7 @@ class VolumePanel(QWidget):
     def __init__(self, state: WindowState, actions: Actions, strip: ConfidenceStrip, automatic: MethodState) -> None:
         super().__init__()
         self._state, self._automatic, self.strip = state, automatic, strip
-        self.run = action_button(actions, "segment_volume", primary=True)
+        self.run = action_button(actions, "segment_volume")
         self.weakest = action_button(actions, "go_to_weakest_slice")
         self.correct = action_switch(actions, "correct_by_click")
         self.all_slices = action_button(actions, "segment_all_slices")
