@@ -249,7 +249,7 @@ class Window:
     def _wire_layers(self) -> None:
         layers, status = self.layers, self.state.status
         layers.edited.connect(self.preview.edited)
-        layers.picked.connect(self._clicked)
+        layers.picked.connect(self.actions.select_one)
         layers.refused.connect(lambda text: status.say(text, "warning"))
         layers.recreated.connect(self._recreated)
 
@@ -338,7 +338,7 @@ class Window:
         if self.state.closed:
             return
         self.state.closed = True
-        self.layers.close(remove=False)
+        self.layers.close()
         for part in (self._mouse, self._sight, self._looking, self.hover, self._commits, self.preview, self.volume):
             if part is not None:
                 part.close()
@@ -354,9 +354,6 @@ class Window:
         if isinstance(error, (AxesError, ChoiceError)) and error.path is not None:
             self.state.question = error
         self.state.status.report(error)
-
-    def _clicked(self, object_id: int) -> None:
-        self.actions.select_one(object_id)
 
     def _take_dropped(self, layer: Image) -> None:
         take_dropped(self.viewer, self.state, self._opening, layer)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -24,8 +23,6 @@ from micro_sam.sam_annotator.view.layers.shared_labels import Region
 from micro_sam.session.prompts import PromptSet
 from micro_sam.session.session import Session
 from micro_sam.session.values import LayerName
-
-log = logging.getLogger(__name__)
 
 CONTOUR = 2
 """Width of outlines of committed objects, in pixels of the image."""
@@ -385,8 +382,8 @@ class SessionLayers:
             return
         self.picked.emit(self.session.objects.at(layer.world_to_data(position)))
 
-    def close(self, remove: bool = True) -> None:
-        """Stop following the session; with `remove`, take the layers out of the viewer."""
+    def close(self) -> None:
+        """Stop following the session; the layers stay."""
         if self._closed:
             return
         self._closed = True
@@ -399,7 +396,3 @@ class SessionLayers:
         self._unwire_session()
         viewer.layers.events.removed.disconnect(self._removed)
         viewer.camera.events.zoom.disconnect(self._zoomed)
-        if remove:
-            for layer in self.all:
-                if layer in self.viewer.layers and layer is not self.image.layer:
-                    self.viewer.layers.remove(layer)

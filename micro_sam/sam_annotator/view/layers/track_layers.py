@@ -133,10 +133,10 @@ class TrackLayers(SessionLayers):
         mine = [self.labels["auto"].layer] if "auto" in self.labels else []
         return [*mine, *self.others(Labels)]
 
-    def close(self, remove: bool = True) -> None:
+    def close(self) -> None:
         """Stop following the session."""
         self._refresh.stop()
-        super().close(remove)
+        super().close()
 
     # ------------------------------------------------------------------ session -> layers
 
