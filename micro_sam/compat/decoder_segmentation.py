@@ -24,12 +24,11 @@ from micro_sam.segmentation.automatic.dense import (
     PROMINENCE,
     DenseInstanceSegmenter,
     find_seeds,
-    label_records,
-    without_small_objects,
 )
 from micro_sam.segmentation.automatic.dense_maps import DenseMaps, tile_maps
 from micro_sam.segmentation.automatic.dense_scales import MOST_TILES
 from micro_sam.segmentation.automatic.masks import get_amg as get_mask_generator
+from micro_sam.segmentation.automatic.outlines import label_records, without_small_objects
 from micro_sam.segmentation.automatic.prompts import AutomaticPromptGenerator as PromptGenerator
 from micro_sam.segmentation.automatic.segmenter import Segmenter, TiledSegmenter
 

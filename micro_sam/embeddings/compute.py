@@ -161,7 +161,7 @@ def _overlapped(
                 if writing is not None:  # the batch before this one: if it cannot be written, that error came first
                     yield from writing.result()
                 raise
-            stored = writing.result() if writing is not None else []
+            stored: list[Item] = writing.result() if writing is not None else []
             writing = pool.submit(lambda *work: list(write(*work)), batch, encoded)
             yield from stored
         if writing is not None:
@@ -282,6 +282,7 @@ def network_image(image: Any, i: int | None, area: tuple[slice, slice], store: E
     Smoothing looks beyond the border of the area, so that neighbours agree.
     """
     normalization = store.normalization
+    assert normalization is not None  # known before anything is computed
     if not normalization.smoothing:
         return to_rgb_uint8(_read(image, i, area), normalization)
     margin = int(np.ceil(REACH * normalization.smoothing))
@@ -292,7 +293,7 @@ def network_image(image: Any, i: int | None, area: tuple[slice, slice], store: E
     return to_rgb_uint8(block[inner], normalization)
 
 
-def _read(image: Any, i: int | None, area: tuple[slice, slice]) -> np.ndarray:
+def _read(image: Any, i: int | None, area: tuple[slice, ...]) -> np.ndarray:
     return np.asarray(image[area] if i is None else image[(i, *area)])
 
 

@@ -86,7 +86,7 @@ def open_embeddings(
     image = as_array(image)
     ndim = infer_ndim(image, ndim)
     shape = tuple(int(s) for s in image.shape)
-    plane = shape[ndim - 2 : ndim]
+    plane = (shape[ndim - 2], shape[ndim - 1])
     existing = None
     if save_path is not None and _holds_something(Path(save_path)):
         from micro_sam.embeddings.zarr_store import ZarrStore  # zarr is not needed without a cache

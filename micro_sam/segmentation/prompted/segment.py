@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
@@ -17,13 +18,17 @@ from micro_sam.segmentation.prompted.close_ups import segment_object
 from micro_sam.segmentation.prompted.splitting import split_prompts
 from micro_sam.segmentation.values import ObjectMask, Prompts
 
+if TYPE_CHECKING:
+    from micro_sam.embeddings.embeddings import EmbeddingsLike
+    from micro_sam.models.predictor import Predictor
+
 __all__ = ["segment_objects"]
 
 
 def segment_objects(
-    predictor,
+    predictor: Predictor,
     prompts: Prompts,
-    embeddings,
+    embeddings: EmbeddingsLike,
     i: int | None = None,
     *,
     batched: bool = False,

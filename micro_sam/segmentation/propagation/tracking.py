@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -14,6 +14,10 @@ from micro_sam.segmentation.prompted.projection import Projection, project_mask,
 from micro_sam.segmentation.propagation.motion import MotionModel
 from micro_sam.segmentation.propagation.search import is_taken, search_nearby
 from micro_sam.segmentation.values import ObjectMask
+
+if TYPE_CHECKING:
+    from micro_sam.embeddings.embeddings import Embeddings
+    from micro_sam.models.predictor import Predictor
 
 __all__ = ["TrackStep", "iter_track"]
 
@@ -55,8 +59,8 @@ class TrackStep:
 
 
 def iter_track(
-    predictor,
-    embeddings,
+    predictor: Predictor,
+    embeddings: Embeddings,
     masks: Mapping[int, ObjectMask],
     *,
     stops: Collection[int] = (),
@@ -149,8 +153,8 @@ def _last_frame(
 
 
 def _follow(
-    predictor,
-    embeddings,
+    predictor: Predictor,
+    embeddings: Embeddings,
     masks: dict[int, ObjectMask],
     end: int,
     iou_threshold: float,
@@ -188,9 +192,9 @@ def _follow(
                     continue  # lost before a frame that is known: bridged from where it is found again
                 yield TrackStep(t, None, 0.0, overlap, "stop", shift, _why_stopped(t, result, overlap, iou_threshold))
                 return
-        yield from _bridge(known, mask, t, found.mask, embeddings.grid.shape)
+        yield from _bridge(known, mask, t, result, embeddings.grid.shape)
         yield found
-        known, mask = t, found.mask
+        known, mask = t, result
         motion.update(t, centre_of(mask))
 
 

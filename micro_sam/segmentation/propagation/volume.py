@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from tqdm import tqdm
@@ -16,6 +16,10 @@ from micro_sam.segmentation.interpolation import interpolate_masks
 from micro_sam.segmentation.prompted.objects import union
 from micro_sam.segmentation.prompted.projection import PROJECTION_MODES, Projection, project_mask, resolve_projection
 from micro_sam.segmentation.values import ObjectMask
+
+if TYPE_CHECKING:
+    from micro_sam.embeddings.embeddings import Embeddings
+    from micro_sam.models.predictor import Predictor
 
 __all__ = ["PROJECTION_MODES", "SliceStep", "iter_propagate_volume", "segment_mask_in_volume"]
 
@@ -69,8 +73,8 @@ class SliceStep:
 
 
 def iter_propagate_volume(
-    predictor,
-    embeddings,
+    predictor: Predictor,
+    embeddings: Embeddings,
     masks: Mapping[int, ObjectMask],
     *,
     stops: Collection[int] = (),
@@ -126,8 +130,8 @@ def iter_propagate_volume(
 
 def segment_mask_in_volume(
     segmentation: np.ndarray,
-    predictor,
-    image_embeddings: Mapping,
+    predictor: Predictor,
+    image_embeddings: Mapping[str, Any],
     segmented_slices: np.ndarray,
     stop_lower: bool,
     stop_upper: bool,
@@ -239,8 +243,8 @@ def _bounds(
 
 
 def _propagate(
-    predictor,
-    embeddings,
+    predictor: Predictor,
+    embeddings: Embeddings,
     masks: dict[int, ObjectMask],
     lower: int,
     upper: int,
@@ -267,6 +271,7 @@ def _propagate(
                 best, best_overlap = found, overlap
             if best_overlap >= iou_threshold:
                 break
+        assert best is not None  # the first try always gives a mask
         return SliceStep(z, best, best.score, best_overlap, "propagated")
 
     prompted = sorted(masks)
@@ -286,10 +291,10 @@ def _run_outward(
 ) -> Iterator[SliceStep]:
     for z in slices:
         found = step(z, mask)
-        if found.mask.is_empty or found.overlap < iou_threshold:
+        if found.mask is None or found.mask.is_empty or found.overlap < iou_threshold:
             reason = f"Stopped at slice {z}: " + (
                 "the model finds nothing there."
-                if found.mask.is_empty
+                if found.mask is None or found.mask.is_empty
                 else f"the overlap with the slice before is {found.overlap:.3g}, below {iou_threshold:.3g}."
             )
             yield SliceStep(z, None, 0.0, found.overlap, "stop", reason)
@@ -318,7 +323,7 @@ def _fill_gap(
         if is_middle and alive:
             mask = union([mask, front[-direction][1]])
         found = step(z, mask)
-        if found.mask.is_empty or found.overlap < lost_below:
+        if found.mask is None or found.mask.is_empty or found.overlap < lost_below:
             continue  # this side goes no further
         yield found
         front[direction] = z, found.mask
