@@ -11,9 +11,9 @@ import pytest
 
 from micro_sam.errors import InputError, ModelError
 from micro_sam.models.predictor import Predictor
-from micro_sam.sam_annotator.images import from_array
-from micro_sam.sam_annotator.jobs import AHEAD, WORK, Job, Jobs, Progress
-from micro_sam.sam_annotator.latest import LatestWins
+from micro_sam.sam_annotator.runtime.jobs import AHEAD, WORK, Job, Jobs, Progress
+from micro_sam.sam_annotator.runtime.latest import LatestWins
+from micro_sam.sam_annotator.state.images import from_array
 
 from . import driver
 from .driver import Heartbeat, click, key, wait_idle, wait_until
