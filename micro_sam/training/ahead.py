@@ -19,7 +19,7 @@ STEPS_AHEAD = 4  # per process
 
 
 @dataclass(frozen=True, eq=False)
-class StepCrops(torch.utils.data.Dataset):
+class StepCrops(torch.utils.data.Dataset[list[Crop]]):
     """Item n: all crops of step n.
 
     Attributes

@@ -134,7 +134,8 @@ def _sources(what: str, sources: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _count(images: Sequence[TrainingImage]) -> dict[str, list[int]]:
     """Images and objects per group."""
-    numbers, objects = Counter(i.group for i in images), Counter()
+    numbers = Counter(i.group for i in images)
+    objects: Counter[str] = Counter()
     for image in images:
         objects[image.group] += len(image.ids)
     return {group: [numbers[group], objects[group]] for group in numbers}

@@ -33,7 +33,8 @@ def first_click(rng: np.random.Generator, mask: np.ndarray) -> np.ndarray:
         candidates = np.argwhere(distance >= distance.max() * 0.4)
     else:
         candidates = np.argwhere(mask)
-    return candidates[rng.integers(len(candidates))][::-1].astype(np.float32)
+    place: np.ndarray = candidates[rng.integers(len(candidates))]
+    return place[::-1].astype(np.float32)
 
 
 def background_click(rng: np.random.Generator, labels: np.ndarray, valid: np.ndarray) -> np.ndarray | None:
@@ -66,7 +67,8 @@ def correction(
     label = int(missing.max() >= surplus.max())
     distance = missing if label else surplus
     candidates = np.argwhere(distance >= distance.max() * (0.99 if rng.random() < 0.5 else 0.5))
-    return candidates[rng.integers(len(candidates))][::-1].astype(np.float32), label
+    place: np.ndarray = candidates[rng.integers(len(candidates))]
+    return place[::-1].astype(np.float32), label
 
 
 def inner_distance(mask: np.ndarray) -> np.ndarray:

@@ -15,7 +15,8 @@ class Pace:
     """Estimates the time left from the steps of this run."""
 
     def __init__(self, steps: int) -> None:
-        self.start, self.steps, self.first = time.monotonic(), steps, None
+        self.start, self.steps = time.monotonic(), steps
+        self.first: int | None = None
 
     def left(self, step: int) -> float:
         """Seconds left after ``step``."""

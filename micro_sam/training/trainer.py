@@ -9,7 +9,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -114,7 +114,7 @@ class Trainer:
         self.state.chunk = self.state.chunk or config.batch_size
         self.state.objects = self.state.objects or config.objects
 
-    def run(self) -> Iterator[Progress]:
+    def run(self) -> Generator[Progress, None, None]:
         """Trains to the end, from where an interrupted run of the same settings stopped, and writes the result.
 
         Closing the generator stops the run; its state is kept, and the next run goes on from there.
@@ -293,7 +293,7 @@ class Trainer:
         groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
         return torch.optim.AdamW([g for g in groups if g["params"]], lr=config.learning_rate, betas=(0.9, 0.98))
 
-    def _autocast(self) -> AbstractContextManager:
+    def _autocast(self) -> AbstractContextManager[object]:
         if self.precision == "fp32":
             return nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16 if self.precision == "bf16" else torch.float16)
@@ -382,7 +382,7 @@ class Trainer:
 def _empty_twin(model: Sam) -> Sam:
     """A model of the same architecture whose weights are to be loaded."""
     head = None
-    if model.dense_kind == "distances":
+    if model.dense_head is not None and model.dense_kind == "distances":
         head = UNETRDecoder.for_state(model.dense_head.state_dict())
     twin = build_model(model.architecture, head)
     if model.dense_head is None:

@@ -6,6 +6,7 @@ The simulated person is ``evaluation.interactive``; here its figures become the 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -75,14 +76,14 @@ def measure_automatic(predictor: Predictor, embeddings: Embeddings, image: Train
     """SA50 of the dense head's segmentation, without looking closer: that costs many times as much."""
     segmenter = DenseInstanceSegmenter(predictor)
     segmenter.initialize(None, Embeddings(embeddings.store))
-    return compare_labels(segmenter.generate(), image.labels)["SA50"]
+    return compare_labels(np.asarray(segmenter.generate()), image.labels)["SA50"]
 
 
 def measure_person(
     predictor: Predictor, embeddings: Embeddings, image: TrainingImage, n_objects: int, seed: int
 ) -> np.ndarray:
     """IoUs of a click, a box and a corrected click, one row per object: (n, 3)."""
-    common = {"max_objects": n_objects, "min_size": MIN_AREA, "seed": seed}
+    common: dict[str, Any] = {"max_objects": n_objects, "min_size": MIN_AREA, "seed": seed}
     clicked = list(evaluate_image(predictor, embeddings, image.labels, "point", CORRECTIONS, **common))
     boxed = list(evaluate_image(predictor, embeddings, image.labels, "box", 0, **common))
     rows = [(click.ious[0], box.ious[0], click.ious[-1]) for click, box in zip(clicked, boxed, strict=True)]

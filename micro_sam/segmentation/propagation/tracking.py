@@ -192,9 +192,10 @@ def _follow(
                     continue  # lost before a frame that is known: bridged from where it is found again
                 yield TrackStep(t, None, 0.0, overlap, "stop", shift, _why_stopped(t, result, overlap, iou_threshold))
                 return
-        yield from _bridge(known, mask, t, result, embeddings.grid.shape)
+        assert found.mask is not None  # a track that stops has ended above
+        yield from _bridge(known, mask, t, found.mask, embeddings.grid.shape)
         yield found
-        known, mask = t, result
+        known, mask = t, found.mask
         motion.update(t, centre_of(mask))
 
 
