@@ -240,7 +240,7 @@ def _later() -> list[str]:
 
 
 def _virtual_screen() -> list[str]:
-    """The windows of the tests open on a screen of their own on Linux, so that a person's mouse does not disturb."""
+    """The windows of the tests open on a screen of their own on Linux, so that a user's mouse does not disturb."""
     # -r: without auto-repeat, which on a busy machine would press a key several times
     return ["xvfb-run", "-a", "-s", "-screen 0 1600x1000x24 -r"] if shutil.which("xvfb-run") else []
 

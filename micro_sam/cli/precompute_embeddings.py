@@ -26,7 +26,7 @@ EPILOG = """examples:
   micro_sam.precompute_embeddings -i folder --pattern "*.tif" -o embeddings -m nano_lm
   micro_sam.precompute_embeddings -i stack.tif -o stack.zarr -m vit_b --scheduler slurm --workers 8 --gpus 1
 
-A run that was interrupted goes on where it stopped; a run that was complete computes nothing.
+A job that was interrupted goes on where it stopped; one that was complete computes nothing.
 The folder that is written can be copied to another machine and given to the tools with --embedding_path."""
 
 

@@ -28,8 +28,8 @@ EPILOG = """examples:
 
 Labels are label images (0 = background, 1, 2, ... = objects) of the same names as the images: what the annotators save
 (tif, zarr, the output folder of a series; tracks in a folder of the Cell Tracking Challenge, GEFF or TrackMate). Stacks
-and movies are learned from slice by slice. The result is used with -c in every tool. An interrupted run goes on where
-it stopped when the same command is given again."""
+and movies are learned from slice by slice. The result is used with -c in every tool. An interrupted training goes on
+where it stopped when the same command is given again."""
 
 RECIPES = Path(__file__).parents[1] / "training" / "recipes"
 # options of the command that are fields of TrainConfig by the same name; None leaves them to the recipe or the default
@@ -108,7 +108,7 @@ def build_parser() -> argparse.ArgumentParser:
         "learning_rate": (float, "default: 5e-4 for nano, 5e-5 for the transformers"),
         "synthetic": (float, "weight of generated images beside yours (default: 0, none)"),
         "validation_share": (float, "share of the images kept back to measure on (default: 0.2)"),
-        "validate_every": (int, "steps between two measurements (default: ten in a run)"),
+        "validate_every": (int, "steps between two measurements (default: ten in a training)"),
         "patience": (int, "stop after so many measurements without improvement (default: 0, never)"),
         "seed": (int, "same seed, same result (default: 0)"),
     }

@@ -55,7 +55,7 @@ def iter_embeddings(
 ) -> Iterator[Item]:
     """Compute what a store misses; every item is yielded when it is stored.
 
-    Closing the generator ends the run; what was yielded stays.
+    Closing the generator ends the job; what was yielded stays.
 
     Parameters
     ----------
@@ -186,7 +186,7 @@ def precompute_image_embeddings(
     pbar_init: Callable[[int, str], None] | None = None,
     pbar_update: Callable[[int], None] | None = None,
 ) -> Embeddings:
-    """Compute the embeddings of an image, or load them if they are stored already; an interrupted run goes on.
+    """Compute the embeddings of an image, or load them if they are stored already; an interrupted job goes on.
 
     Parameters
     ----------

@@ -143,7 +143,7 @@ class OlderFiles(ItemFiles):
     def __init__(self, path: Path, group: zarr.Group, grid: TileGrid, n_slices: int | None) -> None:
         super().__init__(path, group, grid, n_slices)
         self._is_ours = "cache" in group.attrs
-        # micro_sam 1.x says with these attributes that its run came to the end
+        # micro_sam 1.x says with these attributes that its job came to the end
         finished = grid.is_tiled or bool(group.attrs.get("input_size"))
         self._is_finished = not self._is_ours and "state/checksum" not in group and finished
 

@@ -12,7 +12,7 @@ import numpy as np
 from micro_sam.embeddings.store import Item
 from micro_sam.embeddings.tiles import TileGrid
 
-Box = tuple[float, float, float, float]
+FloatBox = tuple[float, float, float, float]
 MOST_PROMPTS = 32  # older ones do not change the order
 MOST_TILES = 64  # of a 2D image that are all computed, and of a view that count as looked at
 MOST_BYTES = 4 * 2**30  # of the features of a stack that are all computed
@@ -41,8 +41,8 @@ class Focus:
 
     index: int | None = None
     wanted: tuple[Item, ...] = ()
-    prompts: tuple[Box, ...] = ()
-    view: Box | None = None
+    prompts: tuple[FloatBox, ...] = ()
+    view: FloatBox | None = None
     slices: tuple[int | None, ...] = ()
     only: bool = False
 
@@ -189,7 +189,7 @@ class Queue:
         return rank.tolist()
 
 
-def _meets(areas: np.ndarray, box: Box) -> np.ndarray:
+def _meets(areas: np.ndarray, box: FloatBox) -> np.ndarray:
     """Which areas (n, 2, 2) - first and last + 1 row, first and last + 1 column - hold a pixel of the box."""
     low, high = np.array(box[:2]), np.array(box[2:])
     return np.asarray(((areas[:, :, 0] <= high + 0.5) & (areas[:, :, 1] - 0.5 >= low)).all(axis=1))

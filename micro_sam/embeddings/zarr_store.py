@@ -208,7 +208,7 @@ class ZarrStore(EmbeddingStore):
         ]
 
     def finish(self) -> bool:
-        """Note that the run came to the end if nothing is missing; returns whether that is so."""
+        """Note that the job came to the end if nothing is missing; returns whether that is so."""
         if self.missing():
             return False
         if self._writable and not self.is_finished and any(self.is_complete(i, t) for i, t in self.items()):
@@ -219,7 +219,7 @@ class ZarrStore(EmbeddingStore):
 
     @property
     def is_finished(self) -> bool:
-        """Whether the end of a run was noted, for micro_sam 1.x; it knows by that that a stack is complete."""
+        """Whether the end of a job was noted, for micro_sam 1.x; it knows by that that a stack is complete."""
         return self.grid.is_tiled or bool(self._group.attrs.get("input_size"))
 
     @property
@@ -320,7 +320,7 @@ class ZarrStore(EmbeddingStore):
         self._damaged_items.discard((i, tile))
 
     def _damaged(self, i: int | None, tile: int) -> NotComputedYet:
-        """From now on the item is missing, for other processes and later runs as well; the next run computes it."""
+        """From now on the item is missing, for other processes and later jobs as well; the next job computes it."""
         self.found_damage = True
         self._marks.pop((i, tile), None)
         what = f"The embedding of {describe(i, tile, self)} in {self.path} is damaged (an interrupted copy?)"

@@ -19,13 +19,12 @@ from torch import Tensor, nn
 from micro_sam.errors import InputError, ModelError
 from micro_sam.models import frames
 from micro_sam.models.decode_windows import covered, cut_side, decode_in_windows
-from micro_sam.models.frames import Box
 from micro_sam.models.image_features import Decoded, ImageFeatures
 from micro_sam.models.image_sides import ImageSideCache
 from micro_sam.models.modules import decoding
 from micro_sam.models.prompt_input import prepare_prompts
 from micro_sam.models.sam import Sam
-from micro_sam.models.sizes import Size, resized_size
+from micro_sam.models.sizes import Box, Size, resized_size
 
 __all__ = ["PRECISIONS", "Decoded", "Encoder", "ImageFeatures", "Predictor"]
 

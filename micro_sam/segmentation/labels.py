@@ -12,10 +12,11 @@ from skimage.measure import regionprops
 
 from micro_sam.errors import InputError
 from micro_sam.io.label_arrays import Cast, released
+from micro_sam.models.sizes import Box
 from micro_sam.segmentation.prompt_generators import innermost
 from micro_sam.segmentation.rle import mask_from_rle
 from micro_sam.segmentation.suppression import nms, suppress
-from micro_sam.segmentation.values import Box, ObjectMask
+from micro_sam.segmentation.values import ObjectMask
 
 __all__ = [
     "apply_nms",

@@ -11,10 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from micro_sam.errors import InputError
+from micro_sam.models.sizes import Box
 
-__all__ = ["Box", "ObjectMask", "Prompts"]
-
-Box = tuple[int, int, int, int]
+__all__ = ["ObjectMask", "Prompts"]
 
 
 def _rows(values: ArrayLike | None, width: int, name: str) -> np.ndarray:

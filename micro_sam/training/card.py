@@ -1,4 +1,4 @@
-"""What is known of a trained model: as metadata in its file and as a card for people beside it."""
+"""What is known of a trained model: as metadata in its file and as a card for readers beside it."""
 
 from __future__ import annotations
 

@@ -162,7 +162,7 @@ def vary_light(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     if rng.random() < 0.15:
         x = 1 - x
     if rng.random() < 0.7:
-        x = np.clip(x, 0, 1) ** np.exp(rng.uniform(-0.5, 0.5))  # clamped first: one NaN ends a run
+        x = np.clip(x, 0, 1) ** np.exp(rng.uniform(-0.5, 0.5))  # clamped first: one NaN ends a training
         x = (x - 0.5) * rng.uniform(0.7, 1.25) + 0.5 + rng.uniform(-0.12, 0.12)
     if rng.random() < 0.25:
         x = _blur(x, float(rng.uniform(0.5, 1.6)))

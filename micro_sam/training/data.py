@@ -28,7 +28,7 @@ from micro_sam.training.reading import is_tracks, read_labels, read_pixels
 
 logger = logging.getLogger(__name__)
 
-MAX_PIXELS = 64_000_000  # per image; larger ones are read, but should be cut by the person who knows where objects are
+MAX_PIXELS = 64_000_000  # per image; larger ones are read, but should be cut by the user who knows where objects are
 COLOUR_CHANNELS = (3, 4)
 SAVED = ("_objects.tif", "_objects.zarr", "_RES", "_RES.geff", "_objects.h5", "_seg.npy")  # the annotators, Cellpose
 

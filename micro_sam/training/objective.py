@@ -1,6 +1,6 @@
 """One training step's loss: crops -> features and dense maps -> prompts, masks, corrections.
 
-A person is simulated as in SAM's training: a click or a box, then clicks on the largest error with the previous mask as
+A user is simulated as in SAM's training: a click or a box, then clicks on the largest error with the previous mask as
 a prompt. The mask decoder works on small windows of the features around each object: a prompt then costs a sixteenth
 of what it costs in the full frame, and all prompts of all crops go through the decoder in one batch.
 """

@@ -1,4 +1,4 @@
-"""The person in the training loop: where a first click or box falls, and where a correction goes.
+"""The user in the training loop: where a first click or box falls, and where a correction goes.
 
 Positions are (x, y) in pixels of the crop, as the prompt encoder reads them once the crop's origin is added.
 """
@@ -24,7 +24,7 @@ def draw_targets(rng: np.random.Generator, labels: np.ndarray, n: int) -> np.nda
 
 
 def first_click(rng: np.random.Generator, mask: np.ndarray) -> np.ndarray:
-    """A click into a mask (H, W): mostly near its middle, as people click, sometimes anywhere in it."""
+    """A click into a mask (H, W): mostly near its middle, as users click, sometimes anywhere in it."""
     distance = inner_distance(mask)
     choice = rng.random()
     if choice < 0.4:

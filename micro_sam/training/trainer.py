@@ -82,7 +82,7 @@ class Trainer:
     ----------
     config : TrainConfig
     overwrite : bool
-        Replace an existing result, and begin anew instead of going on with an interrupted run.
+        Replace an existing result, and begin anew instead of going on with an interrupted training.
 
     Raises
     ------
@@ -115,9 +115,9 @@ class Trainer:
         self.state.objects = self.state.objects or config.objects
 
     def run(self) -> Generator[Progress, None, None]:
-        """Trains to the end, from where an interrupted run of the same settings stopped, and writes the result.
+        """Trains to the end, from where an interrupted training with the same settings stopped, and writes the result.
 
-        Closing the generator stops the run; its state is kept, and the next run goes on from there.
+        Closing the generator stops the training; its state is kept, and the next one goes on from there.
         """
         config, state = self.config, self.state
         optimizer = self._optimizer()
@@ -330,7 +330,7 @@ class Trainer:
     # ------------------------------------------------------------------------------------------------ files
 
     def _settings(self) -> str:
-        """Settings and data in words, by which a state knows its run. Where it is written does not matter."""
+        """Settings and data in words, by which a state knows its training. Where it is written does not matter."""
         settings = self.config.to_dict() | {"device": str(self.device.type), "precision": self.precision}
         for name in UNIMPORTANT:
             settings.pop(name)
@@ -355,7 +355,7 @@ class Trainer:
         logger.info("Going on from step %d of %d", state.step, self.config.steps)
 
     def _open_log(self) -> None:
-        """The log keeps the rows up to the state that the run goes on from."""
+        """The log keeps the rows up to the state that the training goes on from."""
         rows = []
         if self.state.step and self.log_path.exists():
             with open(self.log_path, newline="") as file:

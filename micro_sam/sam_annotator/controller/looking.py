@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QTimer
 
-from micro_sam.embeddings.order import Box, Focus
+from micro_sam.embeddings.order import FloatBox, Focus
 from micro_sam.session.prompts import PointPrompt, PromptSet
 from micro_sam.session.session import Session
 
@@ -70,7 +70,7 @@ class Looking:
     def _prompts_changed(self, _prompts: PromptSet) -> None:
         self.tell()
 
-    def _view(self) -> Box | None:
+    def _view(self) -> FloatBox | None:
         """The part of the slice on the screen, as napari drew it last."""
         layer, dims = self._annotator.layers.raw, self._annotator.viewer.dims
         if not layer.visible or tuple(sorted(dims.displayed)) != (dims.ndim - 2, dims.ndim - 1):
@@ -82,7 +82,7 @@ class Looking:
         return (y0, x0, y1, x1) if y1 > y0 and x1 > x0 else None
 
 
-def _boxes(prompts: PromptSet) -> tuple[Box, ...]:
+def _boxes(prompts: PromptSet) -> tuple[FloatBox, ...]:
     """Where the prompts of a slice ask for objects, the newest first."""
     asking = [p for p in prompts if not isinstance(p, PointPrompt) or p.positive]
     boxes = []

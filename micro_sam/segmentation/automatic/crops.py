@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-Box = tuple[int, int, int, int]
+from micro_sam.models.sizes import Box
 
 CROP_OVERLAP_RATIO = 512 / 1500
 _EDGE = 20  # pixels: masks that come nearer to the edge of their crop are taken as cut by it

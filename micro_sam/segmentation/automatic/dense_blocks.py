@@ -1,7 +1,7 @@
 """Dense maps of large images, block by block: memory stays the same however large the image is.
 
 A block is a square of tiles. Its maps are those that all tiles of the image would give there, and go into a file beside
-the embeddings (or in a temporary folder, or in memory as long as they are few), so that a run that was interrupted goes
+the embeddings (or in a temporary folder, or in memory as long as they are few), so that a job that was interrupted goes
 on where it was, and blocks may be given to several workers: each writes its own file, whole or not at all.
 """
 

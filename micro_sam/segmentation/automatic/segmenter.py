@@ -37,7 +37,7 @@ class Segmenter(ABC):
     Attributes
     ----------
     hint : str or None
-        After ``generate``: what to do when nothing was found, as a sentence for the person.
+        After ``generate``: what to do when nothing was found, as a sentence for the user.
     """
 
     method = ""

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from micro_sam.embeddings.close_ups import can_look_closer, close_up
+from micro_sam.models.sizes import Box
 from micro_sam.segmentation.prompted.objects import ObjectPrompt, TileDecoder, ask, segment_in_tiles
-from micro_sam.segmentation.values import Box, ObjectMask
+from micro_sam.segmentation.values import ObjectMask
 
 if TYPE_CHECKING:
     from micro_sam.embeddings.embeddings import Embeddings

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from micro_sam.segmentation.values import Box, ObjectMask
+from micro_sam.models.sizes import Box
+from micro_sam.segmentation.values import ObjectMask
 
 if TYPE_CHECKING:
     from micro_sam.models.predictor import ImageFeatures, Predictor

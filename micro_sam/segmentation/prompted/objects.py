@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from micro_sam.errors import InputError, NotComputedYet
+from micro_sam.models.sizes import Box
 from micro_sam.segmentation.prompt_generators import innermost
 from micro_sam.segmentation.prompted.lowres import logits_from_mask, mask_from_logits, stability_score, valid_part
-from micro_sam.segmentation.values import Box, ObjectMask
+from micro_sam.segmentation.values import ObjectMask
 
 if TYPE_CHECKING:
     import torch

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from micro_sam.errors import InputError
+from micro_sam.models.sizes import Box
 from micro_sam.segmentation.prompted.objects import ObjectPrompt
-from micro_sam.segmentation.values import Box, ObjectMask, Prompts
+from micro_sam.segmentation.values import ObjectMask, Prompts
 
 
 def split_prompts(

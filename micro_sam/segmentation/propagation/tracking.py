@@ -1,4 +1,4 @@
-"""One object through time, starting from the frames in which a person has marked it."""
+"""One object through time, starting from the frames in which a user has marked it."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ DEFAULT_PROJECTION = Projection(use_points=True, use_single_point=True)
 
 @dataclass(frozen=True)
 class TrackStep:
-    """What a run found in one frame.
+    """What propagation found in one frame.
 
     Attributes
     ----------
     t : int
         Frame.
     mask : ObjectMask or None
-        The object; None where the run stopped.
+        The object; None where the propagation stopped.
     score : float
         The model's predicted IoU; 0 where there is no mask.
     overlap : float
@@ -46,7 +46,7 @@ class TrackStep:
     shift : (dy, dx)
         Displacement in pixels that the motion model expected.
     reason : str
-        Of a stop, in one sentence for the person.
+        Of a stop, in one sentence for the user.
     """
 
     t: int
@@ -76,8 +76,8 @@ def iter_track(
     """Follow one object from the first frame in which it is known, one frame at a time.
 
     Prompted frames correct the track: their mask replaces what would have been found. After the last prompted frame
-    the run stops when the overlap is below ``iou_threshold``. A division is two calls: the mother with ``last`` at the
-    division's frame, and each daughter from the masks of her own frames.
+    the propagation stops when the overlap is below ``iou_threshold``. A division is two calls: the mother with
+    ``last`` at the division's frame, and each daughter from the masks of her own frames.
 
     Parameters
     ----------
@@ -200,7 +200,7 @@ def _follow(
 
 
 def _tracks_under(masks: Mapping[int, ObjectMask], occupied: np.ndarray | None) -> list[int]:
-    """Settled tracks that hold most of a mask that the person made."""
+    """Settled tracks that hold most of a mask that the user made."""
     if occupied is None:
         return []
     under = [np.bincount(occupied[t][mask.slices][mask.mask]) for t, mask in masks.items()]

@@ -1,4 +1,4 @@
-"""One object through a volume, starting from the slices in which a person has marked it."""
+"""One object through a volume, starting from the slices in which a user has marked it."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ _LOST = 0.5  # overlap with the neighbour below which the model has left the obj
 
 @dataclass(frozen=True)
 class SliceStep:
-    """What a run found in one slice.
+    """What propagation found in one slice.
 
     Attributes
     ----------
     z : int
         Slice.
     mask : ObjectMask or None
-        The object; None where the run stopped.
+        The object; None where the propagation stopped.
     score : float
         The model's predicted IoU; 0 where there is no mask.
     overlap : float
@@ -61,7 +61,7 @@ class SliceStep:
     source : "prompt" | "propagated" | "interpolated" | "stop"
         How the mask was made. ``"stop"``: the object ends before this slice; nothing is painted here.
     reason : str
-        Of a stop, in one sentence for the person.
+        Of a stop, in one sentence for the user.
     """
 
     z: int
@@ -88,7 +88,7 @@ def iter_propagate_volume(
 
     The prompted slices come first, then the gaps between them, which are filled from both sides (the middle slice of
     an even gap from the union of both), then the slices above and below, until the overlap of two slices is below
-    ``iou_threshold``. Closing the generator cancels the run; what was yielded stays valid.
+    ``iou_threshold``. Closing the generator cancels the propagation; what was yielded stays valid.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def iter_propagate_volume(
     interpolation : "never" | "lost" | "always"
         In gaps: never interpolate shapes, where the model loses the object, or everywhere (no model is asked).
     z_range : (int, int), optional
-        First and last slice (both included) that a run may reach.
+        First and last slice (both included) that the propagation may reach.
 
     Yields
     ------
@@ -218,7 +218,7 @@ def _bounds(
     stops: Collection[int],
     z_range: tuple[int, int] | None,
 ) -> tuple[int, int]:
-    """First and last slice that the run may reach."""
+    """First and last slice that the propagation may reach."""
     if n_slices is None:
         raise InputError("These embeddings belong to a 2D image; a volume is needed to extend an object over slices.")
     if not masks:
