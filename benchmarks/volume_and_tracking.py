@@ -264,7 +264,7 @@ def measure_tracking(predictor, name: str, options) -> Iterator[dict]:
 
 
 def follow_marked(run: Callable, truth, starts) -> tuple[float, np.ndarray, list[TrackRow]]:
-    """Each track from one click in its first frame to its marked end, one after the other as a person would."""
+    """Each track from one click in its first frame to its marked end, one after the other as a user would."""
     result, rows, complete = np.zeros(truth.labels.shape, np.uint32), [], []
     for row in truth.rows:
         frames = []

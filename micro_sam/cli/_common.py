@@ -11,6 +11,7 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from micro_sam import __version__
 from micro_sam.errors import InputError, MicroSamError
@@ -133,7 +134,7 @@ def add_model(parser: argparse.ArgumentParser, window: bool = False) -> None:
 
 def add_tiling(parser: argparse.ArgumentParser) -> None:
     """``--tile_shape`` and ``--halo``."""
-    pair = {"type": _positive, "nargs": 2, "metavar": ("Y", "X")}
+    pair: dict[str, Any] = {"type": _positive, "nargs": 2, "metavar": ("Y", "X")}
     parser.add_argument("--tile_shape", **pair, help="process the image in tiles of this size, in pixels")
     parser.add_argument("--halo", **{**pair, "type": _not_negative}, help="overlap of the tiles, in pixels")
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from magicgui.types import FileDialogMode
 from magicgui.widgets import CheckBox, Container, FileEdit, PushButton
 from napari import Viewer
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
@@ -57,8 +59,14 @@ class SeriesStart(QWidget):
     def __init__(self, napari_viewer: Any) -> None:
         super().__init__()
         self._viewer = whole(napari_viewer)
-        self.images = FileEdit(label="images", mode="d", tooltip="Folder with the images.")
-        self.results = FileEdit(label="results", mode="d", tooltip="Folder for the results, one file per image.")
+        self.images = FileEdit(
+            label="images", mode=FileDialogMode.EXISTING_DIRECTORY, tooltip="Folder with the images."
+        )
+        self.results = FileEdit(
+            label="results",
+            mode=FileDialogMode.EXISTING_DIRECTORY,
+            tooltip="Folder for the results, one file per image.",
+        )
         self.volumes = CheckBox(text="they are volumes")
         self.start = PushButton(text="Start")
         self.start.changed.connect(self._start)
@@ -76,8 +84,8 @@ class SeriesStart(QWidget):
                 if not str(field.value).strip(". "):
                     raise InputError(f"Choose the folder of the {field.label} first.")
             image_folder_annotator(
-                self.images.value,
-                self.results.value,
+                Path(str(self.images.value)),
+                Path(str(self.results.value)),
                 model_type=MODEL,
                 is_volumetric=self.volumes.value,
                 viewer=self._viewer,

@@ -49,9 +49,10 @@ def nms(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
         shared = np.prod(np.maximum(high - low, 0), 1)
         union = area[a] + area[b] - shared
         overlap = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
-        return overlap.astype("float64") > threshold
+        return np.asarray(overlap.astype("float64") > threshold)
 
-    return order[_greedy(boxes, is_same, threshold, _reach(threshold))]
+    kept: np.ndarray = order[_greedy(boxes, is_same, threshold, _reach(threshold))]
+    return kept
 
 
 def suppress(objects: Sequence[ObjectMask], threshold: float, over_min: bool = False) -> list[ObjectMask]:
@@ -71,7 +72,7 @@ def suppress(objects: Sequence[ObjectMask], threshold: float, over_min: bool = F
     def is_same(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         shared = np.array([ordered[i].intersection(ordered[j]) for i, j in zip(a.tolist(), b.tolist(), strict=True)])
         size = np.minimum(area[a], area[b]) if over_min else area[a] + area[b] - shared
-        return shared / np.maximum(size, 1) > threshold
+        return np.asarray(shared / np.maximum(size, 1) > threshold)
 
     boxes = np.array([one.box for one in ordered], float).reshape(-1, 4)
     return [ordered[k] for k in _greedy(boxes, is_same, threshold, np.inf if over_min else _reach(threshold))]

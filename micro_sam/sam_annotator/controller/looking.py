@@ -7,7 +7,7 @@ from typing import Protocol
 from napari import Viewer
 from qtpy.QtCore import QTimer
 
-from micro_sam.embeddings.order import Box, Focus
+from micro_sam.embeddings.order import FloatBox, Focus
 from micro_sam.embeddings.store import Item
 from micro_sam.sam_annotator.controller.engine import Engine
 from micro_sam.sam_annotator.controller.preview import Preview
@@ -92,7 +92,7 @@ class Looking:
         self.tell()
 
 
-def _boxes(prompts: PromptSet) -> tuple[Box, ...]:
+def _boxes(prompts: PromptSet) -> tuple[FloatBox, ...]:
     """Where the prompts of a slice ask for objects, the newest first."""
     asking = [p for p in prompts if not isinstance(p, PointPrompt) or p.positive]
     boxes = []

@@ -41,7 +41,8 @@ def plane_of(mask: ObjectMask, work: WindowView) -> np.ndarray:
         np.clip(np.floor((np.arange(s.start, s.stop) + 0.5) * p).astype(int) - o, 0, n - 1)
         for s, p, o, n in zip(work.window[1:], pixel[1:], low, size, strict=True)
     ]
-    return signed[np.ix_(*at)]
+    plane: np.ndarray = signed[np.ix_(*at)]
+    return plane
 
 
 def signed_distance(mask: np.ndarray, spacing: tuple[float, ...]) -> np.ndarray:
@@ -52,7 +53,8 @@ def signed_distance(mask: np.ndarray, spacing: tuple[float, ...]) -> np.ndarray:
         return np.full(mask.shape, FAR, "float32")
     transform = bic.distance.distance_transform
     half = 0.5 * min(spacing)
-    return np.where(mask, transform(mask, sampling=spacing) - half, half - transform(~mask, sampling=spacing))
+    inside, outside = transform(mask, sampling=spacing) - half, half - transform(~mask, sampling=spacing)
+    return np.where(mask, np.asarray(inside), np.asarray(outside))
 
 
 def impose(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import bioimage_cpp as bic
@@ -56,15 +57,18 @@ def _at_click(work: WindowView, place: tuple[int, int, int]) -> np.ndarray:
         around = tuple(slice(max(p - 2, 0), p + 3) for p in place)
         near = np.argwhere(labels[around] > 0)
         if len(near):
-            near = near + [s.start for s in around]
-            distance = np.sqrt((((near - place) * work.spacing) ** 2).sum(1))
+            near += np.array([s.start for s in around])
+            distance = np.sqrt((((near - np.array(place)) * work.spacing) ** 2).sum(1))
             if distance.min() <= NEAR * work.spacing[1]:
-                place = tuple(int(v) for v in near[distance.argmin()])
+                z, y, x = near[distance.argmin()].tolist()
+                place = (z, y, x)
     found = labels[place]
     return part_at(labels == found, place) if found else np.zeros(work.shape, bool)
 
 
-def _without_what_hangs_on(mask: np.ndarray, places, spacing) -> np.ndarray:
+def _without_what_hangs_on(
+    mask: np.ndarray, places: Sequence[tuple[int, int, int]], spacing: tuple[float, float, float]
+) -> np.ndarray:
     """The object without what only thin necks, threads tie to its core in the slices: an opening of it.
 
     The core is the connected part, deeper than a share of the deepest place, that holds the click.
@@ -119,10 +123,10 @@ def _as_thick_as(work: WindowView, k: int, signed: np.ndarray) -> np.ndarray:
     return rounded({k: signed}, work.shape, work.spacing) & np.isin(labels, members)
 
 
-def _in_box(work: WindowView, box) -> np.ndarray:
+def _in_box(work: WindowView, box: Sequence[float]) -> np.ndarray:
     """The regions that lie mostly in a box, at least the one that fits it best, cut off where they reach out of it."""
-    low, high = work.place(box[:3]), np.array(work.place(np.subtract(box[3:], 1))) + 1
-    low = np.clip(low, 0, np.array(work.shape) - 1)
+    high: np.ndarray = np.array(work.place([v - 1 for v in box[3:]]), int) + 1
+    low = np.clip(work.place(box[:3]), 0, np.array(work.shape) - 1)
     high = np.clip(high, low + 1, work.shape)
     inside = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
     flat = box[3] - box[0] == 1
