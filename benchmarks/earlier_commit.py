@@ -1,6 +1,6 @@
 """Propagation as an earlier commit does it, asked object by object; started by ``volume_and_tracking.py --against``.
 
-Runs with PYTHONPATH set to a worktree of that commit, so it uses only what every commit has. Reads a line of JSON per
+Runs with PYTHONPATH set to a worktree of that commit. Reads a line of JSON per
 question from the standard input, ``{"point": [z, y, x], "to": "mask.npy"}``, and answers with one: the CPU seconds of
 the click and of its propagation. The first line it writes says which weights it has.
 """
@@ -18,9 +18,14 @@ import torch
 
 from micro_sam.embeddings.compute import iter_embeddings, open_embeddings
 from micro_sam.models.build import get_sam_model
-from micro_sam.segmentation.prompted import segment_objects
 from micro_sam.segmentation.values import Prompts
-from micro_sam.segmentation.volume import iter_propagate_volume
+
+try:
+    from micro_sam.segmentation.prompted.segment import segment_objects
+    from micro_sam.segmentation.propagation.volume import iter_propagate_volume
+except ImportError:  # a commit before the room of segmentation had folders
+    from micro_sam.segmentation.prompted import segment_objects
+    from micro_sam.segmentation.volume import iter_propagate_volume
 
 
 def main() -> None:
