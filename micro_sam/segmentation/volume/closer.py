@@ -1,15 +1,14 @@
 """What the model's mask of the clicked slice says where it was looked at closer than the maps are.
 
 In large slices the maps see the image coarsely: small objects run into what is around them. The mask decoder sees the
-pixels of a small object (close-ups). There its mask says how sure the maps must be to be the object, and what the object
-is in the clicked slice (docs/decisions/where_the_maps_see_coarsely.md).
+pixels of a small object (close-ups). There its mask says how sure the maps must be to be the object, and what the
+object is in the clicked slice (docs/decisions/where_the_maps_see_coarsely.md).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 from scipy import ndimage
 
 from micro_sam.segmentation.values import ObjectMask

@@ -25,9 +25,7 @@ LARGE = 64  # voxels along an axis, from which on necks are looked for in every 
 NEAR = 2.0  # pixels: a click so near to a region is in it
 
 
-def first_region(
-    work: WindowView, prompts: VolumePrompts, closer: tuple[int, ObjectMask] | None = None
-) -> np.ndarray:
+def first_region(work: WindowView, prompts: VolumePrompts, closer: tuple[int, ObjectMask] | None = None) -> np.ndarray:
     """The object before its corrections (bool); empty where the maps show nothing.
 
     Parameters
