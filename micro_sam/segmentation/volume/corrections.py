@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
+from micro_sam.segmentation.values import ObjectMask
 from micro_sam.segmentation.volume.field import impose, plane_of, rounded
 from micro_sam.segmentation.volume.regions import FOREGROUND, depth_inside
 from micro_sam.segmentation.volume.start import first_region
@@ -58,9 +59,10 @@ class Corrections(WindowView):
         regions: Regions,
         threshold: float,
         prompts: VolumePrompts,
+        closer: tuple[int, ObjectMask] | None = None,
     ) -> None:
         super().__init__(maps, window, regions, threshold, prompts)
-        self.mask = first_region(self, prompts)
+        self.mask = first_region(self, prompts, closer)
         self.removed = np.zeros(self.shape, bool)  # by negative clicks
         self.in_box = bool(prompts.boxes) or prompts.box is not None
         self.ends: set[int] = set()  # slices of which a negative click leaves nothing

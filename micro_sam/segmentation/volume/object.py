@@ -14,6 +14,7 @@ import numpy as np
 
 from micro_sam.segmentation.automatic.outlines import bilinear
 from micro_sam.segmentation.values import ObjectMask
+from micro_sam.segmentation.volume.closer import closer_look, fitting_threshold
 from micro_sam.segmentation.volume.corrections import Corrections
 from micro_sam.segmentation.volume.maps import VolumeMaps, Window
 from micro_sam.segmentation.volume.regions import FOREGROUND, Regions, bounds, largest_part, places_in
@@ -136,11 +137,12 @@ def _find(maps: VolumeMaps, prompts: VolumePrompts, ensure: Ensure | None) -> Co
     low, high = _extent(maps, prompts)
     margin = START / np.array(geometry.spacing) * geometry.spacing[1]
     low, high = low - margin, high + margin + 1
+    closer = closer_look(maps, prompts)
     while True:
         window = _snapped(low, high, geometry.work)
         if ensure is not None:
             ensure(window)
-        threshold = _threshold(maps, prompts, window)
+        threshold = _threshold(maps, prompts, window) if closer is None else fitting_threshold(maps, window, *closer)
         side = np.array([s.stop - s.start for s in window])
         factor = int(np.clip(np.ceil(np.sqrt(side.prod() / FINE_VOXELS)), 1, MOST_TOGETHER))
         view, inside = (
@@ -153,7 +155,7 @@ def _find(maps: VolumeMaps, prompts: VolumePrompts, ensure: Ensure | None) -> Co
         )
         key = ("regions", factor, *((s.start, s.stop) for s in inside), threshold)
         regions = maps.derived(key, partial(_regions, view, inside, threshold, factor))
-        work = Corrections(view, inside, regions, threshold, prompts)
+        work = Corrections(view, inside, regions, threshold, prompts, closer)
         touched = _touched(work.mask, inside, view.geometry.work)
         if not any(touched) or side.prod() * (1 + GROWTH) > MOST_VOXELS * factor**2:
             return work

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import bioimage_cpp as bic
 import numpy as np
 
-from micro_sam.segmentation.volume.field import FAR, plane_of, rounded
+from micro_sam.segmentation.volume.field import FAR, impose, plane_of, rounded
 from micro_sam.segmentation.volume.regions import LEVELS, PROMINENCE, bounds, depth_inside, largest_part, part_at
 
 if TYPE_CHECKING:
+    from micro_sam.segmentation.values import ObjectMask
     from micro_sam.segmentation.volume.values import VolumePrompts
     from micro_sam.segmentation.volume.view import WindowView
 
@@ -19,13 +20,24 @@ MOSTLY = 0.6  # of a region's area, or volume, that lies in a box, for the regio
 MARGIN = 0.1  # of a box's side by which the object may reach out of it
 TIP = 0.1  # of a painted slice's area, below which a region under it does not count
 LEAST = 0.6  # overlap (IoU) of regions with a painted slice, below which they say nothing of its object
+LEAST_LIKE = 0.4  # the same for the model's mask of the clicked slice, which is less exact
 NECK = 0.3  # depth within a neck, over that within the object, below which what lies behind the neck does not count
 LARGE = 64  # voxels along an axis, from which on necks are looked for in every second one
 NEAR = 2.0  # pixels: a click so near to a region is in it
 
 
-def first_region(work: WindowView, prompts: VolumePrompts) -> np.ndarray:
-    """The object before its corrections (bool); empty where the maps show nothing."""
+def first_region(work: WindowView, prompts: VolumePrompts, closer: tuple[int, ObjectMask] | None = None) -> np.ndarray:
+    """The object before its corrections (bool); empty where the maps show nothing.
+
+    Parameters
+    ----------
+    work : WindowView
+    prompts : VolumePrompts
+    closer : (int, ObjectMask), optional
+        The slice of the first click and what the object is there (:func:`closer.closer_look`).
+    """
+    if closer is not None:
+        return _from_slice(work, closer[0] - work.window[0].start, plane_of(closer[1], work))
     mask, alone = np.zeros(work.shape, bool), {}
     for z, one in prompts.masks.items():
         k = z - work.window[0].start
@@ -49,6 +61,22 @@ def first_region(work: WindowView, prompts: VolumePrompts) -> np.ndarray:
         for k, signed in alone.items():
             mask |= _as_thick_as(work, k, signed)
     return mask
+
+
+def _from_slice(work: WindowView, k: int, signed: np.ndarray) -> np.ndarray:
+    """The object that one slice (signed distances) and the maps show together: of the regions under the slice, and the
+    one under the click, those that are more like the slice, which they take up. Where they are not, it is rounded."""
+    plane = signed > 0
+
+    def likeness(region: np.ndarray) -> float:
+        return float((region[k] & plane).sum() / max((region[k] | plane).sum(), 1))
+
+    under = _under(work, k, plane)
+    mask = max(([] if under is None else [under]) + [_at_click(work, p) for p in work.positive[:1]], key=likeness)
+    if likeness(mask) < LEAST_LIKE:
+        return _as_thick_as(work, k, signed)
+    mask = _without_what_hangs_on(mask, work.positive[:1], work.spacing)
+    return impose(mask, {k: signed}, work.spacing) if mask.any() else mask
 
 
 def _at_click(work: WindowView, place: tuple[int, int, int]) -> np.ndarray:
