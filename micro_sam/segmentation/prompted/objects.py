@@ -262,7 +262,7 @@ def home_tile(grid: TileGrid, prompt: ObjectPrompt) -> int:
     box = prompt.box
     if box is None and len(prompt.positive) == 0:
         if prompt.mask is None:
-            raise InputError("Negative points alone are no object: add a positive point or a box.")
+            raise InputError("No point is positive: place a positive point on the object.")
         box = np.array(prompt.mask.box, float)
     if box is not None:
         centre = grid.tile_at(*((box[:2] + box[2:] - 1) / 2))
