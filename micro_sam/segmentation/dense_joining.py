@@ -64,13 +64,15 @@ def label_block(
     threshold : float
         Of the foreground.
     """
-    inner, outer = maps.area(block), maps.area(block, HALO)
-    coarse, foreground, depth = grow(maps.read(outer))
-    coarse = coarse.astype("uint32")
+    inner, outer, fineness = maps.area(block), maps.area(block, HALO), maps.fineness(block)
+    coarse, foreground, depth = grow(maps.read(outer, fineness))
+    coarse, number = coarse.astype("uint32"), int(coarse.max(initial=0))
     inside = foreground > threshold
     deepest = (float(foreground.max()), float(depth[inside].max()) if inside.any() else -np.inf)
-    labels = paint(coarse, foreground, threshold, maps.shape, block.inner, outer, maps.work)
-    bands = {}
+    fine = _times(outer, fineness)
+    work = (fineness * maps.work[0], fineness * maps.work[1])
+    labels = paint(coarse, foreground, threshold, maps.shape, block.inner, fine, work)
+    bands, coarse = {}, coarse[fineness // 2 :: fineness, fineness // 2 :: fineness]
     for axis, side in ((0, 1), (0, -1), (1, 1), (1, -1)):
         seam = inner[axis].stop if side > 0 else inner[axis].start
         if 0 < seam < maps.work[axis]:
@@ -78,7 +80,12 @@ def label_block(
             area[axis] = slice(max(seam - HALO, outer[axis].start), min(seam + HALO, outer[axis].stop))
             place = (side, 0) if axis == 0 else (0, side)
             bands[place] = coarse[_within(area, outer)].copy()
-    return BlockLabels(block, labels, int(coarse.max(initial=0)), bands, deepest)
+    return BlockLabels(block, labels, number, bands, deepest)
+
+
+def _times(area: Area, factor: int) -> Area:
+    y, x = (slice(factor * s.start, factor * s.stop) for s in area)
+    return y, x
 
 
 def _within(area, outer: Area) -> Area:
