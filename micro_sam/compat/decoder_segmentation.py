@@ -26,11 +26,10 @@ from micro_sam.segmentation.dense import (
     PROMINENCE,
     DenseInstanceSegmenter,
     find_seeds,
-    label_records,
-    without_small_objects,
 )
+from micro_sam.segmentation.dense_blocks import in_blocks
 from micro_sam.segmentation.dense_maps import DenseMaps, tile_maps
-from micro_sam.segmentation.dense_scales import MOST_TILES
+from micro_sam.segmentation.labels import label_records, without_small_objects
 from micro_sam.segmentation.segmenter import Segmenter, TiledSegmenter
 
 __all__ = [
@@ -86,7 +85,7 @@ class InstanceSegmentationWithDecoder(Segmenter):
         self.clear_state()
         embeddings, _ = self._open(source, i, image)
         grid, predictor = embeddings.grid, self.predictor
-        if predictor.model.dense_kind == "offsets" and (i is not None or len(grid) <= MOST_TILES):
+        if predictor.model.dense_kind == "offsets" and (i is not None or not in_blocks(embeddings)):
             yield from self._at_the_best_scale(embeddings, i, image)
             return
         values = np.zeros((3, *grid.shape), "float32")

@@ -25,9 +25,8 @@ from micro_sam.segmentation.dense import (
     DenseInstanceSegmenter,
     find_seeds,
     to_image,
-    without_small_objects,
 )
-from micro_sam.segmentation.labels import paint_by_score, suppress
+from micro_sam.segmentation.labels import paint_by_score, suppress, without_small_objects
 from micro_sam.segmentation.objects import ObjectPrompt, TileDecoder, best_answer
 from micro_sam.segmentation.prompt_generators import innermost
 from micro_sam.segmentation.segmenter import compute_embeddings

@@ -11,15 +11,16 @@ from scipy import ndimage
 from skimage.measure import label
 from skimage.segmentation import watershed
 
+from micro_sam.embeddings.close_ups import can_look_closer
 from micro_sam.errors import InputError
 from micro_sam.io.label_arrays import LARGEST_RESULT, any_label, new_labels, release
 from micro_sam.segmentation.automatic_masks import get_amg
 from micro_sam.segmentation.dense_blocks import DenseBlocks, blocks_folder, in_blocks, iter_block_maps
 from micro_sam.segmentation.dense_joining import BlockLabels, Joining, label_block
 from micro_sam.segmentation.dense_maps import DenseMaps, iter_stitched, tile_maps
-from micro_sam.segmentation.dense_scales import iter_best_scale, looks
+from micro_sam.segmentation.dense_scales import LOOK_CLOSER, iter_best_scale, looks, network_scale
 from micro_sam.segmentation.hilltops import hilltops
-from micro_sam.segmentation.labels import label_sizes
+from micro_sam.segmentation.labels import label_records, without_small_objects
 from micro_sam.segmentation.segmenter import Segmenter
 
 __all__ = ["DenseInstanceSegmenter", "get_segmenter"]
@@ -30,6 +31,7 @@ logger = logging.getLogger(__name__)
 # 0.421, 0.669). The others were trained for theirs.
 DISTANCE = {"offsets": 0.55, "distances": 0.5}
 PROMINENCE = {"offsets": 0.15, "distances": 0.0}
+LOOKED_AT_CLOSER = 64  # tiles; in larger images small objects are looked at closer when that is asked for
 _ROWS_AT_ONCE = 1024  # of the image, when labels are brought to its resolution: bounds the memory of large images
 
 
@@ -43,28 +45,20 @@ class DenseInstanceSegmenter(Segmenter):
     ----------
     predictor : Predictor
         Of a model with a dense head: ``predictor.model.dense_kind`` is not None.
-    look_closer : bool
-        Of images of more than 64 tiles: look again, enlarged, wherever objects are small, as in smaller images. On
-        nuclei of 20 pixels mSA was 0.43 instead of 0.36, and the segmentation took 14 times as long (3 times, with
-        the embedding). False: only where the maps contradict themselves.
+    look_closer : bool, optional
+        Look again, enlarged, where objects are small. False: only where the maps contradict themselves. None: in images
+        of up to ``LOOKED_AT_CLOSER`` tiles. It takes as long as embedding the image up to eight times; see
+        ``docs/decisions/small_objects_in_large_images.md``.
 
     Raises
     ------
     InputError
         For other models.
-
-    Notes
-    -----
-    Compared on validation images of nuclei and bacteria with the starting weights of nano_lm (mSA / SA50): hilltops
-    0.410 / 0.625, areas above a threshold 0.400 / 0.601. On a part of the same images areas above a threshold gave
-    0.414 / 0.610, seeds where the predicted offset to the centre is short 0.390 / 0.575, following the offsets pixel by
-    pixel to where they gather 0.396 / 0.597, and Otsu's threshold with a watershed on the distance transform 0.335 /
-    0.503.
     """
 
     method = "dense"
 
-    def __init__(self, predictor, look_closer: bool = False) -> None:
+    def __init__(self, predictor, look_closer: bool | None = None) -> None:
         super().__init__(predictor)
         self.look_closer = look_closer
         if predictor.model.dense_kind is None:
@@ -74,6 +68,11 @@ class DenseInstanceSegmenter(Segmenter):
             )
         self._maps: DenseMaps | None = None
         self._blocks: DenseBlocks | None = None
+        self._tell_below = 0.0  # diameter of objects, in pixels of the image, that are better looked at closer
+
+    def looks_closer(self, embeddings) -> bool:
+        """Whether an image is looked at again, enlarged, where its objects are small."""
+        return len(embeddings.grid) <= LOOKED_AT_CLOSER if self.look_closer is None else self.look_closer
 
     @property
     def maps(self) -> DenseMaps:
@@ -185,8 +184,14 @@ class DenseInstanceSegmenter(Segmenter):
             labels, n_found = without_small_objects(labels, min_size)
             deepest = float(foreground.max()), float(depth[inside].max()) if inside.any() else -np.inf
         else:
-            labels, n_found, deepest = self._join(thresholds, min_size)
+            labels, n_found, deepest, diameter = self._join(thresholds, min_size)
         self._say(deepest, n_found, any_label(labels), foreground_threshold, distance_threshold, min_size)
+        if self._blocks is not None and 0 < diameter < self._tell_below:
+            self.hint = (
+                f"The objects are small, {diameter:.0f} pixels across. Looked at closer (look_closer), more are found, "
+                "which takes several times as long as embedding the image."
+            )
+            logger.warning(self.hint)
         return label_records(labels) if output_mode == "binary_mask" else labels
 
     def iter_labels(self, thresholds: tuple[float, float, float, float]) -> Iterator[BlockLabels]:
@@ -200,7 +205,8 @@ class DenseInstanceSegmenter(Segmenter):
         for block in self._blocks.blocks:
             yield label_block(self._blocks, block, lambda maps: _grow(maps, *thresholds), paint_part, thresholds[0])
 
-    def _join(self, thresholds, min_size: int) -> tuple[np.ndarray, int, tuple[float, float]]:
+    def _join(self, thresholds, min_size: int) -> tuple[np.ndarray, int, tuple[float, float], float]:
+        """Labels, number of objects, highest foreground and depth, diameter of a typical object."""
         joining, labels = Joining(self._blocks.blocks), new_labels(self._shape, largest=LARGEST_RESULT)
         deepest = [0.0, -np.inf]
         for found in self.iter_labels(thresholds):
@@ -212,21 +218,25 @@ class DenseInstanceSegmenter(Segmenter):
         for block in self._blocks.blocks:
             labels[block.inner] = tables[block.index][labels[block.inner]]
             release(labels)
-        return labels, n_found, (deepest[0], deepest[1])
+        return labels, n_found, (deepest[0], deepest[1]), joining.diameter
 
     def _iter_blocks(self, embeddings) -> Iterator[tuple[int, int]]:
         """Maps of a large image, block by block; yields (done, total) tiles."""
         blocks, total = self.blocks_of(embeddings), len(embeddings.grid)
-        for done in iter_block_maps(self.predictor, embeddings, blocks, objects_of, self.look_closer):
+        closer = self.looks_closer(embeddings)
+        for done in iter_block_maps(self.predictor, embeddings, blocks, objects_of, closer):
             if done < total:
                 yield done, total
+        could = not closer and can_look_closer(self.predictor, embeddings)
+        self._tell_below = LOOK_CLOSER[-1] / network_scale(self.predictor, embeddings.grid) if could else 0.0
         self._blocks, self._shape, self._is_initialized = blocks, blocks.shape, True
         yield total, total
 
     def blocks_of(self, embeddings) -> DenseBlocks:
         """The maps of a large image in blocks, as far as they are kept beside its embeddings."""
-        kind, about = self.predictor.model.dense_kind, f"{self._about()} {self.look_closer}"
-        return DenseBlocks(embeddings.grid, kind, about, blocks_folder(embeddings))
+        closer = self.looks_closer(embeddings)
+        about = f"{self._about()} {closer}"
+        return DenseBlocks(embeddings.grid, self.predictor.model.dense_kind, about, blocks_folder(embeddings, closer))
 
     def _say(self, deepest, found, shown, foreground_threshold, distance_threshold, min_size) -> None:
         self.hint = None
@@ -375,25 +385,3 @@ def bilinear(values: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.nd
         weight = weight[:, None] if axis == 0 else weight
         values = values.take(low, axis) * (1 - weight) + values.take(high, axis) * weight
     return values
-
-
-def without_small_objects(labels: np.ndarray, min_size: int) -> tuple[np.ndarray, int]:
-    """Labels made consecutive without the objects of fewer pixels, and how many objects there were."""
-    sizes = label_sizes(labels)
-    sizes[0] = 0
-    keep = sizes >= max(min_size, 1)
-    table = (np.cumsum(keep) * keep).astype("uint32")
-    result = np.empty(labels.shape, "uint32")
-    for row, values in zip(result, labels, strict=True):
-        row[:] = table[values]
-    return result, int((sizes > 0).sum())
-
-
-def label_records(labels: np.ndarray) -> list[dict[str, Any]]:
-    """Objects of a label image as dicts with segmentation, area and bbox (x y w h)."""
-    records = []
-    for value, (rows, columns) in enumerate(ndimage.find_objects(labels.astype("int32")), 1):
-        mask = labels == value
-        box = [columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start]
-        records.append({"segmentation": mask, "area": int(mask.sum()), "bbox": box})
-    return records

@@ -150,13 +150,11 @@ class DenseBlocks:
         y, x = ((s.start * n / m, s.stop * n / m) for s, n, m in zip(area, self.shape, self.work, strict=True))
         for block in self.blocks.tiles_in((y[0] - 1, x[0] - 1, y[1] + 1, x[1] + 1)):
             lies = self.area(block)
-            shared = [slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(area, lies, strict=True)]
+            shared = tuple(slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(area, lies, strict=True))
             if all(s.start < s.stop for s in shared):
                 theirs = self.fineness(block)
-                here, there = (
-                    tuple(slice(k * (s.start - o.start), k * (s.stop - o.start)) for s, o in zip(shared, a, strict=True))
-                    for a, k in ((area, fineness), (lies, theirs))
-                )
+                here = times(within(shared, area), fineness)
+                there = times(within(shared, lies), theirs)
                 found = self._values(block.index)[(slice(None), *there)]
                 if theirs != fineness:
                     size = tuple(fineness * (s.stop - s.start) for s in shared)
@@ -210,6 +208,16 @@ class DenseBlocks:
 def in_blocks(embeddings) -> bool:
     """Whether an image is so large that its maps lie in blocks."""
     return embeddings.n_slices is None and len(embeddings.grid) > MOST_TILES
+
+
+def within(area: Area, outer: Area) -> Area:
+    y, x = (slice(a.start - o.start, a.stop - o.start) for a, o in zip(area, outer, strict=True))
+    return y, x
+
+
+def times(area: Area, factor: int) -> Area:
+    y, x = (slice(factor * s.start, factor * s.stop) for s in area)
+    return y, x
 
 
 def _shape(area: Area) -> tuple[int, int]:
@@ -281,7 +289,7 @@ def _n_tiles(grid: TileGrid, block: Tile) -> int:
     return len(grid.tiles_in(tuple(s.start for s in block.inner) + tuple(s.stop for s in block.inner)))
 
 
-def blocks_folder(embeddings) -> Path | None:
-    """Where the maps of an image are kept; None when its embeddings are in memory only."""
+def blocks_folder(embeddings, closer: bool) -> Path | None:
+    """Where the maps of an image (looked at closer) are kept; None when its embeddings are in memory only."""
     folder = getattr(embeddings.store, "path", None)
-    return None if folder is None else Path(folder) / "automatic" / "dense_blocks"
+    return None if folder is None else Path(folder) / "automatic" / ("closer_blocks" if closer else "dense_blocks")

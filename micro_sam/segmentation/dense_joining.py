@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from micro_sam.embeddings.tiles import Tile, TileGrid
-from micro_sam.segmentation.dense_blocks import HALO, Area, DenseBlocks
+from micro_sam.segmentation.dense_blocks import HALO, DenseBlocks, times, within
 from micro_sam.segmentation.label_runs import LabelRuns
 
 SAME = 0.5  # overlap (IoU) in the band around a seam, above which two blocks show the same object
@@ -69,28 +69,18 @@ def label_block(
     coarse, number = coarse.astype("uint32"), int(coarse.max(initial=0))
     inside = foreground > threshold
     deepest = (float(foreground.max()), float(depth[inside].max()) if inside.any() else -np.inf)
-    fine = _times(outer, fineness)
+    fine = times(outer, fineness)
     work = (fineness * maps.work[0], fineness * maps.work[1])
     labels = paint(coarse, foreground, threshold, maps.shape, block.inner, fine, work)
     bands, coarse = {}, coarse[fineness // 2 :: fineness, fineness // 2 :: fineness]
     for axis, side in ((0, 1), (0, -1), (1, 1), (1, -1)):
         seam = inner[axis].stop if side > 0 else inner[axis].start
         if 0 < seam < maps.work[axis]:
-            area: list[slice] = list(inner)
-            area[axis] = slice(max(seam - HALO, outer[axis].start), min(seam + HALO, outer[axis].stop))
+            band = slice(max(seam - HALO, outer[axis].start), min(seam + HALO, outer[axis].stop))
+            area = (band, inner[1]) if axis == 0 else (inner[0], band)
             place = (side, 0) if axis == 0 else (0, side)
-            bands[place] = coarse[_within(area, outer)].copy()
+            bands[place] = coarse[within(area, outer)].copy()
     return BlockLabels(block, labels, number, bands, deepest)
-
-
-def _times(area: Area, factor: int) -> Area:
-    y, x = (slice(factor * s.start, factor * s.stop) for s in area)
-    return y, x
-
-
-def _within(area, outer: Area) -> Area:
-    y, x = (slice(a.start - o.start, a.stop - o.start) for a, o in zip(area, outer, strict=True))
-    return y, x
 
 
 @dataclass(eq=False)
@@ -125,6 +115,12 @@ class Joining:
                 pairs = _same(here, there, 0 if down else 1)
                 first, second = (index, other) if down + right > 0 else (other, index)
                 self._pairs.append(pairs + [self._first[first], self._first[second]])
+
+    @property
+    def diameter(self) -> float:
+        """Of a circle as large as the median object, in pixels of the image; 0 without objects."""
+        areas = np.concatenate([np.zeros(0, np.int64), *(sizes[1:][sizes[1:] > 0] for sizes in self._sizes.values())])
+        return float(2 * np.sqrt(np.median(areas) / np.pi)) if len(areas) else 0.0
 
     def tables(self, min_size: int = 0) -> tuple[dict[int, np.ndarray], int, int]:
         """Block -> final number of each of its labels, numbered from 1 without those of fewer pixels.

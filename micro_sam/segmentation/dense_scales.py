@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.ndimage import maximum_filter
 
 from micro_sam.embeddings.close_ups import can_look_closer
 from micro_sam.embeddings.compute import network_image
@@ -83,7 +84,7 @@ def iter_best_scale(
     """Look again, closer or from farther off; yields (tiles done, tiles at most, None), at last with the maps to use.
 
     Where there is nothing to look at again (stacks, models with a dear encoder, without the image), the maps come back
-    at once. A part of a large image is looked at closer as a sample of it tells: the tile with most foreground.
+    at once. A part of a large image is looked at closer as a sample of it tells: the tile with most objects.
 
     Parameters
     ----------
@@ -106,20 +107,23 @@ def iter_best_scale(
     if not total:
         yield 0, 0, maps
         return
-    scale, origin = _scale(predictor, embeddings.grid), (0, 0) if part is None else (part[0].start, part[1].start)
+    scale, origin = (
+        network_scale(predictor, embeddings.grid),
+        (0, 0) if part is None else (part[0].start, part[1].start),
+    )
     measure = Look.of if part is None else _sampler(maps)
     first = best = measure(maps, scale, objects)
     for grid in farther if best.disagreement > LOOK_FARTHER else ():
         seen = yield from _iter_encoded(predictor, embeddings, grid, done, total, origin)
         done += len(grid)
-        look = measure(seen, _scale(predictor, grid), objects)
+        look = measure(seen, network_scale(predictor, grid), objects)
         if look.disagreement >= best.disagreement or not look.diameter > TAKE_FARTHER:
             break
         best = look
     if best is first and part is None:
         best, _ = yield from _iter_closer(predictor, embeddings, best, closer, objects, (done, total), origin)
     elif best is first and closer:
-        area = _most_foreground(maps, embeddings.grid.tile_shape)
+        area = _most_objects(maps, embeddings.grid.tile_shape)
         place = tuple(slice(s.start + o, s.stop + o) for s, o in zip(area, origin, strict=True))
         sample = Look.of(_cropped(maps, area), scale, objects)
         grids = looks(predictor, embeddings, i, place)[1]
@@ -130,7 +134,7 @@ def iter_best_scale(
         if taken:
             grid = closer[taken - 1]
             seen = yield from _iter_encoded(predictor, embeddings, grid, done, total, origin, maps)
-            best = Look(seen, _scale(predictor, grid), best.diameter, best.disagreement)
+            best = Look(seen, network_scale(predictor, grid), best.diameter, best.disagreement)
     yield total, total, best.maps
 
 
@@ -144,17 +148,20 @@ def _iter_closer(
             break
         seen = yield from _iter_encoded(predictor, embeddings, grid, done, total, origin)
         done += len(grid)
-        look = Look.of(seen, _scale(predictor, grid), objects)
+        look = Look.of(seen, network_scale(predictor, grid), objects)
         if look.disagreement > WORSE * best.disagreement or look.diameter > TAKE_CLOSER:
             break
         best, taken = look, n + 1
     return best, taken
 
 
-def _most_foreground(maps: DenseMaps, tile_shape: tuple[int, int]) -> Area:
-    """The tile (slices of the image or part) in which maps show most foreground."""
+def _most_objects(maps: DenseMaps, tile_shape: tuple[int, int]) -> Area:
+    """The tile (slices of the image or part) in which maps show the most middles of objects."""
+    foreground, depth = maps.values[:2].astype("float32")
+    middles = (maximum_filter(depth, 5) == depth) & (depth > 0.5) & (foreground > 0.5)
+    seen = DenseMaps(middles[None], maps.kind, maps.shape)
     tiles = TileGrid(maps.shape, tuple(min(a, b) for a, b in zip(tile_shape, maps.shape, strict=True)), (0, 0))
-    return max((tile.inner for tile in tiles), key=lambda area: _cropped(maps, area).values[0].sum(dtype="float32"))
+    return max((tile.inner for tile in tiles), key=lambda area: np.count_nonzero(_cropped(seen, area).values))
 
 
 def _cropped(maps: DenseMaps, area: Area) -> DenseMaps:
@@ -192,13 +199,13 @@ def looks(predictor, embeddings, i: int | None, part: Area | None = None) -> tup
         grid = TileGrid(shape, tuple(min(a, b) for a, b in zip(grid.tile_shape, shape, strict=True)), grid.halo)
     if i is not None or not can_look_closer(predictor, embeddings) or predictor.model.dense_kind != "offsets":
         return [], []
-    scale, whole = _scale(predictor, grid), predictor.model.image_size / max(grid.shape)
+    scale, whole = network_scale(predictor, grid), predictor.model.image_size / max(grid.shape)
     farther = []
     while len(grid) > 1 and scale > 1.05 * whole:
         scale = scale / REDUCED
         farther.append(TileGrid(grid.shape) if scale < 1.25 * whole else _grid(predictor, grid.shape, scale))
         scale = max(scale, whole)
-    scale = _scale(predictor, grid)
+    scale = network_scale(predictor, grid)
     closer = [_grid(predictor, grid.shape, scale * ENLARGED ** (n + 1)) for n in range(len(LOOK_CLOSER))]
     return [g for g in farther if g and len(g) <= MOST_TILES], [g for g in closer if g and len(g) <= MOST_TILES]
 
@@ -256,6 +263,6 @@ def disagreement(maps: DenseMaps, labels: np.ndarray) -> float:
     return float(np.hypot(offsets[0] - dy / radius, offsets[1] - dx / radius).mean())
 
 
-def _scale(predictor, grid: TileGrid) -> float:
+def network_scale(predictor, grid: TileGrid) -> float:
     """Pixels of the network's input per pixel of the image."""
     return predictor.model.image_size / max(max(tile.shape) for tile in grid)

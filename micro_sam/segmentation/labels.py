@@ -265,3 +265,25 @@ def _place(prediction: dict[str, Any]) -> tuple[int, int]:
         return 0, 0
     x, y = np.subtract(prediction["global_bbox"][:2], prediction["bbox"][:2])
     return int(y), int(x)
+
+
+def without_small_objects(labels: np.ndarray, min_size: int) -> tuple[np.ndarray, int]:
+    """Labels made consecutive without the objects of fewer pixels, and how many objects there were."""
+    sizes = label_sizes(labels)
+    sizes[0] = 0
+    keep = sizes >= max(min_size, 1)
+    table = (np.cumsum(keep) * keep).astype("uint32")
+    result = np.empty(labels.shape, "uint32")
+    for row, values in zip(result, labels, strict=True):
+        row[:] = table[values]
+    return result, int((sizes > 0).sum())
+
+
+def label_records(labels: np.ndarray) -> list[dict[str, Any]]:
+    """Objects of a label image as dicts with segmentation, area and bbox (x y w h)."""
+    records = []
+    for value, (rows, columns) in enumerate(ndimage.find_objects(labels.astype("int32")), 1):
+        mask = labels == value
+        box = [columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start]
+        records.append({"segmentation": mask, "area": int(mask.sum()), "bbox": box})
+    return records
