@@ -63,10 +63,10 @@ def stub(delay: float) -> None:
             yield from steps(dict(masks), list(range(first, n if last is None else last + 1)), 4)
 
     for name, content in {
-        "micro_sam.segmentation.prompted": {"segment_objects": segment_objects},
-        "micro_sam.segmentation.readiness": {"missing_tiles": lambda *_, **__: ()},
-        "micro_sam.segmentation.volume": {"iter_propagate_volume": propagate},
-        "micro_sam.segmentation.tracking": {"iter_track": track},
+        "micro_sam.segmentation.prompted.segment": {"segment_objects": segment_objects},
+        "micro_sam.segmentation.prompted.readiness": {"missing_tiles": lambda *_, **__: ()},
+        "micro_sam.segmentation.propagation.volume": {"iter_propagate_volume": propagate},
+        "micro_sam.segmentation.propagation.tracking": {"iter_track": track},
     }.items():
         module = types.ModuleType(name)
         module.__dict__.update(content)

@@ -53,7 +53,8 @@ def work(kind: str, seed: int, folder: Path, again: bool) -> None:
     from window import driver
 
     from micro_sam import sam_annotator
-    from micro_sam.sam_annotator import get_annotator, starting
+    from micro_sam.sam_annotator import get_annotator
+    from micro_sam.sam_annotator import launch as starting
 
     run = starting.napari.run
 

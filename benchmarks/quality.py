@@ -32,7 +32,7 @@ from micro_sam.embeddings.compute import iter_embeddings, open_embeddings
 from micro_sam.evaluation.interactive import evaluate_image
 from micro_sam.evaluation.metrics import compare_labels
 from micro_sam.models.build import get_sam_model
-from micro_sam.segmentation.dense import get_segmenter
+from micro_sam.segmentation.automatic.dense import get_segmenter
 
 CLICKS = ["click", "click +1", "click +2", "box", "box +1", "box +2"]
 AUTOMATIC = ["mSA", "SA50", "SA75", "dice"]

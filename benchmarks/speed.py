@@ -53,7 +53,7 @@ from micro_sam.models.predictor import ImageFeatures, Predictor
 from micro_sam.models.sam import Sam
 from micro_sam.models.stock import to_segment_anything
 from micro_sam.sample_data import open_sample
-from micro_sam.segmentation.automatic_masks import AutomaticMaskGenerator
+from micro_sam.segmentation.automatic.masks import AutomaticMaskGenerator
 
 GRID_SIDE = 8  # clicks along each side in the measurement of automatic masks
 # of predicted IoU and stability in that measurement: the small model passes few of the usual ones

@@ -41,13 +41,13 @@ from micro_sam.io.tracks.ctc import save_ctc
 from micro_sam.models.build import get_sam_model
 from micro_sam.prompt_generators import innermost
 from micro_sam.sample_data.synthetic import nuclei_volume
-from micro_sam.segmentation import projection as projections
-from micro_sam.segmentation.close_ups import segment_object
-from micro_sam.segmentation.objects import segment_in_tiles
-from micro_sam.segmentation.prompted import segment_objects
-from micro_sam.segmentation.tracking import TrackStep, iter_track
+from micro_sam.segmentation.prompted import projection as projections
+from micro_sam.segmentation.prompted.close_ups import segment_object
+from micro_sam.segmentation.prompted.objects import segment_in_tiles
+from micro_sam.segmentation.prompted.segment import segment_objects
+from micro_sam.segmentation.propagation.tracking import TrackStep, iter_track
+from micro_sam.segmentation.propagation.volume import iter_propagate_volume
 from micro_sam.segmentation.values import ObjectMask, Prompts
-from micro_sam.segmentation.volume import iter_propagate_volume
 
 VOLUMES = {"nuclei3d_ovule": "1136", "cells3d_ovule": "sample_ovule"}
 MOVIES = ("track_h2b_mitocheck",)

@@ -30,8 +30,8 @@ from micro_sam.errors import InputError
 from micro_sam.evaluation.metrics import compare_labels
 from micro_sam.models.build import get_sam_model
 from micro_sam.prompt_generators import innermost
-from micro_sam.segmentation.dense import DenseInstanceSegmenter
-from micro_sam.segmentation.prompted import segment_objects
+from micro_sam.segmentation.automatic.dense import DenseInstanceSegmenter
+from micro_sam.segmentation.prompted.segment import segment_objects
 from micro_sam.segmentation.values import ObjectMask, Prompts
 from micro_sam.segmentation.volume.automatic import segment_stack
 from micro_sam.segmentation.volume.compute import iter_volume_maps

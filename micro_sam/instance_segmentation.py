@@ -9,10 +9,10 @@ from micro_sam.compat.decoder_segmentation import (
     get_instance_segmentation_generator,
 )
 from micro_sam.compat.decoders import DecoderAdapter, get_decoder, get_predictor_and_decoder, get_unetr
-from micro_sam.segmentation.automatic_masks import AutomaticMaskGenerator, TiledAutomaticMaskGenerator
-from micro_sam.segmentation.dense import DenseInstanceSegmenter, get_segmenter
+from micro_sam.segmentation.automatic.dense import DenseInstanceSegmenter, get_segmenter
+from micro_sam.segmentation.automatic.masks import AutomaticMaskGenerator, TiledAutomaticMaskGenerator
+from micro_sam.segmentation.automatic.segmenter import Segmenter as AMGBase
 from micro_sam.segmentation.labels import mask_data_to_segmentation
-from micro_sam.segmentation.segmenter import Segmenter as AMGBase
 
 __all__ = [
     "AMGBase",

@@ -72,7 +72,7 @@ from micro_sam.embeddings.store import MemoryStore
 from micro_sam.embeddings.tiles import TileGrid
 from micro_sam.models.sizes import resized_size
 from micro_sam.models.predictor import Decoded, ImageFeatures, Predictor
-from micro_sam.segmentation.automatic_masks import TiledAutomaticMaskGenerator
+from micro_sam.segmentation.automatic.masks import TiledAutomaticMaskGenerator
 
 class Discs(Predictor):
     "Answers every click with a disc, as a network would that costs nothing."

@@ -122,7 +122,7 @@ MAY_REPLACE = {
     "embeddings/plain_files.py": "a chunk of a cache, whole or not at all",
     "embeddings/temporary_store.py": "a file in a temporary folder of its own",
     "session/journal/moving.py": "sessions, which get other names and places and never replace another one",
-    "segmentation/dense_blocks.py": "maps of another model or image, numbered files in a folder of the cache",
+    "segmentation/automatic/dense_blocks.py": "maps of another model or image, numbered files in a folder of the cache",
 }
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from micro_sam.embeddings.jobs import EmbeddingJob
 from micro_sam.embeddings.tasks import Embedded, EmbeddingSettings, EmbeddingTask, Progress, embed, open_image
-from micro_sam.segmentation.dense_parts import is_in_blocks
+from micro_sam.segmentation.automatic.dense_parts import is_in_blocks
 from micro_sam.segmentation.volume.keeping import automatic_parts, keep_parts
 
 FEW_PARTS = 8  # parts of an automatic segmentation in one task

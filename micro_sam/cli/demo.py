@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from micro_sam.embeddings.compute import precompute_image_embeddings
     from micro_sam.io.labels import save_labels
     from micro_sam.sample_data import open_sample
-    from micro_sam.segmentation.automatic import get_predictor_and_segmenter
+    from micro_sam.segmentation.files import get_predictor_and_segmenter
     from micro_sam.session.session import Session
 
     image = open_sample(SAMPLE).image

@@ -241,7 +241,7 @@ def _end_part(predictor, job, image, embeddings, items: list[Item], options: arg
             for _ in keep_parts(predictor, embeddings, scale, own):
                 bar.update(1)
     if options.precompute_amg_state:
-        from micro_sam.segmentation.dense_parts import blocks_of_part, is_in_blocks, keep_blocks
+        from micro_sam.segmentation.automatic.dense_parts import blocks_of_part, is_in_blocks, keep_blocks
 
         if is_in_blocks(predictor, embeddings):
             own = blocks_of_part(predictor, embeddings, {tile for _, tile in items})

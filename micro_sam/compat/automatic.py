@@ -1,4 +1,4 @@
-"""``micro_sam.automatic_segmentation`` with the arguments of micro-sam 1.8, over ``segmentation.automatic``."""
+"""``micro_sam.automatic_segmentation`` with the arguments of micro-sam 1.8, over ``segmentation.files``."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from micro_sam.errors import InputError
 from micro_sam.io.images import load_image_data
 from micro_sam.models.build import get_sam_model
 from micro_sam.models.registry import MODELS
-from micro_sam.segmentation import automatic, automatic_stacks
-from micro_sam.segmentation.segmenter import Segmenter
+from micro_sam.segmentation import files, stacks
+from micro_sam.segmentation.automatic.segmenter import Segmenter
 
 __all__ = ["automatic_instance_segmentation", "automatic_tracking", "get_predictor_and_segmenter"]
 
@@ -95,7 +95,7 @@ def automatic_instance_segmentation(
     batch_size: int | None = None,
     **generate_kwargs: Any,
 ):
-    """Segment all objects of an image; see ``segmentation.automatic.automatic_instance_segmentation``.
+    """Segment all objects of an image; see ``segmentation.files.automatic_instance_segmentation``.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def automatic_instance_segmentation(
     """
     _check_annotate(annotate, predictor)
     mask = _read(mask_path, mask_key)
-    result = automatic.automatic_instance_segmentation(
+    result = files.automatic_instance_segmentation(
         predictor,
         segmenter,
         input_path,
@@ -178,7 +178,7 @@ def automatic_tracking(
     _check_annotate(annotate, predictor)
     if annotate and output_path is None:
         raise InputError("annotate=True goes on from saved tracks: give an output_path for them.")
-    result = automatic_stacks.automatic_tracking(
+    result = stacks.automatic_tracking(
         _read(input_path, key),
         predictor,
         segmenter,

@@ -1,8 +1,8 @@
 """Automatic segmentation from a decoder with the thresholds and the results of micro-sam 1.x.
 
-The maps are brought to the size of the image first; the segmenter of this program (``segmentation.dense``) thresholds
-them on their own grid, which takes a fraction of the time and memory, and follows outlines more smoothly. For the same
-maps and thresholds the labels here are those of micro-sam 1.8.14 (``test/compat``).
+The maps are brought to the size of the image first; the segmenter of this program (``segmentation.automatic.dense``)
+thresholds them on their own grid, which takes a fraction of the time and memory, and follows outlines more smoothly.
+For the same maps and thresholds the labels here are those of micro-sam 1.8.14 (``test/compat``).
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from torch import nn
 
 from micro_sam.compat.decoders import to_image, with_decoder, with_own_statistics
 from micro_sam.errors import CacheError, InputError
-from micro_sam.segmentation.automatic_masks import get_amg as get_mask_generator
-from micro_sam.segmentation.automatic_prompts import AutomaticPromptGenerator as PromptGenerator
-from micro_sam.segmentation.dense import (
+from micro_sam.segmentation.automatic.dense import (
     DISTANCE,
     PROMINENCE,
     DenseInstanceSegmenter,
     find_seeds,
 )
-from micro_sam.segmentation.dense_blocks import in_blocks
-from micro_sam.segmentation.dense_maps import DenseMaps, tile_maps
+from micro_sam.segmentation.automatic.dense_blocks import in_blocks
+from micro_sam.segmentation.automatic.dense_maps import DenseMaps, tile_maps
+from micro_sam.segmentation.automatic.masks import get_amg as get_mask_generator
+from micro_sam.segmentation.automatic.prompts import AutomaticPromptGenerator as PromptGenerator
+from micro_sam.segmentation.automatic.segmenter import Segmenter, TiledSegmenter
 from micro_sam.segmentation.labels import label_records, without_small_objects
-from micro_sam.segmentation.segmenter import Segmenter, TiledSegmenter
 
 __all__ = [
     "AutomaticPromptGenerator",
@@ -216,7 +216,7 @@ class TiledInstanceSegmentationWithDecoder(TiledSegmenter, InstanceSegmentationW
 
 
 class AutomaticPromptGenerator(PromptGenerator):
-    """``segmentation.automatic_prompts.AutomaticPromptGenerator`` with a decoder that is given beside the predictor.
+    """``segmentation.automatic.prompts.AutomaticPromptGenerator`` with a decoder that is given beside the predictor.
 
     Parameters
     ----------

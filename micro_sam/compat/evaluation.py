@@ -17,8 +17,8 @@ from micro_sam.evaluation.metrics import run_evaluation
 from micro_sam.io.images import load_image_data
 from micro_sam.io.labels import load_labels, save_labels
 from micro_sam.segmentation.labels import paint_by_score, segmentation_to_one_hot
-from micro_sam.segmentation.objects import ObjectPrompt, segment_in_tiles
 from micro_sam.segmentation.prompt_generators import PointAndBoxPromptGenerator
+from micro_sam.segmentation.prompted.objects import ObjectPrompt, segment_in_tiles
 from micro_sam.segmentation.values import ObjectMask
 
 __all__ = [

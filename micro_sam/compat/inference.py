@@ -13,8 +13,8 @@ from micro_sam.embeddings.compute import precompute_image_embeddings
 from micro_sam.embeddings.embeddings import as_embeddings
 from micro_sam.errors import InputError
 from micro_sam.segmentation.labels import apply_nms, mask_data_to_segmentation
-from micro_sam.segmentation.lowres import stability_score
-from micro_sam.segmentation.objects import ObjectPrompt, segment_in_tiles
+from micro_sam.segmentation.prompted.lowres import stability_score
+from micro_sam.segmentation.prompted.objects import ObjectPrompt, segment_in_tiles
 
 __all__ = ["batched_inference", "batched_tiled_inference"]
 

@@ -28,9 +28,9 @@ from micro_sam.compat.decoder_segmentation import (
 from micro_sam.embeddings.embeddings import Embeddings, as_embeddings
 from micro_sam.errors import InputError, OutputError
 from micro_sam.io.atomic import remove
-from micro_sam.segmentation import states
-from micro_sam.segmentation.automatic_masks import AutomaticMaskGenerator, get_amg
-from micro_sam.segmentation.dense_blocks import in_blocks
+from micro_sam.segmentation.automatic import states
+from micro_sam.segmentation.automatic.dense_blocks import in_blocks
+from micro_sam.segmentation.automatic.masks import AutomaticMaskGenerator, get_amg
 
 __all__ = ["cache_amg_state", "cache_is_state", "keep_maps"]
 

@@ -9,7 +9,7 @@ from napari import Viewer
 from micro_sam.sam_annotator.annotator_2d import Annotator2D
 from micro_sam.sam_annotator.annotator_3d import Annotator3D
 from micro_sam.sam_annotator.annotator_tracking import AnnotatorTracking as TrackingTool
-from micro_sam.sam_annotator.docked import ToolWidget
+from micro_sam.sam_annotator.controller.docked import ToolWidget
 
 __all__ = ["Annotator2d", "Annotator3d", "AnnotatorTracking"]
 

@@ -16,9 +16,9 @@ from scipy import ndimage
 from skimage.measure import regionprops
 
 from micro_sam.errors import InputError
-from micro_sam.segmentation.objects import crop
 from micro_sam.segmentation.prompt_generators import innermost
-from micro_sam.segmentation.prompted import segment_objects
+from micro_sam.segmentation.prompted.objects import crop
+from micro_sam.segmentation.prompted.segment import segment_objects
 from micro_sam.segmentation.values import ObjectMask, Prompts
 
 if TYPE_CHECKING:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+import platform
+
 import torch
 
 from micro_sam.errors import InputError
+
+log = logging.getLogger(__name__)
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
@@ -67,7 +72,8 @@ def resolve_precision(precision: str, device: str | torch.device) -> str:
     ----------
     precision : str
         "auto" is exact (fp32) on the CPU and on Apple's GPU, bf16 on a CUDA GPU that computes in it, fp16 on older
-        ones. The other names are taken as they are.
+        ones. The other names are taken as they are, but for bf16 on a processor that has no arithmetic for it and
+        would take a hundred times as long: fp32, with a line in the log.
     device : str | torch.device
         Where the model will run.
 
@@ -85,7 +91,16 @@ def resolve_precision(precision: str, device: str | torch.device) -> str:
         return "bf16" if _has_fast_bf16(device) else "fp16"
     if precision == "fp16" and device.type == "cpu":
         raise InputError("fp16 is slower than fp32 on a CPU and less exact; choose fp32, or bf16 on recent processors.")
+    if precision == "bf16" and device.type == "cpu" and not has_bf16():
+        log.warning("This processor has no bf16 arithmetic (AVX-512): fp32 is used.")
+        return "fp32"
     return precision
+
+
+def has_bf16() -> bool:
+    """Whether the processor computes in bf16: those of Intel and AMD need AVX-512, of others nothing is known."""
+    is_x86 = platform.machine().lower() in ("x86_64", "amd64")
+    return not is_x86 or torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 
 
 def _has_fast_bf16(device: torch.device) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from micro_sam.plugin.widgets import whole
-from micro_sam.sam_annotator.tables.layers import LayerTable
+from micro_sam.sam_annotator.view.tables.layers import LayerTable
 
 
 class Table(LayerTable):

@@ -12,10 +12,10 @@ from micro_sam.errors import InputError, MicroSamError
 from micro_sam.sam_annotator.annotator_2d import Annotator2D
 from micro_sam.sam_annotator.annotator_3d import Annotator3D
 from micro_sam.sam_annotator.annotator_tracking import AnnotatorTracking
-from micro_sam.sam_annotator.docked import ToolWidget
-from micro_sam.sam_annotator.series import image_folder_annotator
-from micro_sam.sam_annotator.starting import get_annotator
-from micro_sam.sam_annotator.widgets.training import TrainingMenu
+from micro_sam.sam_annotator.controller.docked import ToolWidget
+from micro_sam.sam_annotator.controller.series import image_folder_annotator
+from micro_sam.sam_annotator.launch import get_annotator
+from micro_sam.sam_annotator.view.panels.training import TrainingMenu
 
 MODEL = "nano_lm"
 """Works at once, without a download; the menu *Model and embeddings* has the others."""

@@ -9,10 +9,10 @@ from typing import Any
 import napari
 import numpy as np
 
-from micro_sam.sam_annotator.annotator import Annotator
-from micro_sam.sam_annotator.images import open_any
-from micro_sam.sam_annotator.settings import Settings
-from micro_sam.sam_annotator.starting import check_result, choose_session, one_image, start_tool
+from micro_sam.sam_annotator.controller.annotator import Annotator
+from micro_sam.sam_annotator.launch import check_result, choose_session, one_image, start_tool
+from micro_sam.sam_annotator.state.images import open_any
+from micro_sam.sam_annotator.state.settings import Settings
 
 
 class Annotator2D(Annotator):

@@ -13,20 +13,20 @@ import napari
 import numpy as np
 
 from micro_sam.errors import InputError
-from micro_sam.sam_annotator.acts import act
-from micro_sam.sam_annotator.annotator import Annotator
-from micro_sam.sam_annotator.automatic_volume import AutomaticVolume
-from micro_sam.sam_annotator.corrections import CorrectionActs
-from micro_sam.sam_annotator.images import OpenImage, open_any
-from micro_sam.sam_annotator.jobs import MAPS, WORK
-from micro_sam.sam_annotator.keys import Key
-from micro_sam.sam_annotator.memory import take_memory
-from micro_sam.sam_annotator.session_run import SessionRun
-from micro_sam.sam_annotator.settings import Settings
-from micro_sam.sam_annotator.slices import SliceActs
-from micro_sam.sam_annotator.starting import check_result, choose_session, one_image, start_tool
-from micro_sam.sam_annotator.volume_maps import MapsWork
-from micro_sam.sam_annotator.whole_object import WholeObject
+from micro_sam.sam_annotator.controller.acts import act
+from micro_sam.sam_annotator.controller.annotator import Annotator
+from micro_sam.sam_annotator.controller.automatic_volume import AutomaticVolume
+from micro_sam.sam_annotator.controller.corrections import CorrectionActs
+from micro_sam.sam_annotator.controller.session_run import SessionRun
+from micro_sam.sam_annotator.controller.slices import SliceActs
+from micro_sam.sam_annotator.controller.volume_maps import MapsWork
+from micro_sam.sam_annotator.controller.whole_object import WholeObject
+from micro_sam.sam_annotator.launch import check_result, choose_session, one_image, start_tool
+from micro_sam.sam_annotator.runtime.jobs import MAPS, WORK
+from micro_sam.sam_annotator.runtime.memory import take_memory
+from micro_sam.sam_annotator.state.images import OpenImage, open_any
+from micro_sam.sam_annotator.state.settings import Settings
+from micro_sam.sam_annotator.view.keys import Key
 from micro_sam.session.propagation.volume import Method
 from micro_sam.session.session import VolumeSession
 
@@ -125,7 +125,7 @@ class Annotator3D(SliceActs, CorrectionActs, Annotator):
 
     def extra_menus(self) -> Sequence[Any]:
         """The volume menu."""
-        from micro_sam.sam_annotator.widgets.volume import VolumeMenu
+        from micro_sam.sam_annotator.view.panels.volume import VolumeMenu
 
         return [VolumeMenu(self)]
 

@@ -13,23 +13,23 @@ import numpy as np
 
 from micro_sam.errors import InputError
 from micro_sam.io.tracks import Tracks, daughters, load_tracks
-from micro_sam.sam_annotator.acts import act
-from micro_sam.sam_annotator.annotator import Annotator
-from micro_sam.sam_annotator.corrections import CorrectionActs
-from micro_sam.sam_annotator.follow import FollowRun
-from micro_sam.sam_annotator.images import OpenImage, open_any
-from micro_sam.sam_annotator.jobs import WORK
-from micro_sam.sam_annotator.keys import Key
-from micro_sam.sam_annotator.layers import LayerNames
-from micro_sam.sam_annotator.layers.track_layers import TrackLayers
-from micro_sam.sam_annotator.linking import Linking
-from micro_sam.sam_annotator.memory import take_memory
-from micro_sam.sam_annotator.saving_tracks import TrackSaving
-from micro_sam.sam_annotator.session_run import SessionRun
-from micro_sam.sam_annotator.settings import Settings
-from micro_sam.sam_annotator.slices import SliceActs
-from micro_sam.sam_annotator.starting import choose_session, one_image, start_tool
-from micro_sam.sam_annotator.track_acts import LineageActs
+from micro_sam.sam_annotator.controller.acts import act
+from micro_sam.sam_annotator.controller.annotator import Annotator
+from micro_sam.sam_annotator.controller.corrections import CorrectionActs
+from micro_sam.sam_annotator.controller.follow import FollowRun
+from micro_sam.sam_annotator.controller.linking import Linking
+from micro_sam.sam_annotator.controller.saving_tracks import TrackSaving
+from micro_sam.sam_annotator.controller.session_run import SessionRun
+from micro_sam.sam_annotator.controller.slices import SliceActs
+from micro_sam.sam_annotator.controller.track_acts import LineageActs
+from micro_sam.sam_annotator.launch import choose_session, one_image, start_tool
+from micro_sam.sam_annotator.runtime.jobs import WORK
+from micro_sam.sam_annotator.runtime.memory import take_memory
+from micro_sam.sam_annotator.state.images import OpenImage, open_any
+from micro_sam.sam_annotator.state.settings import Settings
+from micro_sam.sam_annotator.view.keys import Key
+from micro_sam.sam_annotator.view.layers import LayerNames
+from micro_sam.sam_annotator.view.layers.track_layers import TrackLayers
 from micro_sam.session.prompts import PromptState
 from micro_sam.session.session import TrackingSession
 
@@ -158,13 +158,13 @@ class AnnotatorTracking(LineageActs, SliceActs, CorrectionActs, Annotator):
 
     def extra_menus(self) -> Sequence[Any]:
         """The tracking menu."""
-        from micro_sam.sam_annotator.widgets.tracking import TrackingMenu
+        from micro_sam.sam_annotator.view.panels.tracking import TrackingMenu
 
         return [TrackingMenu(self)]
 
     def committed_menu(self) -> tuple[str, Any]:
         """The lineage and what can be done to it."""
-        from micro_sam.sam_annotator.widgets.lineage import LineageMenu
+        from micro_sam.sam_annotator.view.panels.lineage import LineageMenu
 
         return "Committed tracks and lineage", LineageMenu(self)
 

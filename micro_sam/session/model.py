@@ -100,7 +100,7 @@ class Model:
             What messages call it.
         """
         predictor, embeddings = self.check()
-        from micro_sam.segmentation.readiness import missing_tiles  # torch is not there before the window
+        from micro_sam.segmentation.prompted.readiness import missing_tiles  # torch is not there before the window
 
         missing = missing_tiles(predictor, embeddings, index, prompts, batched=batched, previous=previous)
         if missing:

@@ -214,7 +214,7 @@ def run(request: Request) -> SliceResult:
 
 
 def _run_slice(request: SliceRequest) -> SliceResult:
-    from micro_sam.segmentation.prompted import segment_objects
+    from micro_sam.segmentation.prompted.segment import segment_objects
 
     def ask(prompts: Prompts, previous: tuple[ObjectMask, ...] | None) -> tuple[ObjectMask, ...]:
         where = (request.predictor, prompts, request.embeddings, request.index)

@@ -186,8 +186,8 @@ class SliceAnswer:
     def drawn_for(self, label: int) -> PromptSet:
         """The prompts that made one of the objects: its shape or point, points in its box, all negative points.
 
-        Objects are in the order of :func:`~micro_sam.segmentation.prompted.segment_objects`: first those of shapes,
-        then that of positive points outside of all of them (`batched`: one for each).
+        Objects are in the order of :func:`~micro_sam.segmentation.prompted.segment.segment_objects`: first
+        those of shapes, then that of positive points outside of all of them (`batched`: one for each).
         """
         if label not in self.labels:
             return PromptSet()

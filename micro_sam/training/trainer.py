@@ -29,7 +29,7 @@ from micro_sam.models.device import get_device, resolve_precision
 from micro_sam.models.modules.unetr_decoder import UNETRDecoder
 from micro_sam.models.predictor import Predictor
 from micro_sam.models.sam import Sam
-from micro_sam.segmentation.close_ups import SHARE
+from micro_sam.segmentation.prompted.close_ups import SHARE
 from micro_sam.training import data
 from micro_sam.training.ahead import StepCrops, iter_ahead
 from micro_sam.training.card import describe, make_card
@@ -259,7 +259,7 @@ class Trainer:
         whole = self.model.architecture != "nano"  # transformers read whole frames only
         sizes = [frame if whole else min(side or frame, frame) for side in self.config.crop_sizes]
         config = self.config
-        # objects that are smaller in the frame are looked at closer in use (``segmentation.close_ups``)
+        # objects that are smaller in the frame are looked at closer in use (``segmentation.prompted.close_ups``)
         smallest = 20.0 if self.model.close_up else 12.0
         close_up = 0.8 * SHARE * (self.model.close_up or 0)  # SHARE counts the longer side
         return [

@@ -15,7 +15,7 @@ from micro_sam.evaluation.interactive import evaluate_image
 from micro_sam.evaluation.metrics import compare_labels
 from micro_sam.io.normalization import Normalization
 from micro_sam.models.predictor import Predictor
-from micro_sam.segmentation.dense import DenseInstanceSegmenter
+from micro_sam.segmentation.automatic.dense import DenseInstanceSegmenter
 from micro_sam.training.crops import TrainingImage
 
 MIN_AREA = 16  # pixels; smaller objects are not measured

@@ -65,8 +65,8 @@ def test_parts_fill_one_cache_and_say_what_is_left(stack, tmp_path, capsys):
 
 
 def test_one_large_image_is_prepared_in_parts_and_by_several_workers_as_by_one_process(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("micro_sam.segmentation.dense_blocks.MOST_TILES", 4)
-    monkeypatch.setattr("micro_sam.segmentation.dense_blocks.BLOCK_TILES", 2)
+    monkeypatch.setattr("micro_sam.segmentation.automatic.dense_blocks.MOST_TILES", 4)
+    monkeypatch.setattr("micro_sam.segmentation.automatic.dense_blocks.BLOCK_TILES", 2)
     image = tmp_path / "large.tif"
     tifffile.imwrite(image, np.tile(open_sample("coins").image[:160, :160], (1, 2)))
     arguments, tiles = ["-i", str(image), *MODEL], ["--tile_shape", "80", "80", "--halo", "16", "16"]

@@ -7,8 +7,8 @@ import pytest
 from micro_sam import automatic_segmentation
 from micro_sam.errors import InputError
 from micro_sam.instance_segmentation import InstanceSegmentationWithDecoder
-from micro_sam.segmentation.automatic_masks import AutomaticMaskGenerator
-from micro_sam.segmentation.dense import DenseInstanceSegmenter
+from micro_sam.segmentation.automatic.dense import DenseInstanceSegmenter
+from micro_sam.segmentation.automatic.masks import AutomaticMaskGenerator
 
 
 def test_a_mode_chooses_the_segmenter(predictor):

@@ -63,7 +63,7 @@ SHAPES = [((400_000, 300_000), "2d", None), ((5000, 40_000, 50_000), "3d", None)
 
 @pytest.mark.parametrize(("shape", "tool", "axes"), SHAPES)
 def test_an_image_of_a_hundred_gigabytes_is_checked_shown_and_recognised_from_samples(shape, tool, axes):
-    from micro_sam.sam_annotator.images import from_array
+    from micro_sam.sam_annotator.state.images import from_array
 
     image = Huge(shape)
     opened = from_array(image, tool)

@@ -159,7 +159,10 @@ def test_a_device_that_is_not_here_is_a_value_error_that_names_those_that_are(mo
 
 def test_precision_is_exact_on_a_cpu_and_fast_where_the_gpu_has_it(monkeypatch):
     assert resolve_precision("auto", "cpu") == resolve_precision("auto", "mps") == "fp32"
-    assert resolve_precision("bf16", "cpu") == "bf16"
+    for capability, expected in (("AVX2", "fp32"), ("AVX512", "bf16")):
+        monkeypatch.setattr("platform.machine", lambda: "x86_64")
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda c=capability: c)
+        assert resolve_precision("bf16", "cpu") == expected
     for capability, expected in (((9, 0), "bf16"), ((8, 0), "bf16"), ((7, 5), "fp16")):
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, c=capability: c)
         assert resolve_precision("auto", "cuda") == expected

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from micro_sam.sam_annotator import memory
+from micro_sam.sam_annotator.runtime import memory
 
 SHAPE = (40, 1024, 1024)
 

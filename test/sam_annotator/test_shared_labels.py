@@ -8,7 +8,7 @@ import pickle
 import numpy as np
 import pytest
 
-from micro_sam.sam_annotator.layers.shared_labels import SharedLabels, share
+from micro_sam.sam_annotator.view.layers.shared_labels import SharedLabels, share
 
 SHAPES = ((20, 30), (4, 20, 30))
 POINTS = np.array([1, 2])

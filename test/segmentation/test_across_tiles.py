@@ -10,7 +10,7 @@ from micro_sam.embeddings.embeddings import Embeddings
 from micro_sam.embeddings.store import MemoryStore
 from micro_sam.embeddings.tiles import TileGrid
 from micro_sam.prompt_based_segmentation import segment_from_box, segment_from_mask, segment_from_points
-from micro_sam.segmentation.prompted import segment_objects
+from micro_sam.segmentation.prompted.segment import segment_objects
 from micro_sam.segmentation.values import Prompts
 from micro_sam.session.session import Session
 
@@ -109,7 +109,7 @@ def test_memory_does_not_grow_with_the_image():
                 labels[200:260, 300:380] = 1
             return oracle_embeddings(labels).load()
 
-    from micro_sam.segmentation.objects import ObjectPrompt, segment_in_tiles
+    from micro_sam.segmentation.prompted.objects import ObjectPrompt, segment_in_tiles
 
     embeddings = Sparse()
     y, x = np.array(embeddings.grid[55].origin) + (230, 340)

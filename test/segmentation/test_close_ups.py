@@ -9,10 +9,10 @@ from micro_sam.errors import ModelError
 from micro_sam.models.build import get_sam_model
 from micro_sam.models.predictor import Predictor
 from micro_sam.models.sam import Sam
-from micro_sam.segmentation import close_ups
-from micro_sam.segmentation.close_ups import segment_object
-from micro_sam.segmentation.objects import ObjectPrompt, segment_in_tiles
-from micro_sam.segmentation.prompted import segment_objects
+from micro_sam.segmentation.prompted import close_ups
+from micro_sam.segmentation.prompted.close_ups import segment_object
+from micro_sam.segmentation.prompted.objects import ObjectPrompt, segment_in_tiles
+from micro_sam.segmentation.prompted.segment import segment_objects
 from micro_sam.segmentation.values import Prompts
 
 SHAPE = (500, 620)

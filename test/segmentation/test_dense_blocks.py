@@ -13,9 +13,9 @@ from micro_sam.embeddings.store import MemoryStore
 from micro_sam.embeddings.tiles import TileGrid
 from micro_sam.errors import InputError
 from micro_sam.models.predictor import ImageFeatures
-from micro_sam.segmentation import dense, dense_blocks
-from micro_sam.segmentation.dense import DenseInstanceSegmenter
-from micro_sam.segmentation.hilltops import hilltops
+from micro_sam.segmentation.automatic import dense, dense_blocks
+from micro_sam.segmentation.automatic.dense import DenseInstanceSegmenter
+from micro_sam.segmentation.automatic.hilltops import hilltops
 from micro_sam.training.targets import dense_targets
 
 SIDE, TILE, HALO = 1500, 128, 32

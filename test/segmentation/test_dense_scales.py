@@ -9,9 +9,9 @@ from micro_sam.embeddings.embeddings import Embeddings
 from micro_sam.embeddings.store import MemoryStore
 from micro_sam.embeddings.tiles import TileGrid
 from micro_sam.io.normalization import Normalization
-from micro_sam.segmentation import dense_scales
-from micro_sam.segmentation.dense_maps import DenseMaps
-from micro_sam.segmentation.dense_scales import disagreement, iter_best_scale, looks
+from micro_sam.segmentation.automatic import dense_scales
+from micro_sam.segmentation.automatic.dense_maps import DenseMaps
+from micro_sam.segmentation.automatic.dense_scales import disagreement, iter_best_scale, looks
 from micro_sam.training.targets import dense_targets
 
 MODEL = SimpleNamespace(image_size=512, dense_kind="offsets", close_up=256)

@@ -8,6 +8,7 @@ from segmentation_helpers import iou
 
 from micro_sam.errors import InputError
 from micro_sam.prompt_generators import PointAndBoxPromptGenerator
+from micro_sam.segmentation.automatic.mask_output import remove_small_regions
 from micro_sam.segmentation.labels import (
     apply_nms,
     compute_iou,
@@ -16,7 +17,6 @@ from micro_sam.segmentation.labels import (
     nms,
     segmentation_to_one_hot,
 )
-from micro_sam.segmentation.mask_output import remove_small_regions
 from micro_sam.segmentation.rle import compress_rle, decompress_rle, mask_from_rle, rle_from_object
 from micro_sam.segmentation.suppression import suppress
 from micro_sam.segmentation.values import ObjectMask

@@ -9,9 +9,9 @@ from micro_sam.errors import InputError
 from micro_sam.io.tracks import load_tracks
 from micro_sam.multi_dimensional_segmentation import merge_instance_segmentation_3d, track_across_frames
 from micro_sam.sample_data import open_sample
-from micro_sam.segmentation.automatic_stacks import lineages_of, track_labels
-from micro_sam.segmentation.frame_linking import FrameObjects, link_frames
-from micro_sam.segmentation.merging import number_per_slice, overlaps
+from micro_sam.segmentation.propagation.frame_linking import FrameObjects, link_frames
+from micro_sam.segmentation.stacks import lineages_of, track_labels
+from micro_sam.segmentation.volume.merging import number_per_slice, overlaps
 
 
 def scrambled(labels, seed=0):
@@ -150,7 +150,7 @@ def test_arguments_that_cannot_work_are_refused():
 @pytest.mark.slow
 def test_the_shipped_model_segments_a_volume_and_tracks_a_movie_by_itself(predictor):
     from micro_sam.multi_dimensional_segmentation import automatic_3d_segmentation, automatic_tracking
-    from micro_sam.segmentation.dense import get_segmenter
+    from micro_sam.segmentation.automatic.dense import get_segmenter
 
     segmenter = get_segmenter(predictor, False)
     volume = open_sample("nuclei_volume")

@@ -5,10 +5,15 @@ import pytest
 
 from micro_sam.errors import InputError
 from micro_sam.segmentation.interpolation import centre_of, interpolate_masks, shifted
-from micro_sam.segmentation.motion import MotionModel
-from micro_sam.segmentation.objects import union
-from micro_sam.segmentation.projection import PROJECTION_MODES, Projection, prompt_from_mask, resolve_projection
-from micro_sam.segmentation.search import likeness
+from micro_sam.segmentation.prompted.objects import union
+from micro_sam.segmentation.prompted.projection import (
+    PROJECTION_MODES,
+    Projection,
+    prompt_from_mask,
+    resolve_projection,
+)
+from micro_sam.segmentation.propagation.motion import MotionModel
+from micro_sam.segmentation.propagation.search import likeness
 from micro_sam.segmentation.values import ObjectMask
 
 

@@ -11,7 +11,7 @@ from micro_sam.prompt_based_segmentation import (
     segment_from_mask,
     segment_from_points,
 )
-from micro_sam.segmentation.prompted import segment_objects
+from micro_sam.segmentation.prompted.segment import segment_objects
 from micro_sam.segmentation.values import ObjectMask, Prompts
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from micro_sam.embeddings.compute import iter_embeddings, open_embeddings
 from micro_sam.instance_segmentation import AutomaticMaskGenerator
-from micro_sam.segmentation.states import iter_initialize_kept, keep_states, read_state, state_path
+from micro_sam.segmentation.automatic.states import iter_initialize_kept, keep_states, read_state, state_path
 
 
 @pytest.fixture

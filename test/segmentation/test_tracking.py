@@ -6,8 +6,8 @@ from oracle_stack import masks_of, oracle_stack, painted
 from segmentation_helpers import Oracle, iou
 
 from micro_sam.errors import InputError
-from micro_sam.segmentation.projection import PROJECTION_MODES
-from micro_sam.segmentation.tracking import iter_track
+from micro_sam.segmentation.prompted.projection import PROJECTION_MODES
+from micro_sam.segmentation.propagation.tracking import iter_track
 from micro_sam.segmentation.values import ObjectMask
 
 SHAPE = (12, 90, 150)

@@ -16,9 +16,9 @@ from micro_sam.embeddings.tiles import TileGrid
 from micro_sam.errors import CacheError, InputError, NotComputedYet
 from micro_sam.multi_dimensional_segmentation import automatic_3d_segmentation, segment_object_in_volume
 from micro_sam.prompt_based_segmentation import segment_from_box, segment_from_points
-from micro_sam.segmentation.automatic_masks import get_amg
-from micro_sam.segmentation.dense import get_segmenter
-from micro_sam.segmentation.prompted import segment_objects
+from micro_sam.segmentation.automatic.dense import get_segmenter
+from micro_sam.segmentation.automatic.masks import get_amg
+from micro_sam.segmentation.prompted.segment import segment_objects
 from micro_sam.segmentation.values import Prompts
 from micro_sam.segmentation.volume import automatic
 from micro_sam.segmentation.volume.automatic import iter_segment_volume, segment_stack

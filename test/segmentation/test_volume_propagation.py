@@ -6,9 +6,10 @@ from oracle_stack import cone, masks_of, oracle_stack, painted
 from segmentation_helpers import Oracle, iou
 
 from micro_sam.errors import InputError
-from micro_sam.segmentation.projection import PROJECTION_MODES
+from micro_sam.segmentation.prompted.projection import PROJECTION_MODES
+from micro_sam.segmentation.propagation import volume as propagation
+from micro_sam.segmentation.propagation.volume import iter_propagate_volume, segment_mask_in_volume
 from micro_sam.segmentation.values import ObjectMask
-from micro_sam.segmentation.volume import iter_propagate_volume, propagation, segment_mask_in_volume
 
 LABELS = cone()
 
@@ -168,7 +169,7 @@ def test_a_volume_of_another_length_is_refused():
 def test_the_shipped_model_extends_a_click_through_generated_nuclei(predictor):
     from micro_sam.embeddings.compute import precompute_image_embeddings
     from micro_sam.sample_data import open_sample
-    from micro_sam.segmentation.prompted import segment_objects
+    from micro_sam.segmentation.prompted.segment import segment_objects
     from micro_sam.segmentation.values import Prompts
 
     sample = open_sample("nuclei_volume")

@@ -66,12 +66,12 @@ def fake_network(monkeypatch):
         calls.append((args, kwargs))
         return fake_segment_objects(*args, **kwargs)
 
-    module = types.ModuleType("micro_sam.segmentation.prompted")
+    module = types.ModuleType("micro_sam.segmentation.prompted.segment")
     module.segment_objects = segment_objects
-    monkeypatch.setitem(sys.modules, "micro_sam.segmentation.prompted", module)
-    import micro_sam.segmentation as package
+    monkeypatch.setitem(sys.modules, "micro_sam.segmentation.prompted.segment", module)
+    import micro_sam.segmentation.prompted as package
 
-    monkeypatch.setattr(package, "prompted", module, raising=False)
+    monkeypatch.setattr(package, "segment", module, raising=False)
     return calls
 
 
@@ -95,8 +95,8 @@ def runs(monkeypatch, fake_network):
                     z, ObjectMask(mask.box, mask.mask, 0.9 - 0.05 * abs(nearest - z)), 0.9, 0.8, "propagated"
                 )
 
-    import micro_sam.segmentation.volume as module
-    from micro_sam.segmentation.volume import SliceStep
+    import micro_sam.segmentation.propagation.volume as module
+    from micro_sam.segmentation.propagation.volume import SliceStep
 
     monkeypatch.setattr(module, "iter_propagate_volume", iter_propagate_volume)
     return calls

@@ -10,9 +10,9 @@ from scipy import ndimage
 from micro_sam.errors import InputError
 from micro_sam.multi_dimensional_segmentation import merge_instance_segmentation_3d
 from micro_sam.sample_data import open_sample
-from micro_sam.segmentation.automatic_stacks import track_labels
-from micro_sam.segmentation.dense import DenseInstanceSegmenter
-from micro_sam.segmentation.slices import segment_slices
+from micro_sam.segmentation.automatic.dense import DenseInstanceSegmenter
+from micro_sam.segmentation.automatic.slices import segment_slices
+from micro_sam.segmentation.stacks import track_labels
 from micro_sam.session.session import Session, TrackingSession, VolumeSession
 from micro_sam.util import get_sam_model, precompute_image_embeddings
 

@@ -16,8 +16,8 @@ SHAPE = (12, 60, 80)
 @pytest.fixture
 def no_network(monkeypatch, fake_network):
     """The real tracking code over a projection that moves the mask by what the motion model expects."""
-    from micro_sam.segmentation import tracking
     from micro_sam.segmentation.interpolation import shifted
+    from micro_sam.segmentation.propagation import tracking
 
     def project_mask(predictor, embeddings, t, mask, mode, shift=(0.0, 0.0), box_extension=0.0):
         moved = shifted(mask, shift, embeddings.grid.shape)

@@ -146,7 +146,7 @@ def shared_tool(shared_window, coins):
 @pytest.fixture
 def tool(shared_tool, coins):
     """The 2D tool on the coins, as it is right after the start: nothing clicked, nothing committed."""
-    from micro_sam.sam_annotator.images import from_array
+    from micro_sam.sam_annotator.state.images import from_array
 
     driver.reset(shared_tool, from_array(coins, "2d", "coins"))
     yield shared_tool

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from micro_sam.sam_annotator import annotator_3d
-from micro_sam.sam_annotator.automatic_volume import PARAMETERS
-from micro_sam.sam_annotator.jobs import MAPS
+from micro_sam.sam_annotator.controller.automatic_volume import PARAMETERS
+from micro_sam.sam_annotator.runtime.jobs import MAPS
 from micro_sam.segmentation.volume import compute
 from micro_sam.segmentation.volume.automatic import THRESHOLDS
 
@@ -166,7 +166,7 @@ def test_all_objects_come_from_the_maps_and_the_sliders_ask_no_network(tool_3d, 
 
     monkeypatch.setattr(compute, "_slice_maps", refuse)
     monkeypatch.setattr(compute, "_plane_maps", refuse)
-    monkeypatch.setattr("micro_sam.sam_annotator.automatic_slices.make_segmenter", refuse)
+    monkeypatch.setattr("micro_sam.sam_annotator.controller.automatic_slices.make_segmenter", refuse)
     driver.press(menu(tool).all_slices.native)
     wait_idle(tool)
     assert "in the volume" in tool.status.text and tool.source == "auto"

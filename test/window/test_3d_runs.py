@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from micro_sam.sam_annotator import annotator_3d
-from micro_sam.sam_annotator.jobs import WORK
-from micro_sam.segmentation.volume import propagation
+from micro_sam.sam_annotator.runtime.jobs import WORK
+from micro_sam.segmentation.propagation import volume as propagation
 
 from . import driver
 from .driver import Heartbeat, click, drag, key, wait_idle, wait_until

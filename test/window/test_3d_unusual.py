@@ -8,7 +8,7 @@ import tifffile
 import torch
 
 from micro_sam.sam_annotator import annotator_3d
-from micro_sam.sam_annotator.jobs import MAPS
+from micro_sam.sam_annotator.runtime.jobs import MAPS
 
 from .driver import key, wait_idle, wait_until
 from .test_3d_whole_objects import click_at

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from micro_sam.sam_annotator import annotator_3d
-from micro_sam.sam_annotator.jobs import MAPS, WORK
-from micro_sam.segmentation.volume import compute, propagation
+from micro_sam.sam_annotator.runtime.jobs import MAPS, WORK
+from micro_sam.segmentation.propagation import volume as propagation
+from micro_sam.segmentation.volume import compute
 
 from . import driver
 from .driver import click, drag, key, wait_idle, wait_until

@@ -11,9 +11,9 @@ import pytest
 
 from micro_sam.errors import InputError, ModelError
 from micro_sam.models.predictor import Predictor
-from micro_sam.sam_annotator.images import from_array
-from micro_sam.sam_annotator.jobs import AHEAD, WORK, Job, Jobs, Progress
-from micro_sam.sam_annotator.latest import LatestWins
+from micro_sam.sam_annotator.runtime.jobs import AHEAD, WORK, Job, Jobs, Progress
+from micro_sam.sam_annotator.runtime.latest import LatestWins
+from micro_sam.sam_annotator.state.images import from_array
 
 from . import driver
 from .driver import Heartbeat, click, key, wait_idle, wait_until
@@ -218,7 +218,7 @@ def test_automatic_segmentation_runs_beside_the_clicks_and_thresholds_act_at_onc
 
 
 def test_grid_of_points_is_the_other_method(tool, monkeypatch):
-    from micro_sam.segmentation import automatic_masks
+    from micro_sam.segmentation.automatic import masks as automatic_masks
 
     monkeypatch.setattr(automatic_masks, "point_grid", lambda side, grid=automatic_masks.point_grid: grid(6))
     tool.dock.automatic.method.value = "grid"
@@ -230,7 +230,7 @@ def test_grid_of_points_is_the_other_method(tool, monkeypatch):
 
 
 def test_cancel_stops_the_run_and_a_second_one_is_refused_with_a_sentence(tool, monkeypatch):
-    from micro_sam.segmentation.dense import DenseInstanceSegmenter
+    from micro_sam.segmentation.automatic.dense import DenseInstanceSegmenter
 
     def endless(self, *args, **kwargs):
         for k in range(10_000):

@@ -10,8 +10,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from micro_sam.sam_annotator.jobs import WORK, Progress
-from micro_sam.sam_annotator.layers.overlays import HOVER
+from micro_sam.sam_annotator.runtime.jobs import WORK, Progress
+from micro_sam.sam_annotator.view.layers.overlays import HOVER
 
 from . import driver
 from .driver import canvas, canvas_point, click, key, process, wait_idle, wait_until

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from micro_sam.sam_annotator.jobs import WORK
+from micro_sam.sam_annotator.runtime.jobs import WORK
 from micro_sam.session import commands, label_edits, large_commits
 
 from .driver import click, key, wait_idle, wait_until

@@ -19,8 +19,8 @@ PLACE, OTHER = (700, 900), (120, 130)
 @pytest.fixture
 def large(monkeypatch):
     """Planes of more than 100 x 100 pixels count as large, and no labels stay in memory."""
-    monkeypatch.setattr("micro_sam.sam_annotator.layers.large_labels.LARGEST_PLANE", 10_000)
-    monkeypatch.setattr("micro_sam.sam_annotator.overview.BLOCK", 256)
+    monkeypatch.setattr("micro_sam.sam_annotator.view.layers.large_labels.LARGEST_PLANE", 10_000)
+    monkeypatch.setattr("micro_sam.sam_annotator.controller.overview.BLOCK", 256)
     monkeypatch.setattr("micro_sam.io.label_arrays.LARGEST_IN_MEMORY", 1000)
 
 

@@ -13,7 +13,7 @@ import sys, threading
 import numpy as np
 from qtpy.QtCore import QTimer
 from micro_sam.sam_annotator import {tool}
-from micro_sam.sam_annotator import leaving
+from micro_sam.sam_annotator.runtime import leaving
 from micro_sam.models.predictor import Predictor
 
 leaving.PATIENCE = {patience}

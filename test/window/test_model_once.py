@@ -1,13 +1,13 @@
 """The model is loaded from disc once, however often images, caches or tiles change."""
 
-from micro_sam.sam_annotator import engine
+from micro_sam.sam_annotator.controller import engine
 
 from . import driver
 
 
 def test_the_model_is_loaded_once(opened, coins, monkeypatch, tmp_path):
     from micro_sam.sam_annotator import annotator_2d
-    from micro_sam.sam_annotator.images import from_array
+    from micro_sam.sam_annotator.state.images import from_array
 
     loaded, load = [], engine.load_model
     monkeypatch.setattr(engine, "load_model", lambda settings: loaded.append(settings) or load(settings))

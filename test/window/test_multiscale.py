@@ -7,7 +7,7 @@ import pytest
 import zarr
 
 from micro_sam.sam_annotator import annotator_2d
-from micro_sam.sam_annotator.images import from_path
+from micro_sam.sam_annotator.state.images import from_path
 
 from .driver import click, wait_idle, wait_until
 

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QFileDialog
 from micro_sam.io.labels import load_labels
 from micro_sam.models.cache import get_cache_directory
 from micro_sam.sam_annotator import annotator_2d
-from micro_sam.sam_annotator.closing import keep_copy
+from micro_sam.sam_annotator.controller.closing import keep_copy
 
 from . import driver
 from .driver import click, key, wait_idle, wait_until

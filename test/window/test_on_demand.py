@@ -9,7 +9,7 @@ import pytest
 
 from micro_sam.models.predictor import Predictor
 from micro_sam.sam_annotator import annotator_2d, annotator_3d
-from micro_sam.sam_annotator.jobs import WORK
+from micro_sam.sam_annotator.runtime.jobs import WORK
 
 from .driver import click, drag, wait_idle, wait_until
 from .test_tiles import discs, look_at

@@ -6,8 +6,8 @@ import pytest
 from napari.layers import Image, Labels, Points
 
 from micro_sam.sam_annotator import annotator_2d
-from micro_sam.sam_annotator.images import from_layer
-from micro_sam.sam_annotator.placement import placement_of
+from micro_sam.sam_annotator.state.images import from_layer
+from micro_sam.sam_annotator.state.placement import placement_of
 
 from .driver import wait_until
 

@@ -13,9 +13,10 @@ import pytest
 from micro_sam.errors import ModelError
 from micro_sam.models import build
 from micro_sam.models.predictor import Predictor
-from micro_sam.sam_annotator import annotator_2d, engine
-from micro_sam.sam_annotator.images import from_array
-from micro_sam.sam_annotator.jobs import AHEAD, PREPARE
+from micro_sam.sam_annotator import annotator_2d
+from micro_sam.sam_annotator.controller import engine
+from micro_sam.sam_annotator.runtime.jobs import AHEAD, PREPARE
+from micro_sam.sam_annotator.state.images import from_array
 
 from . import driver, volumes
 from .driver import click, key, wait_idle, wait_until
@@ -346,7 +347,8 @@ SLEEPER = """
     sys.path.insert(0, {folder!r})
     import driver
     from micro_sam.models import build
-    from micro_sam.sam_annotator import annotator_2d, engine
+    from micro_sam.sam_annotator import annotator_2d
+    from micro_sam.sam_annotator.controller import engine
 
     begun = threading.Event()
     def forever(*args, **kwargs):

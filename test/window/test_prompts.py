@@ -312,7 +312,7 @@ def test_commit_right_after_a_click_waits_for_its_mask(tool, monkeypatch):
 
 
 def test_channels_can_be_chosen_and_prompts_stay(tool, coins):
-    from micro_sam.sam_annotator.images import from_array
+    from micro_sam.sam_annotator.state.images import from_array
 
     tool.open(from_array(np.stack([coins, 255 - coins]), "2d", "two channels"))
     assert driver.wait_until(lambda: tool.session.model.embeddings is not None and not tool.engine.busy)
@@ -332,7 +332,7 @@ def test_channels_can_be_chosen_and_prompts_stay(tool, coins):
 
 
 def test_large_image_is_drawn_only_where_it_changed(tool, monkeypatch):
-    from micro_sam.sam_annotator.images import from_array
+    from micro_sam.sam_annotator.state.images import from_array
 
     tool.open(from_array(np.zeros((1500, 2000), "uint8"), "2d", "large"))
     driver.process(0.5)

@@ -12,7 +12,7 @@ from micro_sam.io.labels import load_labels, save_labels
 from micro_sam.io.marks import read_kind
 from micro_sam.io.tracks import load_tracks, save_tracks
 from micro_sam.sam_annotator import annotator_2d, image_folder_annotator
-from micro_sam.sam_annotator.images import from_path
+from micro_sam.sam_annotator.state.images import from_path
 
 from . import driver
 from .driver import key, wait_until

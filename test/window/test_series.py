@@ -9,7 +9,7 @@ import tifffile
 from micro_sam.errors import InputError, OutputError
 from micro_sam.io.labels import load_labels
 from micro_sam.sam_annotator import image_folder_annotator, image_series_annotator
-from micro_sam.sam_annotator.series_entries import plan_series, unique_names
+from micro_sam.sam_annotator.controller.series_entries import plan_series, unique_names
 
 from . import driver
 from .driver import click, key, wait_idle, wait_until

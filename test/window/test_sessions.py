@@ -15,9 +15,9 @@ import pytest
 import tifffile
 
 from micro_sam.sam_annotator import annotator_2d, image_series_annotator
-from micro_sam.sam_annotator.ending import ends_in_order
-from micro_sam.sam_annotator.images import from_array
-from micro_sam.sam_annotator.recording import SessionChoice
+from micro_sam.sam_annotator.controller.ending import ends_in_order
+from micro_sam.sam_annotator.controller.recording import SessionChoice
+from micro_sam.sam_annotator.state.images import from_array
 from micro_sam.session.journal import places, report, series, store
 
 from . import driver
@@ -175,7 +175,7 @@ WINDOW = """
         driver.wait_until(lambda: tool.session.model.embeddings is not None and not tool.engine.busy)
         work()
 
-    import micro_sam.sam_annotator.starting as starting
+    import micro_sam.sam_annotator.launch as starting
     run = starting.napari.run
 
     def run_later():

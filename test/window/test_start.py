@@ -201,7 +201,7 @@ def test_settings_and_results_that_do_not_fit_are_sentences_and_no_window(coins,
 
 
 def test_difficult_images_can_be_clicked(shared_tool):
-    from micro_sam.sam_annotator.images import from_array
+    from micro_sam.sam_annotator.state.images import from_array
 
     rng = np.random.default_rng(0)
     image = rng.normal(100, 5, (120, 90)).astype("float32")
@@ -235,7 +235,7 @@ def test_difficult_images_can_be_clicked(shared_tool):
 
 def test_strip_of_twenty_thousand_rows_is_shown_clicked_and_committed(shared_tool):
     """Longer than a texture of the graphics card can be."""
-    from micro_sam.sam_annotator.images import from_array
+    from micro_sam.sam_annotator.state.images import from_array
 
     strip = np.random.default_rng(0).normal(100, 5, (20_000, 30)).astype("float32")
     place = (17_000, 15)
@@ -277,7 +277,7 @@ FRESH = """
     sys.path.insert(0, {folder!r})
     import driver
     from micro_sam.sam_annotator import annotator_2d, get_annotator
-    from micro_sam.sam_annotator.images import from_path
+    from micro_sam.sam_annotator.state.images import from_path
 
     viewer = annotator_2d("sample:coins", model_type="nano_lm", return_viewer=True)
     tool = get_annotator(viewer)

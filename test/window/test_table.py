@@ -9,7 +9,7 @@ import pandas as pd
 from qtpy.QtCore import QPoint
 
 from micro_sam.io.labels import load_labels
-from micro_sam.sam_annotator.images import from_array
+from micro_sam.sam_annotator.state.images import from_array
 
 from . import driver
 from .driver import click, key, press, process, wait_idle, wait_until

@@ -11,12 +11,12 @@ from qtpy.QtCore import QPoint
 from micro_sam.errors import InputError
 from micro_sam.io.tracks import TrackRow, load_tracks
 from micro_sam.sam_annotator.annotator_tracking import check_tracks
-from micro_sam.sam_annotator.images import from_array
-from micro_sam.sam_annotator.jobs import WORK
-from micro_sam.sam_annotator.layers.track_layers import track_colours
-from micro_sam.segmentation import states
-from micro_sam.segmentation import tracking as propagation
+from micro_sam.sam_annotator.runtime.jobs import WORK
+from micro_sam.sam_annotator.state.images import from_array
+from micro_sam.sam_annotator.view.layers.track_layers import track_colours
+from micro_sam.segmentation.automatic import states
 from micro_sam.segmentation.interpolation import shifted
+from micro_sam.segmentation.propagation import tracking as propagation
 
 from . import driver
 from .driver import click, drag, key, wait_idle, wait_until

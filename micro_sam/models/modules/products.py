@@ -17,6 +17,8 @@ from torch import Tensor, nn
 _ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
 if platform.machine().lower() not in ("x86_64", "amd64"):
     _ONEDNN = None  # not measured
+# on processors without AVX-512 the fused product refuses bfloat16, which torch's own form computes there
+_ONEDNN_BF16 = _ONEDNN is not None and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, gelu: bool = False) -> Tensor:
@@ -39,7 +41,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, gelu: bool = F
         (..., m).
     """
     # torch's own bfloat16 products are oneDNN's already; only the GELU gains there
-    if _plain(x) and _ONEDNN is not None and x.dtype == weight.dtype and (gelu or x.dtype == torch.float32):
+    takes = x.dtype == torch.float32 or (gelu and (x.dtype != torch.bfloat16 or _ONEDNN_BF16))
+    if _plain(x) and _ONEDNN is not None and x.dtype == weight.dtype and takes:
         return _ONEDNN(x, weight, bias, "gelu" if gelu else "none", [], "none")
     x = F.linear(x, weight, bias)
     return F.gelu(x) if gelu else x

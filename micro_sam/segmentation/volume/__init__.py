@@ -1,4 +1,4 @@
-"""Objects in volumes: from the maps of all slices together, or handed from slice to slice (propagation).
+"""Objects in volumes, from the maps of all slices together.
 
 What a window needs: ``maps.open_volume_maps`` gives a ``VolumeMaps`` (what is kept already is in it), a background
 thread drives ``compute.iter_volume_maps(predictor, embeddings, maps, focus=...)`` and closes it to cancel;
@@ -8,8 +8,3 @@ slice, a hint when it is empty. ``VolumePrompts.masks`` are the slices that brus
 ``automatic.segment_volume(maps, ...)`` labels everything. Nothing here is global: a frame of a movie of volumes has
 embeddings and maps of its own.
 """
-
-from micro_sam.segmentation.projection import PROJECTION_MODES
-from micro_sam.segmentation.volume.propagation import SliceStep, iter_propagate_volume, segment_mask_in_volume
-
-__all__ = ["PROJECTION_MODES", "SliceStep", "iter_propagate_volume", "segment_mask_in_volume"]

@@ -16,13 +16,13 @@ from tqdm import tqdm
 
 from micro_sam.embeddings.embeddings import Embeddings
 from micro_sam.errors import InputError
-from micro_sam.segmentation.dense import bilinear
+from micro_sam.segmentation.automatic.dense import bilinear
+from micro_sam.segmentation.automatic.segmenter import Segmenter
+from micro_sam.segmentation.automatic.slices import segment_slices
 from micro_sam.segmentation.label_runs import LabelRuns
-from micro_sam.segmentation.merging import fill_gaps, merge_instance_segmentation_3d
-from micro_sam.segmentation.segmenter import Segmenter
-from micro_sam.segmentation.slices import segment_slices
 from micro_sam.segmentation.volume.compute import Focus, iter_volume_maps
 from micro_sam.segmentation.volume.maps import VolumeMaps, Window
+from micro_sam.segmentation.volume.merging import fill_gaps, merge_instance_segmentation_3d
 from micro_sam.segmentation.volume.regions import Regions
 from micro_sam.segmentation.volume.scripts import maps_of
 

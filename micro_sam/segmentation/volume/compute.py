@@ -13,8 +13,8 @@ from tqdm import tqdm
 from micro_sam.embeddings.embeddings import Embeddings
 from micro_sam.errors import InputError, NotComputedYet
 from micro_sam.io.normalization import estimate_normalization, smooth, to_rgb_uint8
-from micro_sam.segmentation.dense import DenseInstanceSegmenter
-from micro_sam.segmentation.states import iter_initialize_kept
+from micro_sam.segmentation.automatic.dense import DenseInstanceSegmenter
+from micro_sam.segmentation.automatic.states import iter_initialize_kept
 from micro_sam.segmentation.volume.geometry import MapBlock
 from micro_sam.segmentation.volume.maps import VolumeMaps, Window
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from micro_sam.embeddings.tiles import TileGrid
-from micro_sam.segmentation.dense_maps import LARGEST_SIDE
+from micro_sam.segmentation.automatic.dense_maps import LARGEST_SIDE
 
 MOST_RESAMPLING = 3.0  # times; planes that must be stretched more look like nothing the network has learned
 LEAST_ROWS = 12  # of a plane along y or x: thinner ones show no objects

@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from micro_sam.distributed.options import Part as Share
 from micro_sam.embeddings.embeddings import Embeddings
-from micro_sam.segmentation.dense import get_segmenter
-from micro_sam.segmentation.dense_parts import ImageBlock, is_in_blocks, keep_blocks, missing_blocks
-from micro_sam.segmentation.states import keep_states, state_path
+from micro_sam.segmentation.automatic.dense import get_segmenter
+from micro_sam.segmentation.automatic.dense_parts import ImageBlock, is_in_blocks, keep_blocks, missing_blocks
+from micro_sam.segmentation.automatic.states import keep_states, state_path
 from micro_sam.segmentation.volume.compute import iter_volume_maps
 from micro_sam.segmentation.volume.geometry import MapBlock
 from micro_sam.segmentation.volume.maps import VolumeMaps, open_volume_maps

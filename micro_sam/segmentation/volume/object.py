@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from micro_sam.segmentation.dense import bilinear
+from micro_sam.segmentation.automatic.dense import bilinear
 from micro_sam.segmentation.volume.corrections import Corrections
 from micro_sam.segmentation.volume.maps import VolumeMaps, Window
 from micro_sam.segmentation.volume.regions import FOREGROUND, Regions, bounds, largest_part, places_in

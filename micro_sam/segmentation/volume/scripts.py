@@ -10,12 +10,12 @@ import numpy as np
 
 from micro_sam.embeddings.embeddings import Embeddings, as_embeddings
 from micro_sam.errors import InputError
-from micro_sam.segmentation.prompted import segment_objects
+from micro_sam.segmentation.prompted.segment import segment_objects
+from micro_sam.segmentation.propagation.volume import iter_propagate_volume
 from micro_sam.segmentation.values import ObjectMask, Prompts
 from micro_sam.segmentation.volume.compute import iter_volume_maps
 from micro_sam.segmentation.volume.maps import VolumeMaps, open_volume_maps
 from micro_sam.segmentation.volume.object import segment_volume_object
-from micro_sam.segmentation.volume.propagation import iter_propagate_volume
 from micro_sam.segmentation.volume.values import VolumePrompts, as_numbers
 
 __all__ = ["Method", "decoded_slices", "maps_of", "segment_object_in_volume"]

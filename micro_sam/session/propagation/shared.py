@@ -61,7 +61,8 @@ class PropagationStep:
     mask
         None where the object ends.
     score, overlap, source, reason
-        As in :class:`micro_sam.segmentation.volume.SliceStep`. Source ``"end"`` is the last step of an object.
+        As in :class:`micro_sam.segmentation.propagation.volume.SliceStep`. Source ``"end"`` is the last step of
+        an object.
     answer
         For a slice that was prompted but not segmented before: the network's answer and the labels of its masks.
     done_again, reached

@@ -18,7 +18,7 @@ from micro_sam.session.state import State
 from micro_sam.session.values import Anchors
 
 if TYPE_CHECKING:
-    from micro_sam.segmentation.tracking import TrackStep
+    from micro_sam.segmentation.propagation.tracking import TrackStep
 
 _MEMORY = 4  # frames before a correction that tell the motion model how the object moved
 
@@ -184,7 +184,7 @@ def _check_stops(label: int, stops: Iterable[int], decided: Collection[int]) -> 
 
 
 def _run_part(request: TrackRequest, part: TrackPart, masks: dict[int, ObjectMask]) -> Iterator[PropagationStep]:
-    from micro_sam.segmentation.tracking import iter_track
+    from micro_sam.segmentation.propagation.tracking import iter_track
 
     several = len(request.parts) > 1
 

@@ -44,7 +44,7 @@ class VolumeRequest:
     z_range
         First and last slice (both included) that may change.
     options
-        Of :func:`micro_sam.segmentation.volume.iter_propagate_volume`.
+        Of :func:`micro_sam.segmentation.propagation.volume.iter_propagate_volume`.
     question
         What the maps are asked; None for propagation.
     asked_by
@@ -180,7 +180,7 @@ class VolumePropagation(Propagation):
     @staticmethod
     def run(request: VolumeRequest) -> Iterator[PropagationStep]:
         """Extend the objects, slice by slice. Changes nothing, so any thread may drive it; closing it cancels."""
-        from micro_sam.segmentation.volume import iter_propagate_volume
+        from micro_sam.segmentation.propagation.volume import iter_propagate_volume
 
         known = {label: dict(masks) for label, masks in request.known.items()}
         answers = dict(request.question.answers) if request.question is not None else {}

@@ -1,0 +1,1 @@
+"""What happens when the user does something, one file for each matter."""

@@ -1,0 +1,168 @@
+"""What the preparation of a window does in its thread: the model, its weights, the cache."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Any
+
+from micro_sam.embeddings.order import Focus, is_large
+from micro_sam.sam_annotator.runtime.jobs import Job, Progress
+from micro_sam.sam_annotator.state.images import OpenImage
+from micro_sam.sam_annotator.state.settings import Settings
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An image whose features are there, or partly: the one of the last preparation, or one that was embedded ahead."""
+
+    image: OpenImage
+    settings: Settings
+    predictor: Any
+    embeddings: Any
+    store: Any
+
+    def fits(self, image: OpenImage, settings: Settings, predictor: Any) -> bool:
+        """Whether it is what is asked for now."""
+        return self.image is image and self.settings == settings and self.predictor is predictor
+
+    @property
+    def total(self) -> int:
+        """Slices or tiles of the image."""
+        return len(self.store.grid) * (self.store.n_slices or 1)
+
+    @property
+    def is_large(self) -> bool:
+        """Whether only what is wanted is computed."""
+        from micro_sam.embeddings.temporary_store import feature_bytes
+
+        grid, n_slices = self.store.grid, self.store.n_slices
+        return is_large(grid, n_slices, feature_bytes(self.predictor.model, grid, n_slices))
+
+
+class Computed:
+    """One more slice or tile is stored."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """So many slices or tiles are stored already."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class Attached:
+    """The model is loaded and the cache is open; features follow."""
+
+    opened: Opened
+    key: tuple
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A preparation has come to its end.
+
+    Attributes
+    ----------
+    seconds
+        It took.
+    from_cache
+        Whether nothing had to be computed.
+    """
+
+    seconds: float
+    from_cache: bool
+
+
+def load_model(settings: Settings) -> Any:
+    """The model that the settings name."""
+    from micro_sam.models.build import get_sam_model
+
+    return get_sam_model(
+        settings.model_type,
+        device=settings.device,
+        checkpoint_path=settings.checkpoint_path,
+        decoder_path=settings.decoder_path,
+    )
+
+
+def open_image_embeddings(predictor: Any, image: OpenImage, ndim: int, settings: Settings) -> tuple[Any, Any]:
+    """Embeddings and store of an image, as far as they exist."""
+    from micro_sam.embeddings.compute import open_embeddings
+
+    return open_embeddings(
+        predictor,
+        image.pixels,
+        save_path=settings.embedding_path,
+        ndim=ndim,
+        tile_shape=settings.tile_shape,
+        halo=settings.halo,
+        image_path=image.whole_file,
+        smooth_noise=True,
+    )
+
+
+def download_weights(job: Job, settings: Settings) -> None:
+    """Fetch the weights of the model, with progress, until somebody cancels."""
+    from micro_sam.models.download import fetch
+    from micro_sam.models.registry import get_spec
+
+    spec = get_spec(settings.model_type)
+    last = 0.0
+
+    def progress(done: int, total: int | None) -> None:
+        nonlocal last
+        if time.monotonic() - last > 0.2:
+            last = time.monotonic()
+            text = f"Downloading {spec.name}: {done / 1e6:,.0f} MB" + (f" of {total / 1e6:,.0f} MB" if total else "")
+            job.report(Progress(text, int(done / 1e6), int((total or 0) / 1e6)))
+
+    for weights in (spec.weights, spec.decoder):
+        if weights is not None:
+            fetch(weights, progress=progress)
+
+
+def embedding_text(settings: Settings, predictor: Any, number: int) -> str:
+    """What is said before the first of a number of slices or tiles is embedded."""
+    from micro_sam.models.build import estimate_cost
+    from micro_sam.models.registry import MODELS, SHIPPED_MODEL
+
+    spec = MODELS.get(settings.model_type)
+    if spec is None or spec.name == SHIPPED_MODEL:  # its first tile is there before the estimate would be
+        return "Embedding"
+    return f"Embedding: {duration(estimate_cost(spec, predictor.device)[0] * number)}"
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it: ``"about 2 s"``, ``"about 3 min"``."""
+    if seconds < 0.95:
+        return "less than 1 s"
+    if seconds < 90:
+        return f"about {seconds:.0f} s"
+    if seconds < 5400:
+        return f"about {seconds / 60:.0f} min"
+    return f"about {seconds / 3600:.1f} h"
+
+
+def there_text(there: int, opened: Opened) -> str:
+    """How much of an image is embedded: "12 of 1,600 tiles"."""
+    return f"{there:,} of {opened.total:,} {'tiles' if len(opened.store.grid) > 1 else 'slices'}"
+
+
+def embedding_steps(opened: Opened, focus: Callable[[], Focus]) -> Generator[Computed | Progress, None, None]:
+    """Compute what is missing, or of a large image what the focus wants; yields after every slice or tile."""
+    from micro_sam.embeddings.compute import iter_embeddings
+
+    began, missing = time.monotonic(), len(opened.store.missing())
+    there = opened.total - missing
+    run = iter_embeddings(opened.predictor, opened.image.pixels, opened.store, focus=focus)
+    for done, _ in enumerate(run, start=1):
+        yield Computed()
+        left = duration((time.monotonic() - began) / done * (missing - done))
+        if not opened.is_large:
+            yield Progress(f"Embedding: {done} of {missing}, {left} left", done, missing)
+            continue
+        text = f"Embedding: {there_text(there + done, opened)}"
+        yield Progress(text if focus().only else f"{text}, {left} left", there + done, opened.total)

@@ -1,0 +1,1 @@
+"""Background threads, memory and garbage: what knows nothing of images."""

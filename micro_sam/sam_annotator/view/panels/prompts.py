@@ -1,0 +1,80 @@
+"""Which tool the mouse has, and whether the next point is positive or negative."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from magicgui.widgets import Container, RadioButtons
+from qtpy.QtWidgets import QButtonGroup, QGridLayout, QPushButton, QVBoxLayout, QWidget
+
+if TYPE_CHECKING:
+    from micro_sam.sam_annotator.controller.annotator import Annotator
+
+TOOLS = (
+    ("point", "Point", "Click an object. A negative click shows what does not belong to it."),
+    ("box", "Box", "Draw a box around an object; several boxes give several objects."),
+    ("polygon", "Polygon", "Click the corners of an outline; double-click or press Enter to close it."),
+    ("ellipse", "Ellipse", "Draw an ellipse around an object."),
+    ("paint", "Brush", "Paint on the current object."),
+    ("erase", "Eraser", "Erase from the current object."),
+)
+CHECKED = "QPushButton:checked { background-color: #2563c9; color: white; }"
+
+
+class PromptMenu(QWidget):
+    """Tools, and the menu positive / negative (key ``t``)."""
+
+    def __init__(self, annotator: Annotator) -> None:
+        super().__init__()
+        self._annotator = annotator
+        self.tools: dict[str, QPushButton] = {}
+        group = QButtonGroup(self)
+        grid = QGridLayout()
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setSpacing(3)
+        for number, (name, text, tip) in enumerate(TOOLS):
+            tool = QPushButton(text)
+            tool.setCheckable(True)
+            tool.setToolTip(tip)
+            tool.setStyleSheet(CHECKED)
+            tool.clicked.connect(lambda _=False, name=name: annotator.use_tool(name))
+            group.addButton(tool)
+            grid.addWidget(tool, number // 3, number % 3)
+            self.tools[name] = tool
+        self._group = group
+        self.polarity = RadioButtons(
+            choices=["positive", "negative"],
+            value="positive",
+            orientation="horizontal",
+            label="next point [T]",
+            tooltip="Positive: belongs to the object (green). Negative: does not belong to it (red).",
+        )
+        form = Container(widgets=[self.polarity], labels=True)
+        form.margins = (0, 0, 0, 0)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(grid)
+        layout.addWidget(form.native)
+        # Not before: being put into its place makes the menu say that it changed.
+        self.polarity.changed.connect(lambda value: annotator.set_polarity(value == "positive"))
+        annotator.session_changed.connect(self._follow)
+        annotator.tool_changed.connect(self._show_tool)
+        self._show_tool()
+
+    def _follow(self, session) -> None:
+        session.events.polarity_changed.connect(self._show_polarity)
+        self._show_polarity(session.prompts.next_positive)
+        self._show_tool()
+
+    def _show_polarity(self, positive: bool) -> None:
+        with self.polarity.changed.blocked():
+            self.polarity.value = "positive" if positive else "negative"
+
+    def _show_tool(self) -> None:
+        """Mark the tool that the mouse really has, also when the person chose it in napari's own controls."""
+        layers = self._annotator.layers
+        name = layers.tool_in_hand() if layers is not None else None
+        self._group.setExclusive(False)
+        for key, tool in self.tools.items():
+            tool.setChecked(key == name)
+        self._group.setExclusive(True)

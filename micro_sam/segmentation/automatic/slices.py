@@ -1,0 +1,20 @@
+"""The slices of a stack, each segmented on its own."""
+
+from __future__ import annotations
+
+import numpy as np
+from tqdm import tqdm
+
+from micro_sam.segmentation.automatic.segmenter import Segmenter
+
+
+def segment_slices(segmenter: Segmenter, embeddings, verbose: bool = False, **generate_kwargs) -> np.ndarray:
+    """Segment every slice on its own; labels (Z, H, W) uint32, different in all slices."""
+    labels = np.zeros(embeddings.shape, "uint32")
+    last = 0
+    for z in tqdm(range(embeddings.n_slices), desc="Segment slices", disable=not verbose):
+        segmenter.initialize(None, embeddings, i=z)
+        one = segmenter.generate(**generate_kwargs)
+        labels[z] = np.where(one > 0, one + last, 0)
+        last = max(last, int(labels[z].max()))
+    return labels

@@ -1,0 +1,1 @@
+"""Objects of a slice from their prompts: points, boxes, masks."""

@@ -1,0 +1,1 @@
+"""Objects followed from slice to slice and from frame to frame."""
