@@ -1,8 +1,8 @@
-"""What a folder of very many images costs besides the encoder: one command, two workers or a part, killed in between.
+"""What a folder of very many images costs besides the encoder: one command, workers or a part, killed in between.
 
-Images of 48 x 48 pixels. The encoder is a stand-in: nano_lm sees one image, and its features are those of all others, so
-what is measured is reading, signatures, stores, scheduler. Printed at intervals: images on disc, CPU seconds and MB of
-client and workers.
+Images of 48 x 48 pixels. The encoder is a stand-in: nano_lm sees one image, and its features are those of all others,
+so what is measured is reading, signatures, stores, scheduler. Printed at intervals: images on disc, CPU seconds and MB
+of client and workers.
 
     python benchmarks/many_images.py --images 10000 --workers 2 --kill 3000 --folder /scratch
     python benchmarks/many_images.py --images 10000 --part 3/20 --folder /scratch
@@ -98,10 +98,11 @@ def follow(call: list[str], output: Path, every: float, kill: int | None = None)
             if time.monotonic() - last > every:
                 last = time.monotonic()
                 cpu = sum(seconds for seconds, _ in used.values())
-                client, others = used.get(process.pid, (0, 0)), [v for k, v in used.items() if k != process.pid]
+                client = used.get(process.pid, (0.0, 0.0))
+                largest = max((megabytes for pid, (_, megabytes) in used.items() if pid != process.pid), default=0)
                 print(
                     f"{last - begin:6.0f} s: {done:6} images, CPU {cpu:.0f} s ({1000 * cpu / max(done, 1):.0f} ms an "
-                    f"image), client {client[0]:.0f} s and {client[1]:.0f} MB, largest other {max(others)[1] if others else 0:.0f} MB",
+                    f"image), client {client[0]:.0f} s and {client[1]:.0f} MB, largest other {largest:.0f} MB",
                     flush=True,
                 )
             if kill and done >= kill:
