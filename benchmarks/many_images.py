@@ -112,9 +112,8 @@ def follow(call: list[str], output: Path, every: float, kill: int | None = None)
         said.seek(0)
         print("".join(said.read().splitlines(keepends=True)[-3:])[-600:])
     cpu, done = sum(seconds for seconds, _ in used.values()), count(output) - before
-    print(
-        f"{time.monotonic() - begin:6.0f} s: {done} images, CPU {cpu:.0f} s, {1000 * cpu / max(done, 1):.0f} ms an image"
-    )
+    share = 1000 * cpu / max(done, 1)
+    print(f"{time.monotonic() - begin:6.0f} s: {done} images, CPU {cpu:.0f} s, {share:.0f} ms an image", flush=True)
     return process.returncode
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox, Container, FileEdit, LineEdit
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
@@ -32,6 +32,12 @@ class ModelMenu(QWidget):
             label="own weights", mode="r", nullable=True, tooltip="A checkpoint of this model; leave empty for its own."
         )
         self.device = ComboBox(choices=["auto", "cpu", "cuda", "mps"], label="device", tooltip="Where the model runs.")
+        self.precision = ComboBox(
+            choices=["auto", "fp32", "bf16"],
+            label="precision",
+            tooltip="bf16 embeds images about 1.5 times as fast here; masks differ by a pixel here and there.",
+            visible=False,  # until a model tells that this machine gains by it
+        )
         self.embeddings = FileEdit(
             label="embeddings",
             mode="w",
@@ -41,7 +47,8 @@ class ModelMenu(QWidget):
         self.tiles = LineEdit(label="tile shape", tooltip="Y X in pixels, for large images. Empty: no tiles.")
         self.halo = LineEdit(label="halo", tooltip="Y X in pixels that tiles overlap on each side.")
         self.form = Container(
-            widgets=[self.model, self.checkpoint, self.device, self.embeddings, self.tiles, self.halo], labels=True
+            widgets=[self.model, self.checkpoint, self.device, self.precision, self.embeddings, self.tiles, self.halo],
+            labels=True,
         )
         self.form.margins = (0, 0, 0, 0)
         self.apply = button("Apply", "Use these settings. Prompts and objects stay.", self._apply)
@@ -64,6 +71,7 @@ class ModelMenu(QWidget):
         if settings.device and settings.device not in self.device.choices:
             self.device.choices = (*self.device.choices, settings.device)
         self.device.value = settings.device or "auto"
+        self.precision.value = settings.precision
         self.embeddings.value = settings.embedding_path
         self.tiles.value = _pair_text(settings.tile_shape)
         self.halo.value = _pair_text(settings.halo)
@@ -74,6 +82,7 @@ class ModelMenu(QWidget):
         if predictor is None:
             self.in_use.setText("No model is loaded yet.")
             return
+        self.precision.visible = _gains_by_bf16(predictor)
         weights = self._annotator.settings.checkpoint_path
         own = f" with the weights {Path(weights).name}" if weights else ""
         self.in_use.setText(f"In use: {predictor.model_name}{own} on {predictor.device}")
@@ -84,6 +93,7 @@ class ModelMenu(QWidget):
                 model_type=None if self.model.value == FROM_FILE else self.model.value,
                 checkpoint_path=_path(self.checkpoint.value),
                 device=None if self.device.value == "auto" else self.device.value,
+                precision=self.precision.value,
                 embedding_path=_path(self.embeddings.value),
                 tile_shape=_pair(self.tiles.value, "tile shape"),
                 halo=_pair(self.halo.value, "halo"),
@@ -93,6 +103,12 @@ class ModelMenu(QWidget):
             self._annotator.status.report(error)
             return
         self._annotator.change_settings(settings)
+
+
+def _gains_by_bf16(predictor: Any) -> bool:
+    from micro_sam.models.device import has_bf16
+
+    return predictor.device.type == "cpu" and has_bf16()
 
 
 def model_names() -> list[str]:
