@@ -157,7 +157,7 @@ def test_an_image_without_objects_is_looked_at_once_more(see):
 
 def test_a_part_of_a_large_image_is_looked_at_closer_as_a_sample_of_it_tells(see):
     large, part = embeddings((2000, 2000), (448, 448)), (slice(448, 1344), slice(0, 896))
-    at_hand = maps_of(discs(6, 512), (896, 896), 0.1)
+    at_hand = maps_of(np.roll(discs(6, 512), 60, 0), (896, 896), 0.1)
     shape = lambda grid: grid.shape  # noqa: E731
     grids = see((5, 0.1), (4, 0.1), (4, 0.1))
     *_, (done, total, maps) = iter_best_scale(PREDICTOR, large, None, at_hand, _labels, part, True)
@@ -177,8 +177,9 @@ def test_tiles_where_nothing_is_are_left_out(monkeypatch):
     monkeypatch.setattr(dense_scales, "network_image", lambda image, i, area, store: seen.append(area) or image[area])
     monkeypatch.setattr(dense_scales, "tile_maps", lambda predictor, pixels: torch.zeros(4, 8, 8))
     predictor = SimpleNamespace(model=MODEL, encode=lambda pixels: pixels)
-    known = maps_of(np.kron([[0, 1], [0, 0]], discs(6)), (1000, 1000))
+    known = maps_of(discs(6), (1000, 1000))  # a row of them, at 500 pixels
+    known.values[0, :, :140] = 0
     grid = TileGrid((1000, 1000), (250, 250), (25, 25))
     for _ in dense_scales._iter_encoded(predictor, embeddings((1000, 1000)), grid, 0, 16, (0, 0), known):
         pass
-    assert {(y.start, x.stop) for y, x in seen} == {(225, 775), (225, 1000)}
+    assert {(y.start, x.stop) for y, x in seen} == {(225, 775), (225, 1000), (475, 775), (475, 1000)}

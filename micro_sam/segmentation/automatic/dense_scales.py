@@ -205,7 +205,7 @@ def looks(predictor, embeddings, i: int | None, part: Area | None = None) -> tup
         scale = scale / REDUCED
         farther.append(TileGrid(grid.shape) if scale < 1.25 * whole else _grid(predictor, grid.shape, scale))
         scale = max(scale, whole)
-    scale = network_scale(predictor, grid)
+    scale = network_scale(predictor, embeddings.grid)  # of any part the same
     closer = [_grid(predictor, grid.shape, scale * ENLARGED ** (n + 1)) for n in range(len(LOOK_CLOSER))]
     return [g for g in farther if g and len(g) <= MOST_TILES], [g for g in closer if g and len(g) <= MOST_TILES]
 
