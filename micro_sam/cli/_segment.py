@@ -39,7 +39,7 @@ class SegmentationSettings:
     generator: tuple[tuple[str, Any], ...] = ()
     volume_method: str = "auto"
     scale: tuple[float, float, float] | None = None
-    look_closer: bool = False
+    look_closer: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ def make_segmenter(
         predictor=predictor,
         **dict(settings.generator),
     )
-    if settings.look_closer:
-        cast("DenseInstanceSegmenter", segmenter).look_closer = True
+    if settings.look_closer is not None:
+        cast("DenseInstanceSegmenter", segmenter).look_closer = settings.look_closer
     return predictor, segmenter
 
 
@@ -169,7 +169,9 @@ class Segmentation:
 
     def __init__(self, tasks: Iterable[SegmentationTask], settings: EmbeddingSettings | None, bar: Any) -> None:
         self._tasks = {task.job: task for task in tasks}
-        by_maps = all(task.settings.mode != "amg" and not task.settings.look_closer for task in self._tasks.values())
+        by_maps = all(
+            task.settings.mode != "amg" and task.settings.look_closer is None for task in self._tasks.values()
+        )
         large: bool | Literal["large"] = "large" if by_maps else False
         self._settings, self._bar = settings, bar
         self._embedding: Precompute | None = None

@@ -25,8 +25,8 @@ from micro_sam.segmentation.automatic.dense import (
     DenseInstanceSegmenter,
     find_seeds,
 )
+from micro_sam.segmentation.automatic.dense_blocks import in_blocks
 from micro_sam.segmentation.automatic.dense_maps import DenseMaps, tile_maps
-from micro_sam.segmentation.automatic.dense_scales import MOST_TILES
 from micro_sam.segmentation.automatic.masks import get_amg as get_mask_generator
 from micro_sam.segmentation.automatic.outlines import label_records, without_small_objects
 from micro_sam.segmentation.automatic.prompts import AutomaticPromptGenerator as PromptGenerator
@@ -90,7 +90,7 @@ class InstanceSegmentationWithDecoder(Segmenter):
         self.clear_state()
         embeddings, _ = self._open(source, i, image)
         grid, predictor = embeddings.grid, self.predictor
-        if predictor.model.dense_kind == "offsets" and (i is not None or len(grid) <= MOST_TILES):
+        if predictor.model.dense_kind == "offsets" and (i is not None or not in_blocks(embeddings)):
             yield from self._at_the_best_scale(embeddings, i, image)
             return
         values = np.zeros((3, *grid.shape), "float32")

@@ -104,6 +104,8 @@ def open_cluster(options: ClusterOptions) -> Iterator[Cluster]:
         "distributed.scheduler.allowed-failures": NEVER,
         # no worker is assigned more than it does now: what waits is not hurt when it ends
         "distributed.scheduler.worker-saturation": 1.0,
+        # the samples of dask's profiler grow by 15 MB a minute in each worker
+        "distributed.worker.profile.enabled": False,
         # a process that is being started again is not lost
         **({} if options.has_jobs else {"distributed.deploy.lost-worker-timeout": "1 hour"}),
     }

@@ -1,14 +1,15 @@
 """Non-maximum suppression of boxes and of masks: of objects that show the same thing the best stays.
 
-Only boxes that lie near each other are compared. Every box is entered in the cells that it meets of a square grid
-whose cells are as large as itself (rounded up to a power of 2), at most four; two boxes that meet have a cell of the
-larger one in common.
+Only boxes that lie near each other are compared. Boxes with a large IoU have sides of similar length and middles that
+are near for their size, and are found in classes of height and width (:func:`_alike`). Boxes that meet at all are found
+in the cells of a square grid that are as large as themselves (:func:`_meeting`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
+from functools import partial
+from itertools import pairwise, product
 
 import numpy as np
 
@@ -19,7 +20,10 @@ __all__ = ["nms", "suppress"]
 _FIRST_BLOCK = 1024  # boxes that are decided at once; doubled from block to block, since those that stay get fewer
 _PAIRS_AT_ONCE = 2**20  # bounds the memory
 
+_LEAST_ALIKE = 0.1  # IoU below which boxes that are the same may look too different for classes of size
+
 Pairs = Iterator[tuple[np.ndarray, np.ndarray]]
+Neighbours = Callable[[np.ndarray, np.ndarray], Pairs]
 
 
 def nms(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
@@ -51,7 +55,8 @@ def nms(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
         overlap = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
         return np.asarray(overlap.astype("float64") > threshold)
 
-    kept: np.ndarray = order[_greedy(boxes, is_same, threshold, _reach(threshold))]
+    near = partial(_alike, threshold=threshold) if threshold > _LEAST_ALIKE else _meeting
+    kept: np.ndarray = order[_greedy(boxes, is_same, threshold, near)]
     return kept
 
 
@@ -68,23 +73,27 @@ def suppress(objects: Sequence[ObjectMask], threshold: float, over_min: bool = F
     """
     ordered = sorted(objects, key=lambda one: -one.score)
     area = np.array([one.area for one in ordered], float)
+    boxes = np.array([one.box for one in ordered], float).reshape(-1, 4)
+
+    def overlap(shared: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        size = np.minimum(area[a], area[b]) if over_min else area[a] + area[b] - shared
+        return shared / np.maximum(size, 1)
 
     def is_same(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        shared = np.array([ordered[i].intersection(ordered[j]) for i, j in zip(a.tolist(), b.tolist(), strict=True)])
-        size = np.minimum(area[a], area[b]) if over_min else area[a] + area[b] - shared
-        return np.asarray(shared / np.maximum(size, 1) > threshold)
+        # Masks share no more pixels than their boxes, or than the smaller one has.
+        sides = np.minimum(boxes[a, 2:], boxes[b, 2:]) - np.maximum(boxes[a, :2], boxes[b, :2])
+        most = np.minimum(np.prod(np.maximum(sides, 0), 1), np.minimum(area[a], area[b]))
+        same = overlap(most, a, b) > threshold
+        i, j = a[same], b[same]
+        shared = [ordered[k].intersection(ordered[m]) for k, m in zip(i.tolist(), j.tolist(), strict=True)]
+        same[same] = overlap(np.array(shared, float), i, j) > threshold
+        return same
 
-    boxes = np.array([one.box for one in ordered], float).reshape(-1, 4)
-    return [ordered[k] for k in _greedy(boxes, is_same, threshold, np.inf if over_min else _reach(threshold))]
-
-
-def _reach(threshold: float) -> float:
-    """How many powers of 2 the longer sides of boxes with a larger IoU may differ by: their ratio is no smaller."""
-    return np.ceil(-np.log2(0.999 * threshold)) if threshold > 0 else np.inf
+    return [ordered[k] for k in _greedy(boxes, is_same, threshold, _meeting)]
 
 
 def _greedy(
-    boxes: np.ndarray, is_same: Callable[[np.ndarray, np.ndarray], np.ndarray], threshold: float, reach: float
+    boxes: np.ndarray, is_same: Callable[[np.ndarray, np.ndarray], np.ndarray], threshold: float, near: Neighbours
 ) -> np.ndarray:
     """Places (k,) int64 of the boxes (n, 4), best first, that are not the same as a better one that stays."""
     if threshold < 0:  # what does not overlap at all is the same, too
@@ -94,7 +103,7 @@ def _greedy(
     while len(rest):
         best, rest, block = rest[:block], rest[block:], 2 * block
         better, worse = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-        for a, b in _neighbours(boxes[best], boxes[best], reach):
+        for a, b in near(boxes[best], boxes[best]):
             ahead = a < b
             a, b = a[ahead], b[ahead]
             same = is_same(best[a], best[b])
@@ -103,7 +112,7 @@ def _greedy(
         stays = _by_rank(np.concatenate(better), np.concatenate(worse), len(best))
         kept.append(best[stays])
         stays = np.ones(len(rest), bool)
-        for a, b in _neighbours(boxes[kept[-1]], boxes[rest], reach):
+        for a, b in near(boxes[kept[-1]], boxes[rest]):
             open_ = stays[b]
             a, b = a[open_], b[open_]
             stays[b[is_same(kept[-1][a], rest[b])]] = False
@@ -123,64 +132,109 @@ def _by_rank(better: np.ndarray, worse: np.ndarray, number: int) -> np.ndarray:
     return stays
 
 
-def _neighbours(a: np.ndarray, b: np.ndarray, reach: float) -> Pairs:
+def _alike(a: np.ndarray, b: np.ndarray, threshold: float) -> Pairs:
+    """Pairs (place in a, place in b) of boxes (n, 4), among which are all with an IoU above ``threshold``.
+
+    With an IoU of t, both along y and along x the shorter side is at least t times the longer one, and the middles
+    are apart by (1 - t) / 2t of the shorter one at most. Sides are sorted into classes that grow by 1 / t, and middles
+    into cells of twice that distance; each box of a asks the few classes and cells of b that may be meant.
+    """
+    t = 0.999 * min(threshold, 1)  # rounding must not lose any
+    (places_a, low_a, high_a), (places_b, low_b, high_b) = _corners(a), _corners(b)
+    sides_a, sides_b, middles_a, middles_b = high_a - low_a, high_b - low_b, (low_a + high_a) / 2, (low_b + high_b) / 2
+    classes_a, classes_b = (np.floor(np.log(sides) / -np.log(t)) for sides in (sides_a, sides_b))
+    longest = t ** -(classes_b + 1)  # side in a class
+    table = _Table(_number(classes_b, np.floor(middles_b / ((1 / t - 1) * longest))), places_b)
+    for step in product((-1, 0, 1), repeat=2):
+        classes = classes_a + step
+        longest = t ** -(classes + 1)
+        cell, apart = (1 / t - 1) * longest, (1 / t - 1) / 2 * np.minimum(longest, sides_a)
+        first, last = np.floor((middles_a - apart) / cell), np.floor((middles_a + apart) / cell)
+        for corner in product((0, 1), repeat=2):
+            there = _both(first + corner <= last)
+            yield from table.join(_number(classes, first + corner)[there], places_a[there])
+
+
+def _corners(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Places (n,) of the boxes that have an area, and their lower and upper corners (n, 2)."""
+    boxes = np.asarray(boxes, "float64")
+    low, high = boxes[:, :2], boxes[:, 2:]
+    places = np.flatnonzero(np.isfinite(boxes).all(1) & _both(high > low))
+    return places, low[places], high[places]
+
+
+def _both(is_so: np.ndarray) -> np.ndarray:
+    """Where (n, 2) is true in both columns; several times as fast as ``all(1)``."""
+    return is_so[:, 0] & is_so[:, 1]
+
+
+def _number(*pairs: np.ndarray) -> np.ndarray:
+    """A number for each cell, whose coordinates are pairs (n, 2): two cells of one number cost time, not truth."""
+    key = np.zeros(len(pairs[0]), np.int64)
+    for pair in pairs:
+        for column in (0, 1):
+            key = key * 0x1E3779B97F4A7C15 + pair[:, column].astype(np.int64)
+    return key
+
+
+def _meeting(a: np.ndarray, b: np.ndarray) -> Pairs:
     """Pairs (place in a, place in b) of boxes (n, 4), among which are all that share area; some come repeatedly.
 
-    Sizes differ by ``reach`` powers of 2 at most.
+    Every box is entered in the cells that it meets of a grid whose cells are as large as itself (rounded up to a power
+    of 2), at most four; two boxes that meet have a cell of the larger one in common.
     """
     grid_a, grid_b = _Grid(a), _Grid(b)
     for level in np.union1d(grid_a.level, grid_b.level).tolist():
-        # Each pair is looked for in the cells of its larger box.
-        yield from _join(grid_a.cells(level, level - reach, level), grid_b.cells(level, level, level))
-        yield from _join(grid_a.cells(level, level, level), grid_b.cells(level, level - reach, level - 1))
+        yield from _Table(*grid_b.cells(level, level, level)).join(*grid_a.cells(level, -np.inf, level))
+        yield from _Table(*grid_b.cells(level, -np.inf, level - 1)).join(*grid_a.cells(level, level, level))
 
 
 class _Grid:
     """Boxes that have an area, by the size of their cells."""
 
     def __init__(self, boxes: np.ndarray) -> None:
-        boxes = np.asarray(boxes, "float64")
-        side = np.maximum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
-        has_area = np.isfinite(boxes).all(1) & (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-        self.places = np.flatnonzero(has_area)
-        self.boxes = boxes[self.places]
-        self.level = np.ceil(np.log2(side[self.places])).astype(int)
+        self.places, self.low, self.high = _corners(boxes)
+        self.level = np.ceil(np.log2((self.high - self.low).max(1))).astype(int)
 
     def cells(self, level: int, smallest: float, largest: float) -> tuple[np.ndarray, np.ndarray]:
-        """Keys of the cells of that level, sorted, in which boxes of some levels lie, and the places of these."""
+        """Numbers of the cells of that level in which boxes of some levels lie, and the places of these."""
         which = (self.level >= smallest) & (self.level <= largest)
-        low = np.floor(self.boxes[which, :2] / 2.0**level).astype(np.int64)
-        high = np.floor(self.boxes[which, 2:] / 2.0**level).astype(np.int64)
+        low, high = (np.floor(corner[which] / 2.0**level) for corner in (self.low, self.high))
         keys, places = [], []
-        for y in (0, 1):
-            for x in (0, 1):
-                # where the box ends in the cell it begins in, the second cell is the first one again
-                there = np.ones(len(low), bool)
-                there &= (y == 0) | (high[:, 0] > low[:, 0])
-                there &= (x == 0) | (high[:, 1] > low[:, 1])
-                # a number for each cell: two cells of one number cost time, not truth
-                keys.append(((low[:, 0] + y) * 0x9E3779B1 + low[:, 1] + x)[there])
-                places.append(self.places[which][there])
-        key, place = np.concatenate(keys), np.concatenate(places)
-        order = np.argsort(key, kind="stable")
-        return key[order], place[order]
+        for corner in product((0, 1), repeat=2):
+            there = _both(low + corner <= high)
+            keys.append(_number(low + corner)[there])
+            places.append(self.places[which][there])
+        return np.concatenate(keys), np.concatenate(places)
 
 
-def _join(a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray]) -> Pairs:
-    """Pairs of places in the same cell, so many at once that they fit into memory."""
-    (keys_a, places_a), (keys_b, places_b) = a, b
-    if not len(keys_a) or not len(keys_b):
-        return
-    first = np.searchsorted(keys_b, keys_a, side="left")
-    number = np.searchsorted(keys_b, keys_a, side="right") - first
-    full = number > 0
-    places_a, first, number = places_a[full], first[full], number[full]
-    ends = np.cumsum(number)
-    begin = 0
-    while begin < len(number):
-        done = ends[begin - 1] if begin else 0
-        end = max(int(np.searchsorted(ends, done + _PAIRS_AT_ONCE, side="right")), begin + 1)
-        some = number[begin:end]
-        offset = np.arange(int(some.sum())) - np.repeat(np.cumsum(some) - some, some)
-        yield np.repeat(places_a[begin:end], some), places_b[np.repeat(first[begin:end], some) + offset]
-        begin = end
+class _Table:
+    """Places (n,) by the number of their cell."""
+
+    def __init__(self, keys: np.ndarray, places: np.ndarray) -> None:
+        self._shift = 64 - max(len(keys), 1).bit_length() - 2  # four slots for a place at least
+        slots = self._slots(keys)
+        order = np.argsort(slots, kind="stable")
+        self._keys, self._places = keys[order], places[order]
+        self._first = np.searchsorted(slots[order], np.arange(2 ** (64 - self._shift) + 1))
+
+    def join(self, keys: np.ndarray, places: np.ndarray) -> Pairs:
+        """Pairs of places in cells of the same number, so many at once that they fit into memory."""
+        slots = self._slots(keys)
+        first, number = self._first[slots], self._first[slots + 1] - self._first[slots]
+        full = number > 0
+        keys, places, first, number = keys[full], places[full], first[full], number[full]
+        ends = np.cumsum(number)
+        begin = 0
+        while begin < len(number):
+            done = ends[begin - 1] if begin else 0
+            end = max(int(np.searchsorted(ends, done + _PAIRS_AT_ONCE, side="right")), begin + 1)
+            some = number[begin:end]
+            theirs = np.arange(int(some.sum())) + np.repeat(first[begin:end] - np.cumsum(some) + some, some)
+            ours = np.repeat(np.arange(begin, end), some)
+            same = keys[ours] == self._keys[theirs]
+            yield places[ours[same]], self._places[theirs[same]]
+            begin = end
+
+    def _slots(self, keys: np.ndarray) -> np.ndarray:
+        return ((keys.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(self._shift)).astype(np.int64)

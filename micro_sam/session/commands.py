@@ -17,7 +17,7 @@ import numpy as np
 
 from micro_sam.io.label_arrays import check_room
 from micro_sam.models.sizes import Box
-from micro_sam.session.label_edits import BOX_PIXELS, LabelEdit, Runs, crop, shift, union
+from micro_sam.session.label_edits import BOX_PIXELS, LabelEdit, Runs, crop, fill, shift, union
 from micro_sam.session.state import State
 
 _MISSING = None  # an entry that is not there; the state never stores None in its dicts
@@ -235,7 +235,7 @@ class Draft:
     def _write_runs(self, edit: LabelEdit, runs: Runs) -> None:
         plane = self.state.plane(edit.name, edit.z)
         check_room(plane)
-        plane[crop(edit.box)] = runs.array(1) if runs.values[1].any() else 0
+        fill(plane, edit.box, runs.array(1) if runs.values[1].any() else 0)
 
     def _add(self, edit: Edit) -> None:
         _write(edit, self.state, forward=True)

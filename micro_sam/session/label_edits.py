@@ -235,6 +235,13 @@ def crop(box: Box) -> tuple[slice, slice]:
     return slice(box[0], box[2]), slice(box[1], box[3])
 
 
+def fill(plane: np.ndarray, box: Box, values: np.ndarray | int) -> None:
+    """Write into a rectangle of a slice."""
+    plane[crop(box)] = values
+    if (box[2] - box[0]) * (box[3] - box[1]) > BOX_PIXELS // 4:  # of smaller ones the whole step is let go at its end
+        release(plane)
+
+
 @dataclass(frozen=True)
 class LabelEdit:
     """The content of a rectangle of slice `z` of layer `name`, before and after (compressed runs of both)."""
@@ -277,4 +284,4 @@ class LabelEdit:
 
     def write(self, plane: np.ndarray, forward: bool) -> None:
         """Write the content after (or before) the edit into the slice it belongs to."""
-        plane[crop(self.box)] = self.runs.array(1 if forward else 0)
+        fill(plane, self.box, self.runs.array(1 if forward else 0))

@@ -211,3 +211,45 @@ def test_hilltops_are_the_h_maxima():
                 for above in (0.3, 0.55, 0.9):
                     expected = (h_maxima(values, prominence) > 0) & (values > above)
                     np.testing.assert_array_equal(hilltops(values, prominence, above), expected)
+
+
+def test_blocks_that_were_looked_at_closer_join_with_the_others(truth, whole, monkeypatch):
+    fine = []
+
+    def closer(predictor, embeddings, i, maps, objects, part, look_closer):
+        if len(fine) % 2 == 0:
+            values = maps.values.repeat(2, 1).repeat(2, 2)
+            maps = dense_blocks.DenseMaps(values, maps.kind, maps.shape)
+        fine.append(part)
+        yield 0, 0, maps
+
+    monkeypatch.setattr(dense_blocks, "iter_best_scale", closer)
+    segmenter = in_blocks(truth)
+    blocks = segmenter._blocks
+    assert {blocks.fineness(block) for block in blocks.blocks} == {1, dense_blocks.FINER}
+    labels = segmenter.generate()
+    assert labels.max() == whole.max() and (labels > 0).sum() == pytest.approx((whole > 0).sum(), rel=0.02)
+    for band in (labels[715:725], labels[:585, 515:545]):
+        assert len(np.unique(band)) == 1 and band[0, 0] > 0
+    assert segmenter.maps.values.shape[1:] == blocks.work
+
+
+def test_images_are_looked_at_closer_up_to_a_size_and_larger_ones_are_told_of(truth, monkeypatch):
+    asked = []
+
+    def noted(predictor, embeddings, i, maps, objects, part, look_closer):
+        asked.append(look_closer)
+        yield 0, 0, maps
+
+    monkeypatch.setattr(dense_blocks, "iter_best_scale", noted)
+    monkeypatch.setattr(dense, "can_look_closer", lambda predictor, embeddings: True)
+    for most, wanted, closer in ((64, None, False), (200, None, True), (64, True, True), (200, False, False)):
+        monkeypatch.setattr(dense, "LOOKED_AT_CLOSER", most)
+        segmenter = DenseInstanceSegmenter(Known(truth), wanted)
+        segmenter.initialize(None, Embeddings(segmenter.predictor.store()))
+        assert set(asked) == {closer}
+        asked.clear()
+    monkeypatch.setattr(dense, "LOOKED_AT_CLOSER", 64)
+    monkeypatch.setattr(dense, "LOOK_CLOSER", (90.0, 90.0))
+    segmenter = in_blocks(truth)
+    assert segmenter.generate().any() and "look_closer" in segmenter.hint

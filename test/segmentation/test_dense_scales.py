@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from micro_sam.embeddings.embeddings import Embeddings
 from micro_sam.embeddings.store import MemoryStore
@@ -50,7 +51,7 @@ def see(monkeypatch):
     def prepare(*answers: tuple[int, float]):
         left, grids = list(answers), []
 
-        def encode(predictor, embeddings, grid, before, total, origin=(0, 0)):
+        def encode(predictor, embeddings, grid, before, total, origin=(0, 0), known=None):
             grids.append(grid)
             for done in range(1, len(grid) + 1):
                 yield before + done, total, None
@@ -152,3 +153,33 @@ def test_an_image_without_objects_is_looked_at_once_more(see):
     grids = see((6, 0.1), (20, 0.1))
     steps = list(iter_best_scale(PREDICTOR, embeddings(), None, nothing, _labels))
     assert grids and steps[-1][2] is not nothing
+
+
+def test_a_part_of_a_large_image_is_looked_at_closer_as_a_sample_of_it_tells(see):
+    large, part = embeddings((2000, 2000), (448, 448)), (slice(448, 1344), slice(0, 896))
+    at_hand = maps_of(np.roll(discs(6, 512), 60, 0), (896, 896), 0.1)
+    shape = lambda grid: grid.shape  # noqa: E731
+    grids = see((5, 0.1), (4, 0.1), (4, 0.1))
+    *_, (done, total, maps) = iter_best_scale(PREDICTOR, large, None, at_hand, _labels, part, True)
+    assert done == total and maps is not at_hand
+    assert [*map(shape, grids)] == [(448, 448), (448, 448), (896, 896)], "two looks at a sample, one at the part"
+    assert len(grids[2]) > len(looks(PREDICTOR, large, None, part)[1][0]), "as close as the second of them"
+    grids = see((6, 9.0))
+    *_, (_, _, maps) = iter_best_scale(PREDICTOR, large, None, at_hand, _labels, part, True)
+    assert maps is at_hand and len(grids) == 1, "it does not help"
+    assert not see()
+    *_, (_, _, maps) = iter_best_scale(PREDICTOR, large, None, at_hand, _labels, part, False)
+    assert maps is at_hand
+
+
+def test_tiles_where_nothing_is_are_left_out(monkeypatch):
+    seen = []
+    monkeypatch.setattr(dense_scales, "network_image", lambda image, i, area, store: seen.append(area) or image[area])
+    monkeypatch.setattr(dense_scales, "tile_maps", lambda predictor, pixels: torch.zeros(4, 8, 8))
+    predictor = SimpleNamespace(model=MODEL, encode=lambda pixels: pixels)
+    known = maps_of(discs(6), (1000, 1000))  # a row of them, at 500 pixels
+    known.values[0, :, :140] = 0
+    grid = TileGrid((1000, 1000), (250, 250), (25, 25))
+    for _ in dense_scales._iter_encoded(predictor, embeddings((1000, 1000)), grid, 0, 16, (0, 0), known):
+        pass
+    assert {(y.start, x.stop) for y, x in seen} == {(225, 775), (225, 1000), (475, 775), (475, 1000)}

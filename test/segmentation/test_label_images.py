@@ -61,6 +61,39 @@ def test_nms_of_boxes_of_all_sizes_agrees_with_torchvision():
     assert nms(boxes, scores, -0.1).tolist() == [int(np.argmax(scores))]
 
 
+def test_nms_of_boxes_that_are_hard_to_tell_apart_agrees_with_torchvision():
+    torchvision = pytest.importorskip("torchvision")
+    import torch
+
+    random = np.random.default_rng(3)
+    steps = np.arange(400)[:, None] % 20
+    sets = {
+        "nested": np.concatenate([500 - steps * (1, 2), 500 + steps * (3, 1) + 1], 1),
+        "on the borders of cells": 2.0 ** np.concatenate([steps, steps, steps + 1, steps + 1], 1),
+        "thin": np.concatenate([random.uniform(0, 50, (400, 2)), random.uniform(51, 5000, (400, 2)) ** (0.5, 1)], 1),
+        "far away": 1e6 + np.concatenate([random.integers(0, 9, (400, 2)), random.integers(10, 20, (400, 2))], 1),
+        "tiny": random.integers(0, 9, (400, 2))[:, [0, 1, 0, 1]] / 1e4 + (0, 0, 1e-3, 1e-3),
+        "one place": np.tile([[3, 4, 9, 10]], (400, 1)),
+        "inside out": random.uniform(0, 9, (400, 4)),
+    }
+    for boxes in sets.values():
+        boxes = boxes.astype("float32")
+        scores = random.permutation(len(boxes)).astype("float32")
+        for threshold in (0.05, 0.11, 0.3, 0.5, 0.7, 0.95):
+            expected = torchvision.ops.nms(torch.tensor(boxes), torch.tensor(scores), threshold).numpy()
+            np.testing.assert_array_equal(nms(boxes, scores, threshold), expected)
+
+
+def test_a_mask_with_a_thin_arm_is_suppressed_by_the_same_without():
+    whole = np.zeros((60, 300), bool)
+    whole[10:50, 10:50] = True
+    arm = whole.copy()
+    arm[30, 50:290] = True
+    objects = [ObjectMask.from_array(mask, score) for mask, score in ((whole, 0.9), (arm, 0.8))]
+    assert [one.score for one in suppress(objects, 0.8)] == [0.9]
+    assert len(suppress(objects, 0.9)) == 2
+
+
 def test_suppression_of_boxes_costs_no_square_of_their_number():
     def seconds(number, side):
         random = np.random.default_rng(2)

@@ -1,11 +1,15 @@
 """A commit of very many objects: found in a thread, done at once, its pixels written a few rows at a time."""
 
+import shutil
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from micro_sam.errors import InputError
+from micro_sam.session.journal.continuing import go_on
+from micro_sam.session.journal.recorder import Journal
 from micro_sam.session.label_edits import BOX_PIXELS, Runs, bounding_box, present
 from micro_sam.session.large_commits import (
     apply_auto,
@@ -196,3 +200,48 @@ def test_runs_of_large_arrays_are_found_in_bands():
     whole = Runs.of(labels)
     np.testing.assert_array_equal(whole.array(), labels)
     assert bounding_box(labels) == (4, 4, 2396, 1996) and present(labels).tolist() == list(range(12_001))
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="only Linux tells what of a file is in memory")
+def test_labels_in_files_come_back_after_a_kill_and_stay_out_of_memory(tmp_path, monkeypatch):
+    monkeypatch.setenv("MICROSAM_CACHEDIR", str(tmp_path / "cache"))
+    monkeypatch.setattr("micro_sam.io.label_arrays.LARGEST_IN_MEMORY", 2**20)
+    labels, seen = many_objects((4200, 4000), step=100), []
+    session = Session(labels.shape)
+    session.steps.writes_later = True
+    session.keeper.journal = Journal(tmp_path / "slide.session", {"tool": "2d", "image": {"shape": [4200, 4000]}})
+    assert apply_auto(run_auto(plan_auto(session), labels))
+    for _ in range(2):
+        while session.steps.is_writing:
+            session.steps.write_some()
+            seen.append(megabytes_of_labels())
+        if not session.objects:
+            apply_commit(run_commit(plan_commit(session)))
+    assert len(session.objects) == 1680 and max(seen) < 40, "of 3 x 64 MB"
+    assert session.keeper.journal.flush(60)
+    whole = session.labels.layer("committed").copy()
+    session.state.release()
+    # What a killed window leaves is its journal; it is read here as it lies, with the window still open.
+    shutil.copytree(tmp_path / "slide.session", tmp_path / "killed.session")
+    again = go_on(tmp_path / "killed.session", Session)
+    assert again.unsaved and megabytes_of_labels() < 40
+    assert dict(again.session.objects) == dict(session.objects)
+    np.testing.assert_array_equal(again.session.labels.layer("committed"), whole)
+    (tmp_path / "slide.tif").touch()
+    again.session.keeper.journal.record("saved", parameters={"path": "../slide.tif"})
+    again.session.keeper.journal.close()
+    saved = go_on(tmp_path / "killed.session", Session)
+    assert not saved.unsaved and saved.saved == tmp_path / "slide.tif"
+    for one in (session, saved.session):
+        one.keeper.journal.close()
+
+
+def megabytes_of_labels():
+    """Of the files of labels of this process, what is in memory."""
+    found, inside = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if "-" in line.split(" ")[0]:
+            inside = "deleted" in line
+        elif inside and line.startswith("Rss:"):
+            found += int(line.split()[1])
+    return found / 1024

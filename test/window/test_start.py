@@ -128,6 +128,23 @@ def test_missing_weights_are_offered_with_one_click(opened, coins):
     assert tool.dock.model.model.value == "nano_lm" and "nano_lm" in tool.dock.model.in_use.text()
 
 
+def test_bf16_is_offered_where_the_processor_gains_by_it(opened, coins, monkeypatch):
+    from micro_sam.models import device
+
+    monkeypatch.setattr(device, "has_bf16", lambda: False)
+    tool = opened(annotator_2d, coins, model_type="nano_lm")
+    ready(tool)
+    menu, chosen = tool.dock.model, []
+    assert menu.precision.native.isHidden() and tool.engine.predictor.precision == "fp32"
+    monkeypatch.setattr(device, "has_bf16", lambda: True)
+    menu._show_in_use()
+    assert not menu.precision.native.isHidden()
+    monkeypatch.setattr(tool, "change_settings", chosen.append)
+    menu.precision.value = "bf16"
+    menu._apply()
+    assert chosen[0].precision == "bf16" and chosen[0].model_key != tool.settings.model_key
+
+
 def test_download_that_fails_names_what_to_do_and_keeps_the_work(opened, coins, monkeypatch):
     from micro_sam.models import download
 

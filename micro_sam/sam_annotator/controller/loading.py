@@ -86,6 +86,7 @@ def load_model(settings: Settings) -> Any:
         device=settings.device,
         checkpoint_path=settings.checkpoint_path,
         decoder_path=settings.decoder_path,
+        precision=settings.precision,
     )
 
 

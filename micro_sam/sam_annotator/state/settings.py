@@ -34,6 +34,8 @@ class Settings:
         A decoder for automatic segmentation in a file of its own; None: that of the model, if it has one.
     prefer_decoder
         Whether the automatic segmentation begins with the decoder, where there is one, instead of a grid of clicks.
+    precision
+        Arithmetic of the encoder, see :func:`~micro_sam.models.device.resolve_precision`.
     offered
         A larger model that the window names when it is ready, because nobody has said which one is wanted.
     """
@@ -48,6 +50,7 @@ class Settings:
     show_embeddings: bool = False
     decoder_path: str | Path | None = None
     prefer_decoder: bool = True
+    precision: str = "auto"
     offered: str | None = None
 
     @classmethod
@@ -102,7 +105,8 @@ class Settings:
     @property
     def model_key(self) -> tuple[str | None, ...]:
         """What decides which model is loaded."""
-        return (self.model_type, str(self.checkpoint_path or ""), self.device or "auto", str(self.decoder_path or ""))
+        files = (str(self.checkpoint_path or ""), str(self.decoder_path or ""))
+        return (self.model_type, self.device or "auto", *files, self.precision)
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,13 @@ from scipy import ndimage
 from skimage.measure import label
 from skimage.segmentation import watershed
 
+from micro_sam.embeddings.close_ups import can_look_closer
 from micro_sam.errors import InputError
 from micro_sam.io.label_arrays import LARGEST_RESULT, any_label, new_labels, release
 from micro_sam.segmentation.automatic.dense_blocks import DenseBlocks, blocks_folder, in_blocks, iter_block_maps
 from micro_sam.segmentation.automatic.dense_joining import BlockLabels, Joining, label_block
 from micro_sam.segmentation.automatic.dense_maps import DenseMaps, iter_stitched, tile_maps
-from micro_sam.segmentation.automatic.dense_scales import iter_best_scale, looks
+from micro_sam.segmentation.automatic.dense_scales import LOOK_CLOSER, iter_best_scale, looks, network_scale
 from micro_sam.segmentation.automatic.hilltops import hilltops
 from micro_sam.segmentation.automatic.masks import get_amg
 from micro_sam.segmentation.automatic.outlines import label_records, paint_part, to_image, without_small_objects
@@ -37,6 +38,7 @@ logger = logging.getLogger(__name__)
 # 0.421, 0.669). The others were trained for theirs.
 DISTANCE = {"offsets": 0.55, "distances": 0.5}
 PROMINENCE = {"offsets": 0.15, "distances": 0.0}
+LOOKED_AT_CLOSER = 64  # tiles; in larger images small objects are looked at closer when that is asked for
 
 
 class DenseInstanceSegmenter(Segmenter):
@@ -49,28 +51,20 @@ class DenseInstanceSegmenter(Segmenter):
     ----------
     predictor : Predictor
         Of a model with a dense head: ``predictor.model.dense_kind`` is not None.
-    look_closer : bool
-        Of images of more than 64 tiles: look again, enlarged, wherever objects are small, as in smaller images. On
-        nuclei of 20 pixels mSA was 0.43 instead of 0.36, and the segmentation took 14 times as long (3 times, with
-        the embedding). False: only where the maps contradict themselves.
+    look_closer : bool, optional
+        Look again, enlarged, where objects are small. False: only where the maps contradict themselves. None: in images
+        of up to ``LOOKED_AT_CLOSER`` tiles. It takes as long as embedding the image up to eight times; see
+        ``docs/decisions/small_objects_in_large_images.md``.
 
     Raises
     ------
     InputError
         For other models.
-
-    Notes
-    -----
-    Compared on validation images of nuclei and bacteria with the starting weights of nano_lm (mSA / SA50): hilltops
-    0.410 / 0.625, areas above a threshold 0.400 / 0.601. On a part of the same images areas above a threshold gave
-    0.414 / 0.610, seeds where the predicted offset to the centre is short 0.390 / 0.575, following the offsets pixel by
-    pixel to where they gather 0.396 / 0.597, and Otsu's threshold with a watershed on the distance transform 0.335 /
-    0.503.
     """
 
     method = "dense"
 
-    def __init__(self, predictor: Predictor, look_closer: bool = False) -> None:
+    def __init__(self, predictor: Predictor, look_closer: bool | None = None) -> None:
         super().__init__(predictor)
         self.look_closer = look_closer
         if predictor.model.dense_kind is None:
@@ -81,6 +75,11 @@ class DenseInstanceSegmenter(Segmenter):
         self._kind: str = predictor.model.dense_kind
         self._maps: DenseMaps | None = None
         self._blocks: DenseBlocks | None = None
+        self._tell_below = 0.0  # diameter of objects, in pixels of the image, that are better looked at closer
+
+    def looks_closer(self, embeddings: Embeddings) -> bool:
+        """Whether an image is looked at again, enlarged, where its objects are small."""
+        return len(embeddings.grid) <= LOOKED_AT_CLOSER if self.look_closer is None else self.look_closer
 
     @property
     def maps(self) -> DenseMaps:
@@ -196,8 +195,14 @@ class DenseInstanceSegmenter(Segmenter):
             labels, n_found = without_small_objects(labels, min_size)
             deepest = float(foreground.max()), float(depth[inside].max()) if inside.any() else -np.inf
         else:
-            labels, n_found, deepest = self._join(self._blocks, thresholds, min_size)
+            labels, n_found, deepest, diameter = self._join(self._blocks, thresholds, min_size)
         self._say(deepest, n_found, any_label(labels), foreground_threshold, distance_threshold, min_size)
+        if self._blocks is not None and 0 < diameter < self._tell_below:
+            self.hint = (
+                f"The objects are small, {diameter:.0f} pixels across. Looked at closer (look_closer), more are found, "
+                "which takes several times as long as embedding the image."
+            )
+            logger.warning(self.hint)
         return label_records(labels) if output_mode == "binary_mask" else labels
 
     def iter_labels(self, thresholds: tuple[float, float, float, float]) -> Iterator[BlockLabels]:
@@ -215,7 +220,8 @@ class DenseInstanceSegmenter(Segmenter):
 
     def _join(
         self, blocks: DenseBlocks, thresholds: tuple[float, float, float, float], min_size: int
-    ) -> tuple[np.ndarray, int, tuple[float, float]]:
+    ) -> tuple[np.ndarray, int, tuple[float, float], float]:
+        """Labels, number of objects, highest foreground and depth, diameter of a typical object."""
         joining, labels = Joining(blocks.blocks), new_labels(self._shape, largest=LARGEST_RESULT)
         deepest = [0.0, -np.inf]
         for found in self.iter_labels(thresholds):
@@ -227,21 +233,25 @@ class DenseInstanceSegmenter(Segmenter):
         for block in blocks.blocks:
             labels[block.inner] = tables[block.index][labels[block.inner]]
             release(labels)
-        return labels, n_found, (deepest[0], deepest[1])
+        return labels, n_found, (deepest[0], deepest[1]), joining.diameter
 
     def _iter_blocks(self, embeddings: Embeddings) -> Iterator[tuple[int, int]]:
         """Maps of a large image, block by block; yields (done, total) tiles."""
         blocks, total = self.blocks_of(embeddings), len(embeddings.grid)
-        for done in iter_block_maps(self.predictor, embeddings, blocks, objects_of, self.look_closer):
+        closer = self.looks_closer(embeddings)
+        for done in iter_block_maps(self.predictor, embeddings, blocks, objects_of, closer):
             if done < total:
                 yield done, total
+        could = not closer and can_look_closer(self.predictor, embeddings)
+        self._tell_below = LOOK_CLOSER[-1] / network_scale(self.predictor, embeddings.grid) if could else 0.0
         self._blocks, self._shape, self._is_initialized = blocks, blocks.shape, True
         yield total, total
 
     def blocks_of(self, embeddings: Embeddings) -> DenseBlocks:
         """The maps of a large image in blocks, as far as they are kept beside its embeddings."""
-        about = f"{self._about()} {self.look_closer}"
-        return DenseBlocks(embeddings.grid, self._kind, about, blocks_folder(embeddings))
+        closer = self.looks_closer(embeddings)
+        about = f"{self._about()} {closer}"
+        return DenseBlocks(embeddings.grid, self._kind, about, blocks_folder(embeddings, closer))
 
     def _say(
         self,

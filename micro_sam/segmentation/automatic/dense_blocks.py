@@ -30,7 +30,7 @@ from micro_sam.segmentation.automatic.dense_maps import (
     tile_maps,
     work_shape,
 )
-from micro_sam.segmentation.automatic.dense_scales import MOST_TILES, iter_best_scale
+from micro_sam.segmentation.automatic.dense_scales import iter_best_scale
 
 if TYPE_CHECKING:
     from micro_sam.embeddings.embeddings import Embeddings
@@ -39,8 +39,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 BLOCK_TILES = 4  # along each side of a block
+MOST_TILES = BLOCK_TILES**2  # of an image whose maps are made at once
 HALO = 64  # of the maps: with it, blocks have the seeds of the whole image (measured on blocks of 512)
 IN_MEMORY = 2**27  # bytes; more maps than that go onto the disc
+FINER = 2  # times, maps of a closer look: in coarser ones small objects run together
 CHANNELS = {"offsets": 2, "distances": 3}  # that tell foreground and depth; offsets only tell the scale
 
 Area = tuple[slice, slice]
@@ -139,9 +141,11 @@ class DenseBlocks:
         return DenseMaps(values.astype("float16"), self.kind, _shape(block.inner))
 
     def write(self, block: Tile, maps: DenseMaps) -> None:
-        """Keep the maps of a block, brought to the size that they have in those of the image."""
+        """Keep the maps of a block, in the size that they have in those of the image, or ``FINER`` times that."""
         size = _shape(self.area(block))
         values = maps.values[: CHANNELS[self.kind]]
+        if values.shape[1] > 1.2 * size[0]:
+            size = (FINER * size[0], FINER * size[1])
         if values.shape[1:] != size:
             values = resized(torch.from_numpy(values.astype("float32")), size).astype("float16")
         if self._folder is None:
@@ -150,20 +154,27 @@ class DenseBlocks:
         with replacing(self._file(block.index)) as (place,), open(place, "wb") as file:
             np.save(file, values)
 
-    def read(self, area: Area) -> DenseMaps:
-        """The maps of a part of the image; ``shape`` is that of the part in the maps."""
-        values = np.zeros((CHANNELS[self.kind], *_shape(area)), "float16")
+    def fineness(self, block: Tile) -> int:
+        """How many times finer the maps of a block are than those of the image: 1 or ``FINER``."""
+        return self._values(block.index).shape[1] // _shape(self.area(block))[0]
+
+    def read(self, area: Area, fineness: int = 1) -> DenseMaps:
+        """The maps of a part of the image, so many times finer; ``shape`` is that of the part in the maps."""
+        values = np.zeros((CHANNELS[self.kind], *(fineness * side for side in _shape(area))), "float16")
         y, x = ((s.start * n / m, s.stop * n / m) for s, n, m in zip(area, self.shape, self.work, strict=True))
         for block in self.blocks.tiles_in((y[0] - 1, x[0] - 1, y[1] + 1, x[1] + 1)):
             lies = self.area(block)
-            shared = [slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(area, lies, strict=True)]
+            shared = tuple(slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(area, lies, strict=True))
             if all(s.start < s.stop for s in shared):
-                here, there = (
-                    tuple(slice(s.start - o.start, s.stop - o.start) for s, o in zip(shared, origin, strict=True))
-                    for origin in (area, lies)
-                )
-                values[(slice(None), *here)] = self._values(block.index)[(slice(None), *there)]
-        return DenseMaps(values, self.kind, _shape(area))
+                theirs = self.fineness(block)
+                here = times(within(shared, area), fineness)
+                there = times(within(shared, lies), theirs)
+                found = self._values(block.index)[(slice(None), *there)]
+                if theirs != fineness:
+                    size = tuple(fineness * (s.stop - s.start) for s in shared)
+                    found = resized(torch.from_numpy(found.astype("float32")), size)
+                values[(slice(None), *here)] = found
+        return DenseMaps(values, self.kind, values.shape[1:])
 
     def whole(self) -> DenseMaps:
         """The maps of the whole image, in memory."""
@@ -212,6 +223,16 @@ class DenseBlocks:
 def in_blocks(embeddings: Embeddings) -> bool:
     """Whether an image is so large that its maps lie in blocks."""
     return embeddings.n_slices is None and len(embeddings.grid) > MOST_TILES
+
+
+def within(area: Area, outer: Area) -> Area:
+    y, x = (slice(a.start - o.start, a.stop - o.start) for a, o in zip(area, outer, strict=True))
+    return y, x
+
+
+def times(area: Area, factor: int) -> Area:
+    y, x = (slice(factor * s.start, factor * s.stop) for s in area)
+    return y, x
 
 
 def _shape(area: Area) -> tuple[int, int]:
@@ -288,7 +309,7 @@ def _n_tiles(grid: TileGrid, block: Tile) -> int:
     return len(grid.tiles_in(tuple(s.start for s in block.inner) + tuple(s.stop for s in block.inner)))
 
 
-def blocks_folder(embeddings: Embeddings) -> Path | None:
-    """Where the maps of an image are kept; None when its embeddings are in memory only."""
+def blocks_folder(embeddings: Embeddings, closer: bool) -> Path | None:
+    """Where the maps of an image (looked at closer) are kept; None when its embeddings are in memory only."""
     folder = getattr(embeddings.store, "path", None)
-    return None if folder is None else Path(folder) / "automatic" / "dense_blocks"
+    return None if folder is None else Path(folder) / "automatic" / ("closer_blocks" if closer else "dense_blocks")

@@ -7,13 +7,13 @@ in any order, by several workers; joining is a table.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from micro_sam.embeddings.tiles import Tile, TileGrid
-from micro_sam.segmentation.automatic.dense_blocks import HALO, Area, DenseBlocks
+from micro_sam.segmentation.automatic.dense_blocks import HALO, DenseBlocks, times, within
 from micro_sam.segmentation.automatic.dense_maps import DenseMaps
 from micro_sam.segmentation.label_runs import LabelRuns
 
@@ -65,26 +65,23 @@ def label_block(
     threshold : float
         Of the foreground.
     """
-    inner, outer = maps.area(block), maps.area(block, HALO)
-    coarse, foreground, depth = grow(maps.read(outer))
-    coarse = coarse.astype("uint32")
+    inner, outer, fineness = maps.area(block), maps.area(block, HALO), maps.fineness(block)
+    coarse, foreground, depth = grow(maps.read(outer, fineness))
+    coarse, number = coarse.astype("uint32"), int(coarse.max(initial=0))
     inside = foreground > threshold
     deepest = (float(foreground.max()), float(depth[inside].max()) if inside.any() else -np.inf)
-    labels = paint(coarse, foreground, threshold, maps.shape, block.inner, outer, maps.work)
-    bands = {}
+    fine = times(outer, fineness)
+    work = (fineness * maps.work[0], fineness * maps.work[1])
+    labels = paint(coarse, foreground, threshold, maps.shape, block.inner, fine, work)
+    bands, coarse = {}, coarse[fineness // 2 :: fineness, fineness // 2 :: fineness]
     for axis, side in ((0, 1), (0, -1), (1, 1), (1, -1)):
         seam = inner[axis].stop if side > 0 else inner[axis].start
         if 0 < seam < maps.work[axis]:
-            area: list[slice] = list(inner)
-            area[axis] = slice(max(seam - HALO, outer[axis].start), min(seam + HALO, outer[axis].stop))
+            band = slice(max(seam - HALO, outer[axis].start), min(seam + HALO, outer[axis].stop))
+            area = (band, inner[1]) if axis == 0 else (inner[0], band)
             place = (side, 0) if axis == 0 else (0, side)
-            bands[place] = coarse[_within(area, outer)].copy()
-    return BlockLabels(block, labels, int(coarse.max(initial=0)), bands, deepest)
-
-
-def _within(area: Sequence[slice], outer: Area) -> Area:
-    y, x = (slice(a.start - o.start, a.stop - o.start) for a, o in zip(area, outer, strict=True))
-    return y, x
+            bands[place] = coarse[within(area, outer)].copy()
+    return BlockLabels(block, labels, number, bands, deepest)
 
 
 @dataclass(eq=False)
@@ -119,6 +116,12 @@ class Joining:
                 pairs = _same(here, there, 0 if down else 1)
                 first, second = (index, other) if down + right > 0 else (other, index)
                 self._pairs.append(pairs + [self._first[first], self._first[second]])
+
+    @property
+    def diameter(self) -> float:
+        """Of a circle as large as the median object, in pixels of the image; 0 without objects."""
+        areas = np.concatenate([np.zeros(0, np.int64), *(sizes[1:][sizes[1:] > 0] for sizes in self._sizes.values())])
+        return float(2 * np.sqrt(np.median(areas) / np.pi)) if len(areas) else 0.0
 
     def tables(self, min_size: int = 0) -> tuple[dict[int, np.ndarray], int, int]:
         """Block -> final number of each of its labels, numbered from 1 without those of fewer pixels.

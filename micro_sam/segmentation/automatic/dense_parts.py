@@ -49,7 +49,8 @@ def keep_blocks(predictor: Predictor, embeddings: Embeddings, parts: Iterable[Im
     segmenter = DenseInstanceSegmenter(predictor)
     for part in parts:
         blocks = segmenter.blocks_of(embeddings)
-        for _ in iter_block_maps(predictor, embeddings, blocks, objects_of, segmenter.look_closer, {part.index}):
+        closer = segmenter.looks_closer(embeddings)
+        for _ in iter_block_maps(predictor, embeddings, blocks, objects_of, closer, {part.index}):
             pass
         yield part
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.ndimage import maximum_filter
 
 from micro_sam.embeddings.close_ups import can_look_closer
 from micro_sam.embeddings.compute import network_image
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 ENLARGED = 1.5  # times, from one look to the next closer one
 REDUCED = 2.0  # times, from the tiles of the image to what is seen from farther off
 HALO = 0.125  # of the side of what the network sees
-MOST_TILES = 64  # of one look; larger images would take too long
+MOST_TILES = 128  # of one look; that is more than an image or a block of 16 tiles needs
+EMPTY = 0.1  # foreground below which a tile of a large image is not looked at closer: nothing is there
 
 # Diameters (median) are in pixels of the network's input, disagreements in radii of the objects.
 LOOK_CLOSER = (40.0, 28.0)  # where objects are smaller: a first, and a second time
@@ -89,8 +91,8 @@ def iter_best_scale(
 ) -> Iterator[tuple[int, int, DenseMaps | None]]:
     """Look again, closer or from farther off; yields (tiles done, tiles at most, None), at last with the maps to use.
 
-    Where there is nothing to look at again (stacks, huge images, models with a dear encoder, without the image), the
-    maps come back at once.
+    Where there is nothing to look at again (stacks, models with a dear encoder, without the image), the maps come back
+    at once. A part of a large image is looked at closer as a sample of it tells: the tile with most objects.
 
     Parameters
     ----------
@@ -105,37 +107,79 @@ def iter_best_scale(
     part : (slice, slice), optional
         The maps are of this part of a large image, which is looked at again on its own.
     look_closer : bool
-        Whether such a part is looked at closer wherever its objects are small, too, and not only where its maps
+        Whether such a part is looked at closer where its objects are small, too, and not only where its maps
         contradict themselves.
     """
-    scale = _scale(predictor, embeddings.grid)
     farther, closer = looks(predictor, embeddings, i, part)
-    origin = (0, 0) if part is None else (part[0].start, part[1].start)
     done, total = 0, sum(len(grid) for grid in (*farther, *closer))
     if not total:
         yield 0, 0, maps
         return
-    measure = Look.of if part is None or look_closer else _sampler(maps)
-    best, is_farther = measure(maps, scale, objects), False
+    scale, origin = (
+        network_scale(predictor, embeddings.grid),
+        (0, 0) if part is None else (part[0].start, part[1].start),
+    )
+    measure = Look.of if part is None else _sampler(maps)
+    first = best = measure(maps, scale, objects)
     for grid in farther if best.disagreement > LOOK_FARTHER else ():
         seen = yield from _iter_encoded(predictor, embeddings, grid, done, total, origin)
         done += len(grid)
-        look = measure(seen, _scale(predictor, grid), objects)
+        look = measure(seen, network_scale(predictor, grid), objects)
         if look.disagreement >= best.disagreement or not look.diameter > TAKE_FARTHER:
             break
-        best, is_farther = look, True
-    for n, grid in enumerate(() if is_farther else closer):
-        is_unsure = n == 0 and best.disagreement > LOOK_ANYWAY
-        is_small = best.diameter <= LOOK_CLOSER[n] and (part is None or look_closer)
-        if not (is_small or is_unsure):
+        best = look
+    if best is first and part is None:
+        best, _ = yield from _iter_closer(predictor, embeddings, best, closer, objects, (done, total), origin)
+    elif best is first and closer:
+        area = _most_objects(maps, embeddings.grid.tile_shape)
+        place = tuple(slice(s.start + o, s.stop + o) for s, o in zip(area, origin, strict=True))
+        sample = Look.of(_cropped(maps, area), scale, objects)
+        grids = looks(predictor, embeddings, i, place)[1]
+        taken = 0
+        if look_closer or sample.disagreement > LOOK_ANYWAY:
+            start = tuple(s.start for s in place)
+            _, taken = yield from _iter_closer(predictor, embeddings, sample, grids, objects, (done, total), start)
+        if taken:
+            grid = closer[taken - 1]
+            seen = yield from _iter_encoded(predictor, embeddings, grid, done, total, origin, maps)
+            best = Look(seen, network_scale(predictor, grid), best.diameter, best.disagreement)
+    yield total, total, best.maps
+
+
+def _iter_closer(
+    predictor, embeddings, best: Look, grids: list[TileGrid], objects: Objects, steps: tuple[int, int], origin
+) -> Generator[tuple[int, int, None], None, tuple[Look, int]]:
+    """Look closer and closer as long as it helps; returns the best look, and how many were taken."""
+    (done, total), taken = steps, 0
+    for n, grid in enumerate(grids):
+        if not (best.diameter <= LOOK_CLOSER[n] or (n == 0 and best.disagreement > LOOK_ANYWAY)):
             break
         seen = yield from _iter_encoded(predictor, embeddings, grid, done, total, origin)
         done += len(grid)
-        look = measure(seen, _scale(predictor, grid), objects)
+        look = Look.of(seen, network_scale(predictor, grid), objects)
         if look.disagreement > WORSE * best.disagreement or look.diameter > TAKE_CLOSER:
             break
-        best = look
-    yield total, total, best.maps
+        best, taken = look, n + 1
+    return best, taken
+
+
+def _most_objects(maps: DenseMaps, tile_shape: tuple[int, int]) -> Area:
+    """The tile (slices of the image or part) in which maps show the most middles of objects."""
+    foreground, depth = maps.values[:2].astype("float32")
+    middles = (maximum_filter(depth, 5) == depth) & (depth > 0.5) & (foreground > 0.5)
+    seen = DenseMaps(middles[None], maps.kind, maps.shape)
+    tiles = TileGrid(maps.shape, tuple(min(a, b) for a, b in zip(tile_shape, maps.shape, strict=True)), (0, 0))
+    return max((tile.inner for tile in tiles), key=lambda area: np.count_nonzero(_cropped(seen, area).values))
+
+
+def _cropped(maps: DenseMaps, area: Area) -> DenseMaps:
+    """The maps of a part."""
+    inside = []
+    for side, size, length in zip(area, maps.shape, maps.values.shape[1:], strict=True):
+        begin = min(round(side.start * length / size), length - 1)
+        inside.append(slice(begin, max(round(side.stop * length / size), begin + 1)))
+    shape = (area[0].stop - area[0].start, area[1].stop - area[1].start)
+    return DenseMaps(maps.values[(slice(None), *inside)], maps.kind, shape)
 
 
 def _sampler(maps: DenseMaps) -> Callable[[DenseMaps, float, Objects], Look]:
@@ -166,13 +210,13 @@ def looks(
         grid = TileGrid(shape, (min(height, shape[0]), min(width, shape[1])), grid.halo)
     if i is not None or not can_look_closer(predictor, embeddings) or predictor.model.dense_kind != "offsets":
         return [], []
-    scale, whole = _scale(predictor, grid), predictor.model.image_size / max(grid.shape)
+    scale, whole = network_scale(predictor, grid), predictor.model.image_size / max(grid.shape)
     farther = []
     while len(grid) > 1 and scale > 1.05 * whole:
         scale = scale / REDUCED
         farther.append(TileGrid(grid.shape) if scale < 1.25 * whole else _grid(predictor, grid.shape, scale))
         scale = max(scale, whole)
-    scale = _scale(predictor, grid)
+    scale = network_scale(predictor, embeddings.grid)  # of any part the same
     closer = [_grid(predictor, grid.shape, scale * ENLARGED ** (n + 1)) for n in range(len(LOOK_CLOSER))]
     return [g for g in farther if g and len(g) <= MOST_TILES], [g for g in closer if g and len(g) <= MOST_TILES]
 
@@ -191,8 +235,12 @@ def _iter_encoded(
     before: int,
     total: int,
     origin: tuple[int, int] = (0, 0),
+    known: DenseMaps | None = None,
 ) -> Generator[tuple[int, int, None], None, DenseMaps]:
-    """Encode the tiles of a grid; yields as :func:`iter_best_scale`, returns the maps of the image."""
+    """Encode the tiles of a grid; yields as :func:`iter_best_scale`, returns the maps of the image.
+
+    Tiles where ``known`` maps show no foreground are left out, and stay empty.
+    """
 
     def encode(tile: Tile) -> torch.Tensor:
         (rows, columns), (y, x) = tile.outer, origin
@@ -202,7 +250,10 @@ def _iter_encoded(
 
     kind, maps = predictor.model.dense_kind, None
     assert kind is not None
-    for done, maps in iter_stitched(list(grid), grid.shape, kind, encode):  # noqa: B007
+    tiles = list(grid)
+    if known is not None:
+        tiles = [tile for tile in tiles if _cropped(known, tile.outer).values[0].max() > EMPTY]
+    for done, maps in iter_stitched(tiles, grid.shape, kind, encode):  # noqa: B007
         yield before + done, total, None
     assert maps is not None  # with the last tile come the maps of the image
     return maps
@@ -227,6 +278,6 @@ def disagreement(maps: DenseMaps, labels: np.ndarray) -> float:
     return float(np.hypot(offsets[0] - dy / radius, offsets[1] - dx / radius).mean())
 
 
-def _scale(predictor: Predictor, grid: TileGrid) -> float:
+def network_scale(predictor: Predictor, grid: TileGrid) -> float:
     """Pixels of the network's input per pixel of the image."""
     return predictor.model.image_size / max(max(tile.shape) for tile in grid)

@@ -103,6 +103,7 @@ def restore(state: State, history: History, rows: Sequence[Row], is_damaged: boo
                     f"Action {row.id} ({row.name}) of the session cannot be done again: {error}"
                 ) from error
             result.lost += 1
+        state.release()
     if is_damaged:
         result.lost += sum(not row.is_whole for row in rows)
         history.clear()

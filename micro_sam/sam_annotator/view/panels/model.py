@@ -46,6 +46,12 @@ class ModelPanel(QWidget):
             tooltip="A checkpoint of this model; leave empty for its own.",
         )
         self.device = ComboBox(choices=["auto", "cpu", "cuda", "mps"], label="device", tooltip="Where the model runs.")
+        self.precision = ComboBox(
+            choices=["auto", "fp32", "bf16"],
+            label="precision",
+            tooltip="bf16 embeds images about 1.5 times as fast here; masks differ by a pixel here and there.",
+            visible=False,  # until a model tells that this machine gains by it
+        )
         self.embeddings: Any = FileEdit(
             label="embeddings",
             mode=FileDialogMode.OPTIONAL_FILE,
@@ -55,7 +61,8 @@ class ModelPanel(QWidget):
         self.tiles = LineEdit(label="tile shape", tooltip="Y X in pixels, for large images. Empty: no tiles.")
         self.halo = LineEdit(label="halo", tooltip="Y X in pixels that tiles overlap on each side.")
         self.form = Container(
-            widgets=[self.model, self.checkpoint, self.device, self.embeddings, self.tiles, self.halo], labels=True
+            widgets=[self.model, self.checkpoint, self.device, self.precision, self.embeddings, self.tiles, self.halo],
+            labels=True,
         )
         self.form.margins = (0, 0, 0, 0)
         action = actions["change_settings"]
@@ -79,6 +86,7 @@ class ModelPanel(QWidget):
         if settings.device and settings.device not in self.device.choices:
             self.device.choices = (*self.device.choices, settings.device)
         self.device.value = settings.device or "auto"
+        self.precision.value = settings.precision
         self.embeddings.value = settings.embedding_path
         self.tiles.value = _pair_text(settings.tile_shape)
         self.halo.value = _pair_text(settings.halo)
@@ -89,6 +97,7 @@ class ModelPanel(QWidget):
         if predictor is None:
             self.in_use.setText("No model is loaded yet.")
             return
+        self.precision.visible = _gains_by_bf16(predictor)
         weights = self._state.settings.checkpoint_path
         own = f" with the weights {Path(weights).name}" if weights else ""
         self.in_use.setText(f"In use: {predictor.model_name}{own} on {predictor.device}")
@@ -99,6 +108,7 @@ class ModelPanel(QWidget):
                 model_type=None if self.model.value == FROM_FILE else self.model.value,
                 checkpoint_path=_path(self.checkpoint.value),
                 device=None if self.device.value == "auto" else self.device.value,
+                precision=self.precision.value,
                 embedding_path=_path(self.embeddings.value),
                 tile_shape=_pair(self.tiles.value, "tile shape"),
                 halo=_pair(self.halo.value, "halo"),
@@ -108,6 +118,12 @@ class ModelPanel(QWidget):
             self._state.status.report(error)
             return
         self._actions.change_settings(settings)
+
+
+def _gains_by_bf16(predictor: Any) -> bool:
+    from micro_sam.models.device import has_bf16
+
+    return predictor.device.type == "cpu" and has_bf16()
 
 
 def model_names() -> list[str]:
