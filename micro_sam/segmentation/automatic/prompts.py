@@ -30,6 +30,7 @@ from micro_sam.segmentation.labels import paint_by_score
 from micro_sam.segmentation.prompt_generators import innermost
 from micro_sam.segmentation.prompted.close_ups import segment_object
 from micro_sam.segmentation.prompted.objects import ObjectPrompt, TileDecoder, best_answer
+from micro_sam.segmentation.suppression import suppress
 from micro_sam.segmentation.values import ObjectMask
 
 if TYPE_CHECKING:
