@@ -24,6 +24,8 @@ from pathlib import Path
 import numpy as np
 from measuring import describe_machine
 
+from micro_sam.sam_annotator.view.camera import camera_of
+
 ROOT = Path(__file__).resolve().parents[1]
 TIMEOUT = 240.0
 NEAR = 40  # pixels around a click in which its mask is looked for
@@ -191,8 +193,8 @@ class Window:
         from qtpy.QtTest import QTest
 
         points = self.tool.layers.points.layer
-        self.viewer.camera.zoom = 1.0
-        self.viewer.camera.center = tuple(points.data_to_world(place))
+        camera_of(self.viewer).zoom = 1.0
+        camera_of(self.viewer).center = tuple(points.data_to_world(place))
         process(0.05)  # the canvas is drawn
         spot = canvas_point(self.viewer, points, place)
         QTest.mouseMove(canvas(self.viewer), spot)
@@ -274,8 +276,8 @@ class Window:
         """Bring a place into the middle."""
         from driver import process
 
-        self.viewer.camera.zoom = 1.0
-        self.viewer.camera.center = tuple(self.tool.layers.raw.data_to_world(place))
+        camera_of(self.viewer).zoom = 1.0
+        camera_of(self.viewer).center = tuple(self.tool.layers.raw.data_to_world(place))
         process(0.3)
 
     def pan(self) -> None:
@@ -284,10 +286,10 @@ class Window:
 
         layer = self.tool.layers.points.layer
         mode, layer.mode = str(layer.mode), "pan_zoom"
-        before = tuple(self.viewer.camera.center)
+        before = tuple(camera_of(self.viewer).center)
         middle = np.array(self.tool.session.shape) // 2
         drag(self.tool, tuple(middle), tuple(middle + np.array(self.tool.session.shape) // 10))
-        assert tuple(self.viewer.camera.center) != before, "the image did not move"
+        assert tuple(camera_of(self.viewer).center) != before, "the image did not move"
         layer.mode = mode
 
     def press(self, key: str, done: Callable[[], bool]) -> None:

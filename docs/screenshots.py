@@ -30,6 +30,7 @@ from micro_sam.sam_annotator import (
     get_annotator,
     image_folder_annotator,
 )
+from micro_sam.sam_annotator.view.camera import camera_of
 from micro_sam.sample_data import open_sample
 
 IMAGES = Path(__file__).parent / "images"
@@ -197,7 +198,7 @@ def volume() -> None:
     window.key("c")
     window.viewer.dims.ndisplay = 3
     window.viewer.layers["committed_objects"].visible = True
-    window.viewer.camera.angles = (10, 25, 60)
+    camera_of(window.viewer).angles = (10, 25, 60)
     window.save("3d_view")
     window.close()
 

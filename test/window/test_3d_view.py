@@ -6,6 +6,7 @@ import numpy as np
 import tifffile
 
 from micro_sam.sam_annotator import annotator_3d
+from micro_sam.sam_annotator.view.camera import camera_of
 
 from . import driver
 from .driver import click, key, wait_idle, wait_until
@@ -31,12 +32,12 @@ def test_points_keep_their_size_and_are_shown_in_their_slice_only(tool_3d):
     assert len(layer._view_data) == 1
     go_to(tool, z + 1)
     assert len(layer._view_data) == 0
-    zoom = tool.viewer.camera.zoom
+    zoom = camera_of(tool.viewer).zoom
     on_screen = float(layer.current_size) * zoom
-    tool.viewer.camera.zoom = 3 * zoom
+    camera_of(tool.viewer).zoom = 3 * zoom
     driver.process(0.1)
     assert abs(float(layer.current_size) * 3 * zoom - on_screen) < 0.1 * on_screen
-    tool.viewer.camera.zoom = zoom
+    camera_of(tool.viewer).zoom = zoom
 
 
 def test_the_strip_shows_where_the_object_is_and_a_click_goes_there(tool_3d):

@@ -7,6 +7,7 @@ import pytest
 from qtpy.QtCore import QPoint, QRect
 
 from micro_sam.sam_annotator import annotator_2d
+from micro_sam.sam_annotator.view.camera import camera_of
 from micro_sam.sam_annotator.view.layers.colours import track_colours
 from micro_sam.sam_annotator.view.outline import outline
 from micro_sam.sam_annotator.view.panels.parts import PRIMARY
@@ -24,11 +25,11 @@ def test_a_window_opens_maximised_and_remembers_its_size_and_the_image_fills_it(
     window.showNormal()
     window.resize(1000, 700)
     assert wait_until(lambda: fills(tool) and canvas(tool.viewer).width() < 800, 20), "the image follows the canvas"
-    tool.viewer.camera.zoom *= 3
-    zoom = tool.viewer.camera.zoom
+    camera_of(tool.viewer).zoom *= 3
+    zoom = camera_of(tool.viewer).zoom
     window.resize(1100, 760)
     driver.process(0.5)
-    assert tool.viewer.camera.zoom == pytest.approx(zoom), "the user has zoomed: the view stays"
+    assert camera_of(tool.viewer).zoom == pytest.approx(zoom), "the user has zoomed: the view stays"
     press(tool.dock.view.fit)
     assert fills(tool)
     tool.saving.unsaved = False
@@ -40,7 +41,7 @@ def test_a_window_opens_maximised_and_remembers_its_size_and_the_image_fills_it(
 
 def fills(tool) -> bool:
     """Whether the image is as large as the canvas and lies within it."""
-    camera, widget = tool.viewer.camera, canvas(tool.viewer)
+    camera, widget = camera_of(tool.viewer), canvas(tool.viewer)
     height, width = np.array(tool.session.shape[-2:]) * camera.zoom
     share = max(height / widget.height(), width / widget.width())
     return 0.8 < share <= 1

@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QFileDialog
 from micro_sam.io.labels import load_labels
 from micro_sam.models.cache import get_cache_directory
 from micro_sam.sam_annotator import annotator_2d
+from micro_sam.sam_annotator.view.camera import camera_of
 
 from . import driver
 from .driver import click, key, wait_idle, wait_until
@@ -73,9 +74,9 @@ def test_chosen_objects_have_a_frame_that_follows_the_view(tool):
     assert not tool.dock.selected.isVisible()
     tool.dock.objects.choose.click()
     click(tool, COIN)
-    zoom = tool.viewer.camera.zoom
+    zoom = camera_of(tool.viewer).zoom
     for factor in (1, 2, 0.5):
-        tool.viewer.camera.zoom = zoom * factor
+        camera_of(tool.viewer).zoom = zoom * factor
         driver.process(0.1)
         assert tool.dock.selected.isVisible() and tool.dock.selected.size() == driver.canvas(tool.viewer).size()
         (frame,) = tool.dock.selected.frames()
@@ -84,7 +85,7 @@ def test_chosen_objects_have_a_frame_that_follows_the_view(tool):
         opposite = driver.canvas_point(tool.viewer, tool.layers.points.layer, (y1 - 0.5, x1 - 0.5))
         assert (frame.topLeft() - corner.toPointF()).manhattanLength() < 10, factor
         assert (frame.bottomRight() - opposite.toPointF()).manhattanLength() < 10, factor
-    tool.viewer.camera.zoom = zoom
+    camera_of(tool.viewer).zoom = zoom
     driver.process(0.2)
     click(tool, OTHER_COIN)  # through the frames' widget
     assert tool.state.selected == (1, 2) and len(tool.dock.selected.frames()) == 2

@@ -10,6 +10,7 @@ import pytest
 from micro_sam.models.predictor import Predictor
 from micro_sam.sam_annotator import annotator_2d, annotator_3d
 from micro_sam.sam_annotator.runtime.jobs import WORK
+from micro_sam.sam_annotator.view.camera import camera_of
 
 from .driver import click, drag, wait_idle, wait_until
 from .test_tiles import discs, look_at
@@ -71,10 +72,10 @@ def test_a_large_image_is_embedded_where_the_user_clicks_and_looks_and_wholly_on
     assert wait_until(lambda: store.is_complete(None, grid.tile_at(250, 250).index))
     wait_idle(tool)
     assert clicked < engine.computed <= clicked + 30, "the view and its neighbours"
-    looked, start = engine.computed, tool.viewer.camera.center
+    looked, start = engine.computed, camera_of(tool.viewer).center
     tool.viewer.layers.selection.active = tool.layers.raw
     drag(tool, (270, 270), (240, 230))
-    assert tool.viewer.camera.center != start, "the image was dragged along"
+    assert camera_of(tool.viewer).center != start, "the image was dragged along"
     look_at(tool, (620, 110), zoom=10.0)
     assert wait_until(lambda: store.is_complete(None, grid.tile_at(620, 110).index))
     wait_idle(tool)

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from napari.layers import Image, Labels, Points
 
+from micro_sam.sam_annotator.view.camera import camera_of
+
 from . import driver
 from .driver import click, drag, key, wait_idle
 
@@ -259,11 +261,11 @@ def test_brush_strokes_are_undone_with_everything_else(tool):
 def test_points_have_the_same_size_on_the_screen_at_every_zoom(tool):
     layer = tool.layers.points.layer
     click(tool, COIN)
-    zoom = tool.viewer.camera.zoom
+    zoom = camera_of(tool.viewer).zoom
     for factor in (1, 4, 0.5):
-        tool.viewer.camera.zoom = zoom * factor
-        assert float(layer.size[0]) * tool.viewer.camera.zoom == pytest.approx(11, rel=0.05)
-    tool.viewer.camera.zoom = zoom
+        camera_of(tool.viewer).zoom = zoom * factor
+        assert float(layer.size[0]) * camera_of(tool.viewer).zoom == pytest.approx(11, rel=0.05)
+    camera_of(tool.viewer).zoom = zoom
 
 
 def test_undo_and_redo_of_clicks_moves_and_boxes_restore_masks_exactly(tool):

@@ -52,6 +52,10 @@ def test_series_from_the_first_image_to_the_last_and_again(opened, folder, tmp_p
     annotate(tool, "c")
     assert tool.engine.computed == 0, "it was embedded ahead"
 
+    # The list says how far each is, and goes there.
+    panel = tool.dock.series
+    assert [panel.list.item(k).text() for k in range(3)] == ["✓ a: done", "– b: empty", "● c: open"]
+
     # Back to b, and on.
     key(tool.viewer, "N" if driver.REAL else "shift+n")
     annotate(tool, "b")
@@ -130,6 +134,9 @@ def test_image_that_cannot_be_read_is_left_out_with_a_sentence(opened, folder, t
     tool = opened(image_folder_annotator, folder, tmp_path / "results", model_type="nano_lm")
     key(tool.viewer, "n")
     assert wait_until(lambda: tool.state.image.name == "c")
+    second = tool.dock.series.list.item(1)
+    assert second.text() == "✗ b: left out" and second.toolTip(), "the list keeps why"
+    assert "1 left out" in tool.dock.series.counter.text()
 
 
 def test_same_stems_do_not_share_a_file():

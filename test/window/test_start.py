@@ -17,6 +17,7 @@ import tifffile
 from micro_sam.errors import CacheError, InputError
 from micro_sam.models.predictor import Predictor
 from micro_sam.sam_annotator import annotator_2d, get_annotator
+from micro_sam.sam_annotator.view.camera import camera_of
 
 from . import driver
 from .driver import click, key, wait_idle, wait_until
@@ -260,7 +261,7 @@ def test_strip_of_twenty_thousand_rows_is_shown_clicked_and_committed(shared_too
     tool = shared_tool
     tool.open(from_array(strip, "2d", "strip"))
     ready(tool)
-    tool.viewer.camera.center, tool.viewer.camera.zoom = place, 8
+    camera_of(tool.viewer).center, camera_of(tool.viewer).zoom = place, 8
     driver.process(0.5)
     click(tool, place)
     assert wait_until(lambda: tool.session.has_current), tool.status.text

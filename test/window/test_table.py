@@ -10,6 +10,7 @@ from qtpy.QtCore import QPoint
 
 from micro_sam.io.labels import load_labels
 from micro_sam.sam_annotator.state.images import from_array
+from micro_sam.sam_annotator.view.camera import camera_of
 
 from . import driver
 from .driver import click, key, press, process, wait_idle, wait_until
@@ -39,7 +40,7 @@ def test_rows_follow_the_objects_and_jump_to_them(tool, tmp_path):
     where = rows.visualRect(panel.filter.index(1, 0)).center()
     press(rows.viewport(), QPoint(where.x(), where.y()))
     assert tool.state.selected == (2,)
-    centre = tool.layers.raw.world_to_data(tool.viewer.camera.center[-2:])
+    centre = tool.layers.raw.world_to_data(camera_of(tool.viewer).center[-2:])
     assert abs(centre[0] - OTHER_COIN[0]) < 15 and abs(centre[1] - OTHER_COIN[1]) < 15
     key(tool.viewer, "t")  # keys go to the tool from the table, too
     assert not tool.session.prompts.next_positive

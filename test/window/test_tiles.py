@@ -9,6 +9,7 @@ import pytest
 
 from micro_sam.models.predictor import Predictor
 from micro_sam.sam_annotator import annotator_2d, annotator_3d, image_series_annotator
+from micro_sam.sam_annotator.view.camera import camera_of
 
 from .driver import click, drag, key, process, wait_idle, wait_until
 
@@ -67,8 +68,8 @@ def attached(tool) -> None:
 
 def look_at(tool, position, zoom=2.0) -> None:
     """Move the camera, as the mouse and its wheel do."""
-    tool.viewer.camera.center = position
-    tool.viewer.camera.zoom = zoom
+    camera_of(tool.viewer).center = position
+    camera_of(tool.viewer).zoom = zoom
     process(0.3)
 
 

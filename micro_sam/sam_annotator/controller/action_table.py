@@ -367,4 +367,5 @@ ROWS_OF_SERIES = (
         ("Shift-N",),
         "previous image",
     ),
+    Row("go_to_image", lambda series: series.go_to, tip="Save, and show this image."),
 )

@@ -13,6 +13,7 @@ from micro_sam.sam_annotator.controller.engine import Engine
 from micro_sam.sam_annotator.controller.preview import Preview
 from micro_sam.sam_annotator.runtime.jobs import Jobs
 from micro_sam.sam_annotator.state.window import WindowState
+from micro_sam.sam_annotator.view.camera import camera_of
 from micro_sam.sam_annotator.view.sight import Sight
 from micro_sam.session.prompts import PointPrompt, PromptSet
 from micro_sam.session.session import Session
@@ -52,7 +53,7 @@ class Looking:
         self._timer.setSingleShot(True)
         self._timer.setInterval(PAUSE_MS)
         self._timer.timeout.connect(self.tell)
-        self._events = (viewer.camera.events.center, viewer.camera.events.zoom, viewer.dims.events.current_step)
+        self._events = (camera_of(viewer).events.center, camera_of(viewer).events.zoom, viewer.dims.events.current_step)
         for event in self._events:
             event.connect(self._soon)
         state.events.session.connect(self._follow)

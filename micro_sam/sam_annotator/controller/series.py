@@ -119,6 +119,11 @@ class Series:
             return
         self._leave(range(self.index - 1, -1, -1))
 
+    def go_to(self, index: int) -> None:
+        """Save, and show an image of the list."""
+        if index != self.index:
+            self._leave(range(index, index + 1))
+
     def _last_open(self) -> int | None:
         """Where a series that goes on was left, also with a result: that may be half of it. None when all is done."""
         if self._recording.choice.resume is not True or self._find(range(len(self.entries))) is None:
@@ -156,18 +161,21 @@ class Series:
         self._go(candidates)
 
     def _go(self, candidates: range) -> None:
-        """Show the first of the candidates that can be opened."""
-        problems = []
+        """Show the first of the candidates that can be opened; the list keeps why the others could not be."""
+        problems: dict[int, str] = {}
         for index in candidates:
             try:
                 self._open(index)
             except MicroSamError as error:
-                problems.append(f"{self.entries[index].name} is left out: {error}")
+                problems[index] = str(error)
                 continue
-            if problems:
-                self._state.status.say(" ".join(problems), "error")
-            return
-        self._state.status.say(" ".join(problems), "error")
+            self._state.series = self.series.at(index, problems)
+            break
+        else:
+            self._state.series = self.series.at(self.index, problems)
+        if problems:
+            texts = [f"{self.entries[index].name} is left out: {why}" for index, why in problems.items()]
+            self._state.status.say(" ".join(texts), "error")
 
     def _open(self, index: int) -> None:
         state, entry = self._state, self.entries[index]
@@ -191,7 +199,6 @@ class Series:
         images = [series.SeriesImage(one.name, _path_of(one.raw), one.output) for one in self.entries]
         series.write(entry.output.parent, state.tool.name, images, entry.name)
         self._viewer.title = f"{entry.name} ({index + 1} of {len(self.entries)}) - {state.tool.title}"
-        state.series = self.series.at(index)
 
     def _earlier_session(self, image: OpenImage, entry: SeriesEntry) -> Continued | None:
         """The session of an image that goes on, unless somebody has changed the result since, or it cannot be read."""

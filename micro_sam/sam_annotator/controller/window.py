@@ -306,7 +306,8 @@ class Window:
             skip_segmented=skip_segmented,
         )
         self.actions.add(bind(ROWS_OF_SERIES, self.series, self.state.tool))
-        self.dock.add_on_top("Series", SeriesPanel(self.state, self.actions))
+        self.dock.series = SeriesPanel(self.state, self.actions)
+        self.dock.add_on_top("Series", self.dock.series)
         self.series.start()
 
     def run(self) -> None:

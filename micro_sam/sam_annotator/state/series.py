@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from micro_sam.errors import InputError, OutputError
 from micro_sam.io.checks import Tool
 from micro_sam.io.results import Inputs, recover
 from micro_sam.sam_annotator.state.images import OpenImage, from_array, from_path
+
+Progress = Literal["open", "done", "empty", "left out", "to do"]
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,16 @@ class SeriesState:
         All images, in order.
     index
         Position of the image that is open; -1 before the first.
+    seen
+        Positions of the images that have been open.
+    left_out
+        Position -> why the image could not be opened.
     """
 
     entries: tuple[SeriesEntry, ...]
     index: int = -1
+    seen: frozenset[int] = frozenset()
+    left_out: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def entry(self) -> SeriesEntry:
@@ -77,9 +85,18 @@ class SeriesState:
         """How many images have a result."""
         return sum(entry.output.exists() for entry in self.entries)
 
-    def at(self, index: int) -> SeriesState:
-        """The same series with another image open."""
-        return replace(self, index=index)
+    def progress(self, index: int) -> Progress:
+        """How far an image is."""
+        if index == self.index:
+            return "open"
+        if self.entries[index].output.exists():
+            return "done"
+        return "left out" if index in self.left_out else "empty" if index in self.seen else "to do"
+
+    def at(self, index: int, left_out: Mapping[int, str] | None = None) -> SeriesState:
+        """The same series with another image open, and more of them left out."""
+        known = {k: why for k, why in (dict(self.left_out) | dict(left_out or {})).items() if k != index}
+        return replace(self, index=index, seen=self.seen | {index}, left_out=known)
 
     def without_caches(self) -> SeriesState:
         """The same series without embeddings on disc, which belong to the model that they were made with."""

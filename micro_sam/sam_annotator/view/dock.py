@@ -38,6 +38,7 @@ from micro_sam.sam_annotator.view.panels.prompts import PromptPanel
 from micro_sam.sam_annotator.view.panels.review import ReviewBar, ReviewState
 from micro_sam.sam_annotator.view.panels.save import SavePanel, SavingState
 from micro_sam.sam_annotator.view.panels.segment import SegmentPanel
+from micro_sam.sam_annotator.view.panels.series import SeriesPanel
 from micro_sam.sam_annotator.view.panels.status_bar import StatusBar
 from micro_sam.sam_annotator.view.panels.tracking import TrackingPanel
 from micro_sam.sam_annotator.view.panels.training import TrainingPanel, TrainingState
@@ -89,6 +90,7 @@ class Dock(QWidget):
     ) -> None:
         super().__init__()
         self._viewer = viewer
+        self.series: SeriesPanel | None = None
         self.status = StatusBar(state.status, actions, jobs, lambda: engine.at_work)
         self.image = ImagePanel(state, actions, layers)
         self.offer = ModelOfferPanel(state, actions)

@@ -11,6 +11,7 @@ from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPen, QTransform
 from qtpy.QtWidgets import QWidget
 
 from micro_sam.sam_annotator.state.window import WindowState
+from micro_sam.sam_annotator.view.camera import camera_of
 from micro_sam.sam_annotator.view.layers.session_layers import SessionLayers
 from micro_sam.session.session import Session
 
@@ -38,7 +39,7 @@ class CurrentOutline(QWidget):
         self.setAttribute(Qt.WidgetAttribute.WA_NoSystemBackground)
         self.hide()
         self._canvas.installEventFilter(self)
-        for event in (viewer.camera.events, viewer.dims.events.ndisplay):
+        for event in (camera_of(viewer).events, viewer.dims.events.ndisplay):
             event.connect(self._show)
         state.events.z.connect(self._changed)
         state.events.session.connect(self._follow)
@@ -84,7 +85,7 @@ class CurrentOutline(QWidget):
 
     def _to_canvas(self) -> QTransform:
         """From (x, y) in pixels of the image to pixels of the canvas."""
-        camera, raw = self._viewer.camera, self._layers.raw
+        camera, raw = camera_of(self._viewer), self._layers.raw
         z = (self._state.z,) * (raw.ndim - 2)
         places = [np.array(raw.data_to_world((*z, *yx))[-2:]) for yx in ((0, 0), (0, 1), (1, 0))]
         origin, along_x, along_y = (

@@ -14,6 +14,7 @@ from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPen
 from qtpy.QtWidgets import QWidget
 
 from micro_sam.sam_annotator.state.window import WindowState
+from micro_sam.sam_annotator.view.camera import camera_of
 from micro_sam.sam_annotator.view.layers.session_layers import SessionLayers
 from micro_sam.session.session import Session
 
@@ -31,7 +32,7 @@ class SelectedFrames(QWidget):
         self.setAttribute(Qt.WidgetAttribute.WA_NoSystemBackground)
         self.hide()
         self._canvas.installEventFilter(self)
-        for event in (viewer.camera.events, viewer.dims.events.current_step, viewer.dims.events.ndisplay):
+        for event in (camera_of(viewer).events, viewer.dims.events.current_step, viewer.dims.events.ndisplay):
             event.connect(self._show)
         state.events.selected.connect(self._show)
         state.events.session.connect(self._follow)
@@ -56,7 +57,7 @@ class SelectedFrames(QWidget):
 
     def _on_canvas(self, world: tuple[float, ...]) -> tuple[float, float]:
         """(x, y) of a place in the world."""
-        camera = self._viewer.camera
+        camera = camera_of(self._viewer)
         y, x = ((w - c) * camera.zoom for w, c in zip(world[-2:], camera.center[-2:], strict=True))
         return x + self._canvas.width() / 2, y + self._canvas.height() / 2
 

@@ -8,6 +8,7 @@ import numpy as np
 from napari import Viewer
 
 from micro_sam.sam_annotator.state.window import WindowState
+from micro_sam.sam_annotator.view.camera import camera_of
 from micro_sam.sam_annotator.view.layers.session_layers import SessionLayers
 from micro_sam.session.values import ObjectRecord
 
@@ -83,9 +84,9 @@ class Sight:
         height, width = viewer.window._qt_viewer.canvas.size
         size = max(abs(high[-2] - low[-2]) / height, abs(high[-1] - low[-1]) / width)
         pixel = abs(raw.data_to_world((*leading, 0, 1))[-1] - raw.data_to_world((*leading, 0, 0))[-1])
-        zoom = viewer.camera.zoom
+        zoom = camera_of(viewer).zoom
         wanted = min(SHARE / max(size, 1e-9), MOST_PIXELS / max(pixel, 1e-9))
         if size * zoom > 1 or zoom < wanted / 2:  # too large, or too small to be judged
-            viewer.camera.zoom = wanted
+            camera_of(viewer).zoom = wanted
         centre = [(a + b) / 2 for a, b in zip(low[-2:], high[-2:], strict=True)]
-        viewer.camera.center = (*viewer.camera.center[:-2], *centre)
+        camera_of(viewer).center = (*camera_of(viewer).center[:-2], *centre)

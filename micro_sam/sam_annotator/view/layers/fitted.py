@@ -6,6 +6,8 @@ import numpy as np
 from napari import Viewer
 from qtpy.QtCore import QEvent, QObject, QTimer
 
+from micro_sam.sam_annotator.view.camera import camera_of
+
 
 class FittedView(QObject):
     """Fits the image to the canvas again whenever the canvas gets another size and the user has not changed the view.
@@ -49,5 +51,5 @@ class FittedView(QObject):
 
     def _view(self) -> np.ndarray:
         """Zoom and centre of the camera."""
-        camera = self._viewer.camera
+        camera = camera_of(self._viewer)
         return np.array([camera.zoom, *camera.center])

@@ -15,6 +15,7 @@ from qtpy.QtCore import QTimer
 
 from micro_sam.sam_annotator.state.images import OpenImage, full_scale, origin
 from micro_sam.sam_annotator.state.window import WindowState
+from micro_sam.sam_annotator.view.camera import camera_of
 from micro_sam.sam_annotator.view.layers import overlays
 from micro_sam.sam_annotator.view.layers.fitted import FittedView
 from micro_sam.sam_annotator.view.layers.label_layers import LabelLayer
@@ -110,7 +111,7 @@ class SessionLayers:
         self.image, self.session, self.raw = image, session, image.layer
         self._make_missing()
         viewer.layers.events.removed.connect(self._removed)
-        viewer.camera.events.zoom.connect(self._zoomed)
+        camera_of(viewer).events.zoom.connect(self._zoomed)
 
     def _show_other(self, image: OpenImage, session: Session) -> None:
         self._unwire_session()
@@ -161,7 +162,7 @@ class SessionLayers:
     def _zoomed(self, _event: Any = None) -> None:
         """Keep points at the same size on the screen."""
         if not self._closed:
-            self.points.fit_to_zoom(self.viewer.camera.zoom)
+            self.points.fit_to_zoom(camera_of(self.viewer).zoom)
 
     # ------------------------------------------------------------------ what there is
 
@@ -395,4 +396,4 @@ class SessionLayers:
             return
         self._unwire_session()
         viewer.layers.events.removed.disconnect(self._removed)
-        viewer.camera.events.zoom.disconnect(self._zoomed)
+        camera_of(viewer).events.zoom.disconnect(self._zoomed)

@@ -19,6 +19,7 @@ from micro_sam.errors import InputError, MicroSamError
 from micro_sam.io.tables import check_table_path, save_table
 from micro_sam.measure import measure_objects
 from micro_sam.sam_annotator.runtime.jobs import MEASURE, Job, Jobs
+from micro_sam.sam_annotator.view.camera import camera_of
 from micro_sam.sam_annotator.view.tables.panel import TableActions, TablePanel
 
 
@@ -115,7 +116,7 @@ class LayerTable(QWidget):
         world = layer.data_to_world((*leading, row["y"], row["x"]))
         if leading:
             self._viewer.dims.set_point(self._viewer.dims.ndim - layer.ndim, float(world[0]))
-        self._viewer.camera.center = (*self._viewer.camera.center[:-2], *world[-2:])
+        camera_of(self._viewer).center = (*camera_of(self._viewer).center[:-2], *world[-2:])
 
     def _save(self) -> None:
         if not len(self._table):
