@@ -77,7 +77,7 @@ def test_all_options_reach_the_tool(folder, tmp_path, monkeypatch):
         "resume": True,
     }
     main(["-i", str(folder), "-o", str(tmp_path / "out"), "--with_segmented"])
-    assert seen["skip_segmented"] is False and seen["places"][2] == "*" and seen["model_type"] == "vit_h"
+    assert seen["skip_segmented"] is False and seen["places"][2] == "*" and seen["model_type"] is None
 
 
 def test_what_cannot_be_is_one_sentence(folder, tmp_path, capsys):
