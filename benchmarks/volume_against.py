@@ -191,7 +191,9 @@ def _maps_of(mask: np.ndarray, geometry) -> VolumeMaps:
     coarse = mask[tuple(slice(None, None, step) for step in steps)]
     inside = ndimage.distance_transform_edt(coarse, sampling=steps)
     values = np.stack([np.clip(inside / 4, 0, 1), inside / inside.max()]).astype("float32")
-    values += np.random.default_rng(0).normal(0, 0.02, values.shape).astype("float32")  # no map is flat
+    noise = np.random.default_rng(0).normal(0, 1, values.shape).astype("float32")
+    noise = ndimage.gaussian_filter(noise, (0, 2, 2, 2))  # no map is flat, and none is rough from voxel to voxel
+    values += 0.02 * noise / noise.std()
     for block in geometry.blocks():
         area = geometry.area(block)
         maps.add(MapBlock(block.axis, block.plane, block.tile), values[(slice(None), *area)])

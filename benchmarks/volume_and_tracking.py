@@ -80,6 +80,8 @@ def main() -> None:
     parser.add_argument("--peer", help="Python of an environment with micro-sam 1.8")
     parser.add_argument("--against", type=Path, help="worktree of an earlier commit, for its propagation")
     parser.add_argument("--cache", type=Path, help="folder for embeddings and maps of whole objects")
+    parser.add_argument("--stacks", nargs="*", default=list(STACKS), choices=list(STACKS), help="of whole objects")
+    parser.add_argument("--most", type=int, help="objects per stack, every n-th of them")
     parser.add_argument("--quick", action="store_true", help="what we do by default only, no other scheme beside it")
     parser.add_argument("--output", type=Path, help="JSON file")
     options = parser.parse_args()
@@ -174,14 +176,18 @@ def measure_against(predictor, options) -> dict[str, list[dict]]:
     """Whole objects by the maps beside propagation of an earlier commit, and the time of a prompt for large ones."""
     from volume_against import measure_million, measure_sizes, measure_stack
 
-    rows = []
-    for name, (stem, scale) in STACKS.items():
-        image, truth = (tifffile.imread(options.data / name / f"{stem}_{kind}.tif") for kind in ("image", "labels"))
-        rows.append(measure_stack(predictor, name, image, truth, scale, list(middle_slices(truth)), options))
-        print(rows[-1], flush=True)
-    rows.append(measure_million(predictor, options))
+    sizes = list(measure_sizes())
+    print(as_markdown(sizes), flush=True)
+    rows = [measure_million(predictor, options)]
     print(rows[-1], flush=True)
-    return {"objects": rows, "sizes": list(measure_sizes())}
+    for name in options.stacks:
+        stem, scale = STACKS[name]
+        image, truth = (tifffile.imread(options.data / name / f"{stem}_{kind}.tif") for kind in ("image", "labels"))
+        chosen = list(middle_slices(truth))
+        step = max(1, len(chosen) // options.most) if options.most else 1
+        rows.append(measure_stack(predictor, name, image, truth, scale, chosen[::step][: options.most], options))
+        print(rows[-1], flush=True)
+    return {"objects": rows, "sizes": sizes}
 
 
 def middle_slices(truth: np.ndarray) -> Iterator[tuple[int, int]]:

@@ -18,6 +18,7 @@ import argparse
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,7 @@ from micro_sam.segmentation.volume.automatic import segment_stack
 from micro_sam.segmentation.volume.compute import iter_volume_maps
 from micro_sam.segmentation.volume.maps import open_volume_maps
 from micro_sam.segmentation.volume.object import segment_volume_object
-from micro_sam.segmentation.volume.scripts import segment_object_in_volume
+from micro_sam.segmentation.volume.scripts import decoded_slices, segment_object_in_volume
 from micro_sam.segmentation.volume.values import VolumePrompts
 
 # The upper half in z is quoted separately. The shipped weights have learned from slices of the lower 70 % of the ovule
@@ -84,7 +85,8 @@ def measure(predictor, name: str, options) -> Iterator[dict]:
 
     def segment(method: str, prompts: VolumePrompts) -> np.ndarray:
         if method == "maps":
-            return segment_volume_object(maps, prompts).full(truth.shape)
+            decoded = decoded_slices(predictor, embeddings, prompts)  # as window and scripts do
+            return segment_volume_object(maps, replace(prompts, decoded=decoded)).full(truth.shape)
         masks = {z: mask.full(truth.shape[1:]) for z, mask in prompts.masks.items()} or None
         try:
             return segment_object_in_volume(
