@@ -1,4 +1,4 @@
-"""What a person gains who annotates five images and trains on them: other images of the same kind, before and after.
+"""What a user gains who annotates five images and trains on them: other images of the same kind, before and after.
 
     python benchmarks/fine_tuning.py --data DATA --set phase_usiigaci
     python benchmarks/fine_tuning.py --data DATA --checkpoint weights_that_never_saw_them.safetensors

@@ -46,7 +46,7 @@ def child(folder: Path) -> None:
 
     while tool.session.model.embeddings is None or tool.engine.busy:
         process(0.1)
-    tool.preview.live = False
+    tool.state.live = False
     session = tool.session
     journal = getattr(session, "journal", None)
     found: dict[str, list[float]] = defaultdict(list)

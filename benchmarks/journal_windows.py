@@ -127,17 +127,17 @@ def _do_something(driver: Any, tool: Any, kind: str, rng: random.Random) -> None
     viewer = tool.viewer
 
     def at(position: tuple[int, int]) -> tuple[int, ...]:
-        return position if len(shape) == 2 else (tool.z, *position)
+        return position if len(shape) == 2 else (tool.state.z, *position)
 
     def click() -> None:
-        tool.use_tool("point")
+        tool.actions.use_tool("point")
         driver.click(tool, at(place))
 
     def drag(name: str) -> Callable[[], None]:
         def draw() -> None:
-            tool.use_tool(name)
+            tool.actions.use_tool(name)
             driver.drag(tool, at(place), at((min(place[0] + 25, shape[-2] - 5), min(place[1] + 30, shape[-1] - 5))))
-            tool.use_tool("point")
+            tool.actions.use_tool("point")
 
         return draw
 
@@ -145,7 +145,7 @@ def _do_something(driver: Any, tool: Any, kind: str, rng: random.Random) -> None
         return lambda: driver.key(viewer, name)
 
     def move() -> None:
-        tool.go_to_slice(rng.randrange(shape[0]))
+        tool.actions.go_to_slice(rng.randrange(shape[0]))
 
     choices = [(click, 6), (drag("box"), 1), (drag("paint"), 2), (press("c"), 4), (press("t"), 1)]
     choices += [(press("ctrl+z"), 3), (press("ctrl+shift+z"), 1), (press("s"), 1), (press("shift+c"), 1)]

@@ -168,7 +168,7 @@ class Window:
         from skimage.segmentation import clear_border
 
         top, left = max(0, y - 300), max(0, x - 300)
-        part = np.asarray(self.tool.image.data[top : top + 600, left : left + 600], "float32")
+        part = np.asarray(self.tool.state.image.data[top : top + 600, left : left + 600], "float32")
         part = ndimage.gaussian_filter(part, 2)
         found = regionprops(clear_border(label(part - ndimage.gaussian_filter(part, 40) > 15)))
         for one in found:
@@ -210,7 +210,7 @@ class Window:
 
     def first_mask(self) -> dict:
         """An object in the middle."""
-        place = self.object_near(*(size // 2 for size in self.tool.image.shape))
+        place = self.object_near(*(size // 2 for size in self.tool.state.image.shape))
         self.look_and_click(place)
         clicked = self.now()
         self.wait_for_mask(place)
@@ -257,7 +257,7 @@ class Window:
         self.press("ctrl+shift+z", lambda: len(session.objects) == 4)
         picture("committed")
         before = time.process_time(), time.time()
-        self.tool.save(result)
+        self.tool.actions.save(result)
         held_up = round(time.time() - before[1], 3)
         assert wait_until(lambda: not self.tool.saving.unsaved, TIMEOUT)
         saving = [round(time.process_time() - before[0], 2), round(time.time() - before[1], 2)]

@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--against", metavar="FILE", help="weights to compare with: a file, or the name of a model")
     parser.add_argument("--device")
     parser.add_argument("--images", type=int, help="images per set and modality; all when not given")
-    parser.add_argument("--objects", type=int, default=8, help="objects per image for the simulated person")
+    parser.add_argument("--objects", type=int, default=8, help="objects per image for the simulated user")
     parser.add_argument("--threads", type=int, help="CPU threads")
     parser.add_argument("--output", type=Path, help="JSON file")
     options = parser.parse_args()

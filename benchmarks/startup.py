@@ -1,4 +1,4 @@
-"""How long a person waits: from the start of the program to its window and to the first mask, beside micro-sam 1.8.
+"""How long a user waits: from the start of the program to its window and to the first mask, beside micro-sam 1.8.
 
     xvfb-run -a -s "-screen 0 1600x1000x24" python benchmarks/startup.py --peer PYTHON --output startup.json
 

@@ -78,7 +78,7 @@ def main(order: dict) -> dict:
 
     points = next(layer for layer in viewer.layers if isinstance(layer, napari.layers.Points))
     in_hand = viewer.layers.selection.active is points and str(points.mode) == "add"
-    if not in_hand:  # a person would choose the layer and its mode
+    if not in_hand:  # a user would choose the layer and its mode
         viewer.layers.selection.active = points
         points.mode = "add"
     position = order.get("position") or [n // 2 for n in image.shape[:2]]

@@ -9,7 +9,9 @@ followed to their end, and TRA, DET and SEG of all tracks together (py-ctcmetric
 What we do by default stands beside the scheme as it was published (the box, or the single innermost point, of the last
 mask is the only prompt, and the answer with the highest predicted IoU is taken), with the same weights, features and
 first masks. ``--peer PYTHON`` names the Python of an environment with micro-sam 1.8 and adds what its own propagation
-makes of them.
+makes of them. ``--against WORKTREE`` (with ``--only objects``: nothing else) adds whole objects by the maps beside
+propagation as an earlier commit does it with its own weights, click by click in turns, and how long a prompt takes for
+large objects.
 """
 
 from __future__ import annotations
@@ -50,6 +52,13 @@ from micro_sam.segmentation.propagation.volume import iter_propagate_volume
 from micro_sam.segmentation.values import ObjectMask, Prompts
 
 VOLUMES = {"nuclei3d_ovule": "1136", "cells3d_ovule": "sample_ovule"}
+ISOTROPIC = (1.0, 1.0, 1.0)
+STACKS = {  # set -> stack, voxel size: those that figures of whole objects are quoted on
+    "nuclei3d_ovule": ("1136", ISOTROPIC),
+    "cells3d_ovule": ("sample_ovule", ISOTROPIC),
+    "nuclei3d_mouse_embryo": ("embryo_16cell", ISOTROPIC),
+    "organelles3d_chloroplast_em": ("leaf_w2", None),
+}
 MOVIES = ("track_h2b_mitocheck",)
 MODES = ("default", *projections.PROJECTION_MODES)
 PEER_MODES = ("box", "single_point")
@@ -67,8 +76,10 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--modes", nargs="*", default=["default"], choices=MODES, help="projections to compare")
     parser.add_argument("--iou-threshold", type=float, default=0.8, help="of volumes")
-    parser.add_argument("--only", choices=["volume", "tracking", "memory"])
+    parser.add_argument("--only", choices=["volume", "tracking", "memory", "objects"])
     parser.add_argument("--peer", help="Python of an environment with micro-sam 1.8")
+    parser.add_argument("--against", type=Path, help="worktree of an earlier commit, for its propagation")
+    parser.add_argument("--cache", type=Path, help="folder for embeddings and maps of whole objects")
     parser.add_argument("--quick", action="store_true", help="what we do by default only, no other scheme beside it")
     parser.add_argument("--output", type=Path, help="JSON file")
     options = parser.parse_args()
@@ -79,6 +90,8 @@ def main() -> None:
         results["volume"] = [row for name in VOLUMES for row in measure_volume(predictor, name, options)]
     if options.only in (None, "tracking"):
         results["tracking"] = [row for name in MOVIES for row in measure_tracking(predictor, name, options)]
+    if options.against is not None and options.only in (None, "objects"):
+        results |= measure_against(predictor, options)
     if options.only in (None, "memory"):
         results["memory"] = [measure_memory(predictor)]
     print(f"\n{options.model}, weights {predictor.model_hash[:16]}, {predictor.device}\n")
@@ -155,6 +168,30 @@ def measure_volume(predictor, name: str, options) -> Iterator[dict]:
                 ),
                 "CPU s per object": seconds,
             }
+
+
+def measure_against(predictor, options) -> dict[str, list[dict]]:
+    """Whole objects by the maps beside propagation of an earlier commit, and the time of a prompt for large ones."""
+    from volume_against import measure_million, measure_sizes, measure_stack
+
+    rows = []
+    for name, (stem, scale) in STACKS.items():
+        image, truth = (tifffile.imread(options.data / name / f"{stem}_{kind}.tif") for kind in ("image", "labels"))
+        rows.append(measure_stack(predictor, name, image, truth, scale, list(middle_slices(truth)), options))
+        print(rows[-1], flush=True)
+    rows.append(measure_million(predictor, options))
+    print(rows[-1], flush=True)
+    return {"objects": rows, "sizes": list(measure_sizes())}
+
+
+def middle_slices(truth: np.ndarray) -> Iterator[tuple[int, int]]:
+    """The objects of 4 slices (2 in thin stacks) and 30 pixels or more, each with its middle slice."""
+    least = 4 if len(truth) > 15 else 2
+    for value in np.unique(truth)[1:].tolist():
+        slices = np.flatnonzero((truth == value).any((1, 2)))
+        z = int(slices[len(slices) // 2])
+        if len(slices) >= least and (truth[z] == value).sum() >= 30:
+            yield value, z
 
 
 def first_clicks(predictor, embeddings, truth: np.ndarray) -> Iterator[tuple[int, tuple[int, ObjectMask]]]:
@@ -264,7 +301,7 @@ def measure_tracking(predictor, name: str, options) -> Iterator[dict]:
 
 
 def follow_marked(run: Callable, truth, starts) -> tuple[float, np.ndarray, list[TrackRow]]:
-    """Each track from one click in its first frame to its marked end, one after the other as a person would."""
+    """Each track from one click in its first frame to its marked end, one after the other as a user would."""
     result, rows, complete = np.zeros(truth.labels.shape, np.uint32), [], []
     for row in truth.rows:
         frames = []

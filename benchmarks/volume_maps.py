@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import tifffile
 from scipy import ndimage
-from volume_and_tracking import PEER_MODES, iou, run_peer
+from volume_and_tracking import PEER_MODES, STACKS, iou, middle_slices, run_peer
 
 from micro_sam.embeddings.compute import iter_embeddings, open_embeddings
 from micro_sam.errors import InputError
@@ -40,15 +40,9 @@ from micro_sam.segmentation.volume.object import segment_volume_object
 from micro_sam.segmentation.volume.scripts import segment_object_in_volume
 from micro_sam.segmentation.volume.values import VolumePrompts
 
-ISOTROPIC = (1.0, 1.0, 1.0)
-# Set -> stack, voxel size, whether the upper half in z is quoted separately. The shipped weights have learned from
-# slices of the lower 70 % of the ovule stacks, later trainings from the lower half only.
-STACKS = {
-    "nuclei3d_ovule": ("1136", ISOTROPIC, True),
-    "cells3d_ovule": ("sample_ovule", ISOTROPIC, True),
-    "nuclei3d_mouse_embryo": ("embryo_16cell", ISOTROPIC, False),
-    "organelles3d_chloroplast_em": ("leaf_w2", None, False),
-}
+# The upper half in z is quoted separately. The shipped weights have learned from slices of the lower 70 % of the ovule
+# stacks, later trainings from the lower half only.
+HALVES = ("nuclei3d_ovule", "cells3d_ovule")
 CORRECTIONS = 2
 
 
@@ -73,7 +67,7 @@ def main() -> None:
 
 def measure(predictor, name: str, options) -> Iterator[dict]:
     """A row for each method and part of a stack."""
-    stem, scale, halves = STACKS[name]
+    stem, scale = STACKS[name]
     image = tifffile.imread(options.data / name / f"{stem}_image.tif")
     truth = tifffile.imread(options.data / name / f"{stem}_labels.tif")
     path = options.cache / f"{name}_{predictor.model_hash[:8]}.zarr"
@@ -102,7 +96,7 @@ def measure(predictor, name: str, options) -> Iterator[dict]:
     for method in options.methods:
         results = [(z, *one) for z, *one in trials(truth, lambda prompts, m=method: segment(m, prompts))]
         parts = {"whole stack": results}
-        if halves:
+        if name in HALVES:
             parts |= {"upper half": [one for one in results if one[0] >= truth.shape[0] / 2]}
         for part, chosen in parts.items():
             ious, exact, seconds = (np.mean([one[k] for one in chosen], 0) for k in (1, 2, 3))
@@ -130,7 +124,7 @@ def measure_automatic(predictor, embeddings, truth: np.ndarray, name: str, scale
 def measure_peer(predictor, embeddings, truth: np.ndarray, name: str, options) -> Iterator[dict]:
     """Propagation of micro-sam 1.8 from one click (the mask that our model gives for it) and from an exact slice."""
     clicks, exact = {}, {}
-    for value, z in objects(truth):
+    for value, z in middle_slices(truth):
         one = Prompts(np.array([innermost(truth[z] == value)], float), np.array([1]))
         clicks[value] = {z: segment_objects(predictor, one, embeddings, z)[0]}
         exact[value] = {z: ObjectMask.from_array(truth[z] == value)}
@@ -144,16 +138,6 @@ def measure_peer(predictor, embeddings, truth: np.ndarray, name: str, options) -
         yield row
 
 
-def objects(truth: np.ndarray) -> Iterator[tuple[int, int]]:
-    """The objects that are measured, each with its middle slice."""
-    least = 4 if len(truth) > 15 else 2
-    for value in np.unique(truth)[1:].tolist():
-        slices = np.flatnonzero((truth == value).any((1, 2)))
-        z = int(slices[len(slices) // 2])
-        if len(slices) >= least and (truth[z] == value).sum() >= 30:
-            yield value, z
-
-
 def per_item(run: Iterator) -> float | None:
     """CPU seconds per item of a run; None when there was nothing to do."""
     begin, n = time.process_time(), sum(1 for _ in run)
@@ -162,7 +146,7 @@ def per_item(run: Iterator) -> float | None:
 
 def trials(truth: np.ndarray, segment) -> Iterator[tuple[int, list[float], float, float]]:
     """Of each object: its middle slice, IoU after each click, IoU from an exact slice, CPU seconds per prompt."""
-    for value, z in objects(truth):
+    for value, z in middle_slices(truth):
         wanted = truth == value
         points, labels, ious, seconds = [(z, *innermost(wanted[z]))], [1], [], []
         for step in range(CORRECTIONS + 1):

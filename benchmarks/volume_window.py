@@ -78,14 +78,14 @@ def measure(image: np.ndarray, options) -> list[dict]:
     while time.monotonic() - began < 60 * options.minutes:
         with Heartbeat() as heart:
             z = 32 + distance * (turn % max(1, image.shape[0] // distance))
-            tool.go_to_slice(min(z + turn % 5, image.shape[0] - 1))
+            tool.actions.go_to_slice(min(z + turn % 5, image.shape[0] - 1))
             process(0.3)
-            where = (tool.z, 32 + distance * (1 + turn % 6), 32 + distance * (2 + turn % 5))
+            where = (tool.state.z, 32 + distance * (1 + turn % 6), 32 + distance * (2 + turn % 5))
             point = canvas_point(viewer, tool.layers.points.layer, where)
             QTest.mouseClick(canvas(viewer), Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, point)
             process(5)
             if turn % 3 == 2:
-                tool.commit()
+                tool.actions.commit()
             process(5)
         maps = tool.session.model.maps
         row = {

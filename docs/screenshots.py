@@ -84,7 +84,7 @@ class Window:
     def place(self, position: tuple[int, ...]) -> QPoint:
         """Where a pixel of the image is on the canvas; in a stack the slice is shown."""
         if len(position) == 3:
-            self.tool.go_to_slice(position[0])
+            self.tool.actions.go_to_slice(position[0])
             wait(0.1)
         node = self.viewer.window._qt_viewer.canvas.layer_to_visual[self.viewer.layers["prompts"]].node
         transform = node.transforms.get_transform("visual", "canvas")
@@ -165,7 +165,7 @@ def start_2d() -> None:
     window.click(50, 50)
     window.save("2d_click")
     window.key("c")
-    window.tool.segment_all()
+    window.tool.actions.segment_all()
     window.idle()
     window.save("2d_all")
     window.close()
@@ -174,7 +174,7 @@ def start_2d() -> None:
 def nuclei() -> None:
     """All nuclei of one slice."""
     window = Window(annotator_2d, open_sample("nuclei_volume").image[15])
-    window.tool.segment_all()
+    window.tool.actions.segment_all()
     window.idle()
     window.save("2d_nuclei")
     window.close()
@@ -232,7 +232,7 @@ def series() -> None:
         for name in ("coins", "cell"):
             imageio.imwrite(images / f"{name}.png", open_sample(name).image)
         window = Window(image_folder_annotator, str(images), str(objects))
-        window.tool.segment_all()
+        window.tool.actions.segment_all()
         window.idle()
         window.key("c")
         window.save("series")

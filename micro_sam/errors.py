@@ -1,6 +1,6 @@
 """Problems that the program foresees.
 
-The message of each is written for the person at the screen: one or two full sentences that say what happened, why,
+The message of each is written for the user at the screen: one or two full sentences that say what happened, why,
 and what to do. The command line prints it and exits with code 2, the window shows it; neither shows a traceback.
 """
 
@@ -81,7 +81,7 @@ class NotOurs(OutputError):
 
 
 class Cancelled(MicroSamError):
-    """The person stopped a run. What was finished before stays."""
+    """The user stopped a job. What was finished before stays."""
 
 
 class ClusterError(MicroSamError, RuntimeError):

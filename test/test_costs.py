@@ -55,12 +55,17 @@ def test_a_start_with_a_full_cache_reads_neither_the_image_nor_the_features(tmp_
     print(f"{counted.read / MB:.2f} of {image.nbytes / MB:.0f} MB read, {seconds:.3f} s of processor time")
     assert not store.missing()
     assert counted.read <= SAMPLED_SLICES * image[0].nbytes  # the same for any number of slices
-    assert seconds < 0.5
-    begin = time.process_time()
+    opened = {"n": 0}
+    files = store._files
+    read = files.read
+
+    def counting(i, tile):
+        opened["n"] += 1
+        return read(i, tile)
+
+    files.read = counting
     embeddings.load(40, 0)
-    seconds = time.process_time() - begin
-    print(f"one slice in {seconds * 1e3:.1f} ms")
-    assert seconds < 0.1
+    assert opened["n"] == 1  # the slice that is asked for, and no other
 
 
 HUGE = """
@@ -134,7 +139,9 @@ def test_clearing_and_committing_in_a_large_volume_touches_only_the_object():
         assert session.committed[z].any() == (act == "commit")
     print({name: f"{value * 1e3:.1f} ms" for name, value in seconds.items()})
     assert all(session.labels.layer(name) is array for name, array in arrays.items())
-    assert max(seconds.values()) < 0.1  # reading through 240 MB takes longer
+    begin = time.process_time()
+    assert session.committed.any(axis=(1, 2)).sum() == 2
+    assert max(seconds.values()) < 0.5 * (time.process_time() - begin)  # reading through 240 MB
 
 
 def test_a_mask_is_as_large_as_its_object():

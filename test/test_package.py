@@ -65,10 +65,10 @@ def test_every_dependency_is_imported_somewhere():
 
 
 def test_importing_the_package_is_cheap():
-    # Processor time, here and below: what else the machine does at the moment says nothing about the package.
-    code = "import time; t = time.process_time(); import micro_sam; print(time.process_time() - t)"
-    seconds = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert float(seconds) < 0.2
+    # Modules are counted, here and below: seconds depend on the machine and on what else it does.
+    code = "import sys; before = set(sys.modules); import micro_sam; print(len(set(sys.modules) - before))"
+    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert int(modules) <= 3
 
 
 def test_imports_keep_the_contracts_of_pyproject():
@@ -145,15 +145,17 @@ def test_every_command_has_a_launcher_and_every_launcher_a_command():
     assert PROJECT["scripts"] == {f"micro_sam.{name}": f"micro_sam.cli.{name}:main" for name in launchers}
 
 
-def test_every_command_answers_help_within_a_second(tmp_path):
+def test_every_command_answers_help_before_anything_heavy_is_imported():
     names = [name.removeprefix("micro_sam.") for name in PROJECT["scripts"]]
     code = (
-        "import sys, time; from micro_sam.cli.{0} import main\n"
+        "import sys; before = set(sys.modules); from micro_sam.cli.{0} import main\n"
         "try: main(['-h'])\nexcept SystemExit as e: assert not e.code\n"
-        "print('SECONDS', time.process_time(), sorted({{'torch', 'napari', 'numpy'}} & set(sys.modules)))"
+        "new = set(sys.modules) - before\n"
+        "print('MODULES', len(new), sorted({{'torch', 'napari', 'numpy', 'scipy', 'pydantic'}} & new))"
     )
     for name in names:
         run = subprocess.run([sys.executable, "-c", code.format(name)], capture_output=True, text=True)
         assert run.returncode == 0, run.stderr
         last = run.stdout.strip().splitlines()[-1].split(maxsplit=2)
-        assert float(last[1]) < 1.0 and "torch" not in last[2] and "napari" not in last[2], (name, last)
+        # 51 to 109 modules, 0.1 to 0.2 s of processor time; torch alone is more than 1,000
+        assert int(last[1]) < 200 and last[2] == "[]", (name, last)

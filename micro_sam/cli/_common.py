@@ -11,6 +11,7 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from micro_sam import __version__
 from micro_sam.errors import InputError, MicroSamError
@@ -58,7 +59,7 @@ def parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> a
     """Parse, and check whatever can be checked without reading an image or a model.
 
     ``model_type`` is filled in: the default model, or None with a checkpoint of which no type was said (it is then
-    found in the file). Shapes become tuples.
+    found in the file; or nothing was said to a command that opens a window). Shapes become tuples.
 
     Raises
     ------
@@ -112,14 +113,16 @@ def add_embedding_path(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_model(parser: argparse.ArgumentParser) -> None:
-    """``-m``, ``-c`` and ``-d``."""
+def add_model(parser: argparse.ArgumentParser, window: bool = False) -> None:
+    """``-m``, ``-c`` and ``-d``; a `window` begins with the model that works at once."""
+    default = "nano_lm, which works at once; the window offers vit_h" if window else "vit_h"
+    parser.set_defaults(is_window=window)
     parser.add_argument(
         "-m",
         "--model_type",
         type=_model_type,
         metavar="NAME",
-        help="the model (default: vit_h); nano_lm ships with the package; micro_sam.info lists them all",
+        help=f"the model (default: {default}); nano_lm ships with the package; micro_sam.info lists them all",
     )
     parser.add_argument(
         "-c", "--checkpoint", metavar="PATH", help="weights of your own; their type is found in the file"
@@ -131,7 +134,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 def add_tiling(parser: argparse.ArgumentParser) -> None:
     """``--tile_shape`` and ``--halo``."""
-    pair = {"type": _positive, "nargs": 2, "metavar": ("Y", "X")}
+    pair: dict[str, Any] = {"type": _positive, "nargs": 2, "metavar": ("Y", "X")}
     parser.add_argument("--tile_shape", **pair, help="process the image in tiles of this size, in pixels")
     parser.add_argument("--halo", **{**pair, "type": _not_negative}, help="overlap of the tiles, in pixels")
 
@@ -152,7 +155,7 @@ def add_annotator(parser: argparse.ArgumentParser, result: str = "segmentation",
     parser.add_argument(
         f"-{short}k", f"--{result}_key", metavar="KEY", help="the dataset of that result in a container"
     )
-    add_model(parser)
+    add_model(parser, window=True)
     add_tiling(parser)
     parser.add_argument("--decoder_path", metavar="PATH", help="a decoder for automatic segmentation, in its own file")
     parser.add_argument(
@@ -231,9 +234,9 @@ def _complete_model(options: argparse.Namespace) -> None:
 
     if options.checkpoint is not None:
         recover(options.checkpoint)
-    if options.checkpoint is None:
+    if options.checkpoint is None and (options.model_type is not None or not getattr(options, "is_window", False)):
         options.model_type = get_spec(options.model_type or DEFAULT_MODEL).name
-    elif not Path(options.checkpoint).is_file():
+    elif options.checkpoint is not None and not Path(options.checkpoint).is_file():
         what = "is a folder" if Path(options.checkpoint).is_dir() else "does not exist"
         raise InputError(f"The checkpoint {options.checkpoint} {what}; give the file with the weights.")
 

@@ -7,12 +7,19 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from micro_sam.cli._tasks import FinishTask, Precompute, precompute
 from micro_sam.embeddings.jobs import EmbeddingJob
 from micro_sam.embeddings.tasks import EmbeddingSettings, EmbeddingTask, close_images
 from micro_sam.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from micro_sam.models.predictor import Predictor
+    from micro_sam.segmentation.automatic.dense import DenseInstanceSegmenter
+    from micro_sam.segmentation.automatic.segmenter import Segmenter
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,9 @@ class Segmented:
     objects: int
 
 
-def make_segmenter(settings: SegmentationSettings, predictor=None, **model: Any):
+def make_segmenter(
+    settings: SegmentationSettings, predictor: Predictor | None = None, **model: Any
+) -> tuple[Predictor, Any]:
     """Predictor and segmenter; ``model``: arguments of `get_predictor_and_segmenter` where there is no predictor yet.
 
     Raises
@@ -71,19 +80,20 @@ def make_segmenter(settings: SegmentationSettings, predictor=None, **model: Any)
         **dict(settings.generator),
     )
     if settings.look_closer is not None:
-        segmenter.look_closer = settings.look_closer
+        cast("DenseInstanceSegmenter", segmenter).look_closer = settings.look_closer
     return predictor, segmenter
 
 
-def segment(predictor, task: SegmentationTask | EmbeddingTask | FinishTask) -> Any:
+def segment(predictor: Predictor, task: SegmentationTask | EmbeddingTask | FinishTask) -> Any:
     """Do a task of any kind with a worker's model."""
     if not isinstance(task, SegmentationTask):
         return precompute(predictor, task)
     close_images()  # the whole image is read now
-    return segment_one(*make_segmenter(task.settings, predictor), task)
+    own, segmenter = make_segmenter(task.settings, predictor)
+    return segment_one(own, segmenter, task)
 
 
-def segment_one(predictor, segmenter, task: SegmentationTask) -> Segmented:
+def segment_one(predictor: Predictor, segmenter: Segmenter, task: SegmentationTask) -> Segmented:
     """Segment an image and write its labels, or the tracks of a movie.
 
     Raises
@@ -96,7 +106,7 @@ def segment_one(predictor, segmenter, task: SegmentationTask) -> Segmented:
     from micro_sam.segmentation.labels import count_labels
 
     settings, job = task.settings, task.job
-    common = {
+    common: dict[str, Any] = {
         "embedding_path": job.cache_path if settings.keep_embeddings else None,
         "tile_shape": settings.tile_shape,
         "halo": settings.halo,
@@ -109,16 +119,16 @@ def segment_one(predictor, segmenter, task: SegmentationTask) -> Segmented:
     if settings.tracking:
         labels, _ = automatic_tracking(predictor, segmenter, image.data, task.output, **common)
     else:
-        stack = {"method": settings.volume_method, "scale": settings.scale or job.voxel_size(image)}
+        stack: dict[str, Any] = {"method": settings.volume_method, "scale": settings.scale or job.voxel_size(image)}
         labels = automatic_instance_segmentation(
             predictor, segmenter, image.data, None, ndim=settings.ndim, **stack, **common
         )
         labels = small_ids(labels)  # the larger ones go before the file is made
-        save_labels(task.output, labels, image.scale)
+        save_labels(task.output, cast("np.ndarray", labels), image.scale)
     return Segmented(count_labels(labels))
 
 
-def check_thresholds(pairs: Sequence[tuple[str, str]], segmenter) -> dict[str, float]:
+def check_thresholds(pairs: Sequence[tuple[str, str]], segmenter: Segmenter) -> dict[str, float]:
     """Names and numbers for ``segmenter.generate``.
 
     Raises
@@ -162,9 +172,9 @@ class Segmentation:
         by_maps = all(
             task.settings.mode != "amg" and task.settings.look_closer is None for task in self._tasks.values()
         )
-        large = "large" if by_maps else False
+        large: bool | Literal["large"] = "large" if by_maps else False
         self._settings, self._bar = settings, bar
-        self._embedding = None
+        self._embedding: Precompute | None = None
         if settings is not None:
             self._embedding = Precompute(self._tasks, settings, prepare=large, bar=bar)
 
@@ -180,6 +190,7 @@ class Segmentation:
                 self._bar.clear()
                 print(f"{answer.value.objects} objects: {task.output}", file=sys.stdout)
             return []
+        assert self._embedding is not None  # other tasks are those of the embeddings
         more = self._embedding.follow(task, answer)
         if any(isinstance(one, EmbeddingTask) or one.prepare for one in more):
             return more

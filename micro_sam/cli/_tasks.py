@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from micro_sam.embeddings.jobs import EmbeddingJob
 from micro_sam.embeddings.tasks import Embedded, EmbeddingSettings, EmbeddingTask, Progress, embed, open_image
 from micro_sam.segmentation.automatic.dense_parts import is_in_blocks
 from micro_sam.segmentation.volume.keeping import automatic_parts, keep_parts
+
+if TYPE_CHECKING:
+    from micro_sam.models.predictor import Predictor
 
 FEW_PARTS = 8  # parts of an automatic segmentation in one task
 
@@ -40,17 +43,17 @@ class Finished:
     note: str = ""
 
 
-def precompute(predictor, task: EmbeddingTask | FinishTask) -> Embedded | Finished:
+def precompute(predictor: Predictor, task: EmbeddingTask | FinishTask) -> Embedded | Finished:
     """Do a task of either kind with a worker's model."""
     return embed(predictor, task) if isinstance(task, EmbeddingTask) else _finish(predictor, task)
 
 
-def _finish(predictor, task: FinishTask) -> Finished:
+def _finish(predictor: Predictor, task: FinishTask) -> Finished:
     image = open_image(predictor, task.job, task.settings)
     derived = image.embeddings.derived
-    if "voxel_size" not in derived:
-        derived["voxel_size"] = task.job.voxel_size(image.checked)
-    scale = derived["voxel_size"]
+    if ("voxel size",) not in derived:
+        derived["voxel size",] = task.job.voxel_size(image.checked)
+    scale = derived["voxel size",]
     if task.last and task.prepare != "large":
         from micro_sam.compat.states import keep_maps
 
@@ -112,7 +115,11 @@ class Precompute:
     def follow(self, task: EmbeddingTask | FinishTask, answer: Any) -> list[EmbeddingTask | FinishTask]:
         """Take notice of an answer; returns the tasks that come next."""
         embeds = isinstance(task, EmbeddingTask)
-        is_first = task.items is None if embeds else task.parts is None and not task.last
+        is_last = isinstance(task, FinishTask) and task.last
+        if isinstance(task, EmbeddingTask):
+            is_first = task.items is None
+        else:
+            is_first = task.parts is None and not task.last
         job, value = task.job, answer.value
         if answer.error is not None:
             self._progress.failed.setdefault(job, answer.error)
@@ -140,7 +147,7 @@ class Precompute:
         if embeds:
             # what one task did by itself is complete already
             return [finish] if self._prepare or not is_first else []
-        if is_first or task.last:
+        if is_first or is_last:
             return []
         self._progress.begin(job, 1)
         return [replace(finish, last=True)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from micro_sam.errors import InputError
 
@@ -19,7 +20,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--val_images, --val_labels, --image_key, --label_key (patterns of the files in a folder), --checkpoint_path, "
         "--output_path, --save_root, --trained_model_name, --n_epochs (of 50 steps), --segmentation_decoder",
     )
-    hidden = {"help": argparse.SUPPRESS}
+    hidden: dict[str, Any] = {"help": argparse.SUPPRESS}
     group.add_argument("--val_images", dest="validation_images", nargs="+", default=argparse.SUPPRESS, **hidden)
     group.add_argument("--val_labels", dest="validation_labels", nargs="+", default=argparse.SUPPRESS, **hidden)
     group.add_argument("--checkpoint_path", dest="checkpoint", default=argparse.SUPPRESS, **hidden)

@@ -17,6 +17,7 @@ from micro_sam.errors import InputError, MicroSamError
 if TYPE_CHECKING:
     from micro_sam.cli._segment import SegmentationTask
     from micro_sam.distributed.options import ClusterOptions
+    from micro_sam.embeddings.jobs import EmbeddingJob
 
 EPILOG = """examples:
   micro_sam.automatic_segmentation -i image.tif -o labels.tif -m nano_lm
@@ -207,7 +208,7 @@ def _run_on_cluster(options: argparse.Namespace, wanted: ClusterOptions, tasks: 
     return report(failed, len(tasks), "segmented")
 
 
-def plan(options: argparse.Namespace) -> list[tuple]:
+def plan(options: argparse.Namespace) -> list[tuple[EmbeddingJob, Path]]:
     """Each image (an `EmbeddingJob`) with the path of its labels; paths are checked before the first second of work.
 
     Raises
@@ -218,7 +219,8 @@ def plan(options: argparse.Namespace) -> list[tuple]:
         When the output is an input, or something is there that is no earlier result of the same kind.
     """
     from micro_sam.embeddings.jobs import check_caches, plan_jobs
-    from micro_sam.io.labels import check_labels_path, is_label_group
+    from micro_sam.io.label_groups import is_label_group
+    from micro_sam.io.labels import check_labels_path
     from micro_sam.io.results import Inputs, check_not_input, check_result, recover
 
     output = Path(options.output_path).expanduser()
@@ -243,10 +245,10 @@ def plan(options: argparse.Namespace) -> list[tuple]:
         raise InputError(f"{output} is a file; with --pattern the output is a folder.")
     recover(output / "inside")
     planned = [(job, output / f"{job.cache_path.stem}.tif") for job in jobs]
-    inputs, others = Inputs(options.input, pattern=options.pattern), Inputs(*others)
+    inputs, more = Inputs(options.input, pattern=options.pattern), Inputs(*others)
     for _, path in planned:
         inputs.check(path)
-        others.check(path)
+        more.check(path)
     return planned
 
 

@@ -21,6 +21,7 @@ import sys
 import tempfile
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 from micro_sam.cli._window import has_screen
 
@@ -180,7 +181,7 @@ def _install_system_packages(packages: list[str]) -> None:
         print(f"These system packages are missing. Ask an administrator to run: {command}", file=sys.stderr)
         return
     print(f"Installing system packages: {' '.join(missing)}", flush=True)
-    quiet = {"stdout": subprocess.DEVNULL, "env": {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}}
+    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "env": {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}}
     subprocess.run([*as_root, "apt-get", "update"], check=False, **quiet)
     if subprocess.run([*as_root, *command.split()], check=False, **quiet).returncode:
         print(f"Some system packages could not be installed. The command was: {command}", file=sys.stderr)
@@ -212,7 +213,7 @@ def run_tests(pytest: list[str], arguments: list[str]) -> int:
     int
         Exit code: 0 when all tests passed.
     """
-    options = {"cwd": ROOT, "env": _test_environment()}
+    options: dict[str, Any] = {"cwd": ROOT, "env": _test_environment()}
     if arguments:
         return subprocess.call([*_virtual_screen(), *pytest, *arguments], **options)
     with contextlib.ExitStack() as stack:
@@ -239,7 +240,7 @@ def _later() -> list[str]:
 
 
 def _virtual_screen() -> list[str]:
-    """The windows of the tests open on a screen of their own on Linux, so that a person's mouse does not disturb."""
+    """The windows of the tests open on a screen of their own on Linux, so that a user's mouse does not disturb."""
     # -r: without auto-repeat, which on a busy machine would press a key several times
     return ["xvfb-run", "-a", "-s", "-screen 0 1600x1000x24 -r"] if shutil.which("xvfb-run") else []
 

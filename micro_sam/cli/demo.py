@@ -8,9 +8,13 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from micro_sam.cli._common import make_parser, run
 from micro_sam.errors import OutputError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 SAMPLE, MODEL = "cell", "nano_lm"
 CLICK = (375, 425)  # (y, x) on the one cell of the sample
@@ -119,7 +123,7 @@ def _commands() -> str:
     return "" if shutil.which("micro_sam.info") or not (beside / "micro_sam.info").exists() else f"{beside}/"
 
 
-def _save_picture(path: Path, image, objects, clicked) -> None:
+def _save_picture(path: Path, image: np.ndarray, objects: np.ndarray, clicked: np.ndarray) -> None:
     import imageio.v3 as imageio
     import numpy as np
     from skimage.segmentation import find_boundaries

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from micro_sam.cli._common import make_parser, run
 from micro_sam.errors import InputError
@@ -23,7 +23,7 @@ def build_parser() -> argparse.ArgumentParser:
         "and 0.75 (SA75), and the dice score of the foreground. With --tracks: SEG, DET and TRA of the Cell Tracking "
         "Challenge, and precision and recall of divisions.",
     )
-    several = {"required": True, "nargs": "+", "metavar": "PATH"}
+    several: dict[str, Any] = {"required": True, "nargs": "+", "metavar": "PATH"}
     parser.add_argument("-l", "--labels", **several, help="label image of the truth, several, or a folder of them")
     parser.add_argument(
         "-s",
@@ -102,7 +102,7 @@ def _compare_tracks(truth: Path, result: Path, output: str | None) -> int:
 def _pairs(options: argparse.Namespace) -> list[tuple[Labels, Labels]]:
     """The truth and the segmentation of each image: by file name, or in the order in which they are given."""
     if len(options.labels) == len(options.segmentations) == 1 and not (options.label_key or options.prediction_key):
-        return find_pairs(Path(options.labels[0]), Path(options.segmentations[0]), options.pattern)
+        return [*find_pairs(Path(options.labels[0]), Path(options.segmentations[0]), options.pattern)]
     labels = _listed(options.labels, options.label_key or options.pattern)
     segmentations = _listed(options.segmentations, options.prediction_key or options.pattern)
     if len(labels) != len(segmentations):

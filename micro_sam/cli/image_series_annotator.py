@@ -39,7 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "-e", "--embedding_path", metavar="FOLDER", help="keeps the embeddings of each image for the next start"
     )
-    add_model(parser)
+    add_model(parser, window=True)
     add_tiling(parser)
     parser.add_argument("--is_volumetric", action="store_true", help="the images are stacks of slices (3D annotator)")
     parser.add_argument(

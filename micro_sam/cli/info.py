@@ -164,7 +164,7 @@ def collect() -> dict[str, Any]:
 
 
 def as_text(info: dict[str, Any]) -> str:
-    """The information as a person reads it."""
+    """The information as a user reads it."""
     head = {
         "micro_sam": info["micro_sam"],
         "Python": f"{info['python']} on {info['system']}",

@@ -15,15 +15,18 @@ from micro_sam.errors import InputError, MicroSamError
 
 if TYPE_CHECKING:
     from micro_sam.distributed.options import ClusterOptions, Part
+    from micro_sam.embeddings.embeddings import Embeddings
     from micro_sam.embeddings.jobs import EmbeddingJob
     from micro_sam.embeddings.store import Item
+    from micro_sam.io.checks import CheckedImage
+    from micro_sam.models.predictor import Predictor
 
 EPILOG = """examples:
   micro_sam.precompute_embeddings -i image.tif -o image_embeddings.zarr -m vit_b
   micro_sam.precompute_embeddings -i folder --pattern "*.tif" -o embeddings -m nano_lm
   micro_sam.precompute_embeddings -i stack.tif -o stack.zarr -m vit_b --scheduler slurm --workers 8 --gpus 1
 
-A run that was interrupted goes on where it stopped; a run that was complete computes nothing.
+A job that was interrupted goes on where it stopped; one that was complete computes nothing.
 The folder that is written can be copied to another machine and given to the tools with --embedding_path."""
 
 
@@ -171,7 +174,9 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _embed(predictor, job, image, options: argparse.Namespace, part: Part | None = None) -> None:
+def _embed(
+    predictor: Predictor, job: EmbeddingJob, image: CheckedImage, options: argparse.Namespace, part: Part | None = None
+) -> None:
     from tqdm import tqdm
 
     from micro_sam.embeddings.compute import iter_embeddings, open_embeddings
@@ -191,12 +196,12 @@ def _embed(predictor, job, image, options: argparse.Namespace, part: Part | None
         shard=options.shard,
         half=options.half,
     )
-    missing = set(store.missing())
+    left = set(store.missing())
     items = None
     if part is not None:
         items = items_of_part(store, part, whole_slices=options.precompute_amg_state)
-        missing &= set(items)
-    total, missing = len(list(store.items()) if items is None else items), len(missing)
+        left &= set(items)
+    total, missing = len(list(store.items()) if items is None else items), len(left)
     unit = "tile" if store.grid.is_tiled else "slice"
     share = "" if part is None else f" of part {part}"
     if missing == 0:
@@ -228,7 +233,14 @@ def _embed(predictor, job, image, options: argparse.Namespace, part: Part | None
         keep_maps(predictor, embeddings)
 
 
-def _end_part(predictor, job, image, embeddings, items: list[Item], options: argparse.Namespace) -> None:
+def _end_part(
+    predictor: Predictor,
+    job: EmbeddingJob,
+    image: CheckedImage,
+    embeddings: Embeddings,
+    items: list[Item],
+    options: argparse.Namespace,
+) -> None:
     """What a part prepares, and what whoever is last does for all."""
     from tqdm import tqdm
 
@@ -244,9 +256,9 @@ def _end_part(predictor, job, image, embeddings, items: list[Item], options: arg
         from micro_sam.segmentation.automatic.dense_parts import blocks_of_part, is_in_blocks, keep_blocks
 
         if is_in_blocks(predictor, embeddings):
-            own = blocks_of_part(predictor, embeddings, {tile for _, tile in items})
-            with tqdm(total=len(own), desc="Prepare automatic segmentation", unit="block") as bar:
-                for _ in keep_blocks(predictor, embeddings, own):
+            squares = blocks_of_part(predictor, embeddings, {tile for _, tile in items})
+            with tqdm(total=len(squares), desc="Prepare automatic segmentation", unit="block") as bar:
+                for _ in keep_blocks(predictor, embeddings, squares):
                     bar.update(1)
     if not store.finish():
         print(f"Part {options.part} is done; {len(store.missing())} are left to the other parts.")

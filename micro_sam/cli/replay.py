@@ -11,6 +11,7 @@ from typing import Any
 
 from micro_sam.cli._common import add_embedding_path, add_input, add_model, add_tiling, make_parser, parse, run
 from micro_sam.cli._window import check_device
+from micro_sam.session.journal.moving import FILE
 
 EPILOG = """examples:
   micro_sam.replay cells_objects.session -i cells.tif -o again.tif
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for path in (options.output, options.table):
         check_not_input(path, options.input)
     folder = Path(options.session).expanduser()
-    contents = store.read(folder.parent if folder.name == store.FILE else folder)
+    contents = store.read(folder.parent if folder.name == FILE else folder)
     header = contents.header
     tool = header.get("tool", "2d")
     source = open_image(options.input, options.key)

@@ -7,13 +7,17 @@ import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from micro_sam.cli._common import INTERRUPTED, add_model, make_parser, run
 from micro_sam.cli._train_as_1_x import add_options, translate
 from micro_sam.errors import InputError, MicroSamError
 from micro_sam.io.results import check_not_input, recover
 from micro_sam.io.run_file import RunFile
+
+if TYPE_CHECKING:
+    from micro_sam.training.config import TrainConfig
+    from micro_sam.training.trainer import Progress, Trainer
 
 EPILOG = """examples:
   micro_sam.train -i images -l labels -o mine.safetensors
@@ -24,8 +28,8 @@ EPILOG = """examples:
 
 Labels are label images (0 = background, 1, 2, ... = objects) of the same names as the images: what the annotators save
 (tif, zarr, the output folder of a series; tracks in a folder of the Cell Tracking Challenge, GEFF or TrackMate). Stacks
-and movies are learned from slice by slice. The result is used with -c in every tool. An interrupted run goes on where
-it stopped when the same command is given again."""
+and movies are learned from slice by slice. The result is used with -c in every tool. An interrupted training goes on
+where it stopped when the same command is given again."""
 
 RECIPES = Path(__file__).parents[1] / "training" / "recipes"
 # options of the command that are fields of TrainConfig by the same name; None leaves them to the recipe or the default
@@ -56,7 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The options of the command."""
     parser = make_parser("train", "Fine-tune a model on images and label images.")
     parser.epilog, parser.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
-    several = {"nargs": "+", "metavar": "PATH"}
+    several: dict[str, Any] = {"nargs": "+", "metavar": "PATH"}
     parser.add_argument("-i", "--images", **several, help="images: files, folders, or patterns in quotes")
     parser.add_argument(
         "-l",
@@ -104,7 +108,7 @@ def build_parser() -> argparse.ArgumentParser:
         "learning_rate": (float, "default: 5e-4 for nano, 5e-5 for the transformers"),
         "synthetic": (float, "weight of generated images beside yours (default: 0, none)"),
         "validation_share": (float, "share of the images kept back to measure on (default: 0.2)"),
-        "validate_every": (int, "steps between two measurements (default: ten in a run)"),
+        "validate_every": (int, "steps between two measurements (default: ten in a training)"),
         "patience": (int, "stop after so many measurements without improvement (default: 0, never)"),
         "seed": (int, "same seed, same result (default: 0)"),
     }
@@ -197,7 +201,7 @@ def recipe_path(name: str) -> Path:
     return shipped if shipped.is_file() else Path(name)
 
 
-def _config(options: argparse.Namespace):
+def _config(options: argparse.Namespace) -> TrainConfig:
     from micro_sam.training import DataSource, TrainConfig, load_recipe
 
     changes: dict[str, Any] = {name: getattr(options, name) for name in FIELDS if getattr(options, name) is not None}
@@ -217,7 +221,7 @@ def _config(options: argparse.Namespace):
     return TrainConfig(**changes)
 
 
-def _drive(trainer, file: RunFile | None) -> bool:
+def _drive(trainer: Trainer, file: RunFile | None) -> bool:
     """Runs the training behind a progress bar; Ctrl-C, or the wish in the run file, keeps the state for the next call.
 
     Returns whether it came to its end.
@@ -252,9 +256,10 @@ def _drive(trainer, file: RunFile | None) -> bool:
     return True
 
 
-def _report(progress, validations: list[dict[str, float]]) -> dict[str, Any]:
+def _report(progress: Progress, validations: list[dict[str, float]]) -> dict[str, Any]:
     values = {"step": progress.step, "steps": progress.steps, "loss": progress.loss}
-    return _json(values | {"seconds_left": progress.seconds_left}) | {"validations": _json(validations)}
+    report: dict[str, Any] = _json(values | {"seconds_left": progress.seconds_left})
+    return report | {"validations": _json(validations)}
 
 
 def _json(value: Any) -> Any:

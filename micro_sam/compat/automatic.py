@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import nn
@@ -19,6 +19,9 @@ from micro_sam.models.registry import MODELS
 from micro_sam.segmentation import files, stacks
 from micro_sam.segmentation.automatic.segmenter import Segmenter
 
+if TYPE_CHECKING:
+    from micro_sam.models.predictor import Predictor
+
 __all__ = ["automatic_instance_segmentation", "automatic_tracking", "get_predictor_and_segmenter"]
 
 
@@ -28,7 +31,7 @@ def get_predictor_and_segmenter(
     device: str | None = None,
     segmentation_mode: str | bool | None = None,
     is_tiled: bool = False,
-    predictor=None,
+    predictor: Predictor | None = None,
     state: Mapping[str, Any] | None = None,
     *,
     amg: bool | None = None,
@@ -78,7 +81,7 @@ def get_predictor_and_segmenter(
 
 
 def automatic_instance_segmentation(
-    predictor,
+    predictor: Predictor,
     segmenter: Segmenter,
     input_path: str | os.PathLike[str] | np.ndarray,
     output_path: str | os.PathLike[str] | None = None,
@@ -94,7 +97,7 @@ def automatic_instance_segmentation(
     annotate: bool = False,
     batch_size: int | None = None,
     **generate_kwargs: Any,
-):
+) -> Any:
     """Segment all objects of an image; see ``segmentation.files.automatic_instance_segmentation``.
 
     Parameters
@@ -128,12 +131,12 @@ def automatic_instance_segmentation(
     )
     if annotate:
         labels = result[0] if return_embeddings else result
-        _annotate(predictor, input_path, key, labels, embedding_path, tile_shape, halo)
+        _annotate(predictor, input_path, key, np.asarray(labels), embedding_path, tile_shape, halo)
     return result
 
 
 def automatic_tracking(
-    predictor,
+    predictor: Predictor,
     segmenter: Segmenter,
     input_path: str | os.PathLike[str] | np.ndarray,
     output_path: str | os.PathLike[str] | None = None,
@@ -148,7 +151,7 @@ def automatic_tracking(
     mode: str = "greedy",
     tracking_model: str = "general_2d",
     **generate_kwargs: Any,
-):
+) -> Any:
     """Segment every frame of a movie and link the objects.
 
     Parameters
@@ -197,16 +200,23 @@ def automatic_tracking(
         from micro_sam.sam_annotator import annotator_tracking
 
         annotator_tracking(
-            _read(input_path, key), embedding_path, tracking_result=output_path, model_type=predictor.model_name
+            _read(input_path, key),
+            _path(embedding_path),
+            tracking_result=_path(output_path),
+            model_type=predictor.model_name,
         )
     return result
 
 
-def _read(image: str | os.PathLike[str] | np.ndarray | None, key: str | None):
+def _read(image: str | os.PathLike[str] | np.ndarray | None, key: str | None) -> Any:
     return load_image_data(Path(image), key) if isinstance(image, (str, os.PathLike)) else image
 
 
-def _check_annotate(annotate: bool, predictor) -> None:
+def _path(path: str | os.PathLike[str] | None) -> Path | None:
+    return None if path is None else Path(path)
+
+
+def _check_annotate(annotate: bool, predictor: Predictor) -> None:
     if annotate and predictor.model_name not in MODELS:
         raise InputError(
             f"annotate=True opens models of the registry only, and {predictor.model_name} is a checkpoint of your own. "
@@ -215,13 +225,21 @@ def _check_annotate(annotate: bool, predictor) -> None:
         )
 
 
-def _annotate(predictor, image, key, labels, embedding_path, tile_shape, halo) -> None:
+def _annotate(
+    predictor: Predictor,
+    image: str | os.PathLike[str] | np.ndarray,
+    key: str | None,
+    labels: np.ndarray,
+    embedding_path: str | os.PathLike[str] | None,
+    tile_shape: tuple[int, int] | None,
+    halo: tuple[int, int] | None,
+) -> None:
     from micro_sam.sam_annotator import annotator_2d, annotator_3d
 
     tool = annotator_2d if labels.ndim == 2 else annotator_3d
     tool(
         _read(image, key),
-        embedding_path,
+        _path(embedding_path),
         segmentation_result=labels,
         model_type=predictor.model_name,
         tile_shape=tile_shape,

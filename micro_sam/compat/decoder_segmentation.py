@@ -8,7 +8,7 @@ For the same maps and thresholds the labels here are those of micro-sam 1.8.14 (
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -28,9 +28,13 @@ from micro_sam.segmentation.automatic.dense import (
 from micro_sam.segmentation.automatic.dense_blocks import in_blocks
 from micro_sam.segmentation.automatic.dense_maps import DenseMaps, tile_maps
 from micro_sam.segmentation.automatic.masks import get_amg as get_mask_generator
+from micro_sam.segmentation.automatic.outlines import label_records, without_small_objects
 from micro_sam.segmentation.automatic.prompts import AutomaticPromptGenerator as PromptGenerator
 from micro_sam.segmentation.automatic.segmenter import Segmenter, TiledSegmenter
-from micro_sam.segmentation.labels import label_records, without_small_objects
+
+if TYPE_CHECKING:
+    from micro_sam.embeddings.embeddings import Embeddings
+    from micro_sam.models.predictor import Predictor
 
 __all__ = [
     "AutomaticPromptGenerator",
@@ -61,15 +65,16 @@ class InstanceSegmentationWithDecoder(Segmenter):
 
     method = "decoder"
 
-    def __init__(self, predictor, decoder: nn.Module | None = None) -> None:
+    def __init__(self, predictor: Predictor, decoder: nn.Module | None = None) -> None:
         super().__init__(with_decoder(predictor, decoder))
         if self.predictor.model.dense_kind is None:
             raise InputError(
                 f"The model {predictor.model_name} has no decoder for automatic segmentation. Use the automatic mask "
                 "generator (get_amg), or a model that has one, such as vit_b_lm or nano_lm."
             )
-        if self.predictor.model.dense_kind == "distances":
-            self.predictor = with_decoder(predictor, with_own_statistics(self.predictor.model.dense_head))
+        head = self.predictor.model.dense_head
+        if head is not None and head.kind == "distances":
+            self.predictor = with_decoder(predictor, with_own_statistics(head))
         self._maps: dict[str, np.ndarray] = {}
 
     def initialize(self, *args: Any, ndim: int = 2, **kwargs: Any) -> None:
@@ -79,7 +84,7 @@ class InstanceSegmentationWithDecoder(Segmenter):
         super().initialize(*args, **kwargs)
 
     def iter_initialize(
-        self, source: Mapping | np.ndarray, i: int | None = None, image: np.ndarray | None = None
+        self, source: Mapping[str, Any] | np.ndarray, i: int | None = None, image: np.ndarray | None = None
     ) -> Iterator[tuple[int, int]]:
         """Compute the maps of an image or slice; yields (done, total) tiles."""
         self.clear_state()
@@ -93,8 +98,8 @@ class InstanceSegmentationWithDecoder(Segmenter):
         for tile in grid:
             if not embeddings.store.is_skipped(i, tile.index):
                 features = embeddings.load(i, tile.index, device=predictor.device)
-                maps = _as_distances(tile_maps(predictor, features), predictor.model.dense_kind)
-                whole = to_image(maps[None], maps.shape[-2:], tile.shape)[0].cpu().numpy()
+                maps = _as_distances(tile_maps(predictor, features), str(predictor.model.dense_kind))
+                whole = to_image(maps[None], (maps.shape[-2], maps.shape[-1]), tile.shape)[0].cpu().numpy()
                 place = tuple(
                     slice(a.start - b.start, a.stop - b.start) for a, b in zip(tile.inner, tile.outer, strict=True)
                 )
@@ -104,7 +109,9 @@ class InstanceSegmentationWithDecoder(Segmenter):
         self.set_state(dict(zip(MAPS, values, strict=True)))
         yield len(grid), len(grid)
 
-    def _at_the_best_scale(self, embeddings, i: int | None, image: np.ndarray | None) -> Iterator[tuple[int, int]]:
+    def _at_the_best_scale(
+        self, embeddings: Embeddings, i: int | None, image: np.ndarray | None
+    ) -> Iterator[tuple[int, int]]:
         """The maps of a nano model, which looks again, enlarged, where objects are small; as in the window."""
         dense = DenseInstanceSegmenter(self.predictor)
         for done, total in dense.iter_initialize(embeddings, i, image):
@@ -211,7 +218,7 @@ class InstanceSegmentationWithDecoder(Segmenter):
         self.set_state(arrays)
 
 
-class TiledInstanceSegmentationWithDecoder(TiledSegmenter, InstanceSegmentationWithDecoder):
+class TiledInstanceSegmentationWithDecoder(TiledSegmenter, InstanceSegmentationWithDecoder):  # type: ignore[misc]  # the order of micro-sam 1.x
     """The same for tiled embeddings; ``initialize`` takes ``tile_shape`` and ``halo`` for images without any."""
 
 
@@ -225,7 +232,7 @@ class AutomaticPromptGenerator(PromptGenerator):
         None: that of the predictor's model.
     """
 
-    def __init__(self, predictor, decoder: nn.Module | None = None) -> None:
+    def __init__(self, predictor: Predictor, decoder: nn.Module | None = None) -> None:
         super().__init__(with_decoder(predictor, decoder))
 
 
@@ -233,7 +240,7 @@ class TiledAutomaticPromptGenerator(TiledSegmenter, AutomaticPromptGenerator):
     """The same for tiled embeddings."""
 
 
-def _as_distances(maps, kind: str):
+def _as_distances(maps: torch.Tensor, kind: str) -> torch.Tensor:
     """Maps (K, h, w) of any dense head as foreground, distance to the centre, closeness of the boundary."""
     if kind == "distances":
         return maps[:3]
@@ -246,14 +253,18 @@ def _smooth(values: np.ndarray, sigma: float) -> np.ndarray:
     return ndimage.gaussian_filter(values, sigma, mode="mirror", truncate=3.0) if sigma > 0 else values
 
 
-def get_amg(predictor, is_tiled: bool, decoder: nn.Module | None = None, **kwargs: Any) -> Segmenter:
+def get_amg(predictor: Predictor, is_tiled: bool, decoder: nn.Module | None = None, **kwargs: Any) -> Segmenter:
     """The automatic mask generator with its parameters; with a ``decoder`` (1.0 to 1.3) the segmentation with it."""
     mode = "amg" if decoder is None else "ais"
     return get_instance_segmentation_generator(predictor, is_tiled, decoder, mode, **kwargs)
 
 
 def get_instance_segmentation_generator(
-    predictor, is_tiled: bool, decoder: nn.Module | None = None, segmentation_mode: str | None = None, **kwargs: Any
+    predictor: Predictor,
+    is_tiled: bool,
+    decoder: nn.Module | None = None,
+    segmentation_mode: str | None = None,
+    **kwargs: Any,
 ) -> Segmenter:
     """The automatic segmenter of a mode.
 
@@ -287,8 +298,9 @@ def get_instance_segmentation_generator(
         return get_mask_generator(predictor, is_tiled, **kwargs)
     if kwargs:
         raise InputError(f'{", ".join(kwargs)}: parameters of the automatic mask generator, mode "amg".')
-    classes = {
+    classes: dict[str, tuple[type[Any], type[Any]]] = {
         "ais": (InstanceSegmentationWithDecoder, TiledInstanceSegmentationWithDecoder),
         "apg": (AutomaticPromptGenerator, TiledAutomaticPromptGenerator),
     }
-    return classes[segmentation_mode][int(is_tiled)](predictor, decoder)
+    made: Segmenter = classes[segmentation_mode][int(is_tiled)](predictor, decoder)
+    return made

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -65,7 +65,7 @@ class DecoderAdapter(nn.Module):
     @property
     def kind(self) -> str:
         """See ``Sam.dense_kind``."""
-        return self.unetr.kind
+        return str(self.unetr.kind)
 
     def decode(self, features: Tensor) -> Tensor:
         """Features (B, C, g, g) -> maps (B, K, S, S)."""
@@ -178,7 +178,9 @@ def with_decoder(predictor: Predictor, decoder: nn.Module | None) -> Predictor:
             f"A decoder for automatic segmentation comes from get_decoder or get_predictor_and_decoder, not from "
             f"{type(decoder).__name__}."
         )
-    sam = Sam(model.image_encoder, model.prompt_encoder, model.mask_decoder, head, model.architecture)
+    sam = Sam(
+        model.image_encoder, model.prompt_encoder, model.mask_decoder, cast(UNETRDecoder, head), model.architecture
+    )
     return Predictor(sam, predictor.model_name, predictor.model_hash, predictor.device, predictor.precision)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,10 @@ from micro_sam.segmentation.prompt_generators import PointAndBoxPromptGenerator
 from micro_sam.segmentation.prompted.objects import ObjectPrompt, segment_in_tiles
 from micro_sam.segmentation.values import ObjectMask
 
+if TYPE_CHECKING:
+    from micro_sam.embeddings.embeddings import Embeddings
+    from micro_sam.models.predictor import Predictor
+
 __all__ = [
     "precompute_all_embeddings",
     "refuse_grid_search",
@@ -32,14 +36,14 @@ __all__ = [
 Paths = Sequence[str | os.PathLike[str]]
 
 
-def precompute_all_embeddings(predictor, image_paths: Paths, embedding_dir: str | os.PathLike[str]) -> None:
+def precompute_all_embeddings(predictor: Predictor, image_paths: Paths, embedding_dir: str | os.PathLike[str]) -> None:
     """Compute the embeddings of images and keep them as ``<embedding_dir>/<name>.zarr``."""
     for path in tqdm(list(image_paths), desc="Embed"):
         _embed(predictor, path, embedding_dir)
 
 
 def run_inference_with_prompts(
-    predictor,
+    predictor: Predictor,
     image_paths: Paths,
     gt_paths: Paths,
     embedding_dir: str | os.PathLike[str] | None,
@@ -91,7 +95,7 @@ def run_inference_with_prompts(
 
 
 def run_inference_with_iterative_prompting(
-    predictor,
+    predictor: Predictor,
     image_paths: Paths,
     gt_paths: Paths,
     embedding_dir: str | os.PathLike[str] | None,
@@ -137,7 +141,7 @@ def run_inference_with_iterative_prompting(
             if not start_with_box_prompt:
                 y, x = innermost(wanted.mask)
                 points, kinds = [(y + wanted.box[0], x + wanted.box[1])], [1]
-            answer = None
+            answer: ObjectMask | None = None
             for k in range(n_iterations):
                 click = next_click(wanted, answer) if answer is not None else None
                 if click is not None:
@@ -222,7 +226,7 @@ def _missing(image_paths: Paths, gt_paths: Paths, folder: str | os.PathLike[str]
             yield Path(image), Path(truth), target
 
 
-def _embed(predictor, path: str | os.PathLike[str], folder: str | os.PathLike[str] | None):
+def _embed(predictor: Predictor, path: str | os.PathLike[str], folder: str | os.PathLike[str] | None) -> Embeddings:
     save_path = None if folder is None else Path(folder) / f"{Path(path).stem}.zarr"
     if save_path is not None:
         save_path.parent.mkdir(parents=True, exist_ok=True)

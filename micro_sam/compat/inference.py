@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,13 +17,16 @@ from micro_sam.segmentation.labels import apply_nms, mask_data_to_segmentation
 from micro_sam.segmentation.prompted.lowres import stability_score
 from micro_sam.segmentation.prompted.objects import ObjectPrompt, segment_in_tiles
 
+if TYPE_CHECKING:
+    from micro_sam.models.predictor import ImageFeatures, Predictor
+
 __all__ = ["batched_inference", "batched_tiled_inference"]
 
 OFFSET = 1.0  # of the stability score
 
 
 def batched_inference(
-    predictor,
+    predictor: Predictor,
     image: np.ndarray | None,
     batch_size: int,
     boxes: np.ndarray | None = None,
@@ -115,10 +119,10 @@ def batched_inference(
 
 
 def batched_tiled_inference(
-    predictor,
+    predictor: Predictor,
     image: np.ndarray | None,
     batch_size: int,
-    image_embeddings: Mapping | None = None,
+    image_embeddings: Mapping[str, Any] | None = None,
     boxes: np.ndarray | None = None,
     points: np.ndarray | None = None,
     point_labels: np.ndarray | None = None,
@@ -156,7 +160,13 @@ def batched_tiled_inference(
     count = _count(boxes, points, point_labels, None, None)
     if image_embeddings is None:
         image_embeddings = precompute_image_embeddings(
-            predictor, image, embedding_path, ndim=2, tile_shape=tile_shape, halo=halo, verbose=verbose_embeddings
+            predictor,
+            image,
+            _path(embedding_path),
+            ndim=2,
+            tile_shape=tile_shape,
+            halo=halo,
+            verbose=verbose_embeddings,
         )
     embeddings = as_embeddings(image_embeddings)
     records = []
@@ -177,7 +187,9 @@ def batched_tiled_inference(
     return records
 
 
-def _check(predictor, mask_threshold, multimasking: bool, reduce_multimasking: bool, as_labels: bool) -> float:
+def _check(
+    predictor: Predictor, mask_threshold: Any, multimasking: bool, reduce_multimasking: bool, as_labels: bool
+) -> float:
     if isinstance(mask_threshold, str):
         raise InputError(f"The mask threshold is a number, not {mask_threshold!r}; leave it out for that of the model.")
     if multimasking and not reduce_multimasking and as_labels:
@@ -188,7 +200,7 @@ def _check(predictor, mask_threshold, multimasking: bool, reduce_multimasking: b
     return predictor.model.mask_threshold if mask_threshold is None else float(mask_threshold)
 
 
-def _count(boxes, points, point_labels, masks, ids) -> int:
+def _count(boxes: Any, points: Any, point_labels: Any, masks: Any, ids: Any) -> int:
     if (points is None) != (point_labels is None):
         raise InputError("Point prompts need coordinates and labels, one label for each point.")
     counts = {len(one) for one in (boxes, points, point_labels, masks, ids) if one is not None}
@@ -199,12 +211,22 @@ def _count(boxes, points, point_labels, masks, ids) -> int:
     return counts.pop()
 
 
-def _features(predictor, image, embedding_path, verbose: bool, i: int | None):
+def _features(
+    predictor: Predictor,
+    image: np.ndarray | None,
+    embedding_path: str | os.PathLike[str] | None,
+    verbose: bool,
+    i: int | None,
+) -> ImageFeatures:
     if image is None:
         return predictor.get_image_features()
     ndim = 2 if i is None else 3
-    embeddings = precompute_image_embeddings(predictor, image, embedding_path, ndim=ndim, verbose=verbose)
+    embeddings = precompute_image_embeddings(predictor, image, _path(embedding_path), ndim=ndim, verbose=verbose)
     return embeddings.load(i, 0, device=predictor.device)
+
+
+def _path(path: str | os.PathLike[str] | None) -> Path | None:
+    return None if path is None else Path(path)
 
 
 def _record(logits: torch.Tensor, threshold: float, score: float, name: int, kept: torch.Tensor) -> dict[str, Any]:
@@ -227,7 +249,7 @@ def _record(logits: torch.Tensor, threshold: float, score: float, name: int, kep
 
 def _labels(records: list[dict[str, Any]], shape: tuple[int, int], ids: Sequence[int] | None) -> np.ndarray:
     if ids is None:
-        return mask_data_to_segmentation(records, tuple(shape))
+        return mask_data_to_segmentation(records, (shape[0], shape[1]))
     labels = np.zeros(shape, "uint32")
     for record in sorted(records, key=lambda one: one["area"]):
         labels[record["segmentation"].numpy()] = record["seg_id"]

@@ -33,7 +33,7 @@ LABELS = ["positive", "negative"]
 
 def create_prompt_menu(
     points_layer: Points, labels: list[str] | None = None, menu_name: str = "prompt", label_name: str = "label"
-) -> Container:
+) -> Container[Any]:
     """A menu that shows and changes the label of the next points of a layer.
 
     Parameters
@@ -70,7 +70,7 @@ def toggle_label(prompts: Points) -> None:
 
 def prompt_layer_to_points(
     prompt_layer: Points, i: int | None = None, track_id: int | None = None
-) -> tuple[np.ndarray, np.ndarray] | None:
+) -> tuple[np.ndarray, np.ndarray]:
     """The points of a layer.
 
     Parameters
@@ -154,13 +154,13 @@ def shape_layer_to_prompts(
             continue
         plane = corners[:, -2:]
         boxes.append(np.concatenate([plane.min(0), plane.max(0)]))
-        mask = None
+        mask: np.ndarray | None = None
         if shape is not None and kind == "polygon":
             mask = polygon2mask(shape, plane)
         elif shape is not None and kind == "ellipse":
             mask = np.zeros(shape, bool)
             centre, radii = plane.mean(0), (plane.max(0) - plane.min(0)) / 2
-            mask[ellipse(*centre, *radii, shape=shape)] = True
+            mask[ellipse(centre[0], centre[1], radii[0], radii[1], shape=shape)] = True
         masks.append(mask)
     return boxes, masks
 
@@ -173,13 +173,13 @@ def clear_annotations(viewer: Viewer, clear_segmentations: bool = True) -> None:
     viewer : napari.Viewer
         With a tool of this program.
     """
-    from micro_sam.sam_annotator.launch import get_annotator
+    from micro_sam.sam_annotator.controller.window import get_annotator
 
     annotator = get_annotator(viewer)
     if clear_segmentations:
-        annotator.clear()
+        annotator.actions.clear()
         return
-    for name in (annotator.names.prompts, annotator.names.box_prompts):
+    for name in (annotator.state.names.prompts, annotator.state.names.box_prompts):
         viewer.layers[name].data = []
 
 

@@ -13,7 +13,7 @@ from micro_sam.models.spec import WeightFile
 __all__ = ["ModelTable", "models"]
 
 
-class ModelTable(dict):
+class ModelTable(dict[str, str]):
     """Name -> "shipped", "cached" or "downloadable".
 
     Attributes
@@ -41,11 +41,11 @@ class ModelTable(dict):
 
     @property
     def urls(self) -> dict[str, str]:
-        return {name: file.url for name, file in self._files.items()}
+        return {name: str(file.url) for name, file in self._files.items()}
 
     def get_url(self, name: str) -> str:
         """The address of a file of ``registry``."""
-        return self._file(name).url
+        return str(self._file(name).url)
 
     def fetch(self, name: str) -> str:
         """The path of a file of ``registry``, downloaded and checked if it is not on this machine."""

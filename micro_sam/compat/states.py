@@ -14,7 +14,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -32,6 +32,9 @@ from micro_sam.segmentation.automatic import states
 from micro_sam.segmentation.automatic.dense_blocks import in_blocks
 from micro_sam.segmentation.automatic.masks import AutomaticMaskGenerator, get_amg
 
+if TYPE_CHECKING:
+    from micro_sam.models.predictor import Predictor
+
 __all__ = ["cache_amg_state", "cache_is_state", "keep_maps"]
 
 logger = logging.getLogger(__name__)
@@ -42,9 +45,9 @@ PICKLES = ("amg_state.pickle", "amg_state")
 
 
 def cache_amg_state(
-    predictor,
+    predictor: Predictor,
     raw: np.ndarray,
-    image_embeddings: Mapping,
+    image_embeddings: Mapping[str, Any],
     save_path: str | os.PathLike[str],
     verbose: bool = True,
     i: int | None = None,
@@ -86,10 +89,10 @@ def cache_amg_state(
 
 
 def cache_is_state(
-    predictor,
+    predictor: Predictor,
     decoder: nn.Module | None,
     raw: np.ndarray | None,
-    image_embeddings: Mapping,
+    image_embeddings: Mapping[str, Any],
     save_path: str | os.PathLike[str],
     verbose: bool = True,
     i: int | None = None,
@@ -137,7 +140,7 @@ def cache_is_state(
     return segmenter
 
 
-def keep_maps(predictor, embeddings: Embeddings) -> None:
+def keep_maps(predictor: Predictor, embeddings: Embeddings) -> None:
     """Keep the maps of a model with a dense head in the ``is_state.h5`` of a cache; nothing for other models.
 
     Nor for large 2D images: micro-sam 1.x holds their maps in memory as a whole. What is kept in blocks serves here.

@@ -143,7 +143,7 @@ def train_sam(
     Parameters
     ----------
     name : str
-        Of the run; the result is ``<save_root>/checkpoints/<name>/best.pt``, and ``best.safetensors`` beside it.
+        Of the training; the result is ``<save_root>/checkpoints/<name>/best.pt``, and ``best.safetensors`` beside it.
     model_type, checkpoint_path
         What to start from, see ``util.get_sam_model``.
     train_loader, val_loader : LabelledImages

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -11,6 +12,9 @@ from micro_sam.errors import InputError, ModelError
 from micro_sam.models.device import get_device as choose_device
 from micro_sam.models.predictor import Predictor as SamPredictor
 from micro_sam.segmentation.labels import get_centers_and_bounding_boxes
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = [
     "VIT_T_SUPPORT",
@@ -53,8 +57,8 @@ def get_block_shape(shape: Sequence[int]) -> tuple[int, ...]:
 
 
 def handle_pbar(
-    verbose: bool, pbar_init: Callable | None, pbar_update: Callable | None
-) -> tuple[object | None, Callable, Callable, Callable]:
+    verbose: bool, pbar_init: Callable[..., Any] | None, pbar_update: Callable[..., Any] | None
+) -> tuple[object | None, Callable[..., Any], Callable[..., Any], Callable[..., Any]]:
     """A progress bar of the terminal, callbacks of one's own, or silence.
 
     Parameters
@@ -70,7 +74,7 @@ def handle_pbar(
         The bar is None unless it is tqdm's.
     """
 
-    def nothing(*_) -> None:
+    def nothing(*_: Any) -> None:
         pass
 
     if pbar_init is not None:
@@ -95,7 +99,7 @@ def micro_sam_info(arguments: Sequence[str] | None = None) -> None:
     main([] if arguments is None else arguments)
 
 
-def export_custom_qlora_model(*_, **__) -> None:
+def export_custom_qlora_model(*_: Any, **__: Any) -> None:
     """Not supported: models in four-bit form are neither trained nor read here."""
     raise ModelError(
         "Models fine-tuned with QLoRA (4 bit) are not supported. Train with trainable='lora' "
@@ -103,6 +107,8 @@ def export_custom_qlora_model(*_, **__) -> None:
     )
 
 
-def get_cell_center_coordinates(gt, mode: str = "p"):
+def get_cell_center_coordinates(
+    gt: np.ndarray, mode: str = "p"
+) -> tuple[dict[int, tuple[float, float]], dict[int, tuple[int, int, int, int]]]:
     """Centres and boxes of objects (micro_sam 0.0.2); `get_centers_and_bounding_boxes` with centroids by default."""
     return get_centers_and_bounding_boxes(gt, mode)

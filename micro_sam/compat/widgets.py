@@ -6,10 +6,8 @@ from typing import Any
 
 from napari import Viewer
 
-from micro_sam.sam_annotator.annotator_2d import Annotator2D
-from micro_sam.sam_annotator.annotator_3d import Annotator3D
-from micro_sam.sam_annotator.annotator_tracking import AnnotatorTracking as TrackingTool
 from micro_sam.sam_annotator.controller.docked import ToolWidget
+from micro_sam.sam_annotator.tools import IMAGE, TRACKING, VOLUME
 
 __all__ = ["Annotator2d", "Annotator3d", "AnnotatorTracking"]
 
@@ -28,7 +26,7 @@ class _ToolWidget(ToolWidget):
 
     Attributes
     ----------
-    annotator : Annotator
+    annotator : Window
         The tool itself.
     """
 
@@ -39,16 +37,16 @@ class _ToolWidget(ToolWidget):
 class Annotator2d(_ToolWidget):
     """The 2D tool as a widget: ``viewer.window.add_dock_widget(Annotator2d(viewer))``."""
 
-    kind = Annotator2D
+    kind = IMAGE
 
 
 class Annotator3d(_ToolWidget):
     """The 3D tool as a widget."""
 
-    kind = Annotator3D
+    kind = VOLUME
 
 
 class AnnotatorTracking(_ToolWidget):
     """The tracking tool as a widget."""
 
-    kind = TrackingTool
+    kind = TRACKING

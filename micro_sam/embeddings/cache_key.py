@@ -1,4 +1,4 @@
-"""What a cache belongs to, and the sentence that a person reads when it belongs to something else."""
+"""What a cache belongs to, and the sentence that a user reads when it belongs to something else."""
 
 from __future__ import annotations
 

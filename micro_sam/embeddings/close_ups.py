@@ -9,8 +9,7 @@ from __future__ import annotations
 from micro_sam.embeddings.compute import network_image
 from micro_sam.embeddings.embeddings import Embeddings
 from micro_sam.models.predictor import ImageFeatures, Predictor
-
-Box = tuple[int, int, int, int]
+from micro_sam.models.sizes import Box
 
 
 def can_look_closer(predictor: Predictor, embeddings: Embeddings) -> bool:

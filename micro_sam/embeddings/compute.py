@@ -55,7 +55,7 @@ def iter_embeddings(
 ) -> Iterator[Item]:
     """Compute what a store misses; every item is yielded when it is stored.
 
-    Closing the generator ends the run; what was yielded stays.
+    Closing the generator ends the job; what was yielded stays.
 
     Parameters
     ----------
@@ -161,7 +161,7 @@ def _overlapped(
                 if writing is not None:  # the batch before this one: if it cannot be written, that error came first
                     yield from writing.result()
                 raise
-            stored = writing.result() if writing is not None else []
+            stored: list[Item] = writing.result() if writing is not None else []
             writing = pool.submit(lambda *work: list(write(*work)), batch, encoded)
             yield from stored
         if writing is not None:
@@ -186,7 +186,7 @@ def precompute_image_embeddings(
     pbar_init: Callable[[int, str], None] | None = None,
     pbar_update: Callable[[int], None] | None = None,
 ) -> Embeddings:
-    """Compute the embeddings of an image, or load them if they are stored already; an interrupted run goes on.
+    """Compute the embeddings of an image, or load them if they are stored already; an interrupted job goes on.
 
     Parameters
     ----------
@@ -282,6 +282,7 @@ def network_image(image: Any, i: int | None, area: tuple[slice, slice], store: E
     Smoothing looks beyond the border of the area, so that neighbours agree.
     """
     normalization = store.normalization
+    assert normalization is not None  # known before anything is computed
     if not normalization.smoothing:
         return to_rgb_uint8(_read(image, i, area), normalization)
     margin = int(np.ceil(REACH * normalization.smoothing))
@@ -292,7 +293,7 @@ def network_image(image: Any, i: int | None, area: tuple[slice, slice], store: E
     return to_rgb_uint8(block[inner], normalization)
 
 
-def _read(image: Any, i: int | None, area: tuple[slice, slice]) -> np.ndarray:
+def _read(image: Any, i: int | None, area: tuple[slice, ...]) -> np.ndarray:
     return np.asarray(image[area] if i is None else image[(i, *area)])
 
 

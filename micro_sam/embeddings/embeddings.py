@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from micro_sam.embeddings.store import EmbeddingStore, to_device
 from micro_sam.embeddings.tiles import TileGrid
 from micro_sam.errors import InputError, NotComputedYet
-from micro_sam.io.inputs import is_path
 
 if TYPE_CHECKING:
     import torch
 
     from micro_sam.models.predictor import ImageFeatures
 
+EmbeddingsLike: TypeAlias = (
+    "Embeddings | Mapping[str, Any] | EmbeddingStore | str | os.PathLike[str]"  # what `as_embeddings` takes
+)
 KEPT_ITEMS = 16  # slices, tiles and close-ups that stay in memory: 4 MB each for SAM's 256 channels
 
 
-class Embeddings(Mapping):
+class Embeddings(Mapping[str, Any]):
     """The features of one image, one slice or tile at a time.
 
     As a mapping it has the keys ``features``, ``input_size`` and ``original_size`` in the layout of the cache on
@@ -42,8 +45,8 @@ class Embeddings(Mapping):
     def __init__(self, store: EmbeddingStore, image: Any = None) -> None:
         self.store = store
         self.image = image
-        self.derived: dict[tuple, Any] = {}  # what others made from these features and want to find again
-        self._recent: OrderedDict[tuple, ImageFeatures] = OrderedDict()
+        self.derived: dict[tuple[Any, ...], Any] = {}  # what others made from these features and want to find again
+        self._recent: OrderedDict[tuple[Any, ...], ImageFeatures] = OrderedDict()
         self._lock = threading.Lock()
 
     @property
@@ -98,14 +101,14 @@ class Embeddings(Mapping):
         found = self.recent(key)
         return found if found is not None else self.remember(key, to_device(self.store.load(i, tile), device))
 
-    def recent(self, key: tuple) -> ImageFeatures | None:
+    def recent(self, key: tuple[Any, ...]) -> ImageFeatures | None:
         """Features that were used lately and are kept in memory."""
         with self._lock:
             if key in self._recent:
                 self._recent.move_to_end(key)
             return self._recent.get(key)
 
-    def remember(self, key: tuple, features: ImageFeatures) -> ImageFeatures:
+    def remember(self, key: tuple[Any, ...], features: ImageFeatures) -> ImageFeatures:
         """Keep features in memory for a while, and return them.
 
         Two threads may have made the same: the first one wins, so that there is one object.
@@ -159,7 +162,7 @@ class Embeddings(Mapping):
         raise NotComputedYet("No slice is embedded yet, so the size of the network's input is not known.")
 
 
-def as_embeddings(mapping: Embeddings | Mapping | EmbeddingStore | str | Path, image: Any = None) -> Embeddings:
+def as_embeddings(mapping: EmbeddingsLike, image: Any = None) -> Embeddings:
     """Whatever holds embeddings, as `Embeddings`.
 
     Parameters
@@ -184,10 +187,10 @@ def as_embeddings(mapping: Embeddings | Mapping | EmbeddingStore | str | Path, i
         return mapping
     if isinstance(mapping, EmbeddingStore):
         return Embeddings(mapping)
-    if is_path(mapping):
+    if isinstance(mapping, (str, os.PathLike)):
         from micro_sam.embeddings.zarr_store import ZarrStore
 
-        return Embeddings(ZarrStore.open(mapping))
+        return Embeddings(ZarrStore.open(Path(mapping)))
     try:
         has_features = "features" in mapping
     except TypeError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,16 @@ import zarr
 from zarr.errors import ContainsArrayError
 
 from micro_sam.embeddings.tiles import TileGrid
-from micro_sam.embeddings.zarr_layout import MISSING, SKIPPED, is_raw, make_array, make_marks, read_mark, stack_shape
+from micro_sam.embeddings.zarr_layout import (
+    MISSING,
+    SKIPPED,
+    array_in,
+    is_raw,
+    make_array,
+    make_marks,
+    read_mark,
+    stack_shape,
+)
 from micro_sam.errors import CacheError
 from micro_sam.io.atomic import remove_folder
 
@@ -34,8 +44,10 @@ class ItemFiles(ABC):
 
     def __init__(self, path: Path, group: zarr.Group, grid: TileGrid, n_slices: int | None) -> None:
         self._path, self._group, self._grid, self._n_slices = path, group, grid, n_slices
-        self._dtype = np.dtype(group.attrs.get("cache", {}).get("dtype", "float32"))  # of the features
-        self._arrays: dict[str, zarr.Array] = {}  # that were opened
+        attrs: dict[str, Any] = dict(group.attrs)
+        self._notes: dict[str, Any] = attrs.get("cache", {})
+        self._dtype = np.dtype(self._notes.get("dtype", "float32"))  # of the features
+        self._arrays: dict[str, zarr.Array[Any]] = {}  # that were opened
 
     @abstractmethod
     def check(self) -> None:
@@ -46,7 +58,9 @@ class ItemFiles(ABC):
         """Features (1, C, g, g) float32 and dense maps (K, h, w) float16 of an item; any error if it is damaged."""
 
     @abstractmethod
-    def write(self, i: int | None, tile: int, data: np.ndarray, dense: np.ndarray | None, sizes: dict) -> None:
+    def write(
+        self, i: int | None, tile: int, data: np.ndarray, dense: np.ndarray | None, sizes: dict[str, Any]
+    ) -> None:
         """Store an item; ``sizes``: `original_size` and `input_size`. OSError when that cannot be."""
 
     @abstractmethod
@@ -77,7 +91,7 @@ class ItemFiles(ABC):
         """The marks of all items, (slices, tiles) uint64; None where there are none."""
         if "state/checksum" not in self._group:
             return None
-        marks = self._group["state/checksum"]
+        marks = array_in(self._group, "state/checksum")
         if marks.size != (self._n_slices or 1) * len(self._grid):
             raise CacheError(
                 f"The embeddings in {self._path} note {marks.size} items, but the image has "
@@ -92,10 +106,10 @@ class ItemFiles(ABC):
                 values[index] = read_mark(marks, *index)
         return values.reshape(self._n_slices or 1, len(self._grid))
 
-    def _array(self, name: str) -> zarr.Array:
+    def _array(self, name: str) -> zarr.Array[Any]:
         """An array; KeyError when it is not there."""
         if name not in self._arrays:
-            self._arrays[name] = self._group[name]
+            self._arrays[name] = array_in(self._group, name)
         return self._arrays[name]
 
     def _check_present(self, *names: str) -> None:
@@ -105,11 +119,11 @@ class ItemFiles(ABC):
                 "folder again, or delete it and compute them anew."
             )
 
-    def _for_writing(self, name: str, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: str) -> zarr.Array:
+    def _for_writing(self, name: str, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: str) -> zarr.Array[Any]:
         """An array, made if it is not there."""
         if name not in self._arrays:
             try:
-                self._arrays[name] = self._group[name]
+                self._arrays[name] = array_in(self._group, name)
             except KeyError:
                 self._arrays[name] = self._made(name, shape, chunks, dtype)
             except Exception:  # its description was copied half: all its items are made again
@@ -117,10 +131,10 @@ class ItemFiles(ABC):
                 self._arrays[name] = self._made(name, shape, chunks, dtype)
         return self._arrays[name]
 
-    def _made(self, name: str, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: str) -> zarr.Array:
+    def _made(self, name: str, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: str) -> zarr.Array[Any]:
         with contextlib.suppress(ContainsArrayError):  # another process was quicker
             make_array(self._group, name, shape, chunks, dtype)
-        return self._group[name]
+        return array_in(self._group, name)
 
 
 class OlderFiles(ItemFiles):
@@ -129,7 +143,7 @@ class OlderFiles(ItemFiles):
     def __init__(self, path: Path, group: zarr.Group, grid: TileGrid, n_slices: int | None) -> None:
         super().__init__(path, group, grid, n_slices)
         self._is_ours = "cache" in group.attrs
-        # micro_sam 1.x says with these attributes that its run came to the end
+        # micro_sam 1.x says with these attributes that its job came to the end
         finished = grid.is_tiled or bool(group.attrs.get("input_size"))
         self._is_finished = not self._is_ours and "state/checksum" not in group and finished
 
@@ -151,7 +165,9 @@ class OlderFiles(ItemFiles):
         dense = self._array(name)
         return data, np.asarray(dense[:] if i is None else dense[i])
 
-    def write(self, i: int | None, tile: int, data: np.ndarray, dense: np.ndarray | None, sizes: dict) -> None:
+    def write(
+        self, i: int | None, tile: int, data: np.ndarray, dense: np.ndarray | None, sizes: dict[str, Any]
+    ) -> None:
         array = self._for_writing(self._name(tile), *stack_shape(self._n_slices, data.shape), "float32")
         if dense is not None:
             shape = stack_shape(self._n_slices, dense.shape)
@@ -163,7 +179,7 @@ class OlderFiles(ItemFiles):
     def read_mark(self, i: int | None, tile: int) -> int:
         if "state/checksum" in self._arrays or "state/checksum" in self._group:
             return read_mark(self._array("state/checksum"), i or 0, tile)
-        if self._grid.is_tiled and str(tile) not in self._group["features"]:
+        if self._grid.is_tiled and f"features/{tile}" not in self._group:
             return SKIPPED  # micro_sam 1.x leaves out the tiles outside the mask
         return SKIPPED + 1 if self._is_finished else 0
 
@@ -184,10 +200,10 @@ class OlderFiles(ItemFiles):
             size = (self._path / array.path / chunk).stat().st_size
         except (OSError, KeyError):
             return False
-        return size == np.prod(array.chunks) * array.dtype.itemsize if is_raw(array) else size > 0
+        return size == math.prod(array.chunks) * array.dtype.itemsize if is_raw(array) else size > 0
 
     def input_size(self, tile: int) -> tuple[int, int] | None:
-        return self._array(self._name(tile)).attrs.get("input_size") if self._grid.is_tiled else None
+        return noted_size(self._array(self._name(tile))) if self._grid.is_tiled else None
 
     def item_shape(self, tile: int) -> tuple[int, ...] | None:
         try:
@@ -203,7 +219,12 @@ class OlderFiles(ItemFiles):
         return f"features/{tile}" if self._grid.is_tiled else "features"
 
 
-def _put(array: zarr.Array, i: int | None, data: np.ndarray) -> None:
+def noted_size(array: zarr.Array[Any]) -> Any:
+    """What the array of a tile notes as size of the network's input; None where it does not. It may be damaged."""
+    return array.attrs.get("input_size")
+
+
+def _put(array: zarr.Array[Any], i: int | None, data: np.ndarray) -> None:
     if i is None:
         array[:] = data
     else:

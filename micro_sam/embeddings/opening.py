@@ -61,7 +61,7 @@ def open_embeddings(
     image_path
         The file the image comes from, if it does; makes opening the cache of a large file quick.
     normalization
-        Grey values that become 0 and 255, for instance a person's contrast limits; None: robust percentiles.
+        Grey values that become 0 and 255, for instance a user's contrast limits; None: robust percentiles.
     smooth_noise
         Whether the slices of a stack are smoothed first when its noise is high. An existing cache goes on as it began.
     shard
@@ -86,7 +86,7 @@ def open_embeddings(
     image = as_array(image)
     ndim = infer_ndim(image, ndim)
     shape = tuple(int(s) for s in image.shape)
-    plane = shape[ndim - 2 : ndim]
+    plane = (shape[ndim - 2], shape[ndim - 1])
     existing = None
     if save_path is not None and _holds_something(Path(save_path)):
         from micro_sam.embeddings.zarr_store import ZarrStore  # zarr is not needed without a cache
@@ -96,7 +96,7 @@ def open_embeddings(
     if len(grid) > 1 and len(grid) * (shape[0] if ndim == 3 else 1) > MOST_TILES:
         raise InputError(
             f"An image of shape {shape} makes {len(grid) * (shape[0] if ndim == 3 else 1):,} tiles, more than the "
-            f"{MOST_TILES:,} that are sensible in one run. Open a lower resolution of it (--key 1, 2, ... in "
+            f"{MOST_TILES:,} that are sensible in one job. Open a lower resolution of it (--key 1, 2, ... in "
             "OME-Zarr), a part of it, or use larger tiles (--tile_shape Y X)."
         )
     key = CacheKey(
@@ -114,7 +114,7 @@ def open_embeddings(
     if existing is not None:
         _check_cache(existing, key, image, image_path)
         if not existing.is_finished:
-            existing.finish()  # a run that stored all was killed before it could note that
+            existing.finish()  # a job that stored all was killed before it could note that
         return Embeddings(existing, image), existing
     stretch = normalization
     if smooth_noise and ndim == 3:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
 from micro_sam.embeddings.store import Item
 from micro_sam.embeddings.tiles import TileGrid
 
-Box = tuple[float, float, float, float]
+FloatBox = tuple[float, float, float, float]
 MOST_PROMPTS = 32  # older ones do not change the order
 MOST_TILES = 64  # of a 2D image that are all computed, and of a view that count as looked at
 MOST_BYTES = 4 * 2**30  # of the features of a stack that are all computed
@@ -40,8 +41,8 @@ class Focus:
 
     index: int | None = None
     wanted: tuple[Item, ...] = ()
-    prompts: tuple[Box, ...] = ()
-    view: Box | None = None
+    prompts: tuple[FloatBox, ...] = ()
+    view: FloatBox | None = None
     slices: tuple[int | None, ...] = ()
     only: bool = False
 
@@ -92,7 +93,8 @@ def _near(focus: Focus, grid: TileGrid) -> np.ndarray:
     rows, columns = grid.counts
     wide = np.pad(found.reshape(rows, columns), 1)
     around = [wide[y : y + rows, x : x + columns] for y in range(3) for x in range(3)]
-    return np.logical_or.reduce(around).ravel()
+    near: np.ndarray = np.logical_or.reduce(around).ravel()
+    return near
 
 
 @lru_cache(maxsize=4)
@@ -123,7 +125,7 @@ class Queue:
         self._waiting = set(items)
         self._grid, self._n_slices = grid, n_slices
         self._order: list[Item] = []  # the next one last
-        self._place: tuple | None = None
+        self._place: tuple[Any, ...] | None = None
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -175,7 +177,9 @@ class Queue:
             group[_meets(inner, focus.view)] = MOST_PROMPTS
         for number, box in reversed(list(enumerate(focus.prompts[:MOST_PROMPTS]))):
             group[_meets(outer, box)] = number
-        y0, x0, y1, x1 = focus.prompts[0] if focus.prompts else focus.view
+        nearest = focus.prompts[0] if focus.prompts else focus.view
+        assert nearest is not None  # as asked above
+        y0, x0, y1, x1 = nearest
         point = np.array([(y0 + y1) / 2, (x0 + x1) / 2])
         distance = np.maximum(np.maximum(inner[:, :, 0] - point, point - (inner[:, :, 1] - 1)), 0)
         to_middle = inner.mean(axis=2) - point
@@ -185,7 +189,7 @@ class Queue:
         return rank.tolist()
 
 
-def _meets(areas: np.ndarray, box: Box) -> np.ndarray:
+def _meets(areas: np.ndarray, box: FloatBox) -> np.ndarray:
     """Which areas (n, 2, 2) - first and last + 1 row, first and last + 1 column - hold a pixel of the box."""
     low, high = np.array(box[:2]), np.array(box[2:])
-    return ((areas[:, :, 0] <= high + 0.5) & (areas[:, :, 1] - 0.5 >= low)).all(axis=1)
+    return np.asarray(((areas[:, :, 0] <= high + 0.5) & (areas[:, :, 1] - 0.5 >= low)).all(axis=1))

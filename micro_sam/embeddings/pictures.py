@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from micro_sam.embeddings.embeddings import Embeddings, as_embeddings
+from micro_sam.embeddings.store import Item
+
+if TYPE_CHECKING:
+    from micro_sam.models.predictor import ImageFeatures
 
 __all__ = ["compute_pca", "project_embeddings_for_visualization"]
 
@@ -106,7 +110,7 @@ def project_embeddings_for_visualization(
     return picture, (1.0, *scale)
 
 
-def _pixel_size(embeddings: Embeddings, complete: list) -> float:
+def _pixel_size(embeddings: Embeddings, complete: list[Item]) -> float:
     """Pixels of the image per grid point of the features."""
     if not complete:
         return max(embeddings.grid.shape) / 64
@@ -123,11 +127,12 @@ def _grid_index(
     `side` of the grid.
     """
     positions = (pixels + 0.5) * scale - origin
-    return np.clip((positions / length * input_size / longest * side).astype(int), 0, side - 1)
+    index: np.ndarray = np.clip((positions / length * input_size / longest * side).astype(int), 0, side - 1)
+    return index
 
 
-def _vectors(features: Any) -> np.ndarray:
-    array = features.features[0].detach().cpu().numpy()
+def _vectors(features: ImageFeatures) -> np.ndarray:
+    array: np.ndarray = features.features[0].detach().cpu().numpy()
     return np.moveaxis(array, 0, -1).reshape(-1, array.shape[0]).astype("float32")
 
 
@@ -149,4 +154,5 @@ def _colours(values: np.ndarray) -> np.ndarray:
     """Each component between its percentiles 1 and 99, as uint8."""
     flat = values.reshape(-1, values.shape[-1])
     lower, upper = np.percentile(flat, PERCENTILES, axis=0)
-    return np.rint(255 * np.clip((values - lower) / np.maximum(upper - lower, 1e-8), 0, 1)).astype("uint8")
+    colours: np.ndarray = np.rint(255 * np.clip((values - lower) / np.maximum(upper - lower, 1e-8), 0, 1))
+    return colours.astype("uint8")

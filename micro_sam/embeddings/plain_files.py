@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import zarr
 
-from micro_sam.embeddings.item_files import ItemFiles
+from micro_sam.embeddings.item_files import ItemFiles, noted_size
 from micro_sam.embeddings.tiles import TileGrid
 from micro_sam.embeddings.zarr_layout import ZARR_FORMAT, make_array, stack_shape
 
@@ -28,7 +28,7 @@ class PlainFiles(ItemFiles):
 
     def __init__(self, path: Path, group: zarr.Group, grid: TileGrid, n_slices: int | None) -> None:
         super().__init__(path, group, grid, n_slices)
-        self._shape = tuple(group.attrs["cache"]["feature_shape"])
+        self._shape = tuple(self._notes["feature_shape"])
         self._described_tiles: set[int] = set()  # tiles whose array is there
         self._described: set[str] = set()  # arrays that were made or checked here
 
@@ -45,7 +45,9 @@ class PlainFiles(ItemFiles):
         dense = self._array(name)
         return data, np.asarray(dense[:] if i is None else dense[i])
 
-    def write(self, i: int | None, tile: int, data: np.ndarray, dense: np.ndarray | None, sizes: dict) -> None:
+    def write(
+        self, i: int | None, tile: int, data: np.ndarray, dense: np.ndarray | None, sizes: dict[str, Any]
+    ) -> None:
         if dense is not None:
             self._write(f"state/dense/{tile}", i, dense, None)
         if self._grid.is_tiled:
@@ -64,17 +66,18 @@ class PlainFiles(ItemFiles):
         try:
             if tile not in self._described_tiles and (folder / ".zarray").stat():
                 self._described_tiles.add(tile)
-            return (folder / _chunk_name(i, 4)).stat().st_size == self._dtype.itemsize * math.prod(self._shape)
+            size = (folder / _chunk_name(i, 4)).stat().st_size
+            return bool(size == self._dtype.itemsize * math.prod(self._shape))
         except OSError:
             return False
 
     def input_size(self, tile: int) -> tuple[int, int] | None:
-        return self._array(f"features/{tile}").attrs.get("input_size") if self._grid.is_tiled else None
+        return noted_size(self._array(f"features/{tile}")) if self._grid.is_tiled else None
 
     def _mark_file(self, i: int | None, tile: int) -> Path:
         return self._path / "state" / "checksum" / f"{i or 0}.{tile}"
 
-    def _write(self, name: str, i: int | None, data: np.ndarray, attributes: dict | None) -> None:
+    def _write(self, name: str, i: int | None, data: np.ndarray, attributes: dict[str, Any] | None) -> None:
         folder = self._path / name
         if name not in self._described:
             describe_array(folder, *stack_shape(self._n_slices, data.shape), str(data.dtype), attributes)

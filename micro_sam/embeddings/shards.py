@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import zarr
@@ -40,7 +41,7 @@ class ShardFiles(ItemFiles):
 
     def __init__(self, path: Path, group: zarr.Group, grid: TileGrid, n_slices: int | None) -> None:
         super().__init__(path, group, grid, n_slices)
-        self.items_per_file = int(group.attrs["cache"]["shard"])
+        self.items_per_file = int(self._notes["shard"])
         self._name = f"features/{ITEMS}" if grid.is_tiled else "features"
 
     def check(self) -> None:
@@ -54,7 +55,9 @@ class ShardFiles(ItemFiles):
         dense = self._array(DENSE)
         return data, self._read_bytes(dense, index) if self._file_of(dense, index)[0].exists() else None
 
-    def write(self, i: int | None, tile: int, data: np.ndarray, dense: np.ndarray | None, sizes: dict) -> None:
+    def write(
+        self, i: int | None, tile: int, data: np.ndarray, dense: np.ndarray | None, sizes: dict[str, Any]
+    ) -> None:
         index = self._index(i, tile)
         if dense is not None:
             shape = (len(self._grid) * (self._n_slices or 1), *dense.shape)
@@ -69,7 +72,7 @@ class ShardFiles(ItemFiles):
             return 0
 
     def write_mark(self, i: int | None, tile: int, value: int) -> None:
-        self._write_bytes(self._array("state/checksum"), self._index(i, tile), np.uint64(value))
+        self._write_bytes(self._array("state/checksum"), self._index(i, tile), np.array(value, np.uint64))
 
     def is_whole(self, i: int | None, tile: int) -> bool:
         array = self._array(self._name)
@@ -79,27 +82,27 @@ class ShardFiles(ItemFiles):
             return False
         return size == int(np.prod(array.chunks)) * array.dtype.itemsize
 
-    def features(self) -> zarr.Array | None:
-        return None if self._grid.is_tiled else self._group["features"]
+    def features(self) -> zarr.Array[Any] | None:
+        return None if self._grid.is_tiled else self._array("features")
 
     def _index(self, i: int | None, tile: int) -> int:
         return (i or 0) * len(self._grid) + tile
 
-    def _file_of(self, array: zarr.Array, index: int) -> tuple[Path, int, int]:
+    def _file_of(self, array: zarr.Array[Any], index: int) -> tuple[Path, int, int]:
         """The file of an item, where in it the item begins, and how many bytes it has."""
         chunk, inside = divmod(index, array.chunks[0])
         size = int(np.prod(array.shape[1:], dtype=int)) * array.dtype.itemsize
         key = array.metadata.encode_chunk_key((chunk, *(0,) * (array.ndim - 1)))
         return self._path / array.path / key, inside * size, size
 
-    def _read_bytes(self, array: zarr.Array, index: int) -> np.ndarray:
+    def _read_bytes(self, array: zarr.Array[Any], index: int) -> np.ndarray:
         path, start, size = self._file_of(array, index)
         with open(path, "rb") as file:
             file.seek(start)
             content = bytearray(file.read(size))
         return np.frombuffer(content, array.dtype).reshape(array.shape[1:])
 
-    def _write_bytes(self, array: zarr.Array, index: int, data: np.ndarray) -> None:
+    def _write_bytes(self, array: zarr.Array[Any], index: int, data: np.ndarray) -> None:
         path, start, _ = self._file_of(array, index)
         whole = int(np.prod(array.chunks)) * array.dtype.itemsize
         content = np.ascontiguousarray(data, array.dtype).tobytes()

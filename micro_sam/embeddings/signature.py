@@ -55,7 +55,9 @@ class ImageSignature:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> ImageSignature:
         """From what `to_json` gave."""
-        known = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in cls.__dataclass_fields__}
+        known: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in cls.__dataclass_fields__
+        }
         return cls(**known)
 
 
@@ -136,7 +138,7 @@ def file_state(path: str | Path | None) -> tuple[int, int] | None:
 
 def dtype_name(image: Any) -> str:
     """The dtype without its byte order, e.g. "uint16"."""
-    return np.dtype(image.dtype).name
+    return str(np.dtype(image.dtype).name)
 
 
 def _most_at_once(image: Any, height: int, width: int) -> int:
@@ -195,4 +197,4 @@ def _bytes(array: np.ndarray) -> memoryview:
 
 
 def _as_buffer(array: np.ndarray) -> memoryview:
-    return memoryview(array.reshape(-1).view(np.uint8))
+    return array.reshape(-1).view(np.uint8).data

@@ -92,7 +92,7 @@ class EmbeddingStore(ABC):
         return 1
 
     def finish(self) -> bool:
-        """Called at the end of a run; returns whether nothing is missing."""
+        """Called at the end of a job; returns whether nothing is missing."""
         return not self.missing()
 
     def features(self) -> Any:

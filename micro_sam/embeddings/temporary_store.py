@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -12,6 +13,9 @@ import torch
 from micro_sam.embeddings.store import Item, MemoryStore
 from micro_sam.embeddings.tiles import TileGrid
 from micro_sam.models.predictor import ImageFeatures
+
+if TYPE_CHECKING:
+    from micro_sam.models.sam import Sam
 
 logger = logging.getLogger(__name__)
 
@@ -42,10 +46,10 @@ class TemporaryStore(MemoryStore):
     def write(self, i: int | None, tile: int, features: ImageFeatures) -> None:
         self.check_item(i, tile)
         arrays = {"features": features.features} | ({} if features.dense is None else {"dense": features.dense})
-        half = {name: one.detach().to("cpu", torch.float16) for name, one in arrays.items()}
+        half: dict[str, Any] = {name: one.detach().to("cpu", torch.float16).numpy() for name, one in arrays.items()}
         file = self._file(i, tile)
         try:
-            np.savez(file, **{name: one.numpy() for name, one in half.items()})
+            np.savez(file, **half)
         except OSError as error:
             file.unlink(missing_ok=True)
             if not self._features:
@@ -70,7 +74,9 @@ class TemporaryStore(MemoryStore):
         return Path(self._folder.name) / f"{0 if i is None else i}_{tile}.npz"
 
 
-def store_without_cache(grid: TileGrid, n_slices: int | None, name: str, hash_: str | None, model) -> MemoryStore:
+def store_without_cache(
+    grid: TileGrid, n_slices: int | None, name: str | None, hash_: str | None, model: Sam
+) -> MemoryStore:
     """The store for an image of which nothing is kept: in memory, or above a size on the disc.
 
     Parameters
@@ -86,8 +92,8 @@ def store_without_cache(grid: TileGrid, n_slices: int | None, name: str, hash_: 
     return (TemporaryStore if is_large else MemoryStore)(grid, n_slices, name, hash_)
 
 
-def feature_bytes(model, grid: TileGrid, n_slices: int | None) -> int:
+def feature_bytes(model: Sam, grid: TileGrid, n_slices: int | None) -> int:
     """How much room all features of an image take as float32; parameters as in `store_without_cache`."""
-    values = getattr(model, "embed_dim", 256)
+    values = int(getattr(model, "embed_dim", 256))
     values += 64 if getattr(model, "dense_kind", None) == "offsets" else 0  # four maps, four times as fine
     return 4 * values * model.grid_size**2 * len(grid) * (n_slices or 1)

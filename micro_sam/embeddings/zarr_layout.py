@@ -22,7 +22,7 @@ import re
 import time
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xxhash
@@ -38,7 +38,7 @@ from micro_sam.io.normalization import Normalization
 ITEMS = "items"  # the array that holds all tiles, in caches with several items in a file
 MISSING = 0  # the mark of an item that is yet to be computed
 SKIPPED = 1  # the mark of an item that lies outside the mask
-ZARR_FORMAT = 2
+ZARR_FORMAT: Literal[2] = 2
 _PARTIAL = re.compile(r"\.[0-9a-f]{32}\.partial$")  # as zarr and `is_writable` name them
 PARTIAL_AGE = 3600  # seconds after which a partial file is not one that a process is writing now
 
@@ -47,8 +47,10 @@ def key_of(group: zarr.Group, attrs: dict[str, Any]) -> CacheKey:
     """What a cache on disc belongs to; also for a cache of micro_sam 1.x."""
     features = group["features"] if "features" in group else None
     notes = attrs.get("cache")
-    pair = {name: None if attrs.get(name) is None else tuple(attrs[name]) for name in ("tile_shape", "halo")}
-    names = {name: attrs.get(name) for name in ("model_type", "model_name", "model_hash")}
+    pair: dict[str, Any] = {
+        name: None if attrs.get(name) is None else tuple(attrs[name]) for name in ("tile_shape", "halo")
+    }
+    names: dict[str, Any] = {name: attrs.get(name) for name in ("model_type", "model_name", "model_hash")}
     if notes is not None:
         fixed = notes.get("normalization")
         return CacheKey(
@@ -62,12 +64,13 @@ def key_of(group: zarr.Group, attrs: dict[str, Any]) -> CacheKey:
         )
     if features is None:
         raise CacheError("The folder holds a zarr group, but no embeddings.")
-    array = features
     if isinstance(features, zarr.Group):
-        shape = tuple(features.attrs["shape"])
-        array = features[next(iter(sorted(features.array_keys())))]
-        pair = {name: tuple(features.attrs[name]) for name in ("tile_shape", "halo")}
+        of_tiles: dict[str, Any] = dict(features.attrs)
+        shape = tuple(of_tiles["shape"])
+        array = array_in(features, next(iter(sorted(features.array_keys()))))
+        pair = {name: tuple(of_tiles[name]) for name in ("tile_shape", "halo")}
     else:
+        array = features
         shape = tuple(attrs.get("original_size") or ())
         if len(shape) != 2:
             raise CacheError(
@@ -90,7 +93,7 @@ def make_group(
     dtype = "float16" if half else "float32"
     group = zarr.open_group(str(path), mode="w", zarr_format=ZARR_FORMAT)
     grid = key.grid
-    if grid.is_tiled:
+    if grid.tile_shape is not None and grid.halo is not None:
         features = group.create_group("features")
         features.update_attributes(
             {"shape": list(grid.shape), "tile_shape": list(grid.tile_shape), "halo": list(grid.halo)}
@@ -104,12 +107,13 @@ def make_group(
         name = f"features/{ITEMS}" if grid.is_tiled else "features"
         make_array(group, name, (n_items, *feature_shape), (shard, *feature_shape), dtype)
         make_array(group, "state/checksum", (n_items,), (shard,), "uint64")
-    values = key.normalization
+    values, signature = key.normalization, key.signature
+    assert signature is not None  # a new cache knows its image
     group.update_attributes(
         {
             "input_size": None,
             "original_size": None,
-            "data_signature": key.signature.data_signature,
+            "data_signature": signature.data_signature,
             "tile_shape": None if grid.tile_shape is None else list(grid.tile_shape),
             "halo": None if grid.halo is None else list(grid.halo),
             "model_type": key.model_type,
@@ -119,7 +123,7 @@ def make_group(
             KEY: mark("embeddings"),
             "cache": {
                 "format": 1,
-                "image": key.signature.to_json(),
+                "image": signature.to_json(),
                 "ndim": key.ndim,
                 "precision": key.precision,
                 "normalization": None if values is None else [list(values.lower), list(values.upper)],
@@ -133,11 +137,21 @@ def make_group(
     )
 
 
-def make_marks(group: zarr.Group, n_slices: int, n_tiles: int) -> zarr.Array:
+def array_in(group: zarr.Group, name: str) -> zarr.Array[Any]:
+    """An array of a group; KeyError when it is not there or is a group."""
+    found = group[name]
+    if not isinstance(found, zarr.Array):
+        raise KeyError(f"{name} is a group, not an array")
+    return found
+
+
+def make_marks(group: zarr.Group, n_slices: int, n_tiles: int) -> zarr.Array[Any]:
     return make_array(group, "state/checksum", (n_slices, n_tiles), (1, 1), "uint64")
 
 
-def make_stack(group: zarr.Group, name: str, n_slices: int | None, shape: tuple[int, ...], dtype: str) -> zarr.Array:
+def make_stack(
+    group: zarr.Group, name: str, n_slices: int | None, shape: tuple[int, ...], dtype: str
+) -> zarr.Array[Any]:
     """An array of one item of `shape`, or of one per slice; one chunk per item."""
     return make_array(group, name, *stack_shape(n_slices, shape), dtype)
 
@@ -147,7 +161,9 @@ def stack_shape(n_slices: int | None, shape: tuple[int, ...]) -> tuple[tuple[int
     return (shape, shape) if n_slices is None else ((n_slices, *shape), (1, *shape))
 
 
-def make_array(group: zarr.Group, name: str, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: str) -> zarr.Array:
+def make_array(
+    group: zarr.Group, name: str, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: str
+) -> zarr.Array[Any]:
     # not compressed: features hardly shrink, and reading a slice stays at the speed of the disc
     return group.create_array(
         name,
@@ -160,22 +176,22 @@ def make_array(group: zarr.Group, name: str, shape: tuple[int, ...], chunks: tup
     )
 
 
-def read_mark(marks: zarr.Array, *index: int) -> int:
+def read_mark(marks: zarr.Array[Any], *index: int) -> int:
     try:
-        return int(marks[index])
+        return int(np.asarray(marks[index]))
     except Exception:  # copied half, or unreadable: the item counts as missing
         return 0
 
 
 def checksum(data: np.ndarray, dense: np.ndarray | None) -> int:
     """The mark of an item with these features and maps."""
-    hasher = xxhash.xxh3_64(np.ascontiguousarray(data).reshape(-1).view(np.uint8))
+    hasher = xxhash.xxh3_64(np.ascontiguousarray(data).reshape(-1).view(np.uint8).data)
     if dense is not None:
-        hasher.update(np.ascontiguousarray(dense).reshape(-1).view(np.uint8))
+        hasher.update(np.ascontiguousarray(dense).reshape(-1).view(np.uint8).data)
     return max(hasher.intdigest(), SKIPPED + 1)
 
 
-def is_raw(array: zarr.Array) -> bool:
+def is_raw(array: zarr.Array[Any]) -> bool:
     return not getattr(array, "compressors", ()) and not getattr(array, "filters", ())
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,8 +57,9 @@ class ZarrStore(EmbeddingStore):
         self._writable = writable
         self._marks: dict[Item, int] = {}  # checksums read so far; only those that are set
         self._damaged_items: set[Item] = set()  # found when they were read, and not noted on disc
-        attrs = dict(group.attrs)
+        attrs: dict[str, Any] = dict(group.attrs)
         self._is_ours = "cache" in attrs
+        self._image_size = int(attrs.get("cache", {}).get("image_size", 0))
         self._files = _files_of(attrs)(path, group, self.grid, self.n_slices)
         self._is_half = attrs.get("cache", {}).get("dtype") == "float16"
         self._feature_shape = tuple(attrs.get("cache", {}).get("feature_shape", ()))  # empty: an older version's
@@ -91,7 +92,7 @@ class ZarrStore(EmbeddingStore):
         writable = is_writable(path)
         try:
             group = zarr.open_group(str(path), mode="r+" if writable else "r")
-            attrs = dict(group.attrs)
+            attrs: dict[str, Any] = dict(group.attrs)
             key = key_of(group, attrs)
             fault = faulty_attribute(attrs, key)
             if fault is None:
@@ -155,7 +156,7 @@ class ZarrStore(EmbeddingStore):
                 make_group(place, key, feature_shape, normalization, image_size, shard, half)
         except OutputError as error:
             if not path.exists():
-                raise _cannot_write(path, error.__cause__ or error) from error
+                raise _cannot_write(path, error.__cause__ if isinstance(error.__cause__, OSError) else error) from error
         return cls.open(path)
 
     # the store's interface
@@ -207,7 +208,7 @@ class ZarrStore(EmbeddingStore):
         ]
 
     def finish(self) -> bool:
-        """Note that the run came to the end if nothing is missing; returns whether that is so."""
+        """Note that the job came to the end if nothing is missing; returns whether that is so."""
         if self.missing():
             return False
         if self._writable and not self.is_finished and any(self.is_complete(i, t) for i, t in self.items()):
@@ -218,13 +219,14 @@ class ZarrStore(EmbeddingStore):
 
     @property
     def is_finished(self) -> bool:
-        """Whether the end of a run was noted, for micro_sam 1.x; it knows by that that a stack is complete."""
+        """Whether the end of a job was noted, for micro_sam 1.x; it knows by that that a stack is complete."""
         return self.grid.is_tiled or bool(self._group.attrs.get("input_size"))
 
     @property
     def data_signature(self) -> str | None:
         """The image's hash as micro_sam 1.x stores it."""
-        return self._group.attrs.get("data_signature")
+        signature: Any = self._group.attrs.get("data_signature")
+        return None if signature is None else str(signature)
 
     def remember_file(self, state: tuple[int, int]) -> None:
         """Note size and time of change of the image's file after its content was compared: quick the next time."""
@@ -232,10 +234,10 @@ class ZarrStore(EmbeddingStore):
             with contextlib.suppress(OSError):
                 self._note(lambda attrs: attrs["cache"]["image"].update(file=list(state)))
 
-    def _note(self, change: Callable[[dict], object]) -> None:
+    def _note(self, change: Callable[[dict[str, Any]], object]) -> None:
         """Change the attributes as they are now: another process may have changed them since they were read."""
         with locked(self.path):
-            attrs = dict(zarr.open_group(str(self.path), mode="r").attrs)
+            attrs: dict[str, Any] = dict(zarr.open_group(str(self.path), mode="r").attrs)
             change(attrs)
             self._group.update_attributes(attrs)
 
@@ -283,8 +285,8 @@ class ZarrStore(EmbeddingStore):
         """Size of a tile, and as the network sees it."""
         shape = self.grid[tile].shape
         if self._is_ours:
-            return shape, resized_size(shape, self._group.attrs["cache"]["image_size"])
-        size = self._files.input_size(tile) if self.grid.is_tiled else self._group.attrs.get("input_size")
+            return shape, resized_size(shape, self._image_size)
+        size: Any = self._files.input_size(tile) if self.grid.is_tiled else self._group.attrs.get("input_size")
         if not is_network_size(size, shape, (self._files.item_shape(tile) or (1,))[-1]):
             raise _changed(self.path, f"input_size {str(size)[:80]} cannot be true for {shape} pixels")
         return shape, (int(size[0]), int(size[1]))
@@ -318,7 +320,7 @@ class ZarrStore(EmbeddingStore):
         self._damaged_items.discard((i, tile))
 
     def _damaged(self, i: int | None, tile: int) -> NotComputedYet:
-        """From now on the item is missing, for other processes and later runs as well; the next run computes it."""
+        """From now on the item is missing, for other processes and later jobs as well; the next job computes it."""
         self.found_damage = True
         self._marks.pop((i, tile), None)
         what = f"The embedding of {describe(i, tile, self)} in {self.path} is damaged (an interrupted copy?)"
@@ -338,7 +340,7 @@ class ZarrStore(EmbeddingStore):
         )
 
     @contextlib.contextmanager
-    def _writing(self):
+    def _writing(self) -> Iterator[None]:
         if not self._writable:
             raise OutputError(
                 f"The embeddings in {self.path} are incomplete and the folder cannot be written. Choose another "
@@ -352,7 +354,7 @@ class ZarrStore(EmbeddingStore):
             raise _cannot_write(self.path, error) from error
 
 
-def _files_of(attrs: dict) -> type[ItemFiles]:
+def _files_of(attrs: dict[str, Any]) -> type[ItemFiles]:
     """How the items of a cache with these attributes lie in files."""
     notes = attrs.get("cache", {})
     if not notes.get("feature_shape"):
@@ -367,8 +369,8 @@ def _changed(path: Path, fault: str) -> CacheError:
     )
 
 
-def _cannot_write(path: Path, error: OSError) -> OutputError:
-    reason = error.strerror or str(error)
+def _cannot_write(path: Path, error: Exception) -> OutputError:
+    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
     return OutputError(
         f"The embeddings cannot be written to {path}: {reason}. What was stored before is intact; free some space or "
         "choose another embedding path, and start again to go on from there."

@@ -1,6 +1,6 @@
 """Interactive segmentation by a simulated user.
 
-The person clicks the innermost pixel of an object, or draws its box, looks at the mask, and clicks the innermost pixel
+The user clicks the innermost pixel of an object, or draws its box, looks at the mask, and clicks the innermost pixel
 of the largest region that is wrong; the model is given its own last answer as mask prompt. This is the protocol of
 Segment Anything (Kirillov et al. 2023, appendix D) and of RITM (Sofiiuk et al. 2021).
 """
@@ -50,7 +50,7 @@ class Trial:
 
 
 def next_click(truth: ObjectMask, found: ObjectMask) -> tuple[tuple[int, int], int] | None:
-    """Where a person would click next: the innermost pixel of the largest region that is missing or too much.
+    """Where a user would click next: the innermost pixel of the largest region that is missing or too much.
 
     Returns
     -------
@@ -84,7 +84,7 @@ def simulate(
     label: int = 1,
     segment: Segment = segment_objects,
 ) -> Trial:
-    """Segment one object as a person would, with some corrections.
+    """Segment one object as a user would, with some corrections.
 
     Parameters
     ----------

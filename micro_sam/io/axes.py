@@ -1,7 +1,7 @@
 """What the axes of an image mean.
 
 Files that say (OME-TIFF, ImageJ, OME-Zarr) are believed. Most do not say: then an axis is judged by its length, and
-where that leaves it open, the person is asked.
+where that leaves it open, the user is asked.
 The letters are those of `ImageSource.axes`: "C" is an axis of separate channels, "S" the colours of a pixel.
 """
 

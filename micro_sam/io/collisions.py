@@ -61,7 +61,7 @@ class Inputs:
         ------
         OutputError
             When it is an input, lies inside one (only a new group ``labels/NAME`` may be added to a zarr), holds one,
-            or would be taken for one in the next run.
+            or would be taken for one the next time.
         """
         if output is None:
             return

@@ -27,7 +27,7 @@ TOLERANCE = 1e-3  # of the features at fp32, relative to the largest
 FOLDER = "encoders"  # in the folder of the models
 
 
-def check_backend(backend: str, device: str, precision: str) -> None:
+def check_backend(backend: str, device: str | torch.device, precision: str) -> None:
     """What can be known to be wrong before a model is loaded.
 
     Raises

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from micro_sam.errors import InputError, ModelError
@@ -20,6 +20,7 @@ from micro_sam.models.backends import check_backend, open_encoder
 from micro_sam.models.checkpoints import Checkpoint, load_checkpoint, load_decoder_state
 from micro_sam.models.device import get_device, resolve_precision
 from micro_sam.models.download import Progress, fetch
+from micro_sam.models.modules.nano import DenseHead
 from micro_sam.models.modules.unetr_decoder import UNETRDecoder
 from micro_sam.models.predictor import Predictor
 from micro_sam.models.registry import DEFAULT_MODEL, get_architecture_name, get_spec
@@ -45,14 +46,14 @@ CONSTANTS = ("pixel_mean", "pixel_std", "attention_bias_idxs")
 UNUSED = ("image_encoder.head.", "image_encoder.norm_head.")
 
 
-def build_model(architecture: str, dense_head: nn.Module | None = None) -> Sam:
+def build_model(architecture: str, dense_head: DenseHead | UNETRDecoder | None = None) -> Sam:
     """A model with random weights, in evaluation mode.
 
     Parameters
     ----------
     architecture : str
         "vit_h", "vit_l", "vit_b", "vit_t" or "nano".
-    dense_head : nn.Module | None
+    dense_head : DenseHead | UNETRDecoder | None
         A head for automatic segmentation; None is the architecture's own (nano has one).
 
     Raises
@@ -156,7 +157,7 @@ def get_sam_model(
     if backend != "torch":
         predictor.encode_with(open_encoder(predictor, backend), backend)
     logger.info("Model %s (%s) on %s, %s, %s", name, checkpoint.architecture, device, precision, backend)
-    result = [predictor]
+    result: list[Any] = [predictor]
     if return_sam:
         result.append(sam)
     if return_state:
@@ -273,7 +274,9 @@ def download_model(name: str, progress_bar_factory: Callable[[str], Any] | None 
     return [_fetch(weights, label, progress_bar_factory) for weights, label in files]
 
 
-def _load_published(spec: ModelSpec, with_decoder: bool, progress_bar_factory: Callable[[str], Any] | None):
+def _load_published(
+    spec: ModelSpec, with_decoder: bool, progress_bar_factory: Callable[[str], Any] | None
+) -> Checkpoint:
     """The checkpoint of a model of the registry, downloaded if need be."""
     checkpoint = load_checkpoint(_fetch(spec.weights, spec.name, progress_bar_factory), spec.architecture)
     if spec.decoder is None or not with_decoder:
@@ -290,7 +293,8 @@ def _fetch(weights: WeightFile, label: str, progress_bar_factory: Callable[[str]
 @contextmanager
 def _progress_bar(label: str, factory: Callable[[str], Any] | None) -> Iterator[Progress]:
     """A progress callback around a bar that is made with the first byte: a file that is here needs no bar."""
-    bar, shown = None, 0
+    bar: Any = None
+    shown = 0
 
     def progress(done: int, total: int | None) -> None:
         nonlocal bar, shown
@@ -322,9 +326,15 @@ class _NoRandomNumbers(TorchFunctionMode):
 
     DRAWS = frozenset({Tensor.normal_, Tensor.uniform_, Tensor.erfinv_})
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
         if func in self.DRAWS or getattr(func, "__module__", None) == "torch.nn.init":
-            return args[0] if args else kwargs["tensor"]
+            return args[0] if args else (kwargs or {})["tensor"]
         return func(*args, **(kwargs or {}))
 
 

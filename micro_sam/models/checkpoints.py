@@ -201,19 +201,21 @@ def export_custom_sam_model(
     expected = None if model_type is None else get_architecture_name(model_type)
     checkpoint = load_checkpoint(checkpoint_path, expected, prefix)
     decoder = checkpoint.decoder_state
-    if with_segmentation_decoder and decoder is None:
+    if not with_segmentation_decoder:
+        decoder = None
+    elif decoder is None:
         raise ModelError(f"The checkpoint {checkpoint_path} has no decoder for automatic segmentation to export.")
     state = _copies(checkpoint.state_dict)
     if Path(save_path).suffix == ".safetensors":
         known = {**checkpoint.metadata, "architecture": checkpoint.architecture, "dense_head": None}
-        if with_segmentation_decoder:
+        if decoder is not None:
             state |= {f"{DENSE_HEAD}{name}": value for name, value in _copies(decoder).items()}
             known["dense_head"] = checkpoint.metadata.get("dense_head", "distances")
         known[KEY] = mark("weights")
         metadata = {key: json.dumps(value) for key, value in known.items()}
         _write(Path(save_path), lambda place: save_file(state, place, metadata))
         return
-    content = {"model_state": state, "decoder_state": _copies(decoder)} if with_segmentation_decoder else state
+    content = state if decoder is None else {"model_state": state, "decoder_state": _copies(decoder)}
     _write(Path(save_path), lambda place: _write_torch(content, place))
 
 
@@ -283,10 +285,10 @@ def _read_torch(path: Path, head: bytes) -> dict[str, Any]:
 @contextmanager
 def _harmless_numbers() -> Iterator[None]:
     """Lets numpy's scalars through, in which training programs keep their best score; they are mere numbers."""
-    multiarray = np._core.multiarray if hasattr(np, "_core") else np.core.multiarray
+    scalar: Any = np.float64(0).__reduce__()[0]  # numpy's function that makes a scalar; its module has no public name
     dtypes = [type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.bool_)]
     names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")  # before and since numpy 2
-    scalars = [(multiarray.scalar, name) for name in names]
+    scalars = [(scalar, name) for name in names]
     with torch.serialization.safe_globals([*scalars, np.dtype, *dtypes]):
         yield
 
@@ -343,6 +345,6 @@ def _write(path: Path, write: Any, parts: Mapping[Path, bytes] = MappingProxyTyp
         ) from error
 
 
-def _write_torch(state: Mapping[str, Tensor], path: Path) -> None:
+def _write_torch(state: Mapping[str, Any], path: Path) -> None:
     torch.save(state, path)
     mark_torch_file(path, "weights")

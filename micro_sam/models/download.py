@@ -190,7 +190,7 @@ def _size(path: Path) -> int:
 
 
 def _why(error: OSError | http.client.HTTPException, weights: WeightFile, target: Path) -> str:
-    """The reason of a failed download, for a person."""
+    """The reason of a failed download, for a user."""
     name = weights.filename
     if isinstance(error, urllib.error.HTTPError):
         answer = " ".join(str(error.reason).split())  # that of endless redirects has several lines

@@ -15,9 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from micro_sam.errors import InputError
-from micro_sam.models.sizes import Size, resized_size
-
-Box = tuple[int, int, int, int]
+from micro_sam.models.sizes import Box, Size, resized_size
 
 PIXEL_MEAN = (123.675, 116.28, 103.53)  # of ImageNet, on the scale 0..255
 PAD_COLOUR = PIXEL_MEAN  # becomes 0 when the colours are normalised, as the model was trained with

@@ -75,7 +75,7 @@ class ImageSideCache:
         return ImageSide.of(features.to(self._model.device), dense, code, self._dtype)
 
     def _version(self, features: Tensor) -> tuple[int, ...]:
-        layer = self._model.mask_decoder.transformer.layers[0]
+        layer = self._model.mask_decoder.transformer.blocks[0]
         weights = [
             self._model.prompt_encoder.no_mask_embed.weight,
             *layer.cross_attn_token_to_image.parameters(),

@@ -8,13 +8,14 @@ open everywhere (``get_sam_model(checkpoint_path=...)``): adapters are merged wh
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from micro_sam.errors import InputError, ModelError
+from micro_sam.models.modules.common import MLPBlock
 from micro_sam.models.sam import Sam
 
 __all__ = [
@@ -53,7 +54,7 @@ class AttentionLoRA(nn.Module):
 class MLPLoRA(nn.Module):
     """The MLP of a block with low-rank changes of its two layers; see `LoRASurgery`."""
 
-    def __init__(self, mlp: nn.Module, rank: int) -> None:
+    def __init__(self, mlp: MLPBlock, rank: int) -> None:
         super().__init__()
         self.mlp_layer = mlp
         for part, layer in (("1", mlp.lin1), ("2", mlp.lin2)):
@@ -86,9 +87,10 @@ class LoRASurgery(nn.Module):
             )
         self.block = block
         if set(update_matrices) & {"q", "k", "v"}:
-            block.attn.qkv = AttentionLoRA(block.attn.qkv, rank, update_matrices)
+            attention = cast("Any", block.attn)
+            attention.qkv = AttentionLoRA(attention.qkv, rank, update_matrices)
         if "mlp" in update_matrices:
-            block.mlp = MLPLoRA(block.mlp, rank)
+            block.mlp = MLPLoRA(cast("MLPBlock", block.mlp), rank)
 
     def forward(self, x: Tensor) -> Tensor:
         return x
@@ -231,7 +233,7 @@ class PEFT_Sam(nn.Module):
         return self.sam(batched_input, multimask_output)
 
 
-def check_peft_kwargs(peft_kwargs: dict[str, Any] | None) -> None:
+def check_peft_kwargs(peft_kwargs: Mapping[str, Any] | None) -> None:
     """Refuses what a checkpoint cannot be merged from.
 
     Raises

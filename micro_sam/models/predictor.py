@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -19,13 +19,12 @@ from torch import Tensor, nn
 from micro_sam.errors import InputError, ModelError
 from micro_sam.models import frames
 from micro_sam.models.decode_windows import covered, cut_side, decode_in_windows
-from micro_sam.models.frames import Box, Size
 from micro_sam.models.image_features import Decoded, ImageFeatures
 from micro_sam.models.image_sides import ImageSideCache
 from micro_sam.models.modules import decoding
 from micro_sam.models.prompt_input import prepare_prompts
 from micro_sam.models.sam import Sam
-from micro_sam.models.sizes import resized_size
+from micro_sam.models.sizes import Box, Size, resized_size
 
 __all__ = ["PRECISIONS", "Decoded", "Encoder", "ImageFeatures", "Predictor"]
 
@@ -154,21 +153,22 @@ class Predictor:
             size = resized_size(image.shape[:2], model.image_size)
             size = (max(size[0], 1), max(size[1], 1))
             pixels = torch.tensor(frames.resize_image(image, size), device=self.device).permute(2, 0, 1)
-            padded = tuple(length + -length % DENSE_STEP for length in size)
+            padded = (size[0] + -size[0] % DENSE_STEP, size[1] + -size[1] % DENSE_STEP)
             colours = (pixels - model.pixel_mean) / model.pixel_std
             with self._autocast():
                 x = nn.functional.pad(colours, (0, padded[1] - size[1], 0, padded[0] - size[0]))[None]
-                dense = model.dense_head(model.image_encoder.trunk(x))[0]
+                dense = model.maps_of_trunk(model.trunk(x))[0]
         height, width = (max(1, round(n * m / p)) for n, m, p in zip(size, dense.shape[-2:], padded, strict=True))
         return dense[:, :height, :width].float()
 
     def _encode_elsewhere(self, image: np.ndarray) -> ImageFeatures:
         """Features of one image by the encoder of another runtime."""
+        assert self._encoder is not None
         frames.check_pixels(image)
         features, dense = self._encoder(frames.pad_image(image, self.model.image_size))
         size = resized_size(image.shape[:2], self.model.image_size)
-        dense = None if dense is None else torch.from_numpy(dense)[0]
-        return ImageFeatures(torch.from_numpy(features), size, image.shape[:2], dense)
+        maps = None if dense is None else torch.from_numpy(dense)[0]
+        return ImageFeatures(torch.from_numpy(features), size, image.shape[:2], maps)
 
     # ---- features and prompts -> masks
 
@@ -235,12 +235,14 @@ class Predictor:
         sparse = encoder.embed_sparse(points, boxes)
         step = decoding.MICRO_BATCH.get(self.device.type, 16)
         if masks is None and corner is None:
+            assert sparse is not None  # a prompt is points, a box or a mask
             side = self._sides.get(features, prompts=len(sparse))
             return decoding.decode(decoder, side, sparse, several, threshold)
         if sparse is None:
+            assert masks is not None
             sparse = masks.new_empty((len(masks), 0, encoder.embed_dim))
         grid, window = self.model.grid_size, self.model.decode_window
-        if corner is not None:
+        if corner is not None and window is not None:
             step *= (grid // window) ** 2
         parts = []  # an image side of its own for every prompt is large: only few at a time
         for start in range(0, len(sparse), step):
@@ -249,10 +251,10 @@ class Predictor:
                 side = self._sides.get(features, prompts=0)
             else:
                 side = self._sides.with_mask(features, encoder.mask_downscaling(masks[these]))
-            if corner is not None:
+            if corner is not None and window is not None:
                 side = cut_side(side, corner[these], window, grid)
             parts.append(decoding.decode(decoder, side, sparse[these], several, threshold, step))
-        return tuple(torch.cat(tensors) for tensors in zip(*parts, strict=True))
+        return torch.cat([logits for logits, _ in parts]), torch.cat([scores for _, scores in parts])
 
     @torch.no_grad()
     def upscale(self, logits: Tensor, image: ImageFeatures, box: Sequence[int] | None = None) -> Tensor:
@@ -375,7 +377,7 @@ class Predictor:
 
     @input_size.setter
     def input_size(self, size: Size | None) -> None:
-        self._resize_current(input_size=size)
+        self._resize_current("input_size", size)
 
     @property
     def original_size(self) -> Size | None:
@@ -384,7 +386,7 @@ class Predictor:
 
     @original_size.setter
     def original_size(self, size: Size | None) -> None:
-        self._resize_current(original_size=size)
+        self._resize_current("original_size", size)
 
     @property
     def _hash(self) -> str:
@@ -393,16 +395,17 @@ class Predictor:
 
     # ---- inside
 
-    def _resize_current(self, **sizes: Size | None) -> None:
-        if None in sizes.values():
+    def _resize_current(self, name: Literal["input_size", "original_size"], size: Size | None) -> None:
+        if size is None:
             self.reset_image()
         elif self._current is not None:
-            self.set_features(replace(self._current, **sizes))
+            changed: dict[str, Any] = {name: size}
+            self.set_features(replace(self._current, **changed))
 
     def _frame(self, image: ImageFeatures) -> tuple[int, Size, Size]:
         return self.model.image_size, image.input_size, image.original_size
 
-    def _autocast(self) -> AbstractContextManager:
+    def _autocast(self) -> AbstractContextManager[object]:
         if self.precision == "fp32":
             return nullcontext()
         return torch.autocast(self.device.type, dtype=PRECISIONS[self.precision])

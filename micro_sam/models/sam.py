@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -9,8 +11,12 @@ from torch import Tensor, nn
 from micro_sam.errors import ModelError
 from micro_sam.models.frames import PIXEL_MEAN
 from micro_sam.models.modules import architectures
+from micro_sam.models.modules.image_encoder import ImageEncoderViT
 from micro_sam.models.modules.mask_decoder import MaskDecoder
+from micro_sam.models.modules.nano import DenseHead, NanoEncoder
 from micro_sam.models.modules.prompt_encoder import PromptEncoder
+from micro_sam.models.modules.tiny_vit import TinyViT
+from micro_sam.models.modules.unetr_decoder import UNETRDecoder
 
 PIXEL_STD = (58.395, 57.12, 57.375)
 
@@ -41,12 +47,17 @@ class Sam(nn.Module):
     mask_threshold: float = 0.0
     image_format: str = "RGB"
 
+    image_encoder: ImageEncoderViT | TinyViT | NanoEncoder
+    dense_head: DenseHead | UNETRDecoder | None
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
     def __init__(
         self,
-        image_encoder: nn.Module,
+        image_encoder: ImageEncoderViT | TinyViT | NanoEncoder,
         prompt_encoder: PromptEncoder,
         mask_decoder: MaskDecoder,
-        dense_head: nn.Module | None = None,
+        dense_head: DenseHead | UNETRDecoder | None = None,
         architecture: str = "vit_b",
     ) -> None:
         super().__init__()
@@ -61,7 +72,7 @@ class Sam(nn.Module):
         self.register_buffer("pixel_std", torch.tensor(PIXEL_STD).view(-1, 1, 1), persistent=False)
 
     @classmethod
-    def from_architecture(cls, architecture: str, dense_head: nn.Module | None = None) -> Sam:
+    def from_architecture(cls, architecture: str, dense_head: DenseHead | UNETRDecoder | None = None) -> Sam:
         """A model with random weights, in evaluation mode.
 
         Parameters
@@ -128,8 +139,8 @@ class Sam(nn.Module):
         until somebody asks for its maps, see :meth:`dense_from_features`.
         """
         if self.dense_kind == "offsets":
-            trunk = self.image_encoder.trunk(x)
-            return self.image_encoder.add_centre_code(trunk), self.dense_head(trunk)
+            trunk = self.trunk(x)
+            return cast(NanoEncoder, self.image_encoder).add_centre_code(trunk), self.maps_of_trunk(trunk)
         return self.image_encoder(x), None
 
     def dense_from_features(self, features: Tensor) -> Tensor:
@@ -150,7 +161,16 @@ class Sam(nn.Module):
                 "The dense maps of this model are computed together with its features and cannot be had from them "
                 "afterwards; compute the embeddings again."
             )
+        assert self.dense_head is not None
         return self.dense_head(features)
+
+    def trunk(self, x: Tensor) -> Tensor:
+        """Preprocessed images -> what the encoder of a model with "offsets" sees before its centre code."""
+        return cast(NanoEncoder, self.image_encoder).trunk(x)
+
+    def maps_of_trunk(self, trunk: Tensor) -> Tensor:
+        """Dense maps (B, K, h, w) of :meth:`trunk`, for a model with "offsets"."""
+        return cast(DenseHead, self.dense_head)(trunk)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """Images (B, 3, h, w) in 0..255, longest side S -> features and dense maps, see :meth:`encode`."""

@@ -1,8 +1,9 @@
-"""How large the network sees an image. Nothing heavy is imported here: caches are checked before a model is there."""
+"""Sizes, boxes, and how large the network sees an image. Nothing heavy: caches are checked before a model is there."""
 
 from __future__ import annotations
 
-Size = tuple[int, int]
+Size = tuple[int, int]  # height, width
+Box = tuple[int, int, int, int]  # (y0, x0, y1, x1), half-open, in pixels
 
 
 def resized_size(original_size: Size, image_size: int) -> Size:

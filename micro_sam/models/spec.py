@@ -20,7 +20,7 @@ class WeightFile:
     size : int | None
         Length in bytes, where it is known.
     aliases : tuple[str, ...]
-        Other names under which people keep this very file, for instance the one that a web browser gives it.
+        Other names under which users keep this very file, for instance the one that a web browser gives it.
     how : str
         How to have a file that is neither published nor part of the package.
     """
@@ -35,7 +35,7 @@ class WeightFile:
 
     @property
     def hash_text(self) -> str:
-        """The hash to tell a person, for instance "sha256 a7bf..."; sha256 where known, as every system has a tool."""
+        """The hash to tell a user, for instance "sha256 a7bf..."; sha256 where known, as every system has a tool."""
         if self.sha256 is not None:
             return f"sha256 {self.sha256}"
         return f"xxh128 {self.xxh128}" if self.xxh128 is not None else "no hash is known"
@@ -48,7 +48,7 @@ class ModelSpec:
     Attributes
     ----------
     name : str
-        The name that people type, for instance "vit_b_lm".
+        The name that users type, for instance "vit_b_lm".
     architecture : str
         "vit_h", "vit_l", "vit_b", "vit_t" or "nano".
     family : str

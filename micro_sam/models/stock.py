@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
+from typing import cast
 
 import segment_anything.modeling as stock
 from torch import nn
@@ -36,11 +38,12 @@ def share_parameters(source: nn.Module, target: nn.Module) -> None:
 
 
 def _image_encoder(encoder: nn.Module) -> nn.Module:
-    from micro_sam.models.modules.image_encoder import ImageEncoderViT
+    from micro_sam.models.modules.image_encoder import Block, ImageEncoderViT
 
     if not isinstance(encoder, ImageEncoderViT):
         return encoder
-    block = encoder.blocks[0]
+    blocks = cast("Sequence[Block]", encoder.blocks)
+    block = blocks[0]
     width = block.norm1.weight.shape[0]
     return stock.ImageEncoderViT(
         img_size=encoder.img_size,
@@ -52,8 +55,8 @@ def _image_encoder(encoder: nn.Module) -> nn.Module:
         norm_layer=partial(nn.LayerNorm, eps=1e-6),
         qkv_bias=True,
         use_rel_pos=True,
-        global_attn_indexes=tuple(i for i, b in enumerate(encoder.blocks) if b.window_size == 0),
-        window_size=max(b.window_size for b in encoder.blocks),
+        global_attn_indexes=tuple(i for i, b in enumerate(blocks) if b.window_size == 0),
+        window_size=max(b.window_size for b in blocks),
         out_chans=encoder.neck[0].out_channels,
     )
 
@@ -77,7 +80,7 @@ def _mask_decoder(sam: Sam) -> stock.MaskDecoder:
             depth=len(transformer.layers),
             embedding_dim=decoder.transformer_dim,
             num_heads=transformer.num_heads,
-            mlp_dim=transformer.layers[0].mlp.lin1.out_features,
+            mlp_dim=transformer.blocks[0].mlp.lin1.out_features,
         ),
         num_multimask_outputs=decoder.num_multimask_outputs,
         iou_head_depth=len(decoder.iou_prediction_head.layers),

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from micro_sam.embeddings.embeddings import as_embeddings
 from micro_sam.errors import InputError
 from micro_sam.io.marks import is_zarr, read_kind
+from micro_sam.session.journal.moving import FILE
 
 LayerData = tuple[Any, dict[str, Any], str]
 
@@ -39,9 +41,8 @@ def _reader(path: Path) -> Callable[[Path], list[LayerData]] | None:
     from micro_sam.embeddings.zarr_layout import is_cache
     from micro_sam.io.tracks.ctc import is_ctc
     from micro_sam.io.tracks.geff import is_geff
-    from micro_sam.session.journal import store
 
-    if (path / store.FILE).is_file():
+    if (path / FILE).is_file():
         return read_session
     if path.is_dir() and is_zarr(path) and is_cache(path):
         return read_cache
@@ -103,7 +104,7 @@ def read_cache(path: Path) -> list[LayerData]:
     """The embeddings of an image as colours: what the network tells apart."""
     from micro_sam.embeddings.pictures import project_embeddings_for_visualization
 
-    picture, scale = project_embeddings_for_visualization(path)
+    picture, scale = project_embeddings_for_visualization(as_embeddings(path))
     translate = [(size - 1) / 2 for size in scale]
     return [
         (picture, {"name": f"{path.stem} embeddings", "rgb": True, "scale": scale, "translate": translate}, "image")

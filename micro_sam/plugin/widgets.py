@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from magicgui.types import FileDialogMode
 from magicgui.widgets import CheckBox, Container, FileEdit, PushButton
 from napari import Viewer
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from micro_sam.errors import InputError, MicroSamError
-from micro_sam.sam_annotator.annotator_2d import Annotator2D
-from micro_sam.sam_annotator.annotator_3d import Annotator3D
-from micro_sam.sam_annotator.annotator_tracking import AnnotatorTracking
 from micro_sam.sam_annotator.controller.docked import ToolWidget
-from micro_sam.sam_annotator.controller.series import image_folder_annotator
-from micro_sam.sam_annotator.launch import get_annotator
-from micro_sam.sam_annotator.view.panels.training import TrainingMenu
+from micro_sam.sam_annotator.controller.window import get_annotator
+from micro_sam.sam_annotator.image_series_annotator import image_folder_annotator
+from micro_sam.sam_annotator.tools import IMAGE, TRACKING, VOLUME
+from micro_sam.sam_annotator.view.panels.training import TrainingPanel
 
 MODEL = "nano_lm"
 """Works at once, without a download; the menu *Model and embeddings* has the others."""
@@ -29,7 +29,7 @@ def whole(viewer: Any) -> Viewer:
 class Tool2D(ToolWidget):
     """Segment objects of the selected image."""
 
-    kind = Annotator2D
+    kind = IMAGE
 
     def __init__(self, napari_viewer: Any) -> None:
         super().__init__(whole(napari_viewer), model_type=MODEL)
@@ -38,7 +38,7 @@ class Tool2D(ToolWidget):
 class Tool3D(ToolWidget):
     """Segment objects of the selected volume."""
 
-    kind = Annotator3D
+    kind = VOLUME
 
     def __init__(self, napari_viewer: Any) -> None:
         super().__init__(whole(napari_viewer), model_type=MODEL)
@@ -47,7 +47,7 @@ class Tool3D(ToolWidget):
 class ToolTracking(ToolWidget):
     """Track objects of the selected movie."""
 
-    kind = AnnotatorTracking
+    kind = TRACKING
 
     def __init__(self, napari_viewer: Any) -> None:
         super().__init__(whole(napari_viewer), model_type=MODEL)
@@ -59,8 +59,14 @@ class SeriesStart(QWidget):
     def __init__(self, napari_viewer: Any) -> None:
         super().__init__()
         self._viewer = whole(napari_viewer)
-        self.images = FileEdit(label="images", mode="d", tooltip="Folder with the images.")
-        self.results = FileEdit(label="results", mode="d", tooltip="Folder for the results, one file per image.")
+        self.images = FileEdit(
+            label="images", mode=FileDialogMode.EXISTING_DIRECTORY, tooltip="Folder with the images."
+        )
+        self.results = FileEdit(
+            label="results",
+            mode=FileDialogMode.EXISTING_DIRECTORY,
+            tooltip="Folder for the results, one file per image.",
+        )
         self.volumes = CheckBox(text="they are volumes")
         self.start = PushButton(text="Start")
         self.start.changed.connect(self._start)
@@ -78,8 +84,8 @@ class SeriesStart(QWidget):
                 if not str(field.value).strip(". "):
                     raise InputError(f"Choose the folder of the {field.label} first.")
             image_folder_annotator(
-                self.images.value,
-                self.results.value,
+                Path(str(self.images.value)),
+                Path(str(self.results.value)),
                 model_type=MODEL,
                 is_volumetric=self.volumes.value,
                 viewer=self._viewer,
@@ -100,7 +106,8 @@ class TrainingStart(QWidget):
         self._viewer = whole(napari_viewer)
         layout = QVBoxLayout(self)
         try:
-            self.menu: TrainingMenu | None = TrainingMenu(get_annotator(self._viewer))
+            tool = get_annotator(self._viewer)
+            self.menu: TrainingPanel | None = TrainingPanel(tool.state, tool.actions, tool.training)
             layout.addWidget(self.menu)
         except InputError:
             self.menu = None

@@ -1,12 +1,12 @@
-"""What a person sees: napari layers, widgets and keys. They turn events into acts of a session, and paint its state."""
+"""The windows: napari layers, panels and keys. They turn events into actions of a session, and paint its state."""
 
 from typing import Any
 
 from micro_sam.sam_annotator.annotator_2d import annotator_2d
 from micro_sam.sam_annotator.annotator_3d import annotator_3d
 from micro_sam.sam_annotator.annotator_tracking import annotator_tracking
+from micro_sam.sam_annotator.controller.window import get_annotator
 from micro_sam.sam_annotator.image_series_annotator import image_folder_annotator, image_series_annotator
-from micro_sam.sam_annotator.launch import get_annotator
 
 __all__ = [
     "Annotator2d",

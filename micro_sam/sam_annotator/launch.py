@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import napari
 import numpy as np
@@ -14,13 +17,160 @@ from micro_sam.io.classes import load_classes
 from micro_sam.io.inputs import is_path
 from micro_sam.io.labels import load_labels
 from micro_sam.io.results import check_not_input
-from micro_sam.sam_annotator.controller.annotator import Annotator
-from micro_sam.sam_annotator.controller.ending import ends_in_order
+from micro_sam.io.tracks import Tracks, load_tracks
 from micro_sam.sam_annotator.controller.recording import SessionChoice
-from micro_sam.sam_annotator.state.images import OpenImage
+from micro_sam.sam_annotator.controller.window import Window
+from micro_sam.sam_annotator.state.images import OpenImage, open_any
 from micro_sam.sam_annotator.state.settings import Settings
-from micro_sam.session.journal import store
-from micro_sam.session.journal.continuing import go_on
+from micro_sam.sam_annotator.state.tool import Tool
+from micro_sam.sam_annotator.tools import IMAGE, TRACKING, VOLUME
+from micro_sam.sam_annotator.view.frame import open_viewer
+from micro_sam.session.journal.moving import FILE
+
+Launcher = Callable[..., "napari.Viewer | None"]
+
+
+def annotate(
+    tool: Tool,
+    raw: np.ndarray | str | Path | napari.layers.Image | None = None,
+    embedding_path: str | Path | None = None,
+    show_embeddings: bool = False,
+    segmentation_result: np.ndarray | str | Path | None = None,
+    model_type: str | None = "vit_h",
+    tile_shape: tuple[int, int] | None = None,
+    halo: tuple[int, int] | None = None,
+    return_viewer: bool = False,
+    viewer: napari.Viewer | None = None,
+    precompute_amg_state: bool = False,
+    checkpoint_path: str | Path | None = None,
+    device: str | None = None,
+    *,
+    key: str | None = None,
+    segmentation_key: str | None = None,
+    axes: str | None = None,
+    image: np.ndarray | str | Path | napari.layers.Image | None = None,
+    decoder_path: str | Path | None = None,
+    prefer_decoder: bool = True,
+    session: str | Path | None = None,
+    resume: bool | str | None = None,
+) -> napari.Viewer | None:
+    """Segment the objects of an image or a volume, or track those of a movie, interactively.
+
+    Parameters
+    ----------
+    raw
+        The image (H, W), volume (Z, H, W) or movie (T, H, W), or the same with colours (..., 3): an array, a path,
+        ``"sample:NAME"``, or an image layer of `viewer`. None: the window opens empty and takes a dropped file, a
+        layer, or a sample.
+    embedding_path
+        Zarr folder that keeps the embeddings for the next start; None: they are kept in memory.
+    show_embeddings
+        Whether the embeddings are shown as an image layer (their first principal components).
+    segmentation_result, tracking_result
+        What to go on with: labels, any integer array of the shape of the image, or their path. Of the tracking tool: a
+        folder of the Cell Tracking Challenge, a GEFF, a TrackMate or napari file that was saved here, or a label series
+        (array or path) in which each track keeps its label.
+    model_type
+        Name of the model in the registry; None: found in `checkpoint_path`, without one the model that works at once.
+    tile_shape, halo
+        (y, x) in pixels, for large images; None: chosen by itself.
+    return_viewer
+        Return the viewer at once instead of starting the event loop.
+    viewer
+        Dock the tool into this viewer instead of opening a window.
+    precompute_amg_state
+        Whether the automatic segmentation (of the slice in view) is prepared at the start.
+    checkpoint_path
+        Weights of one's own.
+    device
+        ``"cpu"``, ``"cuda:1"``, ``"mps"``, ...; None: the best there is.
+    key, segmentation_key, tracking_key
+        Datasets inside container files.
+    axes
+        What the axes of `raw` are, where the file does not say or is wrong: one letter each, T time, Z slices, C
+        channels, Y, X, for instance ``"CZYX"``.
+    image
+        Another name of `raw`.
+    decoder_path
+        A decoder for automatic segmentation in a file of its own.
+    prefer_decoder
+        Whether the automatic segmentation begins with the model's decoder, where it has one.
+    session
+        Folder of a session: where all that is done is kept, and what to go on with if it is there. None: beside the
+        result once that is saved, before that in the program's own folder.
+    resume
+        True: go on with the last session on this image; ``"ask"``: offer that in the window; None: begin a new one and
+        keep the old one. Results that are given count more.
+
+    Returns
+    -------
+    viewer
+        With `return_viewer`, else None when the window is closed.
+
+    Raises
+    ------
+    InputError
+        When the image or the result cannot be used. No window is opened then.
+    OutputError
+        When the embeddings would be kept in the image itself.
+    """
+    settings = Settings.of(
+        *(model_type, checkpoint_path, device, embedding_path, tile_shape, halo),
+        *(precompute_amg_state, show_embeddings, decoder_path, prefer_decoder),
+    )
+    choice = choose_session(session, resume)
+    settings.check()
+    raw = one_image(raw, image)
+    opened = None if raw is None else open_any(raw, tool.name, key, axes)
+    if opened is not None:
+        tool.check(opened.shape)
+    check = check_tracks if tool.work == "tracks" else check_result
+    committed = check(segmentation_result, segmentation_key, opened)
+    if opened is not None:
+        check_not_input(settings.embedding_path, opened.path)
+        if is_path(segmentation_result):
+            earlier = Path(cast(Any, segmentation_result))
+            load_classes(earlier)  # whether they can be read
+            opened = replace(opened, earlier=earlier)
+    own_window = viewer is None
+    if viewer is None:
+        viewer = open_viewer(tool.title if opened is None else f"{opened.name} - {tool.title}")
+    window = Window(viewer, tool, settings, is_alone=own_window)
+    window.recording.choice = choice
+    try:
+        window.open(opened, committed, may_continue=True)
+    except CacheError as error:
+        window.recording.choice = SessionChoice()  # what is there stays as it is
+        window.open(opened)
+        window.status.report(error)
+    if return_viewer:
+        return viewer
+    window.run()
+    return None
+
+
+def _launcher(name: str, tool: Tool, result: str = "segmentation") -> Launcher:
+    """The function that opens a tool: :func:`annotate` without its first argument."""
+    renamed = {f"{result}_result": "segmentation_result", f"{result}_key": "segmentation_key"}
+
+    @functools.wraps(annotate)
+    def launch(*args: Any, **options: Any) -> napari.Viewer | None:
+        signature.bind(*args, **options)
+        return annotate(tool, *args, **{renamed.get(key, key): value for key, value in options.items()})
+
+    names = {theirs: own for own, theirs in renamed.items()}
+    _, *parameters = inspect.signature(annotate).parameters.values()
+    signature = inspect.signature(annotate).replace(
+        parameters=[one.replace(name=names.get(one.name, one.name)) for one in parameters]
+    )
+    launch.__name__ = launch.__qualname__ = name
+    launch.__signature__ = signature  # type: ignore[attr-defined]
+    return launch
+
+
+annotator_2d = _launcher("annotator_2d", IMAGE)
+annotator_3d = _launcher("annotator_3d", VOLUME)
+annotator_tracking = _launcher("annotator_tracking", TRACKING, "tracking")
 
 
 def check_result(result: np.ndarray | str | Path | None, key: str | None, image: OpenImage | None) -> np.ndarray | None:
@@ -56,96 +206,31 @@ def choose_session(session: str | Path | None, resume: bool | str | None) -> Ses
     if resume not in (None, True, False, "ask"):
         raise InputError(f"resume is True, False, None or 'ask', not {resume!r}.")
     if session is None:
-        return SessionChoice(None, resume)
+        return SessionChoice(None, cast(Any, resume))
     folder = Path(session).expanduser().absolute()
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file, but a session is a folder. Choose another name.")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / store.FILE).exists():
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / FILE).exists():
         raise InputError(f"{folder} is a folder with other files and no session. Choose another name.")
-    return SessionChoice(folder, resume)
+    return SessionChoice(folder, cast(Any, resume))
 
 
-def start_tool(
-    kind: type[Annotator],
-    settings: Settings,
-    image: OpenImage | None,
-    committed: Any = None,
-    choice: SessionChoice = SessionChoice(),  # noqa: B008
-    *,
-    earlier: Any = None,
-    viewer: napari.Viewer | None = None,
-    return_viewer: bool = False,
-) -> napari.Viewer | None:
-    """Open a tool in a new window, or dock it into a viewer.
-
-    Parameters
-    ----------
-    kind
-        The tool.
-    image, committed
-        Checked; the image may be None. The result is labels, or what :meth:`Annotator.load_result` of the tool takes.
-    choice
-        Which session it begins with.
-    earlier
-        What the result was read from: beside a file lie its classes.
-    viewer
-        None: a new one.
-    return_viewer
-        Return the viewer instead of running the event loop.
-
-    Raises
-    ------
-    OutputError
-        When the embeddings would be kept in the image itself.
-    """
-    if image is not None:
-        check_not_input(settings.embedding_path, image.path)
-        if is_path(earlier):
-            load_classes(earlier)  # whether they can be read
-            image = replace(image, earlier=Path(earlier))
-    own_window = viewer is None
-    if own_window:
-        viewer = napari.Viewer(title=kind.title if image is None else f"{image.name} - {kind.title}")
-    annotator = kind(viewer, settings)
-    annotator.takes_dropped_images = own_window
-    annotator.recording.choice = choice
-    if image is not None:
-        _open(annotator, image, committed)
-    else:
-        annotator.welcome()
-    if return_viewer:
-        return viewer
-    with ends_in_order(annotator):
-        napari.run()
-    return None
-
-
-def _open(annotator: Annotator, image: OpenImage, committed: Any) -> None:
-    """Open an image with the session that was asked for; with a new one where that cannot go on."""
-    if committed is None:
-        try:
-            folder = annotator.recording.earlier(image)
-            if folder is not None:
-                annotator.recording.show(image, go_on(folder, annotator.make_session))
-                return
-        except CacheError as error:
-            annotator.recording.choice = SessionChoice()  # what is there stays as it is
-            annotator.open(image)
-            annotator.status.report(error)
-            return
-    annotator.open(image, committed)
-
-
-def get_annotator(viewer: napari.Viewer) -> Annotator:
-    """The tool that is docked into a viewer, for scripts and tests.
+def check_tracks(result: Any, key: str | None, image: OpenImage | None) -> Tracks | None:
+    """Tracks to go on with, checked against the movie.
 
     Raises
     ------
     InputError
-        When there is none.
+        When they cannot be read, have no masks or do not fit, or there is no movie.
     """
-    for dock in viewer.window.dock_widgets.values():
-        annotator: Any = getattr(dock, "annotator", None)
-        if isinstance(annotator, Annotator):
-            return annotator
-    raise InputError("There is no micro_sam tool in this viewer.")
+    if result is None:
+        return None
+    if image is None:
+        raise InputError("An earlier result needs the movie it belongs to. Give the movie as well.")
+    tracks = load_tracks(result, key, cast(Any, image.shape))
+    if tracks.labels is None:
+        raise InputError(
+            f"{result} holds positions only, and the masks that belong to them are not beside it. Give the folder or "
+            "file that this program saved, with its masks, or a label series."
+        )
+    return tracks

@@ -7,15 +7,14 @@ import hashlib
 import http.client
 import logging
 import os
-import shutil
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
 
-from micro_sam.errors import InputError
-from micro_sam.io.atomic import move_into_place
+from micro_sam.errors import InputError, OutputError
+from micro_sam.io.atomic import move_into_place, replacing
 from micro_sam.io.web import open_url, read_blocks
 
 logger = logging.getLogger(__name__)
@@ -79,15 +78,12 @@ def unpack_sample(archive: Path, folder: str) -> Path:
     """A folder of a zip archive, unpacked beside it (``<archive>.unzip``) if it is not there yet."""
     target = archive.with_name(f"{archive.name}.unzip")
     if not target.exists():
-        partial = archive.with_name(f"{archive.name}.{os.getpid()}.part")
         try:
-            with zipfile.ZipFile(archive) as content:
-                content.extractall(partial)
-            os.replace(partial, target)
-        except (OSError, zipfile.BadZipFile) as error:
-            raise InputError(
-                f"The sample {archive} could not be unpacked ({error}). Delete it and try again."
-            ) from error
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+            with replacing(target, only_new=True) as (place,), zipfile.ZipFile(archive) as content:
+                content.extractall(place)
+        except (OSError, OutputError, zipfile.BadZipFile) as error:
+            if not target.exists():  # no other process was quicker
+                raise InputError(
+                    f"The sample {archive} could not be unpacked ({error}). Delete it and try again."
+                ) from error
     return target / folder

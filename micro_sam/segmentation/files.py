@@ -23,6 +23,7 @@ from micro_sam.segmentation.automatic.dense import get_segmenter
 from micro_sam.segmentation.automatic.segmenter import Segmenter
 
 if TYPE_CHECKING:
+    from micro_sam.models.predictor import Predictor
     from micro_sam.segmentation.volume.automatic import Method
 
 __all__ = ["automatic_instance_segmentation", "get_predictor_and_segmenter"]
@@ -34,7 +35,7 @@ def get_predictor_and_segmenter(
     device: str | None = None,
     amg: bool | None = None,
     is_tiled: bool = False,
-    **kwargs,
+    **kwargs: Any,
 ) -> tuple[Any, Segmenter]:
     """A model and the automatic segmenter that suits it.
 
@@ -74,7 +75,7 @@ def get_predictor_and_segmenter(
 
 
 def automatic_instance_segmentation(
-    predictor,
+    predictor: Predictor,
     segmenter: Segmenter,
     input_path: str | os.PathLike[str] | Any,
     output_path: str | os.PathLike[str] | None = None,
@@ -89,7 +90,7 @@ def automatic_instance_segmentation(
     batch_size: int | None = None,
     method: Method = "auto",
     scale: Sequence[float] | None = None,
-    **generate_kwargs,
+    **generate_kwargs: Any,
 ) -> np.ndarray | tuple[np.ndarray, Embeddings]:
     """Segment all objects of an image.
 
@@ -138,7 +139,8 @@ def automatic_instance_segmentation(
     source, path = source_and_path(input_path, key)
     checked = check_network_input(source, ndim)
     image, ndim = checked.data, checked.ndim
-    embeddings, store = open_embeddings(predictor, image, embedding_path, ndim, tile_shape, halo, image_path=path)
+    cache = None if embedding_path is None else Path(embedding_path)
+    embeddings, store = open_embeddings(predictor, image, cache, ndim, tile_shape, halo, image_path=path)
     missing = len(store.missing())
     for _ in tqdm(
         iter_embeddings(predictor, image, store, batch_size=batch_size, mask=mask),
@@ -160,5 +162,5 @@ def automatic_instance_segmentation(
         if output_path is not None:
             raise InputError('Only label images can be written: use output_mode="instance_segmentation".')
     elif output_path is not None:
-        save_labels(output_path, labels)
+        save_labels(Path(output_path), labels)
     return (labels, embeddings) if return_embeddings else labels

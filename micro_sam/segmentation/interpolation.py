@@ -26,7 +26,8 @@ def centre_of(mask: ObjectMask) -> np.ndarray:
     """
     if mask.is_empty:
         raise InputError("An empty mask has no centre.")
-    return np.array(ndimage.center_of_mass(mask.mask)) + mask.box[:2]
+    centre: np.ndarray = np.array(ndimage.center_of_mass(mask.mask)) + mask.box[:2]
+    return centre
 
 
 def shifted(mask: ObjectMask, shift: tuple[float, float], shape: tuple[int, int]) -> ObjectMask:
@@ -93,4 +94,5 @@ def _on_common_canvas(masks: list[ObjectMask], margin: int = 0) -> tuple[list[np
 
 def _signed_distance(mask: np.ndarray) -> np.ndarray:
     """Distance to the outline in pixels, positive inside."""
-    return ndimage.distance_transform_edt(mask) - ndimage.distance_transform_edt(~mask)
+    distance: np.ndarray = ndimage.distance_transform_edt(mask) - ndimage.distance_transform_edt(~mask)
+    return distance

@@ -12,6 +12,7 @@ from skimage.measure import regionprops
 
 from micro_sam.errors import InputError
 from micro_sam.io.label_arrays import Cast, released
+from micro_sam.models.sizes import Box
 from micro_sam.segmentation.prompt_generators import innermost
 from micro_sam.segmentation.rle import mask_from_rle
 from micro_sam.segmentation.suppression import nms, suppress
@@ -173,7 +174,8 @@ def apply_nms(
         if not placed:
             raise InputError("There is no mask, so the size of the label image is not known: give its shape.")
         ends = [np.add(mask.shape, place) for mask, place, _ in placed]
-        shape = tuple(int(size) for size in np.max(ends, axis=0))
+        height, width = np.max(ends, axis=0).tolist()
+        shape = (height, width)
     objects = [ObjectMask.from_array(mask, score, offset=place) for mask, place, score in placed]
     objects = [one for one in objects if one.area >= max(min_size, 1) and not (max_size and one.area > max_size)]
     if perform_box_nms:
@@ -244,14 +246,19 @@ def get_centers_and_bounding_boxes(
     if mode not in ("v", "p"):
         raise InputError(f'The mode is "v" (innermost pixel) or "p" (centroid), not {mode!r}.')
     objects = regionprops(np.asarray(segmentation))
-    boxes = {int(one.label): tuple(int(v) for v in one.bbox) for one in objects}
+    boxes = {int(one.label): _four(one.bbox) for one in objects}
     if mode == "p":
-        return {int(one.label): tuple(float(v) for v in one.centroid) for one in objects}, boxes
+        return {int(one.label): (float(one.centroid[0]), float(one.centroid[1])) for one in objects}, boxes
     centers = {}
     for one in objects:
         y, x = innermost(one.image)
         centers[int(one.label)] = (float(y + one.bbox[0]), float(x + one.bbox[1]))
     return centers, boxes
+
+
+def _four(box: Sequence[int]) -> Box:
+    y0, x0, y1, x1 = (int(v) for v in box)
+    return y0, x0, y1, x1
 
 
 def _full_mask(prediction: dict[str, Any]) -> np.ndarray:
@@ -265,25 +272,3 @@ def _place(prediction: dict[str, Any]) -> tuple[int, int]:
         return 0, 0
     x, y = np.subtract(prediction["global_bbox"][:2], prediction["bbox"][:2])
     return int(y), int(x)
-
-
-def without_small_objects(labels: np.ndarray, min_size: int) -> tuple[np.ndarray, int]:
-    """Labels made consecutive without the objects of fewer pixels, and how many objects there were."""
-    sizes = label_sizes(labels)
-    sizes[0] = 0
-    keep = sizes >= max(min_size, 1)
-    table = (np.cumsum(keep) * keep).astype("uint32")
-    result = np.empty(labels.shape, "uint32")
-    for row, values in zip(result, labels, strict=True):
-        row[:] = table[values]
-    return result, int((sizes > 0).sum())
-
-
-def label_records(labels: np.ndarray) -> list[dict[str, Any]]:
-    """Objects of a label image as dicts with segmentation, area and bbox (x y w h)."""
-    records = []
-    for value, (rows, columns) in enumerate(ndimage.find_objects(labels.astype("int32")), 1):
-        mask = labels == value
-        box = [columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start]
-        records.append({"segmentation": mask, "area": int(mask.sum()), "bbox": box})
-    return records

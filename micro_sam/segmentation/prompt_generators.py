@@ -148,7 +148,9 @@ class PointAndBoxPromptGenerator(PromptGeneratorBase):
             found_boxes = torch.tensor(np.ascontiguousarray(corners[..., ::-1]).reshape(-1, 4))
         return points, labels, found_boxes, None
 
-    def _points(self, mask: np.ndarray, box, center=None) -> tuple[np.ndarray, np.ndarray]:
+    def _points(
+        self, mask: np.ndarray, box: Sequence[float], center: Sequence[float] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         grow = self.dilation_strength
         y0, x0 = max(int(box[0]) - grow, 0), max(int(box[1]) - grow, 0)
         local = mask[y0 : int(box[2]) + grow, x0 : int(box[3]) + grow]

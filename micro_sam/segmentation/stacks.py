@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Generator, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,11 @@ from micro_sam.segmentation.automatic.slices import segment_slices
 from micro_sam.segmentation.propagation.frame_linking import FrameObjects, link_frames
 from micro_sam.segmentation.volume.automatic import Method, segment_stack
 from micro_sam.segmentation.volume.merging import fill_gaps
+
+if TYPE_CHECKING:
+    from micro_sam.embeddings.embeddings import Embeddings
+    from micro_sam.models.predictor import Predictor
+    from micro_sam.segmentation.automatic.segmenter import Segmenter
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +52,8 @@ def track_labels(
         try:
             next(linking)
         except StopIteration as stop:
-            return stop.value
+            linked: tuple[np.ndarray, list[TrackRow]] = stop.value
+            return linked
 
 
 def iter_track_labels(
@@ -109,7 +115,8 @@ def iter_track_labels(
     if gap_closing:
         fill_gaps(result)
     rows = [
-        TrackRow(number[track], *extent[track], number.get(linked.parents.get(track, 0), 0)) for track in sorted(kept)
+        TrackRow(number[track], extent[track][0], extent[track][1], number.get(linked.parents.get(track, 0), 0))
+        for track in sorted(kept)
     ]
     return result, rows
 
@@ -183,8 +190,8 @@ def track_across_frames(
 
 def automatic_3d_segmentation(
     volume: np.ndarray,
-    predictor,
-    segmentor,
+    predictor: Predictor,
+    segmentor: Segmenter,
     embedding_path: str | os.PathLike[str] | None = None,
     with_background: bool = True,
     gap_closing: int | None = None,
@@ -197,7 +204,7 @@ def automatic_3d_segmentation(
     method: Method = "auto",
     scale: tuple[float, float, float] | None = None,
     **kwargs: Any,
-) -> np.ndarray | tuple[np.ndarray, Mapping]:
+) -> np.ndarray | tuple[np.ndarray, Embeddings]:
     """Segment a volume; drives :func:`~micro_sam.segmentation.volume.automatic.segment_stack`.
 
     Parameters
@@ -239,8 +246,8 @@ def automatic_3d_segmentation(
 
 def automatic_tracking(
     timeseries: np.ndarray,
-    predictor,
-    segmentor,
+    predictor: Predictor,
+    segmentor: Segmenter,
     embedding_path: str | os.PathLike[str] | None = None,
     gap_closing: int | None = None,
     min_time_extent: int | None = None,
@@ -253,7 +260,7 @@ def automatic_tracking(
     batch_size: int | None = None,
     output_folder: str | os.PathLike[str] | None = None,
     **kwargs: Any,
-) -> tuple[np.ndarray, list[Lineage]] | tuple[np.ndarray, list[Lineage], Mapping]:
+) -> tuple[np.ndarray, list[Lineage]] | tuple[np.ndarray, list[Lineage], Embeddings]:
     """Segment every frame, then link the objects with :func:`track_across_frames`; parameters as there and above.
 
     Returns
@@ -274,19 +281,37 @@ def automatic_tracking(
     return (tracks, lineages, embeddings) if return_embeddings else (tracks, lineages)
 
 
-def _segment_stack(stack, predictor, segmentor, path, tile_shape, halo, verbose, batch_size, thresholds):
+def _segment_stack(
+    stack: Any,
+    predictor: Predictor,
+    segmentor: Segmenter,
+    path: str | os.PathLike[str] | None,
+    tile_shape: tuple[int, int] | None,
+    halo: tuple[int, int] | None,
+    verbose: bool,
+    batch_size: int | None,
+    thresholds: Mapping[str, Any],
+) -> tuple[np.ndarray, Embeddings]:
     embeddings = _embed_stack(stack, predictor, path, tile_shape, halo, verbose, batch_size)
     return segment_slices(segmentor, embeddings, verbose=verbose, **thresholds), embeddings
 
 
-def _embed_stack(stack, predictor, path, tile_shape, halo, verbose, batch_size):
+def _embed_stack(
+    stack: Any,
+    predictor: Predictor,
+    path: str | os.PathLike[str] | None,
+    tile_shape: tuple[int, int] | None,
+    halo: tuple[int, int] | None,
+    verbose: bool,
+    batch_size: int | None,
+) -> Embeddings:
     stack, _ = image_and_path(stack)
     if len(stack.shape) not in (3, 4):
         raise InputError(f"A volume or movie has the shape (Z, Y, X), not {tuple(stack.shape)}.")
     return precompute_image_embeddings(
         predictor,
         stack,
-        save_path=path,
+        save_path=None if path is None else Path(path),
         ndim=3,
         tile_shape=tile_shape,
         halo=halo,

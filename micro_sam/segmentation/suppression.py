@@ -53,10 +53,11 @@ def nms(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
         shared = np.prod(np.maximum(high - low, 0), 1)
         union = area[a] + area[b] - shared
         overlap = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
-        return overlap.astype("float64") > threshold
+        return np.asarray(overlap.astype("float64") > threshold)
 
     near = partial(_alike, threshold=threshold) if threshold > _LEAST_ALIKE else _meeting
-    return order[_greedy(boxes, is_same, threshold, near)]
+    kept: np.ndarray = order[_greedy(boxes, is_same, threshold, near)]
+    return kept
 
 
 def suppress(objects: Sequence[ObjectMask], threshold: float, over_min: bool = False) -> list[ObjectMask]:

@@ -8,15 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from micro_sam.errors import InputError
+from micro_sam.models.sizes import Box
 
-__all__ = ["Box", "ObjectMask", "Prompts"]
-
-Box = tuple[int, int, int, int]
+__all__ = ["ObjectMask", "Prompts"]
 
 
-def _rows(values, width: int, name: str) -> np.ndarray:
+def _rows(values: ArrayLike | None, width: int, name: str) -> np.ndarray:
     array = np.asarray(values if values is not None else (), dtype="float64")
     if array.size == 0:
         return np.zeros((0, width), dtype="float64")
@@ -55,7 +55,7 @@ class Prompts:
     boxes: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)))
     masks: tuple[ObjectMask | None, ...] = ()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         points, boxes = _rows(self.points, 2, "Point prompts"), _rows(self.boxes, 4, "Box prompts")
         labels = np.asarray(self.labels if self.labels is not None else ()).reshape(-1).astype("int64")
         if len(labels) != len(points):
@@ -78,12 +78,14 @@ class Prompts:
     @property
     def positive(self) -> np.ndarray:
         """The positive points, (k, 2)."""
-        return self.points[self.labels == 1]
+        positive: np.ndarray = self.points[self.labels == 1]
+        return positive
 
     @property
     def negative(self) -> np.ndarray:
         """The negative points, (k, 2)."""
-        return self.points[self.labels == 0]
+        negative: np.ndarray = self.points[self.labels == 0]
+        return negative
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +115,7 @@ class ObjectMask:
     tile: int | Box = 0
     cut_at: tuple[int, ...] = ()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         y0, x0, y1, x1 = (int(v) for v in self.box)
         mask = np.asarray(self.mask, dtype=bool)
         if mask.shape != (y1 - y0, x1 - x0):

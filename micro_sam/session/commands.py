@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from micro_sam.io.label_arrays import check_room
-from micro_sam.session.label_edits import BOX_PIXELS, Box, LabelEdit, Runs, crop, fill, shift, union
+from micro_sam.models.sizes import Box
+from micro_sam.session.label_edits import BOX_PIXELS, LabelEdit, Runs, crop, fill, shift, union
 from micro_sam.session.state import State
 
 _MISSING = None  # an entry that is not there; the state never stores None in its dicts

@@ -15,12 +15,12 @@ from typing import NamedTuple, overload
 import numpy as np
 
 from micro_sam.io.label_arrays import release, written_pieces
+from micro_sam.models.sizes import Box
 from micro_sam.segmentation.label_runs import values_and_places
 
 BOX_PIXELS = 2**22
 """Larger rectangles are edited in bands of rows, so that each edit takes a moment only."""
 
-Box = tuple[int, int, int, int]
 """Half-open rectangle (y0, x0, y1, x1) of a slice."""
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from micro_sam.io.label_arrays import new_labels, release
-from micro_sam.session.label_edits import Box
+from micro_sam.models.sizes import Box
 from micro_sam.session.prompts import PromptSet
 
 if TYPE_CHECKING:

@@ -8,12 +8,13 @@ from typing import Any
 
 from psygnal import Signal, SignalGroup
 
+from micro_sam.models.sizes import Box
 from micro_sam.session.commands import Changes, Command, Draft
 from micro_sam.session.history import History
 from micro_sam.session.journal.keeper import Keeper
 from micro_sam.session.journal.restoring import Restored, restore
 from micro_sam.session.journal.rows import Row
-from micro_sam.session.label_edits import Box, crop
+from micro_sam.session.label_edits import crop
 from micro_sam.session.prompts import PromptSet
 from micro_sam.session.rules import ImageRules
 from micro_sam.session.state import State

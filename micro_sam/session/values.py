@@ -10,8 +10,9 @@ from typing import Any, Literal
 import numpy as np
 
 from micro_sam.errors import InputError
+from micro_sam.models.sizes import Box
 from micro_sam.segmentation.values import ObjectMask
-from micro_sam.session.label_edits import Box, LabelEdit
+from micro_sam.session.label_edits import LabelEdit
 from micro_sam.session.prompts import PointPrompt, PromptSet, ShapePrompt
 
 LayerName = Literal["current", "committed", "auto"]

@@ -68,7 +68,7 @@ def train_sam(
         Files, folders or patterns, for instance the images of a folder and the folder that the annotator saved to.
     output : path
         Weight file to write (``.safetensors``); use it with ``-c`` or ``checkpoint_path``. A model card and a log lie
-        beside it. An interrupted run of the same settings goes on where it stopped.
+        beside it. An interrupted training with the same settings goes on where it stopped.
     validation_images, validation_labels : path(s)
         Images to measure on; without, a share of the training images is kept back.
     config : TrainConfig | None
@@ -106,7 +106,7 @@ def train_sam(
 
 
 def _train_as_1_x(name: Any, model_type: Any, settings: dict[str, Any]) -> Path:
-    """The first two arguments of 1.x are the name of the run and the model type."""
+    """The first two arguments of 1.x are the name of the training and the model type."""
     from micro_sam.compat.training import train_sam as train
 
     given = {"name": name, "model_type": model_type}

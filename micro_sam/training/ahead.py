@@ -1,7 +1,7 @@
-"""The crops of every step of a run: which they are, and drawing them ahead in other processes.
+"""The crops of every step of a training: which they are, and drawing them ahead in other processes.
 
 On a GPU the network is so fast that it waits for its crops; there a few processes draw those of the next steps. Every
-crop has a random stream of its own, so the run is the same however many processes draw.
+crop has a random stream of its own, so the training is the same however many processes draw.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ STEPS_AHEAD = 4  # per process
 
 
 @dataclass(frozen=True, eq=False)
-class StepCrops(torch.utils.data.Dataset):
+class StepCrops(torch.utils.data.Dataset[list[Crop]]):
     """Item n: all crops of step n.
 
     Attributes

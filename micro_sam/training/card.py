@@ -1,4 +1,4 @@
-"""What is known of a trained model: as metadata in its file and as a card for people beside it."""
+"""What is known of a trained model: as metadata in its file and as a card for readers beside it."""
 
 from __future__ import annotations
 
@@ -134,7 +134,8 @@ def _sources(what: str, sources: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _count(images: Sequence[TrainingImage]) -> dict[str, list[int]]:
     """Images and objects per group."""
-    numbers, objects = Counter(i.group for i in images), Counter()
+    numbers = Counter(i.group for i in images)
+    objects: Counter[str] = Counter()
     for image in images:
         objects[image.group] += len(image.ids)
     return {group: [numbers[group], objects[group]] for group in numbers}

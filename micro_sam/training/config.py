@@ -14,7 +14,7 @@ from micro_sam.errors import InputError
 
 TRAINABLE = ("full", "decoder", "lora")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
-# fields that a run may go on with others of; images are compared by what is in them
+# fields that a training may go on with others of; images are compared by what is in them
 UNIMPORTANT = ("output", "save_every", "patience", "name", "licences", "train", "validation", "workers", "packed")
 
 
@@ -121,7 +121,7 @@ class TrainConfig:
     synthetic_images : int
         How many of them to generate.
     validate_every : int
-        Steps between validations; 0 for ten in a run.
+        Steps between validations; 0 for ten in a training.
     validation_images : int
         Images measured per validation at most, spread over the groups.
     validation_objects : int

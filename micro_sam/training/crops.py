@@ -125,6 +125,7 @@ def draw_crop(rng: np.random.Generator, source: TrainingImage, settings: CropSet
         scale = natural * (np.exp(rng.uniform(-0.35, 0.35)) if varied else 1.0)
         is_small = target is not None and source.diameter(target) * natural < 0.8 * settings.close_up
         if is_small and rng.random() < settings.enlarged:
+            assert target is not None
             scale = float(min(scale / natural * settings.close_up / source.diameter(target), 8.0))
     else:
         diameter = source.diameter(target)
@@ -149,10 +150,10 @@ def draw_crop(rng: np.random.Generator, source: TrainingImage, settings: CropSet
     if varied:
         image = vary_light(rng, image)
     room = settings.frame - settings.size
-    origin = tuple(int(rng.integers(0, room // settings.step + 1)) * settings.step for _ in range(2))
+    y, x = (int(rng.integers(0, room // settings.step + 1)) * settings.step for _ in range(2))
     pad = [(0, settings.size - labels.shape[0]), (0, settings.size - labels.shape[1])]
     valid = np.pad(np.ones(labels.shape, bool), pad)
-    return Crop(np.pad(image, [(0, 0), *pad]), _relabel(np.pad(labels, pad)), valid, origin, source.complete)
+    return Crop(np.pad(image, [(0, 0), *pad]), _relabel(np.pad(labels, pad)), valid, (y, x), source.complete)
 
 
 def vary_light(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
@@ -161,7 +162,7 @@ def vary_light(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     if rng.random() < 0.15:
         x = 1 - x
     if rng.random() < 0.7:
-        x = np.clip(x, 0, 1) ** np.exp(rng.uniform(-0.5, 0.5))  # clamped first: one NaN ends a run
+        x = np.clip(x, 0, 1) ** np.exp(rng.uniform(-0.5, 0.5))  # clamped first: one NaN ends a training
         x = (x - 0.5) * rng.uniform(0.7, 1.25) + 0.5 + rng.uniform(-0.12, 0.12)
     if rng.random() < 0.25:
         x = _blur(x, float(rng.uniform(0.5, 1.6)))
@@ -200,20 +201,22 @@ def _resize(image: np.ndarray, size: list[int]) -> np.ndarray:
 def _resize_labels(labels: np.ndarray, size: list[int]) -> np.ndarray:
     rows = np.minimum(((np.arange(size[0]) + 0.5) * labels.shape[0] / size[0]).astype(int), labels.shape[0] - 1)
     columns = np.minimum(((np.arange(size[1]) + 0.5) * labels.shape[1] / size[1]).astype(int), labels.shape[1] - 1)
-    return labels[rows[:, None], columns]
+    taken: np.ndarray = labels[rows[:, None], columns]
+    return taken
 
 
 def _relabel(labels: np.ndarray) -> np.ndarray:
     """Consecutive ids 1..n; fragments too small to be a target stay, so that they are not taught as background."""
     there = np.bincount(labels.ravel()) > 0
     there[0] = False
-    return np.cumsum(there, dtype=np.int32)[labels] * (labels > 0)
+    numbered: np.ndarray = np.cumsum(there, dtype=np.int32)[labels] * (labels > 0)
+    return numbered
 
 
 def _blur(x: np.ndarray, sigma: float) -> np.ndarray:
     radius = int(np.ceil(2.5 * sigma))
-    kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
-    kernel = torch.from_numpy((kernel / kernel.sum()).astype(np.float32))
+    weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
+    kernel = torch.from_numpy((weights / weights.sum()).astype(np.float32))
     t = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))[:, None]
     t = F.conv2d(t, kernel[None, None, :, None], padding=(radius, 0))
-    return F.conv2d(t, kernel[None, None, None, :], padding=(0, radius))[:, 0].numpy()
+    return np.asarray(F.conv2d(t, kernel[None, None, None, :], padding=(0, radius))[:, 0].numpy())

@@ -28,7 +28,7 @@ from micro_sam.training.reading import is_tracks, read_labels, read_pixels
 
 logger = logging.getLogger(__name__)
 
-MAX_PIXELS = 64_000_000  # per image; larger ones are read, but should be cut by the person who knows where objects are
+MAX_PIXELS = 64_000_000  # per image; larger ones are read, but should be cut by the user who knows where objects are
 COLOUR_CHANNELS = (3, 4)
 SAVED = ("_objects.tif", "_objects.zarr", "_RES", "_RES.geff", "_objects.h5", "_seg.npy")  # the annotators, Cellpose
 
@@ -114,7 +114,7 @@ def sampling_weights(images: list[TrainingImage], config: TrainConfig) -> np.nda
     chance = np.array([weight[image.group] / size[image.group] for image in images], float)
     if not chance.sum() > 0:
         raise InputError("All groups of training images have the weight 0; give at least one a positive weight.")
-    return chance / chance.sum()
+    return np.asarray(chance / chance.sum())
 
 
 def cut_in_two(image: TrainingImage, share: float) -> tuple[TrainingImage, TrainingImage] | None:
@@ -150,7 +150,7 @@ def find_pairs(source: DataSource) -> list[tuple[Path, Path | list[Path]]]:
         When files are missing, or it cannot be told which belong together.
     """
     if not source.labels or source.labels == source.images:
-        return find_saved(find_files(source.images, "image"))
+        return [*find_saved(find_files(source.images, "image"))]
     images = find_files(source.images, "image")
     if len(images) == 1 and len(source.labels) == 1:
         labels = Path(source.labels[0]).expanduser()
@@ -161,7 +161,7 @@ def find_pairs(source: DataSource) -> list[tuple[Path, Path | list[Path]]]:
         if len(named) == 1 or len(files) == 1:
             return [(images[0], (named or files)[0])]
         return [(images[0], files)]  # one per slice of the stack
-    return pair_files(images, find_files(source.labels, "label image"))
+    return [*pair_files(images, find_files(source.labels, "label image"))]
 
 
 def find_saved(images: Sequence[Path]) -> list[tuple[Path, Path]]:

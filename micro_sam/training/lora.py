@@ -43,7 +43,7 @@ def add_adapters(encoder: nn.Module, rank: int) -> list[nn.Parameter]:
         raise InputError("This model's encoder has no layers for low-rank adapters; train it fully, or its decoder.")
     trained = []
     for layer in layers:
-        adapter = LowRank(*layer.weight.shape, rank).to(layer.weight.device)
+        adapter = LowRank(layer.weight.shape[0], layer.weight.shape[1], rank).to(layer.weight.device)
         nn.utils.parametrize.register_parametrization(layer, "weight", adapter)
         trained += [adapter.down, adapter.up]
     return trained

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import nn
 
 from micro_sam.errors import InputError
 from micro_sam.models.build import build_model, get_sam_model
+from micro_sam.models.modules.nano import NanoEncoder
 from micro_sam.models.modules.unetr_decoder import UNETRDecoder
 from micro_sam.models.registry import get_architecture_name
 from micro_sam.models.sam import Sam
@@ -52,7 +54,7 @@ def mix_frequencies(sam: Sam) -> None:
     scales = torch.tensor(FREQUENCY_SCALES).repeat(matrix.shape[1] // len(FREQUENCY_SCALES) + 1)[: matrix.shape[1]]
     with torch.no_grad():
         matrix.copy_(torch.randn_like(matrix) * scales)
-        sam.image_encoder.freq.copy_(matrix)
+        cast(NanoEncoder, sam.image_encoder).freq.copy_(matrix)
 
 
 def choose_parameters(sam: Sam, config: TrainConfig) -> list[nn.Parameter]:
@@ -77,5 +79,5 @@ def set_mode(sam: Sam, config: TrainConfig) -> None:
     sam.eval()
     if config.from_scratch:
         sam.train()
-    elif config.dense_head == "add" and sam.dense_kind == "distances":
+    elif config.dense_head == "add" and sam.dense_head is not None and sam.dense_kind == "distances":
         sam.dense_head.train()

@@ -1,6 +1,6 @@
 """One training step's loss: crops -> features and dense maps -> prompts, masks, corrections.
 
-A person is simulated as in SAM's training: a click or a box, then clicks on the largest error with the previous mask as
+A user is simulated as in SAM's training: a click or a box, then clicks on the largest error with the previous mask as
 a prompt. The mask decoder works on small windows of the features around each object: a prompt then costs a sixteenth
 of what it costs in the full frame, and all prompts of all crops go through the decoder in one batch.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -137,7 +138,7 @@ class Objective:
         # a large window costs as much as many small ones
         share = (min(self.settings.windows) / window) ** 2
         wanted = max(1, round(self.settings.objects * share / 2))
-        rows = []
+        rows: list[tuple[Any, ...]] = []
         for index, crop in enumerate(crops):
             for label in prompts.draw_targets(rng, crop.labels, wanted):
                 mask = crop.labels == label
@@ -156,28 +157,28 @@ class Objective:
                     continue
                 rows.append((index, corner, seen[area], crop.valid[area], click, box, True))
             if kind == "click" and crop.complete and rng.random() < 0.15 * wanted:
-                click = prompts.background_click(rng, crop.labels, crop.valid)
-                if click is not None:
-                    corner = self._window(rng, np.tile(click, 2), window, side)
+                beside = prompts.background_click(rng, crop.labels, crop.valid)
+                if beside is not None:
+                    corner = self._window(rng, np.tile(beside, 2), window, side)
                     area = tuple(slice(c * self.stride, (c + window) * self.stride) for c in corner)
                     nothing = np.zeros((window * self.stride,) * 2, bool)
-                    rows.append((index, corner, nothing, crop.valid[area], click, click, False))
+                    rows.append((index, corner, nothing, crop.valid[area], beside, beside, False))
         if not rows:
             return None
-        crop, corner, target, valid, click, box, exists = zip(*rows, strict=True)
+        index_of, corners, targets, valids, drawn, boxes, exists = zip(*rows, strict=True)
         device = self.model.device
         target, valid = (
-            F.avg_pool2d(torch.from_numpy(np.stack(x)).float()[:, None], self.cell)[:, 0] for x in (target, valid)
+            F.avg_pool2d(torch.from_numpy(np.stack(x)).float()[:, None], self.cell)[:, 0] for x in (targets, valids)
         )
-        clicks = torch.from_numpy(np.stack(click))[:, None]
+        clicks = torch.from_numpy(np.stack(drawn))[:, None]
         return Request(
-            crop=np.array(crop),
-            corner=np.array(corner),
+            crop=np.array(index_of),
+            corner=np.array(corners),
             target=target.to(device),
             valid=(valid > 0.5).float().to(device),
             points=(clicks if kind == "click" else clicks[:, :0]).to(device),
             labels=torch.full((len(rows), 1 if kind == "click" else 0), FOREGROUND, device=device),
-            boxes=torch.from_numpy(np.stack(box)).to(device) if kind == "box" else None,
+            boxes=torch.from_numpy(np.stack(boxes)).to(device) if kind == "box" else None,
             exists=torch.tensor(exists, device=device),
         )
 
@@ -211,6 +212,7 @@ class Objective:
             points = (request.points + shift[:, None], request.labels) if request.points.shape[1] else None
             boxes = None if request.boxes is None else request.boxes + shift.repeat(1, 2)
             sparse = encoder.embed_sparse(points, boxes)
+            assert sparse is not None  # a click or a box
             extra = no_mask
             if previous is not None:
                 keep = torch.from_numpy(rng.random(len(image)) < self.settings.previous_mask).to(image.device)
@@ -251,9 +253,9 @@ class Objective:
             clicks.append(click.astype(np.float32))
             labels.append(label)
         points = torch.from_numpy(np.stack(clicks))[:, None].to(request.points.device)
-        labels = torch.tensor(labels, device=points.device)[:, None]
+        kinds = torch.tensor(labels, device=points.device)[:, None]
         fields = vars(request) | {
             "points": torch.cat([request.points, points], 1),
-            "labels": torch.cat([request.labels, labels], 1),
+            "labels": torch.cat([request.labels, kinds], 1),
         }
         return Request(**fields)

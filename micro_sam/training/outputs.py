@@ -21,7 +21,7 @@ def check_outputs(kinds: Mapping[Path, str], config: TrainConfig, overwrite: boo
     config : TrainConfig
         Names the inputs.
     overwrite : bool
-        Replace an earlier result; the state of an interrupted run is then removed.
+        Replace an earlier result; the state of an interrupted training is then removed.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The person in the training loop: where a first click or box falls, and where a correction goes.
+"""The user in the training loop: where a first click or box falls, and where a correction goes.
 
 Positions are (x, y) in pixels of the crop, as the prompt encoder reads them once the crop's origin is added.
 """
@@ -24,7 +24,7 @@ def draw_targets(rng: np.random.Generator, labels: np.ndarray, n: int) -> np.nda
 
 
 def first_click(rng: np.random.Generator, mask: np.ndarray) -> np.ndarray:
-    """A click into a mask (H, W): mostly near its middle, as people click, sometimes anywhere in it."""
+    """A click into a mask (H, W): mostly near its middle, as users click, sometimes anywhere in it."""
     distance = inner_distance(mask)
     choice = rng.random()
     if choice < 0.4:
@@ -33,7 +33,8 @@ def first_click(rng: np.random.Generator, mask: np.ndarray) -> np.ndarray:
         candidates = np.argwhere(distance >= distance.max() * 0.4)
     else:
         candidates = np.argwhere(mask)
-    return candidates[rng.integers(len(candidates))][::-1].astype(np.float32)
+    place: np.ndarray = candidates[rng.integers(len(candidates))]
+    return place[::-1].astype(np.float32)
 
 
 def background_click(rng: np.random.Generator, labels: np.ndarray, valid: np.ndarray) -> np.ndarray | None:
@@ -66,7 +67,8 @@ def correction(
     label = int(missing.max() >= surplus.max())
     distance = missing if label else surplus
     candidates = np.argwhere(distance >= distance.max() * (0.99 if rng.random() < 0.5 else 0.5))
-    return candidates[rng.integers(len(candidates))][::-1].astype(np.float32), label
+    place: np.ndarray = candidates[rng.integers(len(candidates))]
+    return place[::-1].astype(np.float32), label
 
 
 def inner_distance(mask: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""How fast a run learns, how long it will take, and when the memory does not suffice."""
+"""How fast a training learns, how long it will take, and when the memory does not suffice."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from micro_sam.training.config import TrainConfig
 
 
 class Pace:
-    """Estimates the time left from the steps of this run."""
+    """Estimates the time left from the steps of this training."""
 
     def __init__(self, steps: int) -> None:
-        self.start, self.steps, self.first = time.monotonic(), steps, None
+        self.start, self.steps = time.monotonic(), steps
+        self.first: int | None = None
 
     def left(self, step: int) -> float:
         """Seconds left after ``step``."""

@@ -15,7 +15,7 @@ def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], scale: float)
     factor = max(scale / 2, 1.0)
     coarse = rng.normal(size=[int(np.ceil(s / factor)) + 3 for s in shape]).astype(np.float32)
     noise = ndi.zoom(ndi.gaussian_filter(coarse, 1.0), factor, order=1)[: shape[0], : shape[1]]
-    return noise / max(float(noise.std()), 1e-6)
+    return np.asarray(noise / max(float(noise.std()), 1e-6))
 
 
 def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
@@ -34,7 +34,7 @@ def bumpy_disc(rng: np.random.Generator, radius: float, aspect: float, bumps: fl
         bumps / np.sqrt(k - 1) * rng.normal(0, 0.6) * np.cos(k * theta + rng.uniform(0, 2 * np.pi))
         for k in (2, 3, 4, 5)
     )
-    return np.hypot(u, v) <= radius * np.clip(outline, 0.3, 1.7)
+    return np.asarray(np.hypot(u, v) <= radius * np.clip(outline, 0.3, 1.7))
 
 
 def rod(width: float, length: float, angle: float, bend: float) -> np.ndarray:
@@ -46,7 +46,7 @@ def rod(width: float, length: float, angle: float, bend: float) -> np.ndarray:
     size = int(np.ceil(np.abs(spine).max() + width / 2 + 1))
     yy, xx = np.mgrid[-size : size + 1, -size : size + 1].astype(np.float32)
     distance = np.min(np.hypot(yy[None] - spine[0][:, None, None], xx[None] - spine[1][:, None, None]), axis=0)
-    return distance <= width / 2
+    return np.asarray(distance <= width / 2)
 
 
 def star(rng: Rng, diameter: float) -> np.ndarray:
@@ -65,7 +65,7 @@ def polygon(rng: Rng, diameter: float) -> np.ndarray:
         for a, r in zip(angles, radii, strict=True):  # half planes
             along = np.cos(t - a)
             nearest = np.minimum(nearest, np.where(along > 0.05, r / np.maximum(along, 0.05), np.inf))
-        return np.minimum(nearest, 1.4) / 1.4
+        return np.asarray(np.minimum(nearest, 1.4) / 1.4)
 
     return _polar(rng, diameter, outline)
 

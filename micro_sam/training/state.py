@@ -1,4 +1,4 @@
-"""The state of a run on disc: whole or not at all, and read without running anything that the file says."""
+"""The state of a training on disc: whole or not at all, and read without running anything that the file says."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from micro_sam.io.results import recover, write_result
 
 @dataclass
 class TrainState:
-    """What a run needs to go on as if it had not been interrupted.
+    """What a training needs to go on as if it had not been interrupted.
 
     Attributes
     ----------
     settings : str
-        The settings and the data in words (JSON), to tell a run from another.
+        The settings and the data in words (JSON), to tell a training from another.
     step : int
         Optimiser steps done.
     chunk, objects : int
@@ -68,12 +68,12 @@ def save_state(path: Path, state: TrainState) -> None:
 
 
 def load_state(path: Path, settings: str) -> TrainState | None:
-    """The state of an interrupted run with these settings; None when there is none.
+    """The state of an interrupted training with these settings; None when there is none.
 
     Raises
     ------
     InputError
-        When the file is damaged, or belongs to a run with other settings or data.
+        When the file is damaged, or belongs to a training with other settings or data.
     """
     recover(path)
     if not path.exists():

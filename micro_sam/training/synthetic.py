@@ -87,7 +87,7 @@ def membranes(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     warp = [smooth_noise(rng, shape, spacing) * spacing * rng.uniform(0, 0.3) for _ in range(2)]
     yy, xx = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
     points = np.stack([(yy + warp[0]).ravel(), (xx + warp[1]).ravel()], axis=1)
-    labels = (cKDTree(seeds).query(points)[1] + 1).reshape(shape).astype(np.int32)
+    labels: np.ndarray = (cKDTree(seeds).query(points)[1] + 1).reshape(shape).astype(np.int32)
     if rng.random() < 0.4:
         labels[np.isin(labels, 1 + rng.permutation(n)[: int(n * rng.uniform(0.05, 0.5))])] = 0
     return labels
@@ -184,7 +184,7 @@ def _colour(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     dark = np.array([0.35, 0.2, 0.5]) + rng.uniform(-0.2, 0.2, 3)
     if rng.random() < 0.5:
         image = 1 - image
-    return (light + (np.clip(dark, 0, 1) - light) * image[..., None]).astype(np.float32)
+    return np.asarray(light + (np.clip(dark, 0, 1) - light) * image[..., None], np.float32)
 
 
 def consecutive(labels: np.ndarray) -> np.ndarray:

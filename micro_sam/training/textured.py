@@ -212,7 +212,7 @@ def texture(rng: Rng, sources: Sequence[TrainingImage], shape: Shape) -> np.ndar
         found = np.repeat(_drawn_texture(rng, shape)[..., None], 3, -1)
     found = found - found.mean((0, 1))
     deviation = float(found.std())
-    return (found * (0.3 / max(deviation, 0.02))).astype(np.float32)  # a smooth one stays smooth
+    return np.asarray(found * (0.3 / max(deviation, 0.02)), np.float32)  # a smooth one stays smooth
 
 
 def _real_texture(rng: Rng, source: TrainingImage, shape: Shape) -> np.ndarray:
@@ -230,7 +230,7 @@ def _real_texture(rng: Rng, source: TrainingImage, shape: Shape) -> np.ndarray:
     sides = [max(2, min(int(n * zoom), size)) for n, size in zip(patch.shape[:2], shape, strict=True)]
     patch = _zoomed(patch, sides)
     rows, columns = (_mirrored(length, size, rng) for length, size in zip(patch.shape[:2], shape, strict=True))
-    return patch[rows[:, None], columns]
+    return np.asarray(patch[rows[:, None], columns])
 
 
 def _mirrored(length: int, size: int, rng: Rng) -> np.ndarray:
@@ -247,14 +247,14 @@ def _drawn_texture(rng: Rng, shape: Shape) -> np.ndarray:
     if kind == 0:  # grains of two sizes
         return fine + rng.uniform(0, 1) * smooth_noise(rng, shape, log_uniform(rng, 1, 60))
     if kind == 1:  # threads
-        return -(np.abs(fine) ** rng.uniform(0.4, 1.0))
+        return np.asarray(-(np.abs(fine) ** rng.uniform(0.4, 1.0)))
     if kind == 2:  # spots
         return np.maximum(fine - rng.uniform(0.5, 1.5), 0)
     if kind == 3:  # stripes
         angle, period = rng.uniform(0, np.pi), log_uniform(rng, 4, 30)
         yy, xx = np.mgrid[: shape[0], : shape[1]]
         wave = np.sin(2 * np.pi * (yy * np.sin(angle) + xx * np.cos(angle)) / period + fine * rng.uniform(0, 2))
-        return wave + rng.uniform(0, 1) * fine
+        return np.asarray(wave + rng.uniform(0, 1) * fine)
     return 0.02 * fine  # smooth
 
 

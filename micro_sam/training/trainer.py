@@ -9,7 +9,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,7 +82,7 @@ class Trainer:
     ----------
     config : TrainConfig
     overwrite : bool
-        Replace an existing result, and begin anew instead of going on with an interrupted run.
+        Replace an existing result, and begin anew instead of going on with an interrupted training.
 
     Raises
     ------
@@ -114,10 +114,10 @@ class Trainer:
         self.state.chunk = self.state.chunk or config.batch_size
         self.state.objects = self.state.objects or config.objects
 
-    def run(self) -> Iterator[Progress]:
-        """Trains to the end, from where an interrupted run of the same settings stopped, and writes the result.
+    def run(self) -> Generator[Progress, None, None]:
+        """Trains to the end, from where an interrupted training with the same settings stopped, and writes the result.
 
-        Closing the generator stops the run; its state is kept, and the next run goes on from there.
+        Closing the generator stops the training; its state is kept, and the next one goes on from there.
         """
         config, state = self.config, self.state
         optimizer = self._optimizer()
@@ -293,7 +293,7 @@ class Trainer:
         groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
         return torch.optim.AdamW([g for g in groups if g["params"]], lr=config.learning_rate, betas=(0.9, 0.98))
 
-    def _autocast(self) -> AbstractContextManager:
+    def _autocast(self) -> AbstractContextManager[object]:
         if self.precision == "fp32":
             return nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16 if self.precision == "bf16" else torch.float16)
@@ -330,7 +330,7 @@ class Trainer:
     # ------------------------------------------------------------------------------------------------ files
 
     def _settings(self) -> str:
-        """Settings and data in words, by which a state knows its run. Where it is written does not matter."""
+        """Settings and data in words, by which a state knows its training. Where it is written does not matter."""
         settings = self.config.to_dict() | {"device": str(self.device.type), "precision": self.precision}
         for name in UNIMPORTANT:
             settings.pop(name)
@@ -355,7 +355,7 @@ class Trainer:
         logger.info("Going on from step %d of %d", state.step, self.config.steps)
 
     def _open_log(self) -> None:
-        """The log keeps the rows up to the state that the run goes on from."""
+        """The log keeps the rows up to the state that the training goes on from."""
         rows = []
         if self.state.step and self.log_path.exists():
             with open(self.log_path, newline="") as file:
@@ -382,7 +382,7 @@ class Trainer:
 def _empty_twin(model: Sam) -> Sam:
     """A model of the same architecture whose weights are to be loaded."""
     head = None
-    if model.dense_kind == "distances":
+    if model.dense_head is not None and model.dense_kind == "distances":
         head = UNETRDecoder.for_state(model.dense_head.state_dict())
     twin = build_model(model.architecture, head)
     if model.dense_head is None:

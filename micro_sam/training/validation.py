@@ -1,11 +1,12 @@
-"""How good a model is for a person who clicks (IoU of a click, of a box, and after corrections), and by itself (SA50).
+"""How good a model is for a user who clicks (IoU of a click, of a box, and after corrections), and by itself (SA50).
 
-The simulated person is ``evaluation.interactive``; here its figures become the few numbers that a run is steered by.
+The simulated user is ``evaluation.interactive``; here its figures become the few numbers that a training is steered by.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -45,7 +46,7 @@ def measure(predictor: Predictor, images: Sequence[TrainingImage], n_objects: in
     automatic: dict[str, list[float]] = {}
     for number, image in enumerate(images):
         embeddings = embed(predictor, image)
-        rows = measure_person(predictor, embeddings, image, n_objects, number)
+        rows = measure_user(predictor, embeddings, image, n_objects, number)
         if len(rows):
             groups.setdefault(image.group, []).append(rows)
         if image.complete and predictor.model.dense_kind is not None:
@@ -75,14 +76,14 @@ def measure_automatic(predictor: Predictor, embeddings: Embeddings, image: Train
     """SA50 of the dense head's segmentation, without looking closer: that costs many times as much."""
     segmenter = DenseInstanceSegmenter(predictor)
     segmenter.initialize(None, Embeddings(embeddings.store))
-    return compare_labels(segmenter.generate(), image.labels)["SA50"]
+    return compare_labels(np.asarray(segmenter.generate()), image.labels)["SA50"]
 
 
-def measure_person(
+def measure_user(
     predictor: Predictor, embeddings: Embeddings, image: TrainingImage, n_objects: int, seed: int
 ) -> np.ndarray:
     """IoUs of a click, a box and a corrected click, one row per object: (n, 3)."""
-    common = {"max_objects": n_objects, "min_size": MIN_AREA, "seed": seed}
+    common: dict[str, Any] = {"max_objects": n_objects, "min_size": MIN_AREA, "seed": seed}
     clicked = list(evaluate_image(predictor, embeddings, image.labels, "point", CORRECTIONS, **common))
     boxed = list(evaluate_image(predictor, embeddings, image.labels, "box", 0, **common))
     rows = [(click.ious[0], box.ious[0], click.ious[-1]) for click, box in zip(clicked, boxed, strict=True)]

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from micro_sam.models.modules.mask_decoder import MaskDecoder
+from micro_sam.models.modules.nano import NanoEncoder
 from micro_sam.models.sam import Sam
 from micro_sam.training.crops import Crop
 
@@ -56,7 +59,8 @@ class Encoder:
                 with torch.no_grad():
                     self._kept[key] = self._encode([crop])
         parts = [self._kept[key] for key in keys]
-        return Encoded(*(_join([getattr(part, f.name) for part in parts]) for f in fields(Encoded)))
+        joined: list[Any] = [_join([getattr(part, f.name) for part in parts]) for f in fields(Encoded)]
+        return Encoded(*joined)
 
     def _encode(self, crops: Sequence[Crop]) -> Encoded:
         model = self.model
@@ -80,7 +84,7 @@ def encode_windows(model: Sam, pixels: Tensor, origins: Tensor) -> Encoded:
         (B, 2), (y, x) of the windows in the frame, in pixels.
     """
     encoder = model.image_encoder
-    if model.architecture != "nano":
+    if not isinstance(encoder, NanoEncoder):
         return Encoded(encoder(pixels))
     trunk = encoder.trunk(pixels)
     centres = encoder.centre_offsets(trunk)
@@ -99,11 +103,12 @@ def dense_maps(model: Sam, encoded: Encoded) -> Tensor | None:
     """Dense maps (B, K, h, w) of a model with a dense head."""
     if model.dense_head is None:
         return None
-    return model.dense_head(encoded.features if encoded.trunk is None else encoded.trunk)
+    maps: Tensor = model.dense_head(encoded.features if encoded.trunk is None else encoded.trunk)
+    return maps
 
 
 def decode_all(
-    decoder: torch.nn.Module, image: Tensor, position: Tensor, sparse: Tensor, dense: Tensor, several: bool
+    decoder: MaskDecoder, image: Tensor, position: Tensor, sparse: Tensor, dense: Tensor, several: bool
 ) -> tuple[Tensor, Tensor]:
     """Masks (P, M, 4 w, 4 w) and predicted IoU (P, M) for P prompts: all four tokens, or the first alone."""
     tokens = torch.cat([decoder.output_tokens().expand(len(image), -1, -1), sparse], dim=1)

@@ -1,4 +1,4 @@
-"""``micro_sam.info`` as a person and as a program reads it."""
+"""``micro_sam.info`` as a user and as a program reads it."""
 
 import json
 import subprocess

@@ -86,29 +86,48 @@ def test_batches_are_halved_when_the_memory_is_full(predictor, stack):
         list(iter_embeddings(predictor, stack, store, batch_size=4))
 
 
+class Busy:
+    """Counts who works at the same time: ``with busy: ...``."""
+
+    def __init__(self):
+        self._lock, self._now, self.most = threading.Lock(), 0, 0
+
+    def __enter__(self):
+        with self._lock:
+            self._now += 1
+            self.most = max(self.most, self._now)
+
+    def __exit__(self, *_):
+        with self._lock:
+            self._now -= 1
+
+
 class SlowStack:
     """A stack that takes a while to read."""
 
-    def __init__(self, stack, seconds):
-        self.stack, self.seconds = stack, seconds
+    def __init__(self, stack, seconds, busy=None):
+        self.stack, self.seconds, self.busy = stack, seconds, busy or Busy()
         self.shape, self.dtype, self.ndim = stack.shape, stack.dtype, stack.ndim
 
     def __getitem__(self, index):
-        time.sleep(self.seconds)
+        with self.busy:
+            time.sleep(self.seconds)
         return self.stack[index]
 
 
-def on_a_gpu(predictor, store, monkeypatch, seconds=0.0):
+def on_a_gpu(predictor, store, monkeypatch, seconds=0.0, busy=None):
     """Lets the stand-in look like one on a GPU; its passes and the store's writes take `seconds` each."""
-    predictor.device = torch.device("cuda")
+    predictor.device, busy = torch.device("cuda"), busy or Busy()
     encode, write = predictor.encode_batch, store.write
 
     def slow_encode(images):
-        time.sleep(seconds)
+        with busy:
+            time.sleep(seconds)
         return encode(images)
 
     def slow_write(*arguments):
-        time.sleep(seconds)
+        with busy:
+            time.sleep(seconds)
         write(*arguments)
 
     monkeypatch.setattr(predictor, "encode_batch", slow_encode)
@@ -118,13 +137,13 @@ def on_a_gpu(predictor, store, monkeypatch, seconds=0.0):
 def test_on_a_gpu_reading_computing_and_writing_overlap(predictor, stack, tmp_path, monkeypatch):
     embeddings, store = open_embeddings(predictor, stack, tmp_path / "e")
     store.normalization = estimate_normalization(stack, 3)
-    on_a_gpu(predictor, store, monkeypatch, seconds=0.2)
-    start = time.monotonic()
+    busy = Busy()
+    on_a_gpu(predictor, store, monkeypatch, 0.2, busy)
     order = []
-    for item in iter_embeddings(predictor, SlowStack(stack, 0.2), store, batch_size=1):
+    for item in iter_embeddings(predictor, SlowStack(stack, 0.2, busy), store, batch_size=1):
         assert store.is_complete(*item), "what is reported is stored"
         order.append(item[0])
-    assert time.monotonic() - start < 0.7 * 5 * 3 * 0.2
+    assert busy.most == 3
     assert order == [0, 1, 2, 3, 4] and embeddings.is_complete()
 
 

@@ -15,6 +15,7 @@ import time
 import numpy as np
 import pytest
 import torch
+import xxhash
 import zarr
 from old_caches import write_old_cache
 
@@ -326,7 +327,7 @@ def test_losing_the_race_of_creating_opens_the_winner(predictor, stack, tmp_path
 
 
 def test_one_slice_is_read_quickly(predictor, tmp_path):
-    """Features of SAM's size, 4 MB a slice: under 10 ms, and under 20 ms of processor time on slower machines."""
+    """Features of SAM's size, 4 MB a slice: what zarr takes to read it and a hash of it cost, and little more."""
     predictor.model.embed_dim, predictor.model.grid_size = 256, 64
     image = np.zeros((6, 32, 32), "uint8")
     embeddings, store = open_embeddings(predictor, image, tmp_path / "e")
@@ -335,12 +336,16 @@ def test_one_slice_is_read_quickly(predictor, tmp_path):
     )
     for i in range(6):
         store.write(i, 0, features)
-    times = []
+    times, bare, array = [], [], zarr.open_array(tmp_path / "e" / "features", mode="r")
     for i in range(6):
+        start = time.process_time()
+        xxhash.xxh3_64(np.ascontiguousarray(array[i]))
+        bare.append(time.process_time() - start)
         start = time.process_time()
         embeddings.load(i)
         times.append(time.process_time() - start)
-    assert min(times) < 0.02
+    print(f"{min(times) * 1e3:.1f} ms a slice, {min(bare) * 1e3:.1f} ms with zarr alone")
+    assert min(times) < 4 * min(bare)
 
 
 def test_arrays_of_tiles_are_made_when_they_are_written(predictor, stack, tmp_path):

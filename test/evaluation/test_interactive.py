@@ -1,4 +1,4 @@
-"""The simulated person."""
+"""The simulated user."""
 
 import numpy as np
 import pytest

@@ -14,7 +14,7 @@ import micro_sam
 from micro_sam.io.labels import load_labels, save_labels
 from micro_sam.io.tracks import TrackRow, save_tracks
 from micro_sam.plugin import files
-from micro_sam.sam_annotator.view.layers import LayerNames
+from micro_sam.sam_annotator.state.tool import LayerNames
 from micro_sam.sample_data import sample_names
 from micro_sam.session.journal.recorder import Journal
 from micro_sam.session.session import Session

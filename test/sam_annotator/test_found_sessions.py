@@ -13,7 +13,7 @@ def test_sessions_beside_results_of_any_name_are_looked_at(tmp_path, monkeypatch
     asked = []
     monkeypatch.setattr(places, "find", lambda signature, results: asked.append(list(results)) or [])
     (tmp_path / "my_result.session").mkdir()
-    recording = SimpleNamespace(_annotator=SimpleNamespace(tool="2d"))
+    recording = SimpleNamespace(_state=SimpleNamespace(tool=SimpleNamespace(name="2d")))
     for path in (tmp_path / "cells.tif", path_of("https://server/cells.zarr")):
         Recording._found(recording, SimpleNamespace(path=path, result=None), "signature", None)
     here, remote = asked

@@ -41,13 +41,15 @@ def saving(tmp_path):
     """What saves, its jobs, the labels, where to, and what was reported as written."""
     labels, written, said = new_labels((300, 200), largest=0), [], []
     labels[:50, :50] = 1
-    annotator = SimpleNamespace(
-        jobs=Jobs(),
-        session=SimpleNamespace(committed=labels, steps=SimpleNamespace(is_writing=False)),
-        image=SimpleNamespace(scale=None),
+    jobs, image = Jobs(), SimpleNamespace(scale=None)
+    session = SimpleNamespace(committed=labels, steps=SimpleNamespace(is_writing=False))
+    state = SimpleNamespace(
         status=SimpleNamespace(say=said.append),
+        needed=lambda: session,
+        open_image=lambda: image,
+        shows=lambda one: one is session,
     )
-    return LargeSave(annotator, written.append), annotator.jobs, labels, tmp_path / "objects.tif", written, said
+    return LargeSave(state, jobs, written.append), jobs, labels, tmp_path / "objects.tif", written, said
 
 
 def test_labels_in_a_file_are_copied_to_a_file():

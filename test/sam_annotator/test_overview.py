@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from micro_sam.sam_annotator.controller.overview import fill, means
+from micro_sam.sam_annotator.controller.pictures import fill, means
 from micro_sam.sam_annotator.runtime.jobs import Job
 
 
@@ -20,7 +20,7 @@ def test_each_pixel_is_the_mean_of_a_square(dtype):
 
 def test_nothing_is_read_while_a_prompt_waits(monkeypatch):
     slept, held = [], [True, True, False]
-    monkeypatch.setattr("micro_sam.sam_annotator.controller.overview.time.sleep", slept.append)
+    monkeypatch.setattr("micro_sam.sam_annotator.controller.pictures.time.sleep", slept.append)
     image, first = np.full((8, 8), 7, "uint8"), np.zeros((2, 2), "uint8")
 
     def gives_way():

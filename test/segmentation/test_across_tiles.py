@@ -9,7 +9,9 @@ from segmentation_helpers import Oracle, iou, oracle_embeddings
 from micro_sam.embeddings.embeddings import Embeddings
 from micro_sam.embeddings.store import MemoryStore
 from micro_sam.embeddings.tiles import TileGrid
+from micro_sam.errors import InputError
 from micro_sam.prompt_based_segmentation import segment_from_box, segment_from_mask, segment_from_points
+from micro_sam.segmentation.prompted.objects import ObjectPrompt, segment_in_tiles
 from micro_sam.segmentation.prompted.segment import segment_objects
 from micro_sam.segmentation.values import Prompts
 from micro_sam.session.session import Session
@@ -50,6 +52,12 @@ def test_clicks_in_distant_tiles_are_all_used(labels):
     (found,) = segment_objects(Oracle(), Prompts([(30, 40), (225, 380)], [1, 1]), embeddings)
     full = found.full(labels.shape)
     assert full[30, 40] and full[225, 380]
+
+
+def test_negative_points_alone_are_refused_with_a_sentence(labels):
+    prompt = ObjectPrompt(np.array([(250.0, 350.0)]), np.array([0]))
+    with pytest.raises(InputError, match="No point is positive"):
+        segment_in_tiles(Oracle(), oracle_embeddings(labels, *TILES), None, prompt)
 
 
 def test_an_object_in_one_tile_asks_only_that_tile(labels):

@@ -169,8 +169,8 @@ def test_slices_of_stacks_are_not_looked_at_again(predictor, monkeypatch):
 
 
 def test_the_windows_sliders_begin_where_the_library_does():
-    from micro_sam.sam_annotator.controller.automatic import PARAMETERS
+    from micro_sam.sam_annotator.state.options import DenseThresholds
     from micro_sam.segmentation.automatic.dense import DISTANCE, PROMINENCE
 
-    sliders = {parameter.name: parameter.default for parameter in PARAMETERS["dense"]}
+    sliders = dict(DenseThresholds())
     assert sliders["distance_threshold"] == DISTANCE["offsets"] and sliders["prominence"] == PROMINENCE["offsets"]

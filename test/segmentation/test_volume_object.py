@@ -285,6 +285,27 @@ def test_stacks_of_few_and_of_distant_slices(spacing, n_slices):
     assert iou(mask, labels == 1) > 0.75
 
 
+@pytest.mark.parametrize(("pixels", "is_used"), [(4, True), (1, False)])
+def test_the_model_sees_closer_than_maps_of_large_slices_and_says_what_of_them_is_the_object(pixels, is_used):
+    shape = (10, 60, 80)
+    truth = balls([(5, 30, 28), (5, 30, 60)], shape=shape)
+    around = ndimage.binary_dilation(truth == 1, iterations=6)  # the maps take it for object, too, but less surely
+    foreground = np.where(truth == 1, 1, np.where(around, 0.6, truth > 0)).astype("float32")
+    depth = np.where(around, ndimage.distance_transform_edt(around), ndimage.distance_transform_edt(truth == 2)) / 16
+    fine = np.kron(truth == 1, np.ones((1, pixels, pixels), bool))
+    maps = VolumeMaps(MapGeometry(fine.shape, shape, side=fine.shape[2]))
+    for z in range(shape[0]):
+        maps.add(MapBlock(0, z), np.stack([foreground[z], depth[z]])[:, None])
+    click = [(5, 30 * pixels, 28 * pixels)]
+    plain, _ = segment(maps, click)
+    found, mask = segment(maps, click, decoded={5: ObjectMask.from_array(fine[5])})
+    assert iou(plain.full(fine.shape), fine) < 0.6
+    if is_used:
+        assert iou(mask, fine) > 0.75 and iou(mask[5], fine[5]) > 0.9
+    else:
+        np.testing.assert_array_equal(found.mask, plain.mask)
+
+
 def test_maps_coarser_than_the_image_give_outlines_at_its_resolution():
     fine = np.kron(TWO, np.ones((1, 4, 4), "uint32"))
     geometry = MapGeometry(fine.shape, TWO.shape, side=fine.shape[2])

@@ -1,4 +1,4 @@
-"""One image: prompts, segmentation, commit, correction. Tests are named by what a person relies on."""
+"""One image: prompts, segmentation, commit, correction. Tests are named by what a user relies on."""
 
 import threading
 

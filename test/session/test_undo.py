@@ -17,7 +17,7 @@ def cancelled_volume(session):
 
 
 def random_act(session, rng):
-    """Do something a person might do; acts that are refused change nothing."""
+    """Do something a user might do; acts that are refused change nothing."""
     shape = session.shape
     z = int(rng.integers(shape[0])) if session.ndim == 3 else None
 

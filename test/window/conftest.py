@@ -199,12 +199,13 @@ def opened(shared_window):
     shared_window.close()
     viewers = []
 
-    def start(function, *args, **kwargs):
+    def start(function, *args, place=True, **kwargs):
         from micro_sam.sam_annotator import get_annotator
 
         viewer = function(*args, return_viewer=True, **kwargs)
         viewers.append(viewer)
-        driver.place(viewer)
+        if place:
+            driver.place(viewer)
         return get_annotator(viewer)
 
     yield start

@@ -50,8 +50,7 @@ def wait_idle(tool, timeout: float = 180.0) -> None:
     """Until nothing runs in the background of a tool."""
 
     def idle() -> bool:
-        whole = getattr(tool, "whole", None)
-        if whole is not None and whole.busy:
+        if tool.volume is not None and tool.volume.whole.busy:
             return False
         return tool.jobs.running() is None and not tool.preview.busy and not tool.automatic.busy
 
@@ -77,6 +76,7 @@ def window_manager():
 def place(viewer) -> None:
     """Give the window a size, and the keyboard."""
     window = viewer.window._qt_window
+    window.showNormal()
     window.setGeometry(0, 24, 1500, 940)
     activate(viewer)
 
@@ -177,8 +177,8 @@ def key(viewer, name: str) -> None:
 def reset(tool, image) -> None:
     """Put a tool that is open back to its beginning, with the model it has."""
     wait_idle(tool)
-    tool.preview.live, tool.preview.batched = True, False
-    tool.preserve = "pixels"
+    tool.state.live, tool.state.batched = True, False
+    tool.state.preserve = "pixels"
     tool.open(image)
     assert wait_until(lambda: not tool.engine.busy and tool.session.model.embeddings is not None), tool.status.text
     wait_idle(tool)

@@ -51,7 +51,7 @@ def frames_of(labels: np.ndarray, label: int) -> list[int]:
 
 def go_to(tool, t: int) -> None:
     """Show a frame."""
-    tool.go_to_slice(t)
+    tool.actions.go_to_slice(t)
     driver.process(0.1)
 
 
@@ -85,14 +85,14 @@ def divide(tool) -> None:
 def start_again(tool) -> None:
     """Put a tracking tool back to its beginning, with the movie, the model and the embeddings it has."""
     driver.wait_idle(tool)
-    tool.preview.live, tool.preserve = True, "pixels"
+    tool.state.live, tool.state.preserve = True, "pixels"
     menu(tool).backward.value = False
     session = tool.session
     session.prompts.clear()
     session.objects.load(np.zeros_like(session.committed))
     session.automatic.show(np.zeros_like(session.auto))
     session.history.clear()
-    tool.set_source("current")
-    tool.use_tool("point")
-    tool.go_to_slice(0)
+    tool.actions.set_source("current")
+    tool.actions.use_tool("point")
+    tool.actions.go_to_slice(0)
     driver.activate(tool.viewer)  # windows of other tools may lie above

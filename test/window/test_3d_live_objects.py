@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from micro_sam.sam_annotator import annotator_3d
-from micro_sam.sam_annotator.controller.automatic_volume import PARAMETERS
 from micro_sam.sam_annotator.runtime.jobs import MAPS
+from micro_sam.sam_annotator.state.options import VolumeThresholds
 from micro_sam.segmentation.volume import compute
 from micro_sam.segmentation.volume.automatic import THRESHOLDS
 
@@ -41,7 +41,7 @@ def test_a_brush_without_any_prompt_gives_the_whole_object(tool_3d):
     tool = tool_3d
     z, y, x = middle_of(FIRST)
     go_to(tool, z)
-    tool.use_tool("paint")
+    tool.actions.use_tool("paint")
     tool.viewer.layers["current_object"].brush_size = 12
     drag(tool, (z, y, x - 4), (z, y, x + 4))
     painted = tool.session.current[z].copy()
@@ -51,7 +51,7 @@ def test_a_brush_without_any_prompt_gives_the_whole_object(tool_3d):
     whole = tool.session.current.copy()
 
     go_to(tool, z + 1)
-    tool.use_tool("erase")
+    tool.actions.use_tool("erase")
     drag(tool, (z + 1, y - 8, x - 4), (z + 1, y - 8, x + 4))
     erased = tool.session.current[z + 1].copy()
     wait_idle(tool)
@@ -81,7 +81,7 @@ def test_a_negative_click_splits_two_touching_nuclei(tool_3d):
         return float((tool.session.current > 0)[truth == label].mean())
 
     assert share(keep) > 0.5 and share(other) > 0.5, tool.status.text
-    tool.use_tool("point")
+    tool.actions.use_tool("point")
     click_at(tool, place_in(other, z), positive=False)
     assert share(keep) > 0.5 and share(other) < 0.2, tool.status.text
     assert {c.source for c in tool.session.propagation.confidence.values()} <= {"prompt", "maps"}
@@ -95,10 +95,10 @@ def test_exact_slices_are_kept_by_an_object_that_is_opened_again(tool_3d):
     z, y, x = middle_of(FIRST)
     click_at(tool, (z, y, x))
     go_to(tool, z + 1)
-    tool.use_tool("paint")
+    tool.actions.use_tool("paint")
     drag(tool, (z + 1, y, x), (z + 1, y, x + 14))
     wait_idle(tool)
-    tool.use_tool("point")
+    tool.actions.use_tool("point")
     click_at(tool, place_in(FIRST, z - 1))
     key(tool.viewer, "s")
     wait_idle(tool)
@@ -159,17 +159,17 @@ def test_several_boxes_are_several_whole_objects_live(tool_3d):
 
 def test_all_objects_come_from_the_maps_and_the_sliders_ask_no_network(tool_3d, monkeypatch):
     tool = tool_3d
-    assert {p.name: p.default for p in PARAMETERS} == THRESHOLDS
+    assert dict(VolumeThresholds()) == THRESHOLDS
 
     def refuse(*args, **kwargs):
         raise AssertionError("the network was asked")
 
     monkeypatch.setattr(compute, "_slice_maps", refuse)
     monkeypatch.setattr(compute, "_plane_maps", refuse)
-    monkeypatch.setattr("micro_sam.sam_annotator.controller.automatic_slices.make_segmenter", refuse)
+    monkeypatch.setattr("micro_sam.sam_annotator.controller.automatic.make_segmenter", refuse)
     driver.press(menu(tool).all_slices.native)
     wait_idle(tool)
-    assert "in the volume" in tool.status.text and tool.source == "auto"
+    assert "in the volume" in tool.status.text and tool.state.source == "auto"
     first = tool.session.auto.copy()
     labels = np.bincount(first[small_volume()[1] == FIRST])
     labels[0] = 0
@@ -191,7 +191,7 @@ def test_the_menu_of_thresholds_is_there_only_where_the_maps_are_used(tool_3d):
     tool = tool_3d
     assert not menu(tool).all_parameters.isHidden()
     menu(tool).method.value = "propagation"
-    assert menu(tool).all_parameters.isHidden() and not tool.automatic_volume.by_maps
+    assert menu(tool).all_parameters.isHidden() and not tool.volume.automatic.by_maps
     menu(tool).method.value = "auto"
     tool.dock.automatic.method.value = "grid"
     assert menu(tool).all_parameters.isHidden()

@@ -43,7 +43,7 @@ def test_v_extends_the_object_whichever_layer_is_selected(tool_3d):
     tool, started = tool_3d, []
     click(tool, middle_of(FIRST))
     wait_idle(tool)
-    tool.volume.start = lambda **options: started.append(options)
+    tool.propagation.start = lambda **options: started.append(options)
     try:
         for number, layer in enumerate(list(tool.viewer.layers), start=1):
             tool.viewer.layers.selection.active = layer
@@ -53,13 +53,13 @@ def test_v_extends_the_object_whichever_layer_is_selected(tool_3d):
         key(tool.viewer, "v")
         assert all(layer.visible for layer in tool.viewer.layers)
     finally:
-        del tool.volume.start
+        del tool.propagation.start
     assert started[0]["iou_threshold"] == 0.5
 
 
 def test_s_segments_the_slice_in_view_only(tool_3d):
     tool = tool_3d
-    tool.preview.live = False
+    tool.state.live = False
     z, y, x = middle_of(FIRST)
     for other in (z, z + 1):
         go_to(tool, other)
@@ -198,7 +198,7 @@ def test_all_objects_of_the_volume(tool_3d):
     tool = tool_3d
     menu(tool).all_slices.native.click()
     wait_idle(tool)
-    assert "in the volume" in tool.status.text and tool.source == "auto"
+    assert "in the volume" in tool.status.text and tool.state.source == "auto"
     key(tool.viewer, "c")
     labels, truth = tool.session.committed, small_volume()[1]
     inside = np.bincount(labels[truth == FIRST])
@@ -266,7 +266,7 @@ def test_the_window_lives_while_an_object_grows(tool_3d, propagates):
     time.sleep(0.1)
     driver.process(0.2)
     with Heartbeat() as heart:
-        tool.segment_volume()
+        tool.actions.segment_volume()
         wait_idle(tool)
     assert len(slices_of(tool)) > 3
     assert heart.longest < 0.4, f"the window stood still for {heart.longest:.2f} s"

@@ -52,7 +52,7 @@ def test_from_a_click_to_a_committed_object_and_its_correction(tool_3d):
     # W goes to the slice that is worth a look.
     weakest = session.propagation.weakest_slice()
     key(viewer, "w")
-    assert tool.z == weakest and f"Slice {weakest}" in tool.status.text
+    assert tool.state.z == weakest and f"Slice {weakest}" in tool.status.text
 
     # Commit, undo, redo.
     key(viewer, "c")

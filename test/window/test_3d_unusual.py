@@ -96,7 +96,7 @@ def test_a_volume_without_any_object(opened):
     menu(tool).all_slices.native.click()
     wait_idle(tool)
     assert "No object" in tool.status.text and no_errors(told)[0], told
-    tool.use_tool("paint")
+    tool.actions.use_tool("paint")
     from .driver import drag
 
     go_to(tool, 3)
@@ -119,7 +119,7 @@ def test_a_model_without_a_dense_head_goes_from_slice_to_slice(opened, tmp_path)
     assert (
         tool.session.model.maps is None and tool.jobs.running(MAPS) is None and "hole objects" not in tool.status.text
     )
-    assert menu(tool).all_parameters.isHidden() and not tool.automatic_volume.by_maps
+    assert menu(tool).all_parameters.isHidden() and not tool.volume.automatic.by_maps
     click_at(tool, (1, 30, 30))
     assert "by itself" not in tool.status.text
     key(tool.viewer, "v")

@@ -50,7 +50,7 @@ def test_the_strip_shows_where_the_object_is_and_a_click_goes_there(tool_3d):
     assert wait_until(lambda: set(strip.state.confidence) == {z})
     assert strip.state.n == len(small_volume()[0])
     driver.press(strip, strip.centre_of(3).toPoint())
-    assert tool.z == 3
+    assert tool.state.z == 3
     assert "your prompts" in strip.describe(z) and "predicted quality" in strip.describe(z)
     assert strip.describe(0) == "slice 0"
 
@@ -97,7 +97,7 @@ def test_voxel_size_reaches_all_layers_and_clicks_still_hit(opened, tmp_path):
     assert {tuple(layer.scale) for layer in tool.viewer.layers} == {(2.5, 0.5, 0.5)}
     z, y, x = middle_of(FIRST)
     go_to(tool, z - 4)
-    assert tool.z == z - 4
+    assert tool.state.z == z - 4
     click(tool, (z - 4, y, x))
     (point,) = tool.session.prompts.drawn.points
     assert point.z == z - 4
@@ -111,7 +111,7 @@ def test_a_saved_result_is_opened_and_corrected(opened, tmp_path):
     tool = opened(annotator_3d, volume[4:9], model_type="nano_lm", segmentation_result=path)
     assert wait_until(lambda: tool.engine.predictor is not None and not tool.engine.busy), tool.status.text
     z, y, x = middle_of(FIRST)
-    tool.reopen(FIRST)
+    tool.actions.reopen(FIRST)
     go_to(tool, z - 4)
     click(tool, (z - 4, y, x))
     wait_idle(tool)
@@ -122,7 +122,7 @@ def test_a_saved_result_is_opened_and_corrected(opened, tmp_path):
     assert np.array_equal(tool.session.current[unchanged], before[unchanged]), "only corrected slices are done again"
     key(tool.viewer, "c")
     assert (tool.session.committed == FIRST).any()
-    tool.save(tmp_path / "corrected.tif")
+    tool.actions.save(tmp_path / "corrected.tif")
     assert np.array_equal(tifffile.imread(tmp_path / "corrected.tif"), tool.session.committed)
 
 
@@ -140,6 +140,6 @@ def test_a_file_with_four_axes_is_opened_when_the_person_says_what_they_are(open
     assert labels == ["2 channels of 14 slices (CZYX)", "2 slices with 14 channels (ZCYX)"]
     assert menu_of_images.open_as.native.isVisible()
     driver.press(menu_of_images.open_as.native)
-    assert tool.session.shape == volume.shape and tool.image.n_channels == 2
+    assert tool.session.shape == volume.shape and tool.state.image.n_channels == 2
     assert np.array_equal(tool.layers.raw.data, volume)
     assert not menu_of_images.open_as.native.isVisible()

@@ -55,7 +55,7 @@ def click_at(tool, position, positive=True):
 def test_v_gives_the_whole_object_and_is_one_step_of_undo(tool_3d, no_propagation):
     tool = tool_3d
     assert tool.session.model.maps.is_complete
-    tool.preview.live = False
+    tool.state.live = False
     place = middle_of(FIRST)
     click_at(tool, place)
     key(tool.viewer, "s")
@@ -73,7 +73,7 @@ def test_v_gives_the_whole_object_and_is_one_step_of_undo(tool_3d, no_propagatio
     key(tool.viewer, "ctrl+shift+z")
     assert np.array_equal(tool.session.current, whole)
     key(tool.viewer, "w")
-    assert tool.z in slices_of(tool)
+    assert tool.state.z in slices_of(tool)
     key(tool.viewer, "c")
     assert np.array_equal(tool.session.committed > 0, whole > 0)
 
@@ -102,7 +102,7 @@ def test_a_stroke_in_a_slice_is_exact_and_changes_the_others_live(tool_3d, no_pr
     click_at(tool, (z, y, x))
     before = tool.session.current.copy()
     go_to(tool, z + 1)
-    tool.use_tool("paint")
+    tool.actions.use_tool("paint")
     drag(tool, (z + 1, y, x), (z + 1, y, x + 16))
     painted = tool.session.current[z + 1].copy()
     wait_idle(tool)
@@ -142,7 +142,7 @@ def test_a_painted_slice_stays_as_it_is_painted(tool_3d, no_propagation):
     key(tool.viewer, "v")
     wait_idle(tool)
     go_to(tool, z + 1)
-    tool.use_tool("paint")
+    tool.actions.use_tool("paint")
     drag(tool, (z + 1, y, x), (z + 1, y, x + 14))
     painted = tool.session.current[z + 1].copy()
     assert painted[y, x + 14] == 1

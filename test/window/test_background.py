@@ -173,7 +173,7 @@ def test_quick_clicks_give_the_answer_to_the_last_one(tool, monkeypatch):
     assert tool.session.current[COIN] == 1
     assert tool.session.history.last.name == "Add point"
     for _ in range(6):
-        tool.undo()
+        tool.actions.undo()
     assert not tool.session.has_current and not len(tool.session.prompts.drawn)
 
 
@@ -187,7 +187,7 @@ def test_answer_to_a_question_that_was_undone_is_not_shown(tool, monkeypatch):
 
     monkeypatch.setattr(type(tool.session.segment), "run", staticmethod(slow))
     click(tool, COIN)
-    tool.undo()
+    tool.actions.undo()
     release.set()
     wait_idle(tool)
     assert not tool.session.has_current and tool.session.history.can_redo
@@ -238,9 +238,9 @@ def test_cancel_stops_the_run_and_a_second_one_is_refused_with_a_sentence(tool, 
             yield k, 10_000
 
     monkeypatch.setattr(DenseInstanceSegmenter, "iter_initialize", endless)
-    tool.segment_all()
+    tool.actions.segment_all()
     driver.process(0.2)
-    tool.segment_all()
+    tool.actions.segment_all()
     assert "still running" in tool.status.text
     key(tool.viewer, "c")
     assert "still running" in tool.status.text
@@ -278,7 +278,7 @@ def test_another_model_or_cache_keeps_prompts_and_objects(tool, tmp_path):
     click(tool, (COIN[0] + 5, COIN[1]))
     wait_idle(tool)
     assert tool.session.current[COIN] == 1
-    tool.change_settings(tool.settings.changed(embedding_path=None))
+    tool.actions.change_settings(tool.state.settings.changed(embedding_path=None))
     assert wait_until(lambda: not tool.engine.busy)
 
 

@@ -24,9 +24,9 @@ DEARER = 2  # all that happens for a mask under the mouse, to answering and draw
 def hovering(tool):
     """The tool with the mask under the mouse on."""
     driver.press(tool.dock.segment.hover.native)
-    assert tool.hover.on
+    assert tool.state.hover
     yield tool
-    tool.set_hover(False)
+    tool.actions.set_hover(False)
 
 
 def move(tool, position) -> None:
@@ -56,7 +56,7 @@ def move_and_wait(tool, position) -> bool:
 def test_it_is_off_until_wanted(tool):
     move(tool, COIN)
     process(0.3)
-    assert not tool.hover.on and HOVER not in tool.viewer.layers and tool.hover.shown == 0
+    assert not tool.state.hover and HOVER not in tool.viewer.layers and tool.hover.shown == 0
 
 
 def cpu_seconds(work: Callable[[], object], times: int = 15) -> float:
@@ -98,7 +98,7 @@ def test_masks_follow_the_mouse_and_cost_little_more_than_answering_and_drawing_
     shown, clock = tool.hover.shown - first, time.monotonic() - clock
     assert shown and tool.viewer.layers[HOVER].data[COIN] == 1
     alone = max(before, needed())  # what else the machine does makes everything dearer
-    tool.set_hover(False)
+    tool.actions.set_hover(False)
     each = (work - along(tool)) / shown  # without what the movements themselves cost
     print(f"{shown} masks in {clock:.1f} s, {1000 * each:.0f} CPU-ms each, {1000 * alone:.0f} alone")
     # How many a second that gives depends on the machine: benchmarks/RESULTS.md has it for an idle one.
@@ -181,7 +181,7 @@ def test_outside_the_image_there_is_nothing(hovering):
 
 def test_the_key_switches_it_and_the_box_follows(tool):
     key(tool.viewer, "h")
-    assert tool.hover.on and tool.dock.segment.hover.value and HOVER in tool.viewer.layers
+    assert tool.state.hover and tool.dock.segment.hover.value and HOVER in tool.viewer.layers
     assert tool.viewer.layers.selection.active is tool.layers.points.layer
     key(tool.viewer, "h")
-    assert not tool.hover.on and not tool.dock.segment.hover.value and HOVER not in tool.viewer.layers
+    assert not tool.state.hover and not tool.dock.segment.hover.value and HOVER not in tool.viewer.layers

@@ -89,7 +89,7 @@ def check_records(session):
 def test_change_from_a_script_or_plugin_is_in_the_session(tool, name, way):
     check_step(tool, name, WAYS[way])
     if name == "auto":
-        tool.set_source("auto")
+        tool.actions.set_source("auto")
     if name != "committed":
         key(tool.viewer, "c")
         assert tool.session.committed[MIDDLE[2]] == 1, tool.status.text
@@ -105,7 +105,7 @@ def test_change_in_a_turned_volume_is_in_the_session(tool_3d, order, n_edit):
     try:
         for way in ("paint", "fill", "write", "new array", *(("polygon",) if n_edit == 2 else ())):
             check_step(tool_3d, "committed", WAYS[way])
-            tool_3d.undo()
+            tool_3d.actions.undo()
     finally:
         layer.n_edit_dimensions = 2
         tool_3d.viewer.dims.order = (0, 1, 2)
@@ -131,12 +131,12 @@ def test_polygon_drawn_with_the_tool_of_napari_is_an_object_that_is_undone_and_s
     assert not session.committed.any() and not session.objects
     key(tool.viewer, "ctrl+shift+z")
     assert np.array_equal(session.committed, drawn)
-    tool.use_tool("point")
+    tool.actions.use_tool("point")
     click(tool, COIN)
     wait_idle(tool)
     key(tool.viewer, "c")
     assert set(session.objects) == {5, 6}
-    tool.save(tmp_path / "objects.tif")
+    tool.actions.save(tmp_path / "objects.tif")
     assert np.array_equal(load_labels(tmp_path / "objects.tif"), layer.data)
 
 
@@ -169,9 +169,9 @@ def test_fill_and_eraser_by_mouse_respect_the_options_of_the_layer(tool, contigu
 
 def test_brush_in_three_dimensions_is_one_step(tool_3d):
     layer = layer_of(tool_3d, "current")
-    tool_3d.use_tool("paint")
+    tool_3d.actions.use_tool("paint")
     layer.n_edit_dimensions, layer.brush_size = 3, 7
-    z = tool_3d.z
+    z = tool_3d.state.z
     drag(tool_3d, (z, 20, 20), (z, 20, 60))
     assert tool_3d.session.current[z, 20, 40] == 1 and tool_3d.session.current[z - 2, 20, 40] == 1
     assert np.array_equal(layer.data, tool_3d.session.current)
@@ -191,7 +191,7 @@ def test_tracks_painted_from_outside_are_in_the_lineage(tool_tracking, way):
     track = tool.session.tracks.lineage[9]
     frames = np.flatnonzero((tool.session.committed == 9).any(axis=(1, 2)))
     assert (track.start, track.end) == (frames[0], frames[-1])
-    tool.undo()
+    tool.actions.undo()
     assert 9 not in tool.session.tracks.lineage
     check_step(tool, "current", lambda layer: _in_first_frames(layer, way))
     assert 9 in tool.session.tracks.current
@@ -220,7 +220,7 @@ def test_objects_put_in_as_a_new_array_stay_when_others_are_committed(tool, coin
     wait_idle(tool)
     key(tool.viewer, "c")
     assert layer.data[COIN] == 6 and layer.data[210, 220] == 5
-    tool.save(tmp_path / "mine.tif")
+    tool.actions.save(tmp_path / "mine.tif")
     assert np.unique(tifffile.imread(tmp_path / "mine.tif")).tolist() == [0, 5, 6]
     mine[:] = 7
     assert 7 not in tool.session.committed, "the script's array is its own"
@@ -262,7 +262,7 @@ def test_colour_image_has_labels_that_are_heard_too(opened):
     tool = opened(annotator_2d, open_sample("immunohistochemistry").image, model_type="nano_lm")
     for way in ("paint", "polygon", "write"):
         check_step(tool, "committed", WAYS[way])
-        tool.undo()
+        tool.actions.undo()
 
 
 def test_edit_that_the_session_refuses_leaves_the_picture_as_it_was(tool, monkeypatch):
@@ -306,4 +306,4 @@ def test_layers_renamed_duplicated_deleted_and_of_other_files_stay_apart(tool):
     assert 8 in tool.session.objects
     for layer in (copied, other):
         layers.remove(layer)
-    tool.use_tool("point")
+    tool.actions.use_tool("point")

@@ -35,15 +35,15 @@ def settled(tool):
 def test_objects_are_committed_in_the_background_undone_and_done_again(tool, small_is_large):
     found = squares(tool.session.shape)
     tool.session.automatic.show(found)
-    tool.set_source("auto")
+    tool.actions.set_source("auto")
     shown, drawn = tool.layers.labels["committed"].layer, []
     tool.session.events.labels_changed.connect(lambda name, _: drawn.append(name))
-    tool.commit()
+    tool.actions.commit()
     assert tool.jobs.running(WORK) is not None and not tool.session.objects, "it comes back at once"
     assert wait_until(lambda: settled(tool)), tool.status.text
     assert len(tool.session.objects) == found.max() and "committed" in tool.status.text
     assert drawn.count("committed") >= 10 and np.array_equal(np.asarray(shown.data) > 0, found > 0)
-    assert tool.source == "current" and not tool.session.automatic.exists
+    assert tool.state.source == "current" and not tool.session.automatic.exists
     key(tool.viewer, "ctrl+z")
     assert wait_until(lambda: settled(tool))
     assert not tool.session.objects and not np.asarray(shown.data).any() and tool.session.automatic.exists
@@ -55,8 +55,8 @@ def test_objects_are_committed_in_the_background_undone_and_done_again(tool, sma
 def test_objects_that_change_while_a_commit_is_found_are_respected(tool, small_is_large):
     found = squares(tool.session.shape)
     tool.session.automatic.show(found)
-    tool.set_source("auto")
-    tool.commit()
+    tool.actions.set_source("auto")
+    tool.actions.commit()
     tool.session.labels.paint("committed", (slice(0, 40), slice(0, 384)), np.full((40, 384), 9, np.uint32))
     assert wait_until(lambda: settled(tool) and len(tool.session.objects) > 1), tool.status.text
     assert (tool.session.committed[:40] == 9).all() and len(tool.session.objects) == 1 + len(np.unique(found[40:])) - 1
@@ -64,8 +64,8 @@ def test_objects_that_change_while_a_commit_is_found_are_respected(tool, small_i
 
 def test_a_click_during_a_large_commit_is_answered(tool, small_is_large):
     tool.session.automatic.show(squares(tool.session.shape))
-    tool.set_source("auto")
-    tool.commit()
+    tool.actions.set_source("auto")
+    tool.actions.commit()
     click(tool, COIN)
     assert wait_until(lambda: settled(tool))
     wait_idle(tool)

@@ -20,7 +20,7 @@ PLACE, OTHER = (700, 900), (120, 130)
 def large(monkeypatch):
     """Planes of more than 100 x 100 pixels count as large, and no labels stay in memory."""
     monkeypatch.setattr("micro_sam.sam_annotator.view.layers.large_labels.LARGEST_PLANE", 10_000)
-    monkeypatch.setattr("micro_sam.sam_annotator.controller.overview.BLOCK", 256)
+    monkeypatch.setattr("micro_sam.sam_annotator.controller.pictures.BLOCK", 256)
     monkeypatch.setattr("micro_sam.io.label_arrays.LARGEST_IN_MEMORY", 1000)
 
 
@@ -51,7 +51,7 @@ def test_a_large_plane_on_disc_is_clicked_painted_and_corrected_as_any_other(ope
     key(viewer, "ctrl+shift+z")
 
     look_at(tool, OTHER)
-    tool.use_tool("paint")
+    tool.actions.use_tool("paint")
     drag(tool, OTHER, (OTHER[0] + 20, OTHER[1] + 20))
     assert session.current[OTHER] and session.current[OTHER[0] + 20, OTHER[1] + 20]
     shown = layers["current"]
@@ -76,13 +76,13 @@ def test_a_large_plane_on_disc_is_clicked_painted_and_corrected_as_any_other(ope
 
     assert np.array_equal(imread(tmp_path / "committed.tif"), session.committed), "napari saves all of it"
 
-    tool.save(tmp_path / "objects.zarr")
+    tool.actions.save(tmp_path / "objects.zarr")
     assert tool.saving.unsaved, "it is saved in a job"
     assert wait_until(lambda: not tool.saving.unsaved), tool.status.text
     assert np.array_equal(zarr.open_array(str(tmp_path / "objects.zarr")), session.committed)
 
-    tool.choose([1, 8])
-    tool.delete_picked()
+    tool.actions.select([1, 8])
+    tool.actions.delete_selected()
     assert not session.committed[PLACE] and not session.committed[405, 405] and session.committed[310, 310] == 11
     viewer.layers.remove(committed)
     process(0.2)

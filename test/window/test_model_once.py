@@ -14,9 +14,9 @@ def test_the_model_is_loaded_once(opened, coins, monkeypatch, tmp_path):
     tool = opened(annotator_2d, coins, model_type="nano_lm")
     assert driver.wait_until(lambda: tool.engine.embeddings is not None and not tool.engine.busy)
     predictor = tool.engine.predictor
-    tool.prepare()  # "compute embeddings" once more
+    tool.actions.prepare()  # "compute embeddings" once more
     driver.wait_idle(tool)
-    tool.change_settings(tool.settings.changed(embedding_path=tmp_path / "cache.zarr"))
+    tool.actions.change_settings(tool.state.settings.changed(embedding_path=tmp_path / "cache.zarr"))
     driver.wait_idle(tool)
     tool.open(from_array(coins[:200], "2d", "part"))
     driver.wait_idle(tool)

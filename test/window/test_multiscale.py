@@ -39,7 +39,7 @@ def test_a_pyramid_is_shown_as_one_and_clicked_at_full_resolution(tmp_path, coin
     click(tool, COIN)
     wait_idle(tool)
     assert tool.session.current[COIN] and tool.session.current.sum() > 300
-    y0, x0, y1, x1 = tool.looking._view()
+    y0, x0, y1, x1 = tool._sight.box()
     assert y1 - y0 > 200 and x1 - x0 > 250, "the view counts pixels of the full resolution"
 
 

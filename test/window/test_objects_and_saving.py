@@ -11,7 +11,6 @@ from qtpy.QtWidgets import QFileDialog
 from micro_sam.io.labels import load_labels
 from micro_sam.models.cache import get_cache_directory
 from micro_sam.sam_annotator import annotator_2d
-from micro_sam.sam_annotator.controller.closing import keep_copy
 
 from . import driver
 from .driver import click, key, wait_idle, wait_until
@@ -35,7 +34,7 @@ def test_clicked_object_is_opened_again_corrected_and_keeps_its_id(tool):
     commit(tool, COIN, OTHER_COIN)
     tool.dock.objects.choose.click()
     click(tool, OTHER_COIN)
-    assert tool.picked == (2,) and tool.dock.objects.ids.value == "2"
+    assert tool.state.selected == (2,) and tool.dock.objects.ids.value == "2"
     tool.dock.objects.reopen.native.click()
     assert tool.session.objects.reopened == 2 and tool.session.current[OTHER_COIN] == 1
     assert tool.session.committed[OTHER_COIN] == 0
@@ -51,15 +50,15 @@ def test_objects_are_merged_deleted_and_come_back_with_undo(tool):
     tool.dock.objects.choose.click()
     click(tool, COIN)
     click(tool, OTHER_COIN)
-    assert set(tool.picked) == {1, 2}
+    assert set(tool.state.selected) == {1, 2}
     tool.dock.objects.merge.native.click()
     assert set(tool.session.objects) == {1} and tool.session.committed[OTHER_COIN] == 1
-    assert tool.picked == () and not tool.dock.objects.delete.enabled
+    assert tool.state.selected == () and not tool.dock.objects.delete.enabled
     key(tool.viewer, "ctrl+z")
     assert set(tool.session.objects) == {1, 2}
     tool.dock.objects.ids.value = "2"
     tool.dock.objects.ids.native.editingFinished.emit()
-    assert tool.picked == (2,)
+    assert tool.state.selected == (2,)
     tool.dock.objects.delete.native.click()
     assert set(tool.session.objects) == {1} and tool.session.committed[OTHER_COIN] == 0
     key(tool.viewer, "ctrl+z")
@@ -71,15 +70,15 @@ def test_objects_are_merged_deleted_and_come_back_with_undo(tool):
 
 def test_chosen_objects_have_a_frame_that_follows_the_view(tool):
     commit(tool, COIN, OTHER_COIN)
-    assert not tool.dock.chosen.isVisible()
+    assert not tool.dock.selected.isVisible()
     tool.dock.objects.choose.click()
     click(tool, COIN)
     zoom = tool.viewer.camera.zoom
     for factor in (1, 2, 0.5):
         tool.viewer.camera.zoom = zoom * factor
         driver.process(0.1)
-        assert tool.dock.chosen.isVisible() and tool.dock.chosen.size() == driver.canvas(tool.viewer).size()
-        (frame,) = tool.dock.chosen.frames()
+        assert tool.dock.selected.isVisible() and tool.dock.selected.size() == driver.canvas(tool.viewer).size()
+        (frame,) = tool.dock.selected.frames()
         y0, x0, y1, x1 = tool.session.objects[1].box
         corner = driver.canvas_point(tool.viewer, tool.layers.points.layer, (y0 - 0.5, x0 - 0.5))
         opposite = driver.canvas_point(tool.viewer, tool.layers.points.layer, (y1 - 0.5, x1 - 0.5))
@@ -88,17 +87,17 @@ def test_chosen_objects_have_a_frame_that_follows_the_view(tool):
     tool.viewer.camera.zoom = zoom
     driver.process(0.2)
     click(tool, OTHER_COIN)  # through the frames' widget
-    assert tool.picked == (1, 2) and len(tool.dock.chosen.frames()) == 2
-    tool.delete_picked()
-    assert not tool.dock.chosen.isVisible()
+    assert tool.state.selected == (1, 2) and len(tool.dock.selected.frames()) == 2
+    tool.actions.delete_selected()
+    assert not tool.dock.selected.isVisible()
 
 
 @pytest.mark.parametrize("preserve", ["pixels", "objects", "none"])
 def test_commit_treats_committed_objects_as_the_menu_says(tool, preserve):
     commit(tool, COIN)
     before = tool.session.committed == 1
-    tool.dock.commit.preserve.value = preserve
-    tool.use_tool("box")
+    tool.dock.commit_options.preserve.value = preserve
+    tool.actions.use_tool("box")
     driver.drag(tool, (20, 65), (100, 135))
     click_inside = tool.session.prompts.drawn.shapes
     assert click_inside
@@ -112,7 +111,7 @@ def test_commit_treats_committed_objects_as_the_menu_says(tool, preserve):
         assert np.array_equal(tool.session.committed == 1, before)
     else:
         assert not (tool.session.committed[covered] == 1).any()
-    tool.dock.commit.preserve.value = "pixels"
+    tool.dock.commit_options.preserve.value = "pixels"
 
 
 @pytest.mark.parametrize("suffix", [".tif", ".zarr"])
@@ -130,10 +129,10 @@ def test_saved_file_holds_the_committed_objects_and_the_status_names_it(tool, tm
 def test_save_that_fails_loses_nothing_and_says_what_to_do(tool, tmp_path):
     commit(tool, COIN)
     (tmp_path / "file").write_text("")
-    tool.save(tmp_path / "file" / "result.tif")
+    tool.actions.save(tmp_path / "file" / "result.tif")
     assert tool.status.kind == "error" and "written" in tool.status.text
     assert tool.session.committed[COIN] == 1 and tool.saving.must_ask
-    tool.save(tmp_path / "result.gif")
+    tool.actions.save(tmp_path / "result.gif")
     assert tool.status.kind == "error" and ".tif" in tool.status.text
 
 
@@ -180,9 +179,9 @@ def test_program_that_closes_the_window_is_not_asked_but_the_work_is_kept(opened
 
 def test_windows_that_close_in_the_same_second_do_not_share_a_recovery_file(tool):
     commit(tool, COIN)
-    first = keep_copy(tool)
+    first = tool._leaving.keep_copy()
     commit(tool, OTHER_COIN)
-    second = keep_copy(tool)
+    second = tool._leaving.keep_copy()
     assert first != second and load_labels(first)[OTHER_COIN] == 0 and load_labels(second)[OTHER_COIN] == 2
 
 
@@ -199,10 +198,10 @@ def test_result_of_another_program_is_loaded_and_corrected(opened, coins, tmp_pa
         segmentation_key="masks",
     )
     assert set(tool.session.objects) == {7} and not tool.saving.must_ask and not tool.session.history.can_undo
-    tool.choose([7])
-    tool.reopen_picked()
+    tool.actions.select([7])
+    tool.actions.reopen_selected()
     assert tool.session.current[60, 100] == 1
-    tool.clear()
+    tool.actions.clear()
     assert tool.session.committed[60, 100] == 7
 
 
@@ -210,11 +209,11 @@ def test_opening_another_image_asks_about_unsaved_objects(tool):
     commit(tool, COIN)
     questions: list[str] = []
     driver.answer("Go on working", questions)
-    tool.open_path("sample:cell")
-    assert questions and tool.image.name == "coins" and tool.session.committed[COIN] == 1
+    tool.actions.open_path("sample:cell")
+    assert questions and tool.state.image.name == "coins" and tool.session.committed[COIN] == 1
     driver.answer("Open without saving", questions)
-    tool.open_path("sample:cell")
-    assert tool.image.name == "cell" and not tool.session.objects
+    tool.actions.open_path("sample:cell")
+    assert tool.state.image.name == "cell" and not tool.session.objects
 
 
 def test_menu_of_napari_asks_too(opened, coins):

@@ -63,9 +63,9 @@ def test_a_large_image_is_embedded_where_the_user_clicks_and_looks_and_wholly_on
     wait_idle(tool)
     assert 4 <= engine.computed <= 16, "the tiles of the object and their neighbours"
     clicked = engine.computed
-    tool.clear()
+    tool.actions.clear()
 
-    tool.use_tool("move")
+    tool.actions.use_tool("move")
     look_at(tool, (250, 250), zoom=10.0)  # the wheel; then the mouse drags the image along
     store, grid = tool.session.model.embeddings.store, tool.session.model.embeddings.grid
     assert wait_until(lambda: store.is_complete(None, grid.tile_at(250, 250).index))
@@ -82,21 +82,21 @@ def test_a_large_image_is_embedded_where_the_user_clicks_and_looks_and_wholly_on
 
     menu.switch.value = True
     assert wait_until(lambda: engine.computed > 100)
-    tool.cancel()
+    tool.actions.cancel()
     assert wait_until(lambda: not engine.busy) and not menu.switch.value and engine.there < TILES
-    tool.start_again()
+    tool.actions.start_again()
     assert wait_until(lambda: tool.engine.embeddings is not None and not engine.busy), "what is there stays"
-    tool.segment_all()
+    tool.actions.segment_all()
     assert wait_until(lambda: tool.jobs.running(WORK) is not None, 120), tool.status.text
     assert engine.there == TILES and menu.isHidden(), "Segment All needs all tiles"
-    tool.cancel()
+    tool.actions.cancel()
     wait_idle(tool)
 
 
 def test_a_large_stack_is_embedded_around_the_slice_in_view_and_where_a_run_goes(opened, few):
     stack = np.repeat(discs((60, 60), shape=(120, 130), radius=25)[None], 9, axis=0)
     tool = opened(annotator_3d, stack, model_type="nano_lm")
-    tool.go_to_slice(6)
+    tool.actions.go_to_slice(6)
     engine = tool.engine
     assert wait_until(lambda: tool.session.model.embeddings is not None and not engine.busy), tool.status.text
     store = tool.session.model.embeddings.store
@@ -105,6 +105,6 @@ def test_a_large_stack_is_embedded_around_the_slice_in_view_and_where_a_run_goes
     click(tool, (6, 60, 60))
     assert wait_until(lambda: tool.session.has_current), tool.status.text
     tool.dock.extra[0].method.value = "propagation"
-    tool.segment_volume()
+    tool.actions.segment_volume()
     wait_idle(tool, 120)
     assert len(tool.session.labels.current_slices) == 9, tool.status.text

@@ -6,8 +6,7 @@ import pytest
 from napari.layers import Image, Labels, Points
 
 from micro_sam.sam_annotator import annotator_2d
-from micro_sam.sam_annotator.state.images import from_layer
-from micro_sam.sam_annotator.state.placement import placement_of
+from micro_sam.sam_annotator.state.images import from_layer, placement_of
 
 from .driver import wait_until
 
@@ -53,7 +52,7 @@ def test_all_layers_of_the_tool_lie_on_a_turned_image(opened, coins):
     viewer = napari.Viewer()
     layer = viewer.add_image(coins, name="my image", translate=(100, 200), rotate=20, scale=(0.5, 0.5))
     tool = opened(annotator_2d, layer, model_type="nano_lm", viewer=viewer)
-    tool.toggle_hover()
+    tool.actions.toggle_hover()
     assert wait_until(lambda: len(viewer.layers) >= 6)
     for other in viewer.layers:
         assert np.allclose(other.data_to_world((80, 120)), layer.data_to_world((80, 120))), other.name
@@ -68,16 +67,16 @@ def test_one_of_several_images_is_chosen_in_the_window(opened, tmp_path):
             file.write(np.full((40, 56), 50 * k + 50, "uint8"), metadata={"axes": "YX", "Name": f"position {k}"})
     tool = opened(annotator_2d, path, model_type="nano_lm")
     menu = tool.dock.image
-    assert [key for key in menu.one_of.choices] == ["0", "1", "2"] and "3 images" in tool.image.note
+    assert [key for key in menu.one_of.choices] == ["0", "1", "2"] and "3 images" in tool.state.image.note
     menu.one_of.value = "2"
-    assert wait_until(lambda: tool.image.key == "2" and int(np.asarray(tool.layers.raw.data).max()) == 150)
+    assert wait_until(lambda: tool.state.image.key == "2" and int(np.asarray(tool.layers.raw.data).max()) == 150)
     regions = tmp_path / "regions.tif"
     tifffile.imwrite(regions, np.zeros((2, 40, 56), "uint16"), metadata={"axes": "RYX"})
-    tool.open_path(regions)
+    tool.actions.open_path(regions)
     assert "which one" in tool.status.text and list(menu.axes.choices) == ["0", "1"]
     menu.axes.value = "1"
     menu.open_as.native.click()
-    assert wait_until(lambda: tool.image.key == "1" and tool.image.path == regions)
+    assert wait_until(lambda: tool.state.image.key == "1" and tool.state.image.path == regions)
 
 
 def test_outlines_that_are_dropped_onto_an_image_become_objects(opened, coins, tmp_path):

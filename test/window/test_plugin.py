@@ -34,7 +34,7 @@ def test_tools_of_the_plugins_menu_share_a_viewer_and_leave_it(viewer):
     before = set(sys.modules)
     dock, widget = viewer.window.add_plugin_dock_widget("micro_sam", "2D annotator")
     tool = widget.annotator
-    assert tool.image.layer is viewer.layers["mine"] and get_annotator(viewer) is tool
+    assert tool.state.image.layer is viewer.layers["mine"] and get_annotator(viewer) is tool
     assert wait_until(lambda: tool.engine.predictor is not None and not tool.engine.busy), tool.status.text
     click(tool, COIN)
     wait_idle(tool)
@@ -71,7 +71,7 @@ def test_tools_of_the_plugins_menu_share_a_viewer_and_leave_it(viewer):
     driver.answer("Close without saving")
     dock.destroyOnClose()
     process(0.3)
-    assert tool.closed and not other.closed and "committed_objects" in viewer.layers
+    assert tool.state.closed and not other.state.closed and "committed_objects" in viewer.layers
     viewer.layers.selection.active = viewer.layers["prompts"]
     positive = other.session.prompts.next_positive
     key(viewer, "t")  # the only tool that is left

@@ -103,7 +103,7 @@ def test_cancelled_embedding_says_so_and_start_again_answers_the_prompt_from_bef
 
 
 def test_tiles_that_were_ready_at_the_cancel_are_used_and_a_click_elsewhere_starts_again(tool, coins, held_encoder):
-    tool.use_settings(tool.settings.changed(tile_shape=(160, 200), halo=(16, 16)))
+    tool.state.settings = tool.state.settings.changed(tile_shape=(160, 200), halo=(16, 16))
     open_slowly(tool, coins)
     assert wait_until(lambda: tool.session.model.embeddings is not None)
     driver.process(0.2)
@@ -116,7 +116,7 @@ def test_tiles_that_were_ready_at_the_cancel_are_used_and_a_click_elsewhere_star
     assert wait_until(lambda: not store.missing() and tool.session.has_current), tool.status.text
     wait_idle(tool)
     assert not tool.dock.start_again.isVisible()
-    tool.use_settings(tool.settings.changed(tile_shape=None, halo=None))
+    tool.state.settings = tool.state.settings.changed(tile_shape=None, halo=None)
 
 
 def test_cancel_in_the_last_step_is_a_preparation_that_is_complete(tool, coins, held_encoder):
@@ -133,7 +133,7 @@ def test_prompt_starts_a_cancelled_embedding_again(tool, coins, held_image, live
     open_slowly(tool, coins)
     cancel(tool, held_image)
     assert says_that_it_stopped(tool)
-    tool.preview.live = live
+    tool.state.live = live
     click(tool, COIN)
     if not live:
         driver.process(0.2)
@@ -149,7 +149,7 @@ def test_cancel_while_the_model_loads_leaves_a_window_that_a_click_wakes(opened,
     driver.process(0.3)
     driver.press(tool.dock.status.cancel)
     assert "Stopping" in tool.status.text and not tool.dock.status.cancel.isEnabled()
-    tool.cancel()  # twice
+    tool.actions.cancel()  # twice
     held_model.set()
     assert wait_until(lambda: not tool.engine.busy)
     driver.process(0.1)
@@ -211,7 +211,7 @@ def test_other_settings_in_the_middle_are_prepared_and_a_second_cancel_stops_the
     tool, coins, held_image, tmp_path
 ):
     open_slowly(tool, coins)
-    tool.change_settings(tool.settings.changed(embedding_path=tmp_path / "a.zarr"))
+    tool.actions.change_settings(tool.state.settings.changed(embedding_path=tmp_path / "a.zarr"))
     driver.process(0.2)
     assert tool.dock.status.cancel.isEnabled(), "what comes next can be cancelled"
     cancel(tool, held_image)
@@ -219,12 +219,12 @@ def test_other_settings_in_the_middle_are_prepared_and_a_second_cancel_stops_the
     driver.press(tool.dock.start_again.run.native)
     assert wait_until(lambda: not tool.engine.busy and tool.session.model.embeddings is not None)
     assert (tmp_path / "a.zarr").is_dir()
-    tool.use_settings(tool.settings.changed(embedding_path=None))
+    tool.state.settings = tool.state.settings.changed(embedding_path=None)
 
 
 def test_cancelled_other_model_leaves_the_one_in_use(tool, held_model):
     old = tool.session.model.predictor
-    tool.change_settings(tool.settings.changed(device="cpu"))
+    tool.actions.change_settings(tool.state.settings.changed(device="cpu"))
     if not tool.engine.busy:
         pytest.fail("the device is part of what a model is")
     driver.process(0.3)
@@ -233,7 +233,7 @@ def test_cancelled_other_model_leaves_the_one_in_use(tool, held_model):
     click(tool, COIN)
     assert wait_until(lambda: is_segmented(tool)), tool.status.text
     assert tool.session.model.predictor is old
-    tool.use_settings(tool.settings.changed(device=None))
+    tool.state.settings = tool.state.settings.changed(device=None)
 
 
 def test_segment_all_waits_for_the_embedding_and_begins_after_a_new_start(tool, coins, held_image):
@@ -262,7 +262,7 @@ def test_cancel_takes_back_a_volume_that_waits_for_its_slices_but_not_its_prompt
     tool.open(from_array(small_volume()[0].copy(), "3d", "slow"))
     driver.process(0.3)
     place = middle_of(FIRST)
-    tool.go_to_slice(place[0])
+    tool.actions.go_to_slice(place[0])
     click(tool, place)
     key(tool.viewer, "v")
     assert "begins as soon as" in tool.status.text
@@ -276,7 +276,7 @@ def test_cancel_takes_back_a_volume_that_waits_for_its_slices_but_not_its_prompt
 
 def test_wait_for_the_image_that_is_embedded_ahead_can_be_cancelled(tool, coins, held_image):
     other = from_array(coins[::-1].copy(), "2d", "next")
-    tool.engine.prepare_ahead(lambda: other, 2, tool.settings)
+    tool.engine.prepare_ahead(lambda: other, 2, tool.state.settings)
     assert wait_until(lambda: tool.jobs.running(AHEAD) is not None)
     assert tool.jobs.running() is None, "nobody waits for it yet"
     tool.open(other)
@@ -298,8 +298,8 @@ def on_disc(tmp_path):
 
     def prepare(tool):
         tools.append(tool)
-        tool.use_settings(tool.settings.changed(embedding_path=str(tmp_path / "e")))
-        tool.prepare()
+        tool.state.settings = tool.state.settings.changed(embedding_path=str(tmp_path / "e"))
+        tool.actions.prepare()
         wait_idle(tool)
         assert tool.session.model.embeddings.is_complete(), tool.status.text
         tool.session.model.embeddings.forget()
@@ -308,8 +308,8 @@ def on_disc(tmp_path):
     yield prepare
     for tool in tools:
         wait_idle(tool)
-        tool.use_settings(tool.settings.changed(embedding_path=None))
-        tool.prepare()
+        tool.state.settings = tool.state.settings.changed(embedding_path=None)
+        tool.actions.prepare()
         wait_idle(tool)
 
 

@@ -40,7 +40,7 @@ def test_t_switches_points_that_the_person_selected(tool):
     click(tool, COIN)
     click(tool, (COIN[0] + 8, COIN[1]))
     layer = tool.layers.points.layer
-    tool.use_tool("move")
+    tool.actions.use_tool("move")
     layer.selected_data = {1}
     key(tool.viewer, "t")
     assert [point.positive for point in tool.session.prompts.drawn.points] == [True, False]
@@ -73,7 +73,7 @@ def test_point_can_be_dragged_and_stays_the_same_prompt(tool):
     click(tool, COIN)
     wait_idle(tool)
     (before,) = tool.session.prompts.drawn.points
-    tool.use_tool("move")
+    tool.actions.use_tool("move")
     drag(tool, COIN, (OTHER_COIN[0], OTHER_COIN[1]))
     (after,) = tool.session.prompts.drawn.points
     assert after.id == before.id
@@ -88,7 +88,7 @@ def test_box_gives_an_object_and_points_inside_correct_it(tool):
     wait_idle(tool)
     assert tool.session.current[COIN] == 1
     assert tool.session.prompts.drawn.shapes[0].kind == "rectangle"
-    tool.use_tool("point")
+    tool.actions.use_tool("point")
     click(tool, COIN)
     wait_idle(tool)
     assert len(tool.session.prompts.drawn) == 2 and tool.session.current[COIN] == 1
@@ -183,7 +183,7 @@ def test_keys_work_whichever_layer_is_selected(tool, coins):
             key(viewer, "c")
             assert tool.session.committed[COIN] > 0 and not tool.session.has_current, layer.name
             key(viewer, "ctrl+z")
-            tool.clear()
+            tool.actions.clear()
     finally:
         for layer in extra:
             viewer.layers.remove(layer)
@@ -192,7 +192,7 @@ def test_keys_work_whichever_layer_is_selected(tool, coins):
 def test_keys_work_after_a_menu_was_used(tool):
     driver.press(tool.dock.segment.live.native)
     driver.press(tool.dock.segment.live.native)
-    tool.dock.commit.preserve.native.setFocus()
+    tool.dock.commit_options.preserve.native.setFocus()
     click(tool, COIN)
     wait_idle(tool)
     driver.press(tool.dock.segment.run.native)
@@ -218,7 +218,7 @@ def test_deleted_layer_is_made_again_and_nothing_is_lost(tool, name):
     assert len(tool.layers.points.layer.data) == 1 and len(tool.layers.shapes.layer.data) == 1
     assert tool.session.current[COIN] == 1 and tool.session.committed[OTHER_COIN] == 1
     assert np.array_equal(tool.viewer.layers["current_object"].data, tool.session.current)
-    tool.use_tool("point")
+    tool.actions.use_tool("point")
     click(tool, (COIN[0] + 5, COIN[1]))
     assert len(tool.session.prompts.drawn.points) == 2
     wait_idle(tool)
@@ -316,14 +316,14 @@ def test_channels_can_be_chosen_and_prompts_stay(tool, coins):
 
     tool.open(from_array(np.stack([coins, 255 - coins]), "2d", "two channels"))
     assert driver.wait_until(lambda: tool.session.model.embeddings is not None and not tool.engine.busy)
-    assert tool.image.n_channels == 2
+    assert tool.state.image.n_channels == 2
     tool.session.prompts.add_point(COIN)
     tool.dock.image.channel.value = 1
     assert np.array_equal(tool.layers.raw.data, 255 - coins)
     assert driver.wait_until(lambda: not tool.engine.busy)
     wait_idle(tool)
     assert len(tool.layers.points.layer.data) == 1
-    tool.segment()
+    tool.actions.segment()
     wait_idle(tool)
     assert tool.session.has_current
     tool.dock.image.channel.value = "mix"

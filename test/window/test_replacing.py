@@ -44,14 +44,14 @@ def test_a_file_of_another_program_is_replaced_after_one_question_and_kept(tool,
     commit_anything(tool)
     questions: list[str] = []
     driver.answer("Keep it", questions)
-    tool.save()
+    tool.actions.save()
     assert path.read_bytes() == before and tool.saving.must_ask and len(questions) == 1
     assert "masks.tif.bak" in questions[0]
     driver.answer("Replace", questions)
-    tool.save()
+    tool.actions.save()
     assert load_labels(path).max() == 1 and (tmp_path / "masks.tif.bak").read_bytes() == before
     tool.saving.unsaved = True
-    tool.save()  # it is ours now: nobody asks
+    tool.actions.save()  # it is ours now: nobody asks
     assert len(questions) == 2 and not tool.saving.must_ask
 
 
@@ -61,10 +61,10 @@ def test_an_earlier_result_that_was_chosen_in_the_dialog_is_asked_for_once(tool,
     commit_anything(tool)
     questions: list[str] = []
     driver.answer("Keep it", questions)
-    tool.save()
+    tool.actions.save()
     assert load_labels(path).max() == 7 and len(questions) == 1
     driver.answer("Replace", questions)
-    tool.save()
+    tool.actions.save()
     assert load_labels(path).max() == 1 and len(questions) == 2
     # no second file; the session may lie beside it, or beside a result that this window wrote before
     assert [p.name for p in tmp_path.iterdir() if p.suffix != ".session"] == [path.name]
@@ -80,7 +80,7 @@ def test_the_image_itself_and_what_no_result_replaces_are_refused_without_a_ques
     commit_anything(tool)
     for name, words in (("raw.tif", "is the input"), ("link.tif", "is the input"), ("folder.zarr", "something else")):
         choose(tmp_path / name)
-        tool.save()
+        tool.actions.save()
         assert words in tool.status.text and tool.saving.must_ask
     assert np.array_equal(tifffile.imread(raw), coins)
     assert (tmp_path / "folder.zarr" / "notes.txt").read_text() == "mine"
@@ -97,10 +97,10 @@ def test_tracks_of_earlier_versions_are_continued_and_kept(tool_tracking, tmp_pa
     tool.saving.unsaved = True
     questions: list[str] = []
     driver.answer("Replace", questions)
-    tool.save(folder)
+    tool.actions.save(folder)
     assert load_tracks(folder).labels.max() == 2 and load_tracks(tmp_path / "movie_RES.bak").labels.max() == 1
     (folder / "notes.txt").write_text("mine")
-    tool.save(folder)
+    tool.actions.save(folder)
     assert "something else" in tool.status.text and (folder / "notes.txt").read_text() == "mine"
     assert len(questions) == 1
 
@@ -134,11 +134,11 @@ def start_series(opened, folder, results):
 def test_an_image_that_the_series_refuses_never_gets_the_labels_of_the_one_before(opened, folder, tmp_path):
     results = tmp_path / "results"
     tool = start_series(opened, folder, results)
-    assert tool.image.name == "a"
+    assert tool.state.image.name == "a"
     commit_anything(tool)
     (folder / "c.tif").write_text("damaged")
     key(tool.viewer, "n")
-    assert tool.image.name == "a" and tool.series.index == 0 and tool.saving.path == results / "a.tif"
+    assert tool.state.image.name == "a" and tool.series.index == 0 and tool.saving.path == results / "a.tif"
     assert "b is left out" in tool.status.text and "c is left out" in tool.status.text
     tool.session.objects.load(tool.session.committed * 5)
     tool.saving.unsaved = True
@@ -156,14 +156,14 @@ def test_going_on_and_back_over_a_refused_image_keeps_each_result_with_its_image
     tool.series.skip_segmented = False
     commit_anything(tool)
     key(tool.viewer, "n")
-    assert tool.image.name == "a" and "c is left out" in tool.status.text
+    assert tool.state.image.name == "a" and "c is left out" in tool.status.text
     (results / "c.tif").unlink()
     key(tool.viewer, "n")
-    assert tool.image.name == "c" and tool.saving.path == results / "c.tif" and not tool.session.objects
+    assert tool.state.image.name == "c" and tool.saving.path == results / "c.tif" and not tool.session.objects
     tool.session.objects.load(np.full(tool.session.shape, 9, np.uint32))
     tool.saving.unsaved = True
     key(tool.viewer, "N" if driver.REAL else "shift+n")
-    assert tool.image.name == "a" and tool.saving.path == results / "a.tif"
+    assert tool.state.image.name == "a" and tool.saving.path == results / "a.tif"
     assert load_labels(results / "a.tif").max() == 1 and load_labels(results / "c.tif").max() == 9
     assert not (results / "b.tif").exists()
     assert wait_until(lambda: not tool.engine.busy)
@@ -179,12 +179,12 @@ def test_results_of_earlier_versions_in_a_series_are_asked_for_once(opened, coin
     tool = opened(image_folder_annotator, images, results, model_type="nano_lm", skip_segmented=False)
     questions: list[str] = []
     for number, name in enumerate(("a", "b")):
-        assert tool.image.name == name and tool.session.committed.max() == 1
+        assert tool.state.image.name == name and tool.session.committed.max() == 1
         commit_anything(tool)
         if number == 0:
             driver.answer("Keep it", questions)
             key(tool.viewer, "n")
-            assert tool.image.name == "a" and "not saved" in tool.status.text
+            assert tool.state.image.name == "a" and "not saved" in tool.status.text
             driver.answer("Replace", questions)
         key(tool.viewer, "n")
     assert len(questions) == 2 and read_kind(results / "b.tif") == "labels"

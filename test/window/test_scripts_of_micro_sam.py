@@ -62,7 +62,7 @@ def test_the_annotators_start_with_the_calls_of_0_0_2(run, tmp_path, name):
     tool = tools.get_annotator(run(script))
     assert driver.wait_until(lambda: tool.engine.predictor is not None and not tool.engine.busy), tool.status.text
     assert tool.session.shape == image.shape
-    assert tool.settings.embedding_path == str(embedding_path) and embedding_path.exists()
+    assert tool.state.settings.embedding_path == str(embedding_path) and embedding_path.exists()
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())  # nothing was computed again
     with pytest.raises(InputError, match="segmentation_result="):
         getattr(tools, name)(image, None, np.zeros(image.shape, "uint32"))

@@ -9,7 +9,7 @@ import tifffile
 from micro_sam.errors import InputError, OutputError
 from micro_sam.io.labels import load_labels
 from micro_sam.sam_annotator import image_folder_annotator, image_series_annotator
-from micro_sam.sam_annotator.controller.series_entries import plan_series, unique_names
+from micro_sam.sam_annotator.state.series import plan_series, unique_names
 
 from . import driver
 from .driver import click, key, wait_idle, wait_until
@@ -29,7 +29,7 @@ COIN = {"a": (60, 100), "b": (40, 160), "c": (120, 60)}
 
 
 def annotate(tool, name):
-    assert wait_until(lambda: tool.image.name == name)
+    assert wait_until(lambda: tool.state.image.name == name)
     click(tool, COIN[name])
     assert wait_until(lambda: tool.session.has_current), tool.status.text
     wait_idle(tool)
@@ -45,7 +45,7 @@ def test_series_from_the_first_image_to_the_last_and_again(opened, folder, tmp_p
     assert load_labels(results / "a.tif").max() == 1
 
     # While b is shown, c is embedded; b is left empty.
-    assert wait_until(lambda: tool.image.name == "b")
+    assert wait_until(lambda: tool.state.image.name == "b")
     assert wait_until(lambda: tool.engine.take_ahead("c") is not None)
     key(tool.viewer, "n")
     assert not (results / "b.tif").exists()
@@ -67,10 +67,10 @@ def test_start_passes_over_results_but_not_over_empty_images(opened, folder, tmp
     results.mkdir()
     tifffile.imwrite(results / "a.tif", np.ones((150, 384), "uint16"))
     tool = opened(image_folder_annotator, folder, results, model_type="nano_lm")
-    assert tool.image.name == "b"
+    assert tool.state.image.name == "b"
     key(tool.viewer, "n")
     # that the model is ready is said, too, and must not come in between
-    assert wait_until(lambda: tool.image.name == "c" and not tool.engine.busy)
+    assert wait_until(lambda: tool.state.image.name == "c" and not tool.engine.busy)
     wait_idle(tool)
     key(tool.viewer, "n")
     assert "last image" in tool.status.text
@@ -84,19 +84,19 @@ def test_going_on_with_an_object_that_is_not_committed_is_refused(opened, folder
     assert wait_until(lambda: tool.session.has_current)
     wait_idle(tool)
     key(tool.viewer, "n")
-    assert tool.image.name == "a" and "not committed" in tool.status.text
+    assert tool.state.image.name == "a" and "not committed" in tool.status.text
     key(tool.viewer, "c")
     key(tool.viewer, "n")
-    assert wait_until(lambda: tool.image.name == "b")
+    assert wait_until(lambda: tool.state.image.name == "b")
 
     # Without skip_segmented an image comes with its result, which can be corrected; an emptied one has no file.
     key(tool.viewer, "N" if driver.REAL else "shift+n")
-    assert wait_until(lambda: tool.image.name == "a")
+    assert wait_until(lambda: tool.state.image.name == "a")
     assert tool.session.committed.max() == 1
-    tool.choose([1])
-    tool.delete_picked()
+    tool.actions.select([1])
+    tool.actions.delete_selected()
     key(tool.viewer, "n")
-    assert wait_until(lambda: tool.image.name == "b")
+    assert wait_until(lambda: tool.state.image.name == "b")
     assert not (tmp_path / "results" / "a.tif").exists()
 
 
@@ -111,17 +111,17 @@ def test_going_on_with_automatic_objects_that_are_not_committed_asks(opened, fol
     driver.answer("Go on working", questions)
     key(tool.viewer, "n")
     assert "automatic objects are not committed" in questions[0]
-    assert tool.image.name == "a" and tool.session.automatic.exists and not (results / "a.tif").exists()
+    assert tool.state.image.name == "a" and tool.session.automatic.exists and not (results / "a.tif").exists()
 
     driver.answer("Commit")
     key(tool.viewer, "n")
-    assert wait_until(lambda: tool.image.name == "b")
+    assert wait_until(lambda: tool.state.image.name == "b")
     assert load_labels(results / "a.tif").max() == 2
 
     tool.session.automatic.show(found)
     driver.answer("Go on without them")
     key(tool.viewer, "n")
-    assert wait_until(lambda: tool.image.name == "c")
+    assert wait_until(lambda: tool.state.image.name == "c")
     assert not (results / "b.tif").exists()
 
 
@@ -129,7 +129,7 @@ def test_image_that_cannot_be_read_is_left_out_with_a_sentence(opened, folder, t
     (folder / "b.tif").write_text("no image")
     tool = opened(image_folder_annotator, folder, tmp_path / "results", model_type="nano_lm")
     key(tool.viewer, "n")
-    assert wait_until(lambda: tool.image.name == "c")
+    assert wait_until(lambda: tool.state.image.name == "c")
 
 
 def test_same_stems_do_not_share_a_file():
@@ -162,14 +162,12 @@ def test_result_never_overwrites_an_image(folder):
 def test_a_key_chooses_the_image_in_each_file(coins, tmp_path):
     import h5py
 
-    from micro_sam.sam_annotator.annotator_2d import Annotator2D
-
     paths = [tmp_path / name for name in ("a.h5", "b.h5")]
     for k, path in enumerate(paths):
         with h5py.File(path, "w") as file:
             file["raw"], file["other"] = coins, coins[10 * (k + 1) :]
     entries = plan_series(paths, tmp_path / "results", key="other")
     for k, entry in enumerate(entries):
-        assert entry.open(Annotator2D.tool).shape == (coins.shape[0] - 10 * (k + 1), coins.shape[1])
+        assert entry.open("2d").shape == (coins.shape[0] - 10 * (k + 1), coins.shape[1])
     with pytest.raises(InputError):
-        plan_series(paths, tmp_path / "results")[0].open(Annotator2D.tool)
+        plan_series(paths, tmp_path / "results")[0].open("2d")

@@ -15,7 +15,7 @@ import pytest
 import tifffile
 
 from micro_sam.sam_annotator import annotator_2d, image_series_annotator
-from micro_sam.sam_annotator.controller.ending import ends_in_order
+from micro_sam.sam_annotator.controller.closing import ends_in_order
 from micro_sam.sam_annotator.controller.recording import SessionChoice
 from micro_sam.sam_annotator.state.images import from_array
 from micro_sam.session.journal import places, report, series, store
@@ -33,12 +33,12 @@ def own_sessions(tmp_path, monkeypatch):
 
 def commit(tool, position):
     click(tool, position)
-    assert tool.commit() is not None, tool.status.text
+    assert tool.actions.commit() is not None, tool.status.text
 
 
 def click(tool, position):
     tool.session.prompts.add_point(position)
-    tool.preview.edited(0)
+    tool.preview.edited()
     assert driver.wait_until(lambda: tool.session.has_current and not tool.preview.busy), tool.status.text
 
 
@@ -74,15 +74,15 @@ def test_an_earlier_session_is_offered_and_goes_on_where_it_ended(tool, coins, t
         driver.press(offer.go_on.native)
         assert driver.wait_until(lambda: len(tool.session.objects) == 2), tool.status.text
         assert is_as(tool.session, before) and not offer.isVisibleTo(tool.dock)
-        tool.undo()
-        tool.undo()
-        tool.undo()
+        tool.actions.undo()
+        tool.actions.undo()
+        tool.actions.undo()
         assert set(tool.session.objects) == {1}
-        tool.redo()
+        tool.actions.redo()
         # saved once: the session lies beside the result, and later commits follow by themselves
         path = tmp_path / "out" / "coins_objects.tif"
         path.parent.mkdir()
-        tool.save(path)
+        tool.actions.save(path)
         assert tool.session.keeper.flush(10) and (path.parent / "coins_objects.session" / store.FILE).exists()
         commit(tool, COINS[2])
         assert driver.wait_until(lambda: not tool.saving.unsaved, 90)
@@ -110,16 +110,16 @@ def test_a_session_goes_on_in_the_channel_it_was_left_in(tool, coins):
     try:
         start(SessionChoice())
         assert driver.wait_until(lambda: tool.session.model.embeddings is not None and not tool.engine.busy)
-        tool.choose_channel(1)
+        tool.actions.choose_channel(1)
         assert driver.wait_until(lambda: tool.session.model.embeddings is not None and not tool.engine.busy)
         tool.session.prompts.add_point((30, 30))
         assert tool.session.keeper.flush(10)
         assert driver.wait_until(lambda: "signature" in store.read_header(tool.session.keeper.journal.folder)["image"])
         start(SessionChoice(resume="ask"))
-        assert tool.image.channel == 0 and driver.wait_until(lambda: tool.recording.offer is not None)
+        assert tool.state.image.channel == 0 and driver.wait_until(lambda: tool.recording.offer is not None)
         driver.press(tool.dock.session_offer.go_on.native)
         assert driver.wait_until(lambda: len(tool.session.prompts.drawn) == 1), tool.status.text
-        assert tool.image.channel == 1 and tool.layers.image.data[30, 30] == 255 - coins[30, 30]
+        assert tool.state.image.channel == 1 and tool.layers.image.data[30, 30] == 255 - coins[30, 30]
     finally:
         tool.recording.choice = SessionChoice()
 
@@ -163,9 +163,9 @@ WINDOW = """
         tool = state[0]
         for place in ((60, 50), (60, 110)):
             tool.session.prompts.add_point(place)
-            tool.preview.edited(0)
+            tool.preview.edited()
             driver.wait_until(lambda: tool.session.has_current and not tool.preview.busy)
-            tool.commit()
+            tool.actions.commit()
         tool.session.prompts.add_point((105, 95))
         tool.session.keeper.flush(30)
         print("DONE", tool.session.keeper.journal.folder, flush=True)
@@ -229,7 +229,7 @@ def test_each_image_of_a_series_has_a_session_beside_its_result(opened, coins, t
     assert (output / "seg_00000.tif").exists() and tool.series.index == 1
     tool.series.previous()
     assert is_as(tool.session, before) and not tool.saving.unsaved
-    tool.undo()
+    tool.actions.undo()
     assert set(tool.session.objects) == {1}
     # the index knows where the series was left, and in which order its sessions come
     tool.series._open(1)
@@ -246,6 +246,6 @@ def test_each_image_of_a_series_has_a_session_beside_its_result(opened, coins, t
 
 def test_the_signals_of_before_come_back(tool):
     before = signal.getsignal(signal.SIGTERM)
-    with ends_in_order(tool):
+    with ends_in_order(tool.viewer, tool.state, tool._leaving):
         assert signal.getsignal(signal.SIGTERM) is not before
     assert signal.getsignal(signal.SIGTERM) is before

@@ -42,11 +42,11 @@ def test_window_is_there_before_the_model(opened, coins, monkeypatch):
 
     monkeypatch.setattr(build, "get_sam_model", slow)
     tool = opened(annotator_2d, coins, model_type="nano_lm")
-    assert tool.viewer.window._qt_window.isVisible() and tool.layers.tool_in_hand() == "point"
+    assert tool.viewer.window._qt_window.isVisible() and tool.state.mouse == "point"
     ready(tool)
     assert loaded == [True]
     # Another image needs no second load.
-    tool.open_path("sample:cell")
+    tool.actions.open_path("sample:cell")
     ready(tool)
     assert loaded == [True]
 
@@ -70,11 +70,11 @@ def test_empty_window_takes_a_file_and_a_sample(opened, coins, tmp_path, caplog)
     assert "no image" in tool.status.text
     tool.viewer.window._qt_viewer._qt_open([str(path)], stack=False)  # what a dropped file calls
     assert wait_until(lambda: tool.session is not None)
-    assert tool.image.path == path and len(tool.viewer.layers) == 6
+    assert tool.state.image.path == path and len(tool.viewer.layers) == 6
     ready(tool)
     click(tool, COIN)
     assert wait_until(lambda: tool.session.has_current)
-    tool.clear()
+    tool.actions.clear()
     tool.dock.image.sample.value = "immunohistochemistry"
     tool.dock.image.use_sample.native.click()
     ready(tool)
@@ -102,7 +102,7 @@ def test_two_windows_do_not_know_of_each_other(opened, coins):
     ready(first)
     ready(second)
     second.session.prompts.add_point(COIN)
-    second.segment()
+    second.actions.segment()
     wait_idle(second)
     driver.activate(second.viewer)
     key(second.viewer, "c")
@@ -181,7 +181,7 @@ def test_embeddings_are_shown_as_a_layer(opened, coins):
     layer = tool.viewer.layers["embeddings"]
     low, high = layer.extent.world
     assert np.allclose(high - low, np.array(coins.shape) - 1, rtol=0.1)
-    assert tool.layers.tool_in_hand() == "point"
+    assert tool.state.mouse == "point"
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def test_difficult_images_can_be_clicked(shared_tool):
         tool.open(from_array(raw, "2d", "difficult"))
         ready(tool)
         tool.session.prompts.add_point(position)
-        tool.segment()
+        tool.actions.segment()
         wait_idle(tool)
         assert tool.status.kind != "error", (raw.shape, raw.dtype, tool.status.text)
 
@@ -301,16 +301,16 @@ FRESH = """
     driver.place(viewer)
     driver.click(tool, (60, 100))
     assert driver.wait_until(lambda: tool.session.has_current), tool.status.text
-    tool.commit()
-    tool.segment_all()
+    tool.actions.commit()
+    tool.actions.segment_all()
     assert driver.wait_until(lambda: tool.session.auto.any()), tool.status.text
     driver.wait_idle(tool)
-    tool.commit()
-    tool.save({result!r})
-    tool.change_settings(tool.settings.changed(embedding_path={cache!r}))
+    tool.actions.commit()
+    tool.actions.save({result!r})
+    tool.actions.change_settings(tool.state.settings.changed(embedding_path={cache!r}))
     driver.process(0.2)
     driver.wait_idle(tool, 120)
-    tool.choose([1]); tool.reopen_picked(); tool.commit()
+    tool.actions.select([1]); tool.actions.reopen_selected(); tool.actions.commit()
     tool.open(from_path({result!r}, "2d"))
     driver.wait_idle(tool, 120)
     viewer.close()

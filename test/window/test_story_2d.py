@@ -102,7 +102,7 @@ def test_from_the_first_click_to_the_saved_result_and_back(opened, coins, tmp_pa
     assert np.array_equal(session.committed[before > 0], before[before > 0])
 
     # Save, close, open again with cache and result: nothing is embedded a second time.
-    tool.save(result)
+    tool.actions.save(result)
     assert str(result) in tool.status.text and not tool.saving.must_ask
     saved = session.committed.copy()
     driver.close(viewer)

@@ -38,16 +38,16 @@ def test_rows_follow_the_objects_and_jump_to_them(tool, tmp_path):
     rows = panel.rows
     where = rows.visualRect(panel.filter.index(1, 0)).center()
     press(rows.viewport(), QPoint(where.x(), where.y()))
-    assert tool.picked == (2,)
+    assert tool.state.selected == (2,)
     centre = tool.layers.raw.world_to_data(tool.viewer.camera.center[-2:])
     assert abs(centre[0] - OTHER_COIN[0]) < 15 and abs(centre[1] - OTHER_COIN[1]) < 15
     key(tool.viewer, "t")  # keys go to the tool from the table, too
     assert not tool.session.prompts.next_positive
     key(tool.viewer, "t")
-    tool.choose((1, 3))
+    tool.actions.select((1, 3))
     assert panel.selected == (1, 3) and panel.merge.isEnabled()
     press(panel.merge)
-    assert set(tool.session.objects) == {1, 2} and tool.picked == ()
+    assert set(tool.session.objects) == {1, 2} and tool.state.selected == ()
     assert wait_until(lambda: panel.model.ids == [1, 2] and panel.model.value(0, "pieces") == 2, 10)
     key(tool.viewer, "ctrl+z")
     assert wait_until(lambda: panel.model.ids == [1, 2, 3], 10)
@@ -57,11 +57,11 @@ def test_rows_follow_the_objects_and_jump_to_them(tool, tmp_path):
     panel.words.clear()
     panel.words.editingFinished.emit()
 
-    tool.save_table(tmp_path / "objects.csv")
+    tool.actions.save_table(tmp_path / "objects.csv")
     table = pd.read_csv(tmp_path / "objects.csv")
     assert table["id"].tolist() == [1, 2, 3]
     assert table["pixels"].tolist() == [tool.session.objects[i].area for i in (1, 2, 3)]
-    tool.save_table(tmp_path / "objects.xlsx")
+    tool.actions.save_table(tmp_path / "objects.xlsx")
     assert "must end in .csv or .parquet" in tool.status.text
 
     key(tool.viewer, "shift+t")
@@ -82,7 +82,7 @@ def test_classes_are_set_by_key_saved_and_loaded_again(tool, coins, tmp_path):
     click(tool, OTHER_COIN)
     wait_idle(tool)
     key(tool.viewer, "c")
-    tool.choose((2,))
+    tool.actions.select((2,))
     key(tool.viewer, "shift+5")
     assert tool.session.classes.names() == {1: "class 2", 2: "class 5"}
     key(tool.viewer, "ctrl+z")
@@ -92,13 +92,13 @@ def test_classes_are_set_by_key_saved_and_loaded_again(tool, coins, tmp_path):
     menu.names[2].editingFinished.emit()
     assert tool.session.classes.names() == {1: "shiny"} and menu.counts[2].text().endswith(": 1")
     result = tmp_path / "coins.tif"
-    tool.save(result)
+    tool.actions.save(result)
     assert not tool.saving.unsaved and "coins_classes.csv" in tool.status.text
-    tool.choose((1, 2))
+    tool.actions.select((1, 2))
     menu.counts[2].click()
     assert tool.session.classes.names() == {1: "shiny", 2: "shiny"} and tool.saving.unsaved
-    tool.save(result)
-    tool.save_class_image(tmp_path / "image.tif")
+    tool.actions.save(result)
+    tool.actions.save_class_image(tmp_path / "image.tif")
     assert sorted(np.unique(load_labels(tmp_path / "image.tif"))) == [0, 2]
 
     tool.open(replace(from_array(coins, "2d", "coins"), earlier=result), load_labels(result))
@@ -117,7 +117,7 @@ def test_a_review_begins_with_the_most_doubtful_object(tool):
     assert not bar.isVisible()
     key(tool.viewer, "w")
     assert wait_until(lambda: tool.review.doubt is not None, 10) and bar.isVisible()
-    assert tool.picked == (2,) and "in 2 pieces" in bar.text.text() and "2 left" in bar.text.text()
+    assert tool.state.selected == (2,) and "in 2 pieces" in bar.text.text() and "2 left" in bar.text.text()
     press(bar.fine.native)
     seen = tool.review.doubt.id
     assert seen in (1, 3) and tool.review.left == 1

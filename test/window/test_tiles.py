@@ -96,7 +96,7 @@ def test_a_click_while_another_tile_is_in_progress_is_next(opened, gate):
 
 def test_a_key_that_waits_is_answered_as_a_click_is(opened, gate):
     tool = opened(annotator_2d, discs((700, 900), shape=(800, 1000)), model_type="nano_lm")
-    tool.preview.live = False
+    tool.state.live = False
     attached(tool)
     click(tool, (700, 900))
     key(tool.viewer, "s")
@@ -126,7 +126,7 @@ def test_a_prompt_that_waits_can_be_taken_back_and_brought_again(opened, gate):
 def test_the_last_of_several_prompts_comes_first_and_all_are_answered(opened, gate):
     places = [(60, 60), (60, 900), (700, 60)]
     tool = opened(annotator_2d, discs(*places, shape=(800, 1000)), model_type="nano_lm")
-    tool.preview.batched = True
+    tool.state.batched = True
     attached(tool)
     grid = tool.session.model.embeddings.grid
     for place in places:
@@ -159,7 +159,7 @@ def test_a_box_over_four_tiles_is_answered_with_them_and_no_others(opened, gate)
     tool = opened(annotator_2d, image, model_type="nano_lm", tile_shape=(400, 400), halo=(64, 64))
     attached(tool)
     look_at(tool, (400, 400), zoom=0.8)
-    tool.use_tool("box")
+    tool.actions.use_tool("box")
     drag(tool, (280, 280), (520, 520))
     assert tool.preview.waits
     gate.release(5)  # one that was begun before
@@ -175,16 +175,16 @@ def test_after_a_cancel_a_click_is_answered_where_the_tiles_are_there(opened, ga
     click(tool, places[0])
     gate.release(2)
     assert wait_until(lambda: tool.session.has_current), tool.status.text
-    tool.cancel()
+    tool.actions.cancel()
     gate.release(1)
     wait_idle(tool)
-    tool.commit()
+    tool.actions.commit()
     before = gate.passes
     click(tool, places[0])  # on the committed object: answered, whatever comes of it
     wait_idle(tool)
     assert tool.session.prompts.drawn and gate.passes == before and not tool.preview.waits
-    tool.prepare()
-    tool.clear()
+    tool.actions.prepare()
+    tool.actions.clear()
     click(tool, places[1])
     gate.release(2)
     assert wait_until(lambda: tool.session.current[places[1]]), tool.status.text
@@ -197,7 +197,7 @@ def test_a_click_in_each_image_of_a_series_waits_for_its_own_tile(opened, gate, 
     click(tool, (700, 900))
     gate.release(2)
     assert wait_until(lambda: tool.session.has_current), tool.status.text
-    tool.commit()
+    tool.actions.commit()
     tool.series.next()
     gate.release(1)  # the tile of the first image that was begun
     assert wait_until(lambda: not tool.session.objects)

@@ -10,10 +10,11 @@ from qtpy.QtCore import QPoint
 
 from micro_sam.errors import InputError
 from micro_sam.io.tracks import TrackRow, load_tracks
-from micro_sam.sam_annotator.annotator_tracking import check_tracks
+from micro_sam.sam_annotator.controller.opening import load_result
+from micro_sam.sam_annotator.launch import check_tracks
 from micro_sam.sam_annotator.runtime.jobs import WORK
 from micro_sam.sam_annotator.state.images import from_array
-from micro_sam.sam_annotator.view.layers.track_layers import track_colours
+from micro_sam.sam_annotator.view.layers.colours import track_colours
 from micro_sam.segmentation.automatic import states
 from micro_sam.segmentation.interpolation import shifted
 from micro_sam.segmentation.propagation import tracking as propagation
@@ -90,7 +91,7 @@ def test_prompts_show_their_track_and_state(tool_tracking):
     assert menu(tool).track_id.native.itemText(1) == "2: daughter of 1, from frame 4"
     assert menu(tool).track_state.value == "track" and menu(tool).track_id.value == 3
     menu(tool).track_id.value = 1
-    assert tool.session.tracks.active == 1 and tool.z == LAST  # the mother has no later frame
+    assert tool.session.tracks.active == 1 and tool.state.z == LAST  # the mother has no later frame
 
 
 def test_a_prompt_after_the_end_of_its_track_is_refused_with_a_sentence(tool_tracking):
@@ -136,7 +137,7 @@ def test_a_track_is_shown_while_it_grows_and_cancel_keeps_it(tool_tracking, slow
     for reached in (1, 2):
         slow_steps.release()
         assert wait_until(lambda t=reached: frames_of(tool.session.current, 1) == list(range(t + 1)))
-        assert wait_until(lambda t=reached: tool.z == t)  # the view goes along
+        assert wait_until(lambda t=reached: tool.state.z == t)  # the view goes along
     driver.press(tool.dock.status.cancel)
     slow_steps.release()
     wait_idle(tool)
@@ -161,7 +162,7 @@ def test_it_says_why_and_where_a_track_stopped_and_stays_there(tool_tracking, mo
     key(tool.viewer, "v")
     wait_idle(tool)
     assert "Stopped at frame 4: the overlap with the expected mask is 0.10" in tool.status.text
-    assert frames_of(tool.session.current, 1) == [0, 1, 2, 3] and tool.z == 3
+    assert frames_of(tool.session.current, 1) == [0, 1, 2, 3] and tool.state.z == 3
 
 
 def test_after_a_correction_only_what_follows_is_tracked_again(tool_tracking, quick_steps):
@@ -179,7 +180,7 @@ def test_after_a_correction_only_what_follows_is_tracked_again(tool_tracking, qu
     drag(tool, *box_of(3, 5))
     wait_idle(tool)
     seen = []
-    tool.tracking.stepped.connect(lambda step: seen.append(step.z))
+    tool.propagation.stepped.connect(lambda step: seen.append(step.z))
     key(tool.viewer, "v")
     wait_idle(tool)
     assert np.array_equal(tool.session.current[:5], before[:5])
@@ -200,9 +201,9 @@ def test_a_track_is_followed_backward_too_when_the_person_says_so(tool_tracking)
     assert frames_of(forward, 1) == list(range(start, N_FRAMES)), tool.status.text
     menu(tool).parameters.expand(animate=False)
     press(tool, menu(tool).backward.native, QPoint(8, menu(tool).backward.native.height() // 2))
-    assert tool.tracking_options.backward
+    assert tool.state.options.backward
     seen = []
-    tool.tracking.stepped.connect(lambda step: seen.append(step.z))
+    tool.propagation.stepped.connect(lambda step: seen.append(step.z))
     go_to(tool, start)
     key(tool.viewer, "v")
     wait_idle(tool)
@@ -226,8 +227,8 @@ def test_all_objects_are_segmented_and_linked_with_one_click(tool_tracking):
     tool, truth = tool_tracking, small_movie()[1]
     press(tool, menu(tool).all_frames.native)
     wait_idle(tool, 120)
-    assert tool.source == "auto" and "in auto_segmentation. Commit them with C" in tool.status.text
-    tool.use_tool("point")
+    assert tool.state.source == "auto" and "in auto_segmentation. Commit them with C" in tool.status.text
+    tool.actions.use_tool("point")
     key(tool.viewer, "c")
     session = tool.session
     for nucleus, frames in ((OTHER, range(N_FRAMES)), (MOTHER, range(LAST + 1))):
@@ -266,12 +267,12 @@ def test_segmenting_all_frames_is_cancelled_and_says_when_nothing_is_found(tool_
     values = dict(tool.automatic.values)
     try:
         tool.automatic.values["min_size"] = 100_000
-        tool.segment_and_track_all()
+        tool.actions.segment_and_track_all()
         wait_idle(tool, 120)
         assert "No object passes the thresholds in any frame" in tool.status.text
     finally:
         tool.automatic.values.update(values)
-    assert tool.source == "current"
+    assert tool.state.source == "current"
 
 
 # ---------------------------------------------------------------------- committed tracks
@@ -284,7 +285,7 @@ def test_lineages_are_edited_by_choosing_tracks_and_every_act_is_undone(with_tru
     assert wait_until(lambda: view.lineage == lineage and view.isVisible())
     go_to(tool, 6)
     press(tool, view, view.bar(OTHER).center().toPoint())
-    assert tool.picked == (OTHER,) and tool.z in session.tracks.lineage[OTHER].frames
+    assert tool.state.selected == (OTHER,) and tool.state.z in session.tracks.lineage[OTHER].frames
     go_to(tool, 4)
     press(tool, acts.split.native)
     assert (
@@ -292,16 +293,16 @@ def test_lineages_are_edited_by_choosing_tracks_and_every_act_is_undone(with_tru
         and session.tracks.lineage[7].start == 4
         and session.tracks.lineage[7].parent is None
     )
-    assert tool.picked == (OTHER, 7)
+    assert tool.state.selected == (OTHER, 7)
     press(tool, acts.link.native)
     assert session.tracks.lineage[7].parent == OTHER
-    tool.choose((7,))
+    tool.actions.select((7,))
     press(tool, acts.unlink.native)
     assert session.tracks.lineage[7].parent is None
-    tool.choose((OTHER, 7))
+    tool.actions.select((OTHER, 7))
     press(tool, acts.objects.merge.native)
     assert session.tracks.lineage[OTHER].end == N_FRAMES - 1 and 7 not in session.tracks.lineage
-    tool.choose((DAUGHTERS[1],))
+    tool.actions.select((DAUGHTERS[1],))
     press(tool, acts.objects.delete.native)
     assert session.tracks.lineage.daughters(MOTHER) == (DAUGHTERS[0],)
     assert wait_until(lambda: view.lineage == session.tracks.lineage)
@@ -316,12 +317,12 @@ def test_a_mother_that_goes_on_is_divided_by_a_link(with_truth):
     tool = with_truth
     tool.session.tracks.relink(DAUGHTERS[0], None)
     tool.session.tracks.relink(DAUGHTERS[1], None)
-    tool.choose((OTHER, DAUGHTERS[1]))
-    tool.link_picked()
+    tool.actions.select((OTHER, DAUGHTERS[1]))
+    tool.actions.link_selected()
     assert tool.session.tracks.lineage[OTHER].end == LAST
     assert len(tool.session.tracks.lineage.daughters(OTHER)) == 2
-    tool.choose((OTHER, 3))
-    tool.link_picked()
+    tool.actions.select((OTHER, 3))
+    tool.actions.link_selected()
     assert "both begin in frame 0" in tool.status.text
 
 
@@ -346,7 +347,7 @@ def test_a_segmentation_of_every_frame_becomes_tracks(tool_tracking):
     for t, plane in enumerate(truth):  # another program numbers each frame anew
         names = np.concatenate([[0], rng.permutation(np.arange(1, truth.max() + 1))])
         labels[t] = names[plane]
-    tool.link_segmentation()
+    tool.actions.link_segmentation()
     assert "fewer than two frames" in tool.status.text
     layer = tool.viewer.add_labels(labels, name="from elsewhere")
     try:
@@ -354,8 +355,8 @@ def test_a_segmentation_of_every_frame_becomes_tracks(tool_tracking):
         driver.process(0.1)
         menu(tool).link.native.click()
         wait_idle(tool)
-        assert tool.source == "auto", tool.status.text
-        tool.use_tool("point")
+        assert tool.state.source == "auto", tool.status.text
+        tool.actions.use_tool("point")
         key(tool.viewer, "c")
     finally:
         tool.viewer.layers.remove(layer)
@@ -383,18 +384,18 @@ def test_every_format_keeps_masks_and_lineage(with_truth, tmp_path, name):
     tool = with_truth
     tool.session.tracks.relink(DAUGHTERS[0], None)  # the lineage alone is worth saving, too
     assert tool.saving.unsaved
-    tool.save(tmp_path / name)
+    tool.actions.save(tmp_path / name)
     assert not tool.saving.unsaved and "6 tracks with 0 divisions saved" in tool.status.text
     tracks = load_tracks(tmp_path / name, shape=small_movie()[0].shape)
     assert np.array_equal(tracks.labels, small_movie()[1])
     assert TrackRow(DAUGHTERS[1], LAST + 1, N_FRAMES - 1, MOTHER) in tracks.rows
     image = from_array(small_movie()[0], "tracking")
-    fresh = tool.make_session(image.shape)
-    tool.load_result(fresh, check_tracks(tmp_path / name, None, image))
+    fresh = tool.state.tool.make_session(image.shape)
+    load_result(fresh, check_tracks(tmp_path / name, None, image))
     assert fresh.tracks.lineage == tool.session.tracks.lineage and np.array_equal(
         fresh.committed, tool.session.committed
     )
-    tool.save()  # once more into the same place
+    tool.actions.save()  # once more into the same place
     assert tool.status.kind == "good"
 
 

@@ -107,7 +107,7 @@ def test_from_the_first_click_to_the_saved_lineage_and_back(opened, tmp_path, en
     committed, lineage = session.committed.copy(), session.tracks.lineage
 
     # Save, close, start again with the result and the embeddings: nothing is computed, nothing is lost.
-    tool.save(result)
+    tool.actions.save(result)
     assert (result / "res_track.txt").read_text().splitlines()[1] == f"2 {LAST + 1} {N_FRAMES - 1} 1"
     assert not tool.saving.must_ask
     driver.close(viewer)
@@ -162,5 +162,5 @@ def test_a_division_of_h2b_nuclei_is_followed(opened, shared_data, tmp_path):
     for mask, daughter in zip(found, daughters[:, 0], strict=True):
         wanted = truth[division + 1] == daughter
         assert (mask & wanted).sum() / (mask | wanted).sum() > 0.4
-    tool.save(tmp_path / "h2b_RES")
+    tool.actions.save(tmp_path / "h2b_RES")
     tool.saving.unsaved = False

@@ -6,7 +6,7 @@ import functools
 
 import numpy as np
 
-from micro_sam.sam_annotator.annotator_3d import VolumeOptions
+from micro_sam.sam_annotator.state.options import VolumeOptions
 from micro_sam.sample_data import open_sample
 
 from . import driver
@@ -55,7 +55,7 @@ def slices_of(tool, label: int = 1) -> list[int]:
 
 def go_to(tool, z: int) -> None:
     """Show a slice."""
-    tool.go_to_slice(z)
+    tool.actions.go_to_slice(z)
     driver.process(0.1)
 
 
@@ -80,13 +80,13 @@ def menu(tool):
 def start_again(tool) -> None:
     """Put a 3D tool back to its beginning, with the volume, the model and the embeddings it has."""
     driver.wait_idle(tool)
-    tool.preview.live, tool.preview.batched, tool.preserve = True, False, "pixels"
-    for name, value in vars(VolumeOptions(iou_threshold=0.5)).items():
-        getattr(menu(tool), name).value = value
+    tool.state.live, tool.state.batched, tool.state.preserve = True, False, "pixels"
+    for name, value in VolumeOptions(iou_threshold=0.5):
+        menu(tool).form.widgets[name].value = value
     tool.session.prompts.clear()
     tool.session.objects.load(np.zeros_like(tool.session.committed))
     tool.session.history.clear()
-    tool.use_tool("point")
-    tool.go_to_slice(tool.session.shape[0] // 2)
+    tool.actions.use_tool("point")
+    tool.actions.go_to_slice(tool.session.shape[0] // 2)
     driver.canvas(tool.viewer).setFocus()
     driver.process(0.1)

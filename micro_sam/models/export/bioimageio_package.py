@@ -133,7 +133,7 @@ def _write_parts(predictor: Predictor, folder: Path, card: str | None) -> None:
     inputs = {"image": frames.pad_image(image, model.image_size), "point_coords": coords, "point_labels": labels}
 
     ours = predictor.encode(image)
-    prompt = {"points": points[:, :1], "labels": labels[:, :1], "boxes": points[:, 1:].reshape(1, 4)}
+    prompt: dict[str, Any] = {"points": points[:, :1], "labels": labels[:, :1], "boxes": points[:, 1:].reshape(1, 4)}
     decoded = [predictor.decode(ours, **prompt, multimask_output=multimask) for multimask in (False, True)]
     outputs = {
         "low_res_masks": torch.cat([d.low_res_logits for d in decoded], dim=1),
@@ -217,7 +217,7 @@ def _describe(predictor: Predictor, folder: Path, licence: str | None, authors: 
         name=_name(predictor.model_name),
         description=known.description if known else f"Segment Anything model ({predictor.model_type}), fine-tuned",
         authors=[v5.Author(name=name) for name in authors],
-        cite=[v5.CiteEntry(text=text, doi=doi) for text, doi in (CITATIONS[family] for family in families)],
+        cite=[v5.CiteEntry(text=text, doi=v5.Doi(doi)) for text, doi in (CITATIONS[family] for family in families)],
         license=_licence(licence or (known.licence if known else None), required=licence is not None),
         tags=["segment-anything", "interactive-segmentation", "instance-segmentation", "microscopy", "micro-sam"],
         covers=[file("cover.png")],

@@ -68,7 +68,7 @@ class DecoderGraph(nn.Module):
         encoder = self.prompt_encoder
         tokens = encoder._embed_points(xy, labels, pad=False)  # of a label that is no point's: the position alone
         for corner in BOX_CORNERS:
-            own = tokens + encoder.point_embeddings[corner].weight
+            own = tokens + encoder.point_embedding(corner)
             tokens = torch.where(labels[..., None] == corner, own, tokens)
         return tokens
 
@@ -79,6 +79,8 @@ class PromptedGraph(nn.Module):
     ``forward(image (1, 3, S, S), point_coords (1, N, 2), point_labels (1, N))`` returns logits (1, 4, 4 g, 4 g),
     predicted IoU (1, 4), and dense maps (1, K, h, w) of a model that has them.
     """
+
+    no_mask: Tensor
 
     def __init__(self, model: Sam) -> None:
         super().__init__()

@@ -51,7 +51,7 @@ def write_onnx_folder(predictor: Predictor, path: Path) -> None:
         (folder / "model.json").write_text(json.dumps(describe(reference, graphs), indent=2) + "\n")
         logger.info("Checking the files in ONNX Runtime")
         differences = verify(reference, _open(folder))
-    worst = max(differences, key=differences.get)
+    worst = max(differences, key=differences.__getitem__)
     logger.info("ONNX Runtime agrees with the model; the largest difference is %.1g (%s)", differences[worst], worst)
 
 

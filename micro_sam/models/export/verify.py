@@ -80,5 +80,6 @@ def _absolute(theirs: np.ndarray, ours: torch.Tensor) -> float:
     return float(np.abs(theirs - ours.numpy()).max())
 
 
-def _relative(theirs: np.ndarray, ours: torch.Tensor) -> float:
+def _relative(theirs: np.ndarray | None, ours: torch.Tensor) -> float:
+    assert theirs is not None  # where the model has such maps the file gives them, too
     return _absolute(theirs, ours) / max(1.0, float(ours.abs().max()))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import nn
-
 from micro_sam.errors import InputError
 from micro_sam.models.modules.image_encoder import ImageEncoderViT
 from micro_sam.models.modules.mask_decoder import MaskDecoder
@@ -84,7 +82,7 @@ def get_architecture(name: str) -> Architecture:
         raise InputError(f"There is no architecture {name!r}; choose one of {', '.join(ARCHITECTURES)}.") from None
 
 
-def make_image_encoder(name: str) -> nn.Module:
+def make_image_encoder(name: str) -> ImageEncoderViT | TinyViT | NanoEncoder:
     """Image encoder of the architecture ``name`` with random weights."""
     sizes = get_architecture(name)
     if sizes.vit is not None:

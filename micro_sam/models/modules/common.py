@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -47,11 +49,13 @@ class ConvBN(DerivedModule, nn.Sequential):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        conv, norm, *rest = self
+        first, second, *rest = self
+        conv, norm = cast("nn.Conv2d", first), cast("nn.BatchNorm2d", second)
         if self.training or torch.is_grad_enabled():
             x = norm(conv(x))
         else:
-            sources = (conv.weight, norm.weight, norm.bias, norm.running_mean, norm.running_var)
+            mean, variance = running(norm)
+            sources = (conv.weight, norm.weight, norm.bias, mean, variance)
             weight, bias = self.derived("folded", sources, lambda: fold_batch_norm(conv, norm))
             if conv.kernel_size == conv.stride == (1, 1) and x.is_contiguous(memory_format=torch.channels_last):
                 # one matrix product; torch has no fast convolution for this case on a single thread
@@ -63,8 +67,16 @@ class ConvBN(DerivedModule, nn.Sequential):
         return x
 
 
+def running(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Mean and variance that a normalisation has learned, each (C,)."""
+    mean, variance = norm.running_mean, norm.running_var
+    assert mean is not None and variance is not None  # all normalisations here keep them
+    return mean, variance
+
+
 def fold_batch_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """Weight and bias of the one convolution that does what ``norm(conv(x))`` does in evaluation mode."""
-    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    mean, variance = running(norm)
+    scale = norm.weight / torch.sqrt(variance + norm.eps)
     weight = conv.weight * scale[:, None, None, None]
-    return weight, norm.bias - norm.running_mean * scale
+    return weight, norm.bias - mean * scale

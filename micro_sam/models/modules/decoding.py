@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -65,9 +66,9 @@ class ImageSide:
 
     def project(self, decoder: MaskDecoder) -> ImageSide:
         """The same with the projections of layer 0; for one image only (b = 1)."""
-        layer = decoder.transformer.layers[0]
+        layer = decoder.transformer.blocks[0]
         to_image, to_tokens = layer.cross_attn_token_to_image, layer.cross_attn_image_to_token
-        projected = tuple(
+        keys, values, queries = (
             _split_heads(F.linear(x, linear.weight.to(x), linear.bias.to(x)), attention.num_heads).contiguous()
             for linear, x, attention in (
                 (to_image.k_proj, self.placed, to_image),
@@ -75,7 +76,7 @@ class ImageSide:
                 (to_tokens.q_proj, self.placed, to_tokens),
             )
         )
-        return replace(self, projected=projected)
+        return replace(self, projected=(keys, values, queries))
 
     def part(self, prompts: slice) -> ImageSide:
         """The side that these prompts see."""
@@ -150,7 +151,7 @@ def run_transformer(
     batch = sparse.shape[0]
     token_pe = torch.cat([decoder.output_tokens().expand(batch, -1, -1), sparse], dim=1)
     tokens, image, placed = token_pe, side.image, side.placed
-    for i, layer in enumerate(transformer.layers):
+    for i, layer in enumerate(transformer.blocks):
         tokens = layer.attend_tokens(tokens, token_pe)
         projected = side.projected if i == 0 else None
         tokens = layer.norm2(
@@ -230,13 +231,14 @@ def _masks(decoder: MaskDecoder, tokens: Tensor, image: Tensor, chosen: slice) -
     """
     batch, positions, channels = image.shape
     grid = math.isqrt(positions)
-    first, norm, _, second, _ = decoder.output_upscaling
+    first, norm = cast("nn.ConvTranspose2d", decoder.output_upscaling[0]), decoder.output_upscaling[1]
+    second = cast("nn.ConvTranspose2d", decoder.output_upscaling[3])
     indices = range(decoder.num_mask_tokens)[chosen]
     weights = torch.stack([decoder.output_hypernetworks_mlps[i](tokens[:, k]) for k, i in enumerate(indices)], dim=1)
     weights = weights.to(image)
 
     x = linear(image.reshape(-1, channels), *_as_linear(decoder, "first", first, image.dtype))
-    x = F.gelu(_layer_norm(norm, x.view(-1, first.out_channels)))  # (B N 4, C / 4)
+    x = F.gelu(_layer_norm(cast("LayerNorm2d", norm), x.view(-1, first.out_channels)))  # (B N 4, C / 4)
     x = linear(x, *_as_linear(decoder, "second", second, image.dtype), gelu=True).view(batch, 16 * positions, -1)
     # Position (y, x), then the 2 x 2 of the first step, then that of the second: (M, y, x, y, x, y, x). Two pixels of
     # a row lie side by side all along, so the two are moved as one number of 64 bits.
@@ -250,10 +252,13 @@ def _masks(decoder: MaskDecoder, tokens: Tensor, image: Tensor, chosen: slice) -
 def _as_linear(decoder: MaskDecoder, name: str, conv: nn.ConvTranspose2d, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """A transposed convolution with kernel = stride = 2 as weight (2 2 C', C) and bias of a linear layer."""
 
-    def reorder() -> tuple[Tensor, Tensor]:
-        return conv.weight.permute(2, 3, 1, 0).flatten(0, 2).to(dtype), conv.bias.repeat(4).to(dtype)
+    bias = conv.bias
+    assert bias is not None  # both have one
 
-    return decoder.derived((name, dtype), (conv.weight, conv.bias), reorder)
+    def reorder() -> tuple[Tensor, Tensor]:
+        return conv.weight.permute(2, 3, 1, 0).flatten(0, 2).to(dtype), bias.repeat(4).to(dtype)
+
+    return decoder.derived((name, dtype), (conv.weight, bias), reorder)
 
 
 def _layer_norm(norm: nn.LayerNorm | LayerNorm2d, x: Tensor) -> Tensor:

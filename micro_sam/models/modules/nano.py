@@ -71,6 +71,8 @@ class NanoEncoder(nn.Module):
         Number of feature channels C; even.
     """
 
+    freq: Tensor
+
     def __init__(self, img_size: int = 512, out: int = 128) -> None:
         super().__init__()
         self.img_size = img_size

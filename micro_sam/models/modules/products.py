@@ -88,6 +88,6 @@ def _plain(x: Tensor, autocast: bool = False) -> bool:
     return (
         x.device.type == "cpu"
         and not torch.is_grad_enabled()
-        and not torch.jit.is_tracing()
+        and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]  # public, without types
         and (autocast or not torch.is_autocast_enabled("cpu"))
     )

@@ -6,6 +6,7 @@ State-dict names and numbers are those of Segment Anything (Kirillov et al. 2023
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,8 @@ BACKGROUND, FOREGROUND, PADDING = 0, 1, -1  # labels of points
 
 class PositionEmbeddingRandom(nn.Module):
     """Random Fourier code of positions in the unit square, ``2 * num_pos_feats`` channels."""
+
+    positional_encoding_gaussian_matrix: Tensor
 
     def __init__(self, num_pos_feats: int = 64, scale: float = 1.0) -> None:
         super().__init__()
@@ -79,6 +82,10 @@ class PromptEncoder(DerivedModule):
         )
         self.no_mask_embed = nn.Embedding(1, embed_dim)
 
+    def point_embedding(self, kind: int) -> Tensor:
+        """(1, C): 0 background, 1 foreground, 2 and 3 the corners of a box."""
+        return cast("nn.Embedding", self.point_embeddings[kind]).weight
+
     def get_dense_pe(self) -> Tensor:
         """Positional code of the feature grid, (1, C, h, w); computed once per model."""
         matrix = self.pe_layer.positional_encoding_gaussian_matrix
@@ -132,11 +139,11 @@ class PromptEncoder(DerivedModule):
         code = self._encode_pixels(coords)
         labels = labels[..., None]
         code = torch.where(labels == PADDING, self.not_a_point_embed.weight, code)
-        code = torch.where(labels == BACKGROUND, code + self.point_embeddings[0].weight, code)
-        return torch.where(labels == FOREGROUND, code + self.point_embeddings[1].weight, code)
+        code = torch.where(labels == BACKGROUND, code + self.point_embedding(0), code)
+        return torch.where(labels == FOREGROUND, code + self.point_embedding(1), code)
 
     def _embed_boxes(self, boxes: Tensor) -> Tensor:
-        corners = torch.cat([self.point_embeddings[2].weight, self.point_embeddings[3].weight])
+        corners = torch.cat([self.point_embedding(2), self.point_embedding(3)])
         return self._encode_pixels(boxes.reshape(-1, 2, 2)) + corners
 
     def _encode_pixels(self, xy: Tensor) -> Tensor:

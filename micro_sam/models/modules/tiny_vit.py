@@ -74,6 +74,8 @@ class PatchMerging(nn.Module):
 class WindowAttention(DerivedModule):
     """Multi-head attention within windows, with a bias for every absolute offset and head."""
 
+    attention_bias_idxs: Tensor
+
     def __init__(self, dim: int, num_heads: int, window: int) -> None:
         super().__init__()
         self.num_heads = num_heads
@@ -173,7 +175,7 @@ class TinyViT(nn.Module):
         self.layers = nn.ModuleList()
         for i, (dim, depth) in enumerate(zip(EMBED_DIMS, DEPTHS, strict=True)):
             if i == 0:
-                blocks = [MBConv(dim) for _ in range(depth)]
+                blocks: list[nn.Module] = [MBConv(dim) for _ in range(depth)]
             else:
                 blocks = [TinyViTBlock(dim, HEADS[i], WINDOWS[i]) for _ in range(depth)]
             # MobileSAM keeps the grid at the last step, so that its features are as fine as SAM's

@@ -5,6 +5,9 @@ This is the plain form, with gradients, used for training; ``decoding`` does the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import cast
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -78,6 +81,11 @@ class TwoWayTransformer(nn.Module):
         )
         self.final_attn_token_to_image = CrossAttention(embedding_dim, num_heads, downsample_rate=2)
         self.norm_final_attn = nn.LayerNorm(embedding_dim)
+
+    @property
+    def blocks(self) -> Sequence[TwoWayAttentionBlock]:
+        """The layers, by their type."""
+        return cast("Sequence[TwoWayAttentionBlock]", self.layers)
 
     def forward(self, image: Tensor, image_pe: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Image and its positional code (B, C, h, w), tokens (B, T, C); returns tokens and image (B, h w, C)."""

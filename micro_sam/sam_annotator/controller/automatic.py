@@ -6,73 +6,25 @@ change of a parameter gives a new segmentation a moment later, in a thread that 
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
 from micro_sam.errors import InputError
-from micro_sam.sam_annotator.runtime.jobs import Job, Progress
+from micro_sam.sam_annotator.controller.engine import Engine
+from micro_sam.sam_annotator.controller.preparation import Preparation
+from micro_sam.sam_annotator.runtime.jobs import Job, Jobs, Progress
 from micro_sam.sam_annotator.runtime.latest import LatestWins
+from micro_sam.sam_annotator.state.options import THRESHOLDS
+from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.session.large_commits import AutoRequest, PlannedAuto, apply_auto, is_large, plan_auto, run_auto
 from micro_sam.session.session import Session
-from micro_sam.session.values import MIN_SIZE
-
-if TYPE_CHECKING:
-    from micro_sam.sam_annotator.controller.annotator import Annotator
 
 DEBOUNCE_MS = 120
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """A threshold of an automatic segmentation.
-
-    Attributes
-    ----------
-    name
-        Argument of the segmenter's ``generate``.
-    label, tip
-        For the person.
-    default, low, high, step
-        Range of the slider; integers for sizes.
-    """
-
-    name: str
-    label: str
-    tip: str
-    default: float
-    low: float
-    high: float
-    step: float
-
-
-MIN_SIZE_TIP = "Objects with fewer pixels are left out, also what a commit would leave of one that others cover."
-PARAMETERS: dict[str, tuple[Parameter, ...]] = {
-    "dense": (
-        Parameter("foreground_threshold", "foreground", "Lower it to find fainter objects.", 0.5, 0.05, 0.95, 0.01),
-        Parameter("distance_threshold", "middle", "Lower it when objects are missed.", 0.55, 0.02, 0.95, 0.01),
-        Parameter(
-            "prominence",
-            "split",
-            "Raise it when objects are cut, lower it when they are merged.",
-            0.15,
-            0.0,
-            0.9,
-            0.01,
-        ),
-        Parameter("min_size", "minimal size", MIN_SIZE_TIP, MIN_SIZE, 0, 100_000, 5),
-    ),
-    "grid": (
-        Parameter("pred_iou_thresh", "quality", "Lower it to keep more masks.", 0.88, 0.3, 1.0, 0.01),
-        Parameter("stability_score_thresh", "stability", "Lower it to keep soft edges.", 0.95, 0.4, 1.0, 0.01),
-        Parameter("box_nms_thresh", "overlap", "Raise it to keep masks that overlap.", 0.7, 0.05, 1.0, 0.05),
-        Parameter("min_size", "minimal size", MIN_SIZE_TIP, MIN_SIZE, 0, 100_000, 5),
-    ),
-}
-METHODS = {"dense": "object maps of the model", "grid": "grid of points"}
 
 
 class Automatic:
@@ -96,47 +48,53 @@ class Automatic:
     methods_changed = Signal(tuple)
     method_changed = Signal(str)
 
-    def __init__(self, annotator: Annotator) -> None:
-        self._annotator = annotator
+    def __init__(self, state: WindowState, jobs: Jobs, engine: Engine, preparation: Preparation) -> None:
+        self._state, self._jobs, self._engine, self._preparation = state, jobs, engine, preparation
         self.method: str | None = None
         self.methods: tuple[str, ...] = ()
-        self.values = {parameter.name: parameter.default for group in PARAMETERS.values() for parameter in group}
+        self.values = {name: value for kind in THRESHOLDS.values() for name, value in kind()}
         self._segmenters: dict[tuple[str, int], Any] = {}
         self._shown = False
         self._waits_for: tuple[int, bool] | None = None
-        self._session: Session | None = None
         self._latest = LatestWins("thresholds")
         self._latest.done.connect(self._show)
-        self._latest.failed.connect(lambda _, error: annotator.status.report(error))
+        self._latest.failed.connect(lambda _, error: state.status.report(error))
         self._timer = QTimer()
         self._timer.setSingleShot(True)
         self._timer.setInterval(DEBOUNCE_MS)
         self._timer.timeout.connect(self._generate)
-        annotator.engine.progressed.connect(self._retry)
+        state.events.session.connect(self._follow)
+        preparation.attached.connect(self._reset)
+        engine.progressed.connect(self._retry)
+        engine.ready.connect(self._prepare)
+
+    @property
+    def thresholds(self) -> dict[str, Any]:
+        """Name -> value of the thresholds of the method that is used."""
+        return {name: self.values[name] for name in THRESHOLDS[self.method or "grid"].model_fields}
 
     @property
     def busy(self) -> bool:
         """Whether thresholds are being applied."""
         return self._latest.busy or self._timer.isActive()
 
-    def follow(self, session: Session) -> None:
-        """Work for this session from now on."""
-        self._session = session
+    def _follow(self) -> None:
+        """Another session is open."""
         self._shown = False
         self._waits_for = None
         self._segmenters.clear()
         self._latest.forget()
         self._timer.stop()
 
-    def reset(self) -> None:
+    def _reset(self) -> None:
         """The model or the features changed: what the network saw before is void (PITFALLS: reused states)."""
         self._segmenters.clear()
         self._latest.forget()
-        predictor = self._session.model.predictor
-        methods = ("dense", "grid") if getattr(predictor.model, "dense_kind", None) else ("grid",)
+        predictor = self._state.needed().model.predictor
+        methods = ("dense", "grid") if getattr(getattr(predictor, "model", None), "dense_kind", None) else ("grid",)
         if methods != self.methods:
             self.methods = methods
-            self.method = methods[0 if self._annotator.settings.prefer_decoder else -1]
+            self.method = methods[0 if self._state.settings.prefer_decoder else -1]
             self.methods_changed.emit(methods)
             self.method_changed.emit(self.method)
 
@@ -146,65 +104,76 @@ class Automatic:
         self.method_changed.emit(method)
         self._again()
 
-    def set_value(self, name: str, value: float) -> None:
-        """Change a parameter; a segmentation that is shown follows at once."""
+    def set_threshold(self, name: str, value: float) -> None:
+        """Change a threshold; a segmentation that is shown follows at once."""
         if self.values.get(name) != value:
             self.values[name] = value
             self._again()
 
     def run(self, show: bool = True) -> None:
         """Look at the whole image (the slice in view) and show the objects; without `show` only look."""
-        annotator, session = self._annotator, self._session
-        try:
-            if session is None:
-                raise InputError("There is no image yet. Drop a file onto the window, or open one with the menu above.")
-            z = annotator.z
-            index = z if session.ndim == 3 else None
-            if session.model.embeddings is None or not session.model.embeddings.is_complete(index):
-                self._wait(z, show)
-                return
-            self._waits_for = None
-            key = (self.method, z)
-            if key in self._segmenters:
-                self._generate()
-                return
-            predictor, embeddings, method = session.model.predictor, session.model.embeddings, self.method
-            annotator.jobs.start(
-                "Segmenting all objects",
-                lambda job: self._steps(job, predictor, embeddings, index, method),
-                on_done=lambda segmenter: self._initialised(session, key, segmenter, show),
-            )
-            if show:
-                annotator.status.say("Looking for all objects. You can go on annotating meanwhile.")
-        except Exception as error:
-            annotator.status.report(error)
-
-    def _wait(self, z: int, show: bool) -> None:
-        """Begin when the features of a slice are there."""
-        self._waits_for = (z, show)
-        self._annotator.status.say("Segment All Objects begins as soon as the embedding is ready.")
-        self._annotator.preparation.needed()
-        self._annotator.engine.want(z if self._session.ndim == 3 else None)
-
-    def _retry(self, *_) -> None:
-        """More features are there: begin, if the person still looks at the slice that was meant."""
-        if self._waits_for is None or self._session.model.embeddings is None:
+        state, session = self._state, self._state.needed()
+        index, method = state.tool.index(state.z), self.method
+        if session.model.embeddings is None or method is None or not session.model.embeddings.is_complete(index):
+            self._wait(show)
             return
-        (z, show), annotator = self._waits_for, self._annotator
-        if z != annotator.z:
-            self._waits_for = None
-        elif self._session.model.embeddings.is_complete(z if self._session.ndim == 3 else None):
+        self._waits_for = None
+        key = (method, state.z)
+        if key in self._segmenters:
+            self._generate()
+            return
+        predictor, embeddings = session.model.predictor, session.model.embeddings
+        self._jobs.start(
+            "Segmenting all objects",
+            lambda job: self._steps(job, predictor, embeddings, index, method),
+            on_done=lambda segmenter: self._initialised(session, key, segmenter, show),
+        )
+        if show:
+            state.status.say("Looking for all objects. You can go on annotating meanwhile.")
+
+    def _prepare(self) -> None:
+        """All is embedded: let the network look at it before somebody asks."""
+        if self._state.settings.precompute_amg_state and self._engine.there == self._engine.total:
+            self._start(show=False)
+
+    def _start(self, show: bool) -> None:
+        try:
             self.run(show)
+        except Exception as error:
+            self._state.status.report(error)
+
+    def _wait(self, show: bool) -> None:
+        """Begin when the features of the slice in view are there."""
+        self._waits_for = (self._state.z, show)
+        self._state.status.say("Segment All Objects begins as soon as the embedding is ready.")
+        self._preparation.needed()
+        self._engine.want(self._state.tool.index(self._state.z))
+
+    def _retry(self) -> None:
+        """More features are there: begin, if the user still looks at the slice that was meant."""
+        session = self._state.session
+        if self._waits_for is None or session is None or session.model.embeddings is None:
+            return
+        z, show = self._waits_for
+        if z != self._state.z:
+            self._waits_for = None
+        elif session.model.embeddings.is_complete(self._state.tool.index(self._state.z)):
+            self._start(show)
+
+    def want_all(self) -> None:
+        """Embed all slices, if that is not done."""
+        self._preparation.needed()
+        self._engine.want_all()
 
     def close(self) -> None:
         """End the thread."""
         self._timer.stop()
         self._latest.close()
 
-    # In the thread of the run.
+    # In the thread of the job.
 
     @staticmethod
-    def _steps(job: Job, predictor, embeddings, index: int | None, method: str) -> Generator[Any, None, Any]:
+    def _steps(job: Job, predictor: Any, embeddings: Any, index: int | None, method: str) -> Generator[Any, None, Any]:
         from micro_sam.segmentation.automatic.states import iter_initialize_kept
 
         yield Progress("Segmenting all objects")
@@ -216,22 +185,22 @@ class Automatic:
     # In the window's thread.
 
     def _initialised(self, session: Session, key: tuple[str, int], segmenter: Any, show: bool) -> None:
-        if session is self._session:
+        if self._state.shows(session):
             self._segmenters[key] = segmenter
             if show:
                 self._generate()
 
     def _again(self) -> None:
-        if (self.method, self._annotator.z) in self._segmenters and self._shown:
+        if (self.method, self._state.z) in self._segmenters and self._shown:
             self._timer.start()
 
     def _generate(self) -> None:
-        session, z, method = self._session, self._annotator.z, self.method
-        segmenter = self._segmenters.get((method, z)) if session is not None else None
-        if segmenter is None:
+        session, z, method = self._state.session, self._state.z, self.method
+        segmenter = self._segmenters.get((method, z)) if session is not None and method is not None else None
+        if session is None or method is None or segmenter is None:
             return
         self._shown = True
-        values = {parameter.name: self.values[parameter.name] for parameter in PARAMETERS[method]}
+        values = self.thresholds
         request = self._plan(session, method, values)
 
         def answer() -> tuple[Any, str | None, PlannedAuto | None]:
@@ -246,24 +215,25 @@ class Automatic:
         is_planned = session.ndim == 2 and is_large(session, "auto")
         return plan_auto(session, method=method, **values) if is_planned else None
 
-    def _show(self, tag: tuple, result: tuple) -> None:
+    def _show(self, tag: tuple[Session, int, str, dict[str, Any]], result: tuple[Any, str | None, Any]) -> None:
         session, z, method, values = tag
-        if session is not self._session:
+        if not self._state.shows(session):
             return
         try:
             labels, hint, planned = result
             if planned is None:
                 session.automatic.show(labels, z if session.ndim == 3 else None, method=method, **values)
             elif not apply_auto(planned):  # objects changed meanwhile
-                request = self._plan(session, method, values)
-                self._latest.ask(tag, lambda: (labels, hint, run_auto(request, labels)))
+                request = planned.request
+                again = self._plan(session, method, values) or request
+                self._latest.ask(tag, lambda: (labels, hint, run_auto(again, labels)))
                 return
             if hint:
-                self._annotator.status.say(hint, "warning")
+                self._state.status.say(hint, "warning")
             if not session.has_current and (session.automatic.exists if planned is None else planned.objects):
-                self._annotator.set_source("auto")
+                self._state.source = "auto"
         except Exception as error:
-            self._annotator.status.report(error)
+            self._state.status.report(error)
 
 
 def make_segmenter(predictor: Any, embeddings: Any, method: str) -> Any:
@@ -272,3 +242,46 @@ def make_segmenter(predictor: Any, embeddings: Any, method: str) -> Any:
     from micro_sam.segmentation.automatic.masks import get_amg
 
     return DenseInstanceSegmenter(predictor) if method == "dense" else get_amg(predictor, embeddings.grid.is_tiled)
+
+
+@dataclass(frozen=True)
+class SliceWork:
+    """What is to be done: the method and thresholds of Segment All Objects, on all slices of some features."""
+
+    predictor: Any
+    embeddings: Any
+    method: str
+    values: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, state: WindowState, automatic: Automatic) -> SliceWork:
+        """The work as the panels say now.
+
+        Raises
+        ------
+        InputError
+            When there is no image, or slices are still being embedded.
+        """
+        session, place = state.needed(), state.tool.place
+        embeddings, method = session.model.embeddings, automatic.method
+        if embeddings is None or method is None or not embeddings.is_complete():
+            automatic.want_all()
+            raise InputError(f"Not all {place}s are embedded yet. Wait for them, or segment the {place} in view alone.")
+        return cls(session.model.predictor, embeddings, method, automatic.thresholds)
+
+    def run(self, job: Job, name: str) -> Generator[Progress, None, np.ndarray]:
+        """Segment one slice after the other; returns labels (Z, H, W) uint32 that differ in all slices."""
+        from micro_sam.segmentation.automatic.states import iter_initialize_kept
+
+        n = self.embeddings.n_slices
+        labels, last = np.zeros(self.embeddings.shape, np.uint32), 0
+        for z in range(n):
+            progress = Progress(f"{name}: {z + 1} of {n}", z, n)
+            yield progress
+            segmenter = make_segmenter(self.predictor, self.embeddings, self.method)
+            for _ in iter_initialize_kept(segmenter, self.embeddings, z):
+                job.report(progress)
+            found = segmenter.generate(**self.values)
+            labels[z] = np.where(found > 0, found + last, 0)
+            last += int(found.max(initial=0))
+        return labels

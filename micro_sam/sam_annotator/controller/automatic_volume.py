@@ -6,30 +6,20 @@ With the maps the network looks once, and the sliders of the volume menu act wit
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from qtpy.QtCore import QTimer
 
-from micro_sam.sam_annotator.controller.automatic import DEBOUNCE_MS, Parameter
-from micro_sam.sam_annotator.controller.automatic_slices import SliceWork
-from micro_sam.sam_annotator.runtime.jobs import WORK, Job, Progress
+from micro_sam.sam_annotator.controller.automatic import DEBOUNCE_MS, Automatic, SliceWork
+from micro_sam.sam_annotator.controller.volume_maps import MapsWork, wants_maps
+from micro_sam.sam_annotator.runtime.jobs import WORK, Job, Jobs, Progress
+from micro_sam.sam_annotator.state.options import VolumeThresholds
+from micro_sam.sam_annotator.state.window import WindowState
+from micro_sam.session.session import Session
 from micro_sam.session.values import count
 
-if TYPE_CHECKING:
-    from micro_sam.sam_annotator.annotator_3d import Annotator3D
-    from micro_sam.session.session import VolumeSession
-
 NAME = "Segmenting all slices"
-PARAMETERS = (
-    Parameter("foreground_threshold", "foreground", "Lower it to find fainter objects.", 0.5, 0.05, 0.95, 0.01),
-    Parameter("distance_threshold", "middle", "Lower it when objects are missed.", 0.4, 0.0, 0.95, 0.01),
-    Parameter(
-        "prominence", "split", "Raise it when objects are cut, lower it when they are merged.", 0.15, 0.0, 0.9, 0.01
-    ),
-    Parameter("min_size", "minimal size", "Objects with fewer voxels are left out.", 0, 0, 1_000_000, 50),
-)
-"""Of :func:`~micro_sam.segmentation.volume.automatic.segment_volume`, with its defaults."""
 
 
 class AutomaticVolume:
@@ -41,11 +31,12 @@ class AutomaticVolume:
         Parameter name -> value, for the way by the maps. The other one has those of Segment All Objects.
     """
 
-    def __init__(self, annotator: Annotator3D) -> None:
-        self._annotator = annotator
-        self.values = {parameter.name: parameter.default for parameter in PARAMETERS}
+    def __init__(self, state: WindowState, jobs: Jobs, automatic: Automatic, maps: MapsWork) -> None:
+        self._state, self._jobs, self._automatic, self._maps = state, jobs, automatic, maps
+        self.method_changed = automatic.method_changed
+        self.values: dict[str, Any] = dict(VolumeThresholds())
         self._job: Job | None = None
-        self._shown: VolumeSession | None = None  # whose automatic objects come from the maps
+        self._shown: Session | None = None  # whose automatic objects come from the maps
         self._again = False
         self._timer = QTimer()
         self._timer.setSingleShot(True)
@@ -55,14 +46,13 @@ class AutomaticVolume:
     @property
     def by_maps(self) -> bool:
         """Whether the maps are used: the model has them, and neither menu says otherwise."""
-        annotator = self._annotator
-        return annotator.automatic.method == "dense" and annotator.volume_options.method != "propagation"
+        return self._automatic.method == "dense" and wants_maps(self._state)
 
-    def set_value(self, name: str, value: float) -> None:
-        """Change a parameter; a segmentation that is shown follows at once."""
+    def set_threshold(self, name: str, value: float) -> None:
+        """Change a threshold; a segmentation that is shown follows at once."""
         if self.values.get(name) != value:
             self.values[name] = value
-            if self._shown is not None and self._shown is self._annotator.session and self._shown.automatic.exists:
+            if self._shown is not None and self._state.shows(self._shown) and self._shown.automatic.exists:
                 self._timer.start()
 
     def close(self) -> None:
@@ -76,14 +66,14 @@ class AutomaticVolume:
         Raises
         ------
         InputError
-            When slices are still being embedded, or another run is at work.
+            When slices are still being embedded, or another job is running.
         """
-        annotator, session = self._annotator, self._annotator.session
-        work = SliceWork.of(annotator, "slice")
+        session = self._state.needed()
+        work = SliceWork.of(self._state, self._automatic)
         by_maps, values = self.by_maps, dict(self.values if self.by_maps else work.values)
-        scale, focus = annotator.maps.scale, annotator.maps.focus
+        scale, focus = self._maps.scale, self._maps.focus
         self._shown = None
-        self._job = annotator.jobs.start(
+        self._job = self._jobs.start(
             NAME,
             lambda job: _by_maps(work, scale, focus, values) if by_maps else _slice_by_slice(job, work),
             on_item=lambda item: self._show(session, *item, method="maps" if by_maps else work.method, **values),
@@ -91,7 +81,7 @@ class AutomaticVolume:
             on_error=self._failed,
             on_cancel=self._cancelled,
         )
-        annotator.status.say("Looking for the objects of all slices. You can go on looking around meanwhile.")
+        self._state.status.say("Looking for the objects of all slices. You can go on looking around meanwhile.")
 
     def _run_again(self) -> None:
         """The sliders have other values."""
@@ -100,36 +90,36 @@ class AutomaticVolume:
             self._job.cancel()
             return
         try:
-            if self._annotator.jobs.running(WORK) is None and self.by_maps:
+            if self._jobs.running(WORK) is None and self.by_maps:
                 self.run()
         except Exception as error:
-            self._annotator.status.report(error)
+            self._state.status.report(error)
 
     # In the window's thread.
 
-    def _show(self, session: VolumeSession, z: int, labels: np.ndarray, **details: Any) -> None:
-        if session is self._annotator.session:
+    def _show(self, session: Session, z: int, labels: np.ndarray, **details: Any) -> None:
+        if self._state.shows(session):
             session.automatic.show(labels, z, **details)
 
-    def _end(self, session: VolumeSession, number: int, by_maps: bool) -> None:
+    def _end(self, session: Session, number: int, by_maps: bool) -> None:
         self._ended()
-        if session is not self._annotator.session:
+        if not self._state.shows(session):
             return
         if by_maps:
             self._shown = session
         if number == 0:
-            self._annotator.status.say("No object passes the thresholds in any slice. Lower them and try again.")
+            self._state.status.say("No object passes the thresholds in any slice. Lower them and try again.")
             return
         if not session.has_current:
-            self._annotator.set_source("auto")
-        self._annotator.status.say(f"Found {count(number, 'object')} in the volume. Commit them with C.", "good")
+            self._state.source = "auto"
+        self._state.status.say(f"Found {count(number, 'object')} in the volume. Commit them with C.", "good")
 
     def _failed(self, error: Exception) -> None:
         self._ended()
-        self._annotator.status.report(error)
+        self._state.status.report(error)
 
     def _cancelled(self) -> None:
-        self._shown = self._annotator.session if self._again else None
+        self._shown = self._state.session if self._again else None
         self._ended()
 
     def _ended(self) -> None:
@@ -139,7 +129,7 @@ class AutomaticVolume:
             self._timer.start()
 
 
-# In the thread of the run.
+# In the thread of the job.
 
 
 def _by_maps(work: SliceWork, scale: Any, focus: Any, values: Mapping[str, Any]) -> Generator[Any, None, int]:

@@ -12,45 +12,14 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from micro_sam.errors import InputError
 from micro_sam.io.atomic import remove, replacing
 from micro_sam.io.run_file import ask_to_stop, is_alive, read_run, stop_file
+from micro_sam.sam_annotator.state.training import RunState
 
 FOLDER = "_training"  # the folder of a run is called after its model
-
-
-@dataclass(frozen=True)
-class RunState:
-    """How a run stands.
-
-    Attributes
-    ----------
-    state : str
-        "running", "stopped" (by the person), "killed" (it ended without a word), "failed" or "done".
-    step, steps : int
-        Done, and in all; 0 while it is not known.
-    seconds_left : float | None
-    validations : tuple[dict[str, float], ...]
-        Figures so far; the first are those of the model that the run started from.
-    error : str
-        Why it failed.
-    """
-
-    state: str
-    step: int = 0
-    steps: int = 0
-    seconds_left: float | None = None
-    validations: tuple[dict[str, Any], ...] = ()
-    error: str = ""
-
-    @property
-    def can_go_on(self) -> bool:
-        """Whether the same command takes it up where it stopped."""
-        return self.state in ("stopped", "killed")
 
 
 class BackgroundTraining:
@@ -66,7 +35,7 @@ class BackgroundTraining:
         self.output = output
         self.folder = output.with_name(output.stem + FOLDER)
         self.run_file = self.folder / "run.json"
-        self._process: subprocess.Popen | None = None
+        self._process: subprocess.Popen[bytes] | None = None
 
     @contextmanager
     def preparing(self, options: Sequence[str]) -> Iterator[Path]:
@@ -120,7 +89,7 @@ class BackgroundTraining:
             raise InputError(f"{self.folder} holds no training that could go on.") from error
         for old in (self.run_file, stop_file(self.run_file)):
             remove(old)
-        threads = str(max(1, (os.cpu_count() or 2) - 1))  # one core is left to the person
+        threads = str(max(1, (os.cpu_count() or 2) - 1))  # one core is left to the user
         environment = {"OMP_NUM_THREADS": threads, **os.environ}
         with open(self.folder / "messages.txt", "w") as messages:
             self._process = subprocess.Popen(

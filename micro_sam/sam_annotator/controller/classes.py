@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-from qtpy.QtWidgets import QFileDialog
 
 from micro_sam.errors import InputError, NotOurs
 from micro_sam.io.classes import class_image, load_classes
 from micro_sam.io.labels import save_labels
 from micro_sam.io.results import check_not_input, read_kind
-from micro_sam.sam_annotator.view.replacing import may_replace
+from micro_sam.sam_annotator.state.window import WindowState
+from micro_sam.sam_annotator.view.dialogs import Dialogs
 from micro_sam.session.session import Session
 from micro_sam.session.values import ObjectClass
-
-if TYPE_CHECKING:
-    from micro_sam.sam_annotator.controller.annotator import Annotator
 
 
 def load_classes_into(session: Session, result: Path | None) -> None:
@@ -32,23 +27,17 @@ def load_classes_into(session: Session, result: Path | None) -> None:
         session.classes.load((ObjectClass(*one) for one in classes.known), dict(classes.numbers))
 
 
-def ask_for_class_image(annotator: Annotator) -> Path | None:
-    """Let the user choose a file; None when they cancel, or keep what is there."""
-    result = annotator.saving.path or annotator.saving.suggested_path()
-    name, _ = QFileDialog.getSaveFileName(
-        annotator.viewer.window._qt_window,
-        "Save class image",
-        str(result.with_name(f"{result.name.split('.')[0]}_classes.tif")),
-        "TIFF image (*.tif);;Zarr array (*.zarr)",
-        options=QFileDialog.Option.DontConfirmOverwrite,  # we ask ourselves, once
-    )
-    if not name:
+def ask_for_class_image(dialogs: Dialogs, result: Path) -> Path | None:
+    """Let the user choose a file beside a result; None when they cancel, or keep what is there."""
+    suggestion = result.with_name(f"{result.name.split('.')[0]}_classes.tif")
+    path, _ = dialogs.path_to_save("Save class image", suggestion, "TIFF image (*.tif);;Zarr array (*.zarr)")
+    if path is None:
         return None
-    path = Path(name) if Path(name).suffix else Path(name + ".tif")
-    return None if read_kind(path) == "labels" and not may_replace(annotator, path, True) else path
+    path = path if path.suffix else path.with_name(path.name + ".tif")
+    return None if read_kind(path) == "labels" and not dialogs.may_replace(path, True) else path
 
 
-def save_class_image(annotator: Annotator, path: Path) -> None:
+def save_class_image(state: WindowState, dialogs: Dialogs, path: Path) -> None:
     """Write labels that hold the number of the class of each committed object.
 
     Raises
@@ -58,7 +47,7 @@ def save_class_image(annotator: Annotator, path: Path) -> None:
     OutputError
         When it cannot be written.
     """
-    session, image = annotator.session, annotator.image
+    session, image = state.needed(), state.open_image()
     numbers = {i: record.object_class for i, record in session.objects.items() if record.object_class}
     if not numbers:
         raise InputError("No committed object has a class. Select objects and press Shift-1 to Shift-9.")
@@ -67,7 +56,7 @@ def save_class_image(annotator: Annotator, path: Path) -> None:
     try:
         save_labels(path, labels, image.scale)
     except NotOurs:
-        if not may_replace(annotator, path, False):
+        if not dialogs.may_replace(path, False):
             return
         save_labels(path, labels, image.scale, replace_unmarked=True)
-    annotator.status.say(f"Classes of {len(numbers)} objects saved in {path}.", "good")
+    state.status.say(f"Classes of {len(numbers)} objects saved in {path}.", "good")

@@ -10,10 +10,10 @@ from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from micro_sam.errors import InputError
-from micro_sam.sam_annotator.controller.annotator import Annotator
-from micro_sam.sam_annotator.controller.closing import may_leave
+from micro_sam.sam_annotator.controller.window import Window
 from micro_sam.sam_annotator.state.images import from_layer
 from micro_sam.sam_annotator.state.settings import Settings
+from micro_sam.sam_annotator.state.tool import Tool
 
 
 class ToolWidget(QWidget):
@@ -28,34 +28,31 @@ class ToolWidget(QWidget):
 
     Attributes
     ----------
-    annotator : Annotator
+    annotator : Window
         The tool itself.
     """
 
-    kind: type[Annotator]
+    kind: Tool
 
     def __init__(self, viewer: Viewer, **settings: Any) -> None:
         super().__init__()
         checked = Settings(**settings)
         checked.check()
-        tool = self.kind
-        undocked = type(tool.__name__, (tool,), {"_make_dock": _make_dock})
-        self.annotator = undocked(viewer, checked)
+        images = [layer for layer in viewer.layers if isinstance(layer, Image)]
+        self.annotator = Window(viewer, self.kind, checked, is_docked=False, is_alone=not images)
         self._end: Any = None
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.annotator.dock)
-        images = [layer for layer in viewer.layers if isinstance(layer, Image)]
         active = viewer.layers.selection.active
-        self.annotator.takes_dropped_images = not images
         for layer in [active] if active in images else images[:1]:
             try:
-                self.annotator.open(from_layer(layer, tool.tool))
+                self.annotator.open(from_layer(layer, self.kind.name))
             except InputError as error:
-                self.annotator.welcome()
+                self.annotator.open(None)
                 self.annotator.status.report(error)
             return
-        self.annotator.welcome()
+        self.annotator.open(None)
 
     def showEvent(self, event: QShowEvent) -> None:
         """See Qt. Once it is docked, the cross of the dock ends the tool, which asks for unsaved work first."""
@@ -68,15 +65,5 @@ class ToolWidget(QWidget):
 
     def end(self) -> None:
         """End the tool: its layers stay, its keys are napari's again."""
-        annotator = self.annotator
-        if annotator.closed or not may_leave(annotator):
-            return
-        annotator.end()
-        if self._end is not None:
+        if self.annotator.end() and self._end is not None:
             self._end()
-
-
-def _make_dock(annotator: Annotator) -> QWidget:
-    from micro_sam.sam_annotator.view.dock import Dock
-
-    return Dock(annotator)

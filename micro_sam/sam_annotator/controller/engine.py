@@ -32,8 +32,7 @@ from micro_sam.sam_annotator.controller.loading import (
 )
 from micro_sam.sam_annotator.runtime.jobs import AHEAD, PREPARE, Job, Jobs, Progress
 from micro_sam.sam_annotator.state.images import OpenImage
-from micro_sam.sam_annotator.state.offers import ModelOffer, missing_weights
-from micro_sam.sam_annotator.state.settings import Settings
+from micro_sam.sam_annotator.state.settings import ModelOffer, Settings, missing_weights
 
 log = logging.getLogger(__name__)
 
@@ -70,9 +69,9 @@ class Engine:
     wants_changed
         Another value of `on_demand` or `wants_all`.
     offered
-        :class:`ModelOffer`: the person must choose a model.
+        :class:`ModelOffer`: the user must choose a model.
     failed
-        The exception; the person must change something.
+        The exception; the user must change something.
     stopped
         The preparation was cancelled: nothing goes on until the next one.
     """
@@ -96,7 +95,7 @@ class Engine:
         self._rests = False
         self._jobs = jobs
         self._began = 0.0
-        self._key: tuple | None = None
+        self._key: tuple[str | None, ...] | None = None
         self._waiting: Callable[[], None] | None = None
         self._opened: Opened | None = None
         self._shown: Opened | None = None  # what the window has; the other may be the next image
@@ -212,7 +211,7 @@ class Engine:
         Parameters
         ----------
         load
-            Opens the image; called in the thread of the run.
+            Opens the image; called in the thread of the job.
         ndim, settings
             As in :meth:`prepare`.
         """
@@ -227,14 +226,14 @@ class Engine:
             lane=AHEAD,
             on_done=self._keep_ahead,
             on_error=self._ahead_failed,
-            on_cancel=lambda: self._start_waiting() and None,
+            on_cancel=self._ahead_cancelled,
         )
 
     def take_ahead(self, name: str) -> OpenImage | None:
         """The image of this name, if it was loaded ahead."""
         return self._opened.image if self._opened is not None and self._opened.image.name == name else None
 
-    # In the thread of the run.
+    # In the thread of the job.
 
     def _steps(
         self, job: Job, image: OpenImage, ndim: int, settings: Settings, download: bool
@@ -275,7 +274,9 @@ class Engine:
         return replace(self._focus, slices=self._slices, only=is_large and not self.wants_all)
 
     @staticmethod
-    def _steps_ahead(load: Callable[[], OpenImage], ndim: int, settings: Settings, predictor) -> Generator:
+    def _steps_ahead(
+        load: Callable[[], OpenImage], ndim: int, settings: Settings, predictor: Any
+    ) -> Generator[Any, None, Opened]:
         from micro_sam.embeddings.compute import iter_embeddings
 
         image = load()
@@ -351,8 +352,11 @@ class Engine:
         self._start_waiting()
 
     def _ahead_failed(self, error: Exception) -> None:
-        # It will be told when the person goes to that image.
+        # It will be told when the user goes to that image.
         log.info("The next image could not be prepared: %s", error)
+        self._start_waiting()
+
+    def _ahead_cancelled(self) -> None:
         self._start_waiting()
 
     def _start_waiting(self) -> bool:

@@ -6,17 +6,15 @@ import contextlib
 import threading
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from micro_sam.errors import InputError
 from micro_sam.io.label_arrays import new_labels, written_pieces
 from micro_sam.io.labels import save_labels
-from micro_sam.sam_annotator.runtime.jobs import Progress
-
-if TYPE_CHECKING:
-    from micro_sam.sam_annotator.controller.annotator import Annotator
+from micro_sam.sam_annotator.runtime.jobs import Jobs, Progress
+from micro_sam.sam_annotator.state.window import WindowState
 
 LANE = "autosave"  # both never write at the same time
 ROWS = 256  # of the labels, that are copied at once
@@ -27,14 +25,14 @@ class LargeSave:
 
     Parameters
     ----------
-    annotator
-        Whose window it is.
+    state, jobs
+        Of the window.
     on_written
         Called in the window's thread with the path, when the file holds all objects as they are.
     """
 
-    def __init__(self, annotator: Annotator, on_written: Callable[[Path], object]) -> None:
-        self._annotator = annotator
+    def __init__(self, state: WindowState, jobs: Jobs, on_written: Callable[[Path], object]) -> None:
+        self._state, self._jobs = state, jobs
         self._on_written = on_written
         self._changes = 0
         self._number = 0  # of the save that counts
@@ -59,33 +57,32 @@ class LargeSave:
         InputError
             When objects are being saved.
         """
-        annotator = self._annotator
-        if annotator.jobs.running(LANE) is not None:
+        if self._jobs.running(LANE) is not None:
             raise InputError("The objects are being saved already. Wait a moment, then save again.")
         self._number += 1
-        annotator.status.say(f"Saving the objects in {path.name}. You can go on meanwhile.")
+        self._state.status.say(f"Saving the objects in {path.name}. You can go on meanwhile.")
         self._copy(path, replace_unmarked)
 
     def _copy(self, path: Path, replace_unmarked: bool) -> None:
-        session, changes, number = self._annotator.session, self._changes, self._number
+        session, changes, number = self._state.needed(), self._changes, self._number
 
         def steps(_job: Any) -> Generator[Any, None, np.ndarray]:
             yield Progress("Copying the objects")
             return copied(session.committed)
 
         def done(copy: np.ndarray) -> None:
-            if session is not self._annotator.session or number != self._number:
+            if not self._state.shows(session) or number != self._number:
                 return
             if changes != self._changes or session.steps.is_writing:
                 self._copy(path, replace_unmarked)
             else:
                 self._write(path, copy, changes, replace_unmarked)
 
-        self._annotator.jobs.start("Saving", steps, lane=LANE, on_done=done)
+        self._jobs.start("Saving", steps, lane=LANE, on_done=done)
 
     def _write(self, path: Path, copy: np.ndarray, changes: int, replace_unmarked: bool) -> None:
-        annotator, number, session = self._annotator, self._number, self._annotator.session
-        scale = annotator.image.scale
+        state, number = self._state, self._number
+        session, scale = state.needed(), state.open_image().scale
 
         def steps(_job: Any) -> Generator[Any, None, Path | None]:
             yield Progress("Saving")
@@ -95,14 +92,14 @@ class LargeSave:
                 return write_labels(path, copy, scale, replace_unmarked=replace_unmarked)
 
         def done(written: Path | None) -> None:
-            if written is None or session is not annotator.session:
+            if written is None or not state.shows(session):
                 return
             if changes == self._changes:
                 self._on_written(written)
             else:
-                annotator.status.say(f"Saved in {written}, without what you changed meanwhile: save again for that.")
+                state.status.say(f"Saved in {written}, without what you changed meanwhile: save again for that.")
 
-        annotator.jobs.start("Saving", steps, lane=LANE, on_done=done)
+        self._jobs.start("Saving", steps, lane=LANE, on_done=done)
 
 
 def copied(labels: np.ndarray) -> np.ndarray:

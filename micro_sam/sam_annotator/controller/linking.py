@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from micro_sam.errors import InputError
-from micro_sam.sam_annotator.controller.automatic_slices import SliceWork
-from micro_sam.sam_annotator.runtime.jobs import Job, Progress
+from micro_sam.sam_annotator.controller.automatic import Automatic, SliceWork
+from micro_sam.sam_annotator.runtime.jobs import Job, Jobs, Progress
+from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.session.lineage import Lineage
 from micro_sam.session.values import count
-
-if TYPE_CHECKING:
-    from micro_sam.sam_annotator.annotator_tracking import AnnotatorTracking
 
 SEGMENTING, LINKING = "Segmenting all frames", "Linking objects"
 
@@ -24,12 +22,14 @@ class Linking:
 
     Parameters
     ----------
-    annotator
-        The tool.
+    state, jobs
+        Of the window.
+    automatic
+        Its method and thresholds find the objects of each frame.
     """
 
-    def __init__(self, annotator: AnnotatorTracking) -> None:
-        self._annotator = annotator
+    def __init__(self, state: WindowState, jobs: Jobs, automatic: Automatic) -> None:
+        self._state, self._jobs, self._automatic = state, jobs, automatic
 
     def segment_and_link(self) -> None:
         """Find the objects of every frame with the method and thresholds of Segment All Objects, then link them.
@@ -37,16 +37,16 @@ class Linking:
         Raises
         ------
         InputError
-            When frames are still being embedded, or another run is at work.
+            When frames are still being embedded, or another job is running.
         """
-        work = SliceWork.of(self._annotator, "frame")
+        work = SliceWork.of(self._state, self._automatic)
 
         def steps(job: Job) -> Generator[Any, None, Lineage]:
             labels = yield from work.run(job, SEGMENTING)
             return (yield from _link(labels))
 
         self._start(SEGMENTING, steps, method=work.method, **work.values)
-        self._annotator.status.say("Looking for the objects of all frames. You can go on looking around meanwhile.")
+        self._state.status.say("Looking for the objects of all frames. You can go on looking around meanwhile.")
 
     def start(self, labels: np.ndarray) -> None:
         """Link a label series.
@@ -61,7 +61,7 @@ class Linking:
         InputError
             When it does not fit the movie, or holds no object.
         """
-        session = self._annotator.session
+        session = self._state.needed()
         labels = np.asarray(labels)
         if labels.shape != session.shape:
             raise InputError(
@@ -74,13 +74,13 @@ class Linking:
                 "The segmentation has objects in fewer than two frames, so there is nothing to link. Press Segment and "
                 "Track All to segment all frames first, or choose the label layer that holds the segmentation."
             )
-        labels = labels.copy()  # the person may go on painting meanwhile
+        labels = labels.copy()  # the user may go on painting meanwhile
         self._start(LINKING, lambda _job: _link(labels), method="linking", in_pieces=True)
-        self._annotator.status.say("Linking the objects of all frames. You can go on meanwhile.")
+        self._state.status.say("Linking the objects of all frames. You can go on meanwhile.")
 
     def _start(self, name: str, steps: Callable[[Job], Generator[Any, None, Lineage]], **details: Any) -> None:
-        session = self._annotator.session
-        self._annotator.jobs.start(
+        session = self._state.needed()
+        self._jobs.start(
             name,
             steps,
             on_item=lambda item: self._show(session, *item, **details),
@@ -90,22 +90,21 @@ class Linking:
     # In the window's thread.
 
     def _show(self, session: Any, t: int, labels: np.ndarray, **details: Any) -> None:
-        if session is self._annotator.session:
+        if self._state.shows(session):
             session.automatic.show(labels, t, **details)
 
     def _end(self, session: Any, lineage: Lineage) -> None:
-        annotator = self._annotator
-        if session is not annotator.session:
+        if not self._state.shows(session):
             return
         if not len(lineage):
-            annotator.status.say("No object passes the thresholds in any frame. Lower them and try again.")
+            self._state.status.say("No object passes the thresholds in any frame. Lower them and try again.")
             return
         session.automatic.relate(lineage)
         if not session.has_current:
-            annotator.set_source("auto")
-        annotator.status.say(
+            self._state.source = "auto"
+        self._state.status.say(
             f"{count(len(lineage), 'track')} with {count(len(lineage.divisions), 'division')} in "
-            f"{annotator.names.auto}. Commit them with C, or go on with single objects.",
+            f"{self._state.names.auto}. Commit them with C, or go on with single objects.",
             "good",
         )
 

@@ -11,6 +11,7 @@ from micro_sam.embeddings.order import Focus, is_large
 from micro_sam.sam_annotator.runtime.jobs import Job, Progress
 from micro_sam.sam_annotator.state.images import OpenImage
 from micro_sam.sam_annotator.state.settings import Settings
+from micro_sam.sam_annotator.state.status import duration
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Attached:
     """The model is loaded and the cache is open; features follow."""
 
     opened: Opened
-    key: tuple
+    key: tuple[str | None, ...]
 
 
 @dataclass(frozen=True)
@@ -130,21 +131,10 @@ def embedding_text(settings: Settings, predictor: Any, number: int) -> str:
     from micro_sam.models.build import estimate_cost
     from micro_sam.models.registry import MODELS, SHIPPED_MODEL
 
-    spec = MODELS.get(settings.model_type)
+    spec = MODELS.get(settings.model_type or "")
     if spec is None or spec.name == SHIPPED_MODEL:  # its first tile is there before the estimate would be
         return "Embedding"
     return f"Embedding: {duration(estimate_cost(spec, predictor.device)[0] * number)}"
-
-
-def duration(seconds: float) -> str:
-    """A time as people say it: ``"about 2 s"``, ``"about 3 min"``."""
-    if seconds < 0.95:
-        return "less than 1 s"
-    if seconds < 90:
-        return f"about {seconds:.0f} s"
-    if seconds < 5400:
-        return f"about {seconds / 60:.0f} min"
-    return f"about {seconds / 3600:.1f} h"
 
 
 def there_text(there: int, opened: Opened) -> str:

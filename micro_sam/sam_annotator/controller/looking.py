@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from napari import Viewer
 from qtpy.QtCore import QTimer
 
-from micro_sam.embeddings.order import Box, Focus
+from micro_sam.embeddings.order import FloatBox, Focus
+from micro_sam.embeddings.store import Item
+from micro_sam.sam_annotator.controller.engine import Engine
+from micro_sam.sam_annotator.controller.preview import Preview
+from micro_sam.sam_annotator.runtime.jobs import Jobs
+from micro_sam.sam_annotator.state.window import WindowState
+from micro_sam.sam_annotator.view.sight import Sight
 from micro_sam.session.prompts import PointPrompt, PromptSet
 from micro_sam.session.session import Session
 
-if TYPE_CHECKING:
-    from micro_sam.sam_annotator.controller.annotator import Annotator
-
 PAUSE_MS = 30  # the camera moves with every step of the mouse
+
+
+class Waiting(Protocol):
+    """Something that waits for tiles."""
+
+    @property
+    def wanted(self) -> tuple[Item, ...]:
+        """The tiles, the most urgent first."""
 
 
 class Looking:
@@ -21,40 +33,46 @@ class Looking:
 
     Parameters
     ----------
-    annotator
-        Whose window it is.
+    state
+        Of the window.
+    viewer, sight
+        Where the user looks.
+    engine
+        Is told.
+    preview, jobs
+        May wait for other tiles when they change.
     """
 
-    def __init__(self, annotator: Annotator) -> None:
-        self._annotator = annotator
-        self._session: Session | None = None
+    def __init__(
+        self, state: WindowState, viewer: Viewer, sight: Sight, engine: Engine, preview: Preview, jobs: Jobs
+    ) -> None:
+        self._state, self._sight, self._engine = state, sight, engine
+        self._waiting: list[Waiting] = [preview]
         self._timer = QTimer()
         self._timer.setSingleShot(True)
         self._timer.setInterval(PAUSE_MS)
         self._timer.timeout.connect(self.tell)
-        viewer = annotator.viewer
         self._events = (viewer.camera.events.center, viewer.camera.events.zoom, viewer.dims.events.current_step)
         for event in self._events:
             event.connect(self._soon)
-        annotator.preview.waiting_changed.connect(self.tell)
-        annotator.jobs.changed.connect(self.tell)  # a run may wait for another tile now
+        state.events.session.connect(self._follow)
+        preview.waiting_changed.connect(self.tell)
+        jobs.changed.connect(self.tell)  # one of them may wait for another tile now
 
-    def follow(self, session: Session) -> None:
-        """Work for this session from now on."""
-        self._session = session
-        session.events.prompts_changed.connect(self._prompts_changed)
+    def serve_first(self, waiting: Waiting) -> None:
+        """What it waits for comes before what others wait for."""
+        self._waiting.insert(0, waiting)
 
     def tell(self) -> None:
         """Tell the engine now."""
-        annotator, session = self._annotator, self._session
-        if session is None or session is not annotator.session or annotator.layers is None or annotator.closed:
+        state, session = self._state, self._state.session
+        if session is None or state.closed:
             return
-        z = annotator.z
-        annotator.engine.focus = Focus(
-            index=z if session.ndim == 3 else None,
-            wanted=annotator.wanted(),
-            prompts=_boxes(session.prompts.drawn.in_slice(z)),
-            view=self._view(),
+        self._engine.focus = Focus(
+            index=state.tool.index(state.z),
+            wanted=tuple(item for waiting in self._waiting for item in waiting.wanted),
+            prompts=_boxes(session.prompts.drawn.in_slice(state.z)),
+            view=self._sight.box(),
         )
 
     def close(self) -> None:
@@ -63,6 +81,9 @@ class Looking:
         for event in self._events:
             event.disconnect(self._soon)
 
+    def _follow(self, session: Session) -> None:
+        session.events.prompts_changed.connect(self._prompts_changed)
+
     def _soon(self, _event: object = None) -> None:
         if not self._timer.isActive():
             self._timer.start()
@@ -70,19 +91,8 @@ class Looking:
     def _prompts_changed(self, _prompts: PromptSet) -> None:
         self.tell()
 
-    def _view(self) -> Box | None:
-        """The part of the slice on the screen, as napari drew it last."""
-        layer, dims = self._annotator.layers.raw, self._annotator.viewer.dims
-        if not layer.visible or tuple(sorted(dims.displayed)) != (dims.ndim - 2, dims.ndim - 1):
-            return None
-        corners = layer.corner_pixels
-        if layer.multiscale:  # they count the pixels of the resolution that is shown
-            corners = (corners * layer.downsample_factors[layer.data_level]).astype(int)
-        (y0, x0), (y1, x1) = corners[:, -2:].tolist()
-        return (y0, x0, y1, x1) if y1 > y0 and x1 > x0 else None
 
-
-def _boxes(prompts: PromptSet) -> tuple[Box, ...]:
+def _boxes(prompts: PromptSet) -> tuple[FloatBox, ...]:
     """Where the prompts of a slice ask for objects, the newest first."""
     asking = [p for p in prompts if not isinstance(p, PointPrompt) or p.positive]
     boxes = []

@@ -15,7 +15,7 @@ from psygnal import Signal
 
 from micro_sam.errors import InputError, NotComputedYet
 from micro_sam.sam_annotator.runtime.latest import LatestWins
-from micro_sam.sam_annotator.state.status import Status
+from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.session.session import Session
 
 if TYPE_CHECKING:
@@ -56,15 +56,8 @@ class Preview:
 
     Parameters
     ----------
-    status
-        Where it reports.
-
-    Attributes
-    ----------
-    live
-        Whether edits of prompts are answered without a key.
-    batched
-        Whether each positive point is an object of its own.
+    state
+        Of the window: `live` and `batched` say how it answers.
 
     Signals
     -------
@@ -74,11 +67,9 @@ class Preview:
 
     waiting_changed = Signal()
 
-    def __init__(self, status: Status) -> None:
-        self.live = True
-        self.batched = False
-        self._status = status
-        self._session: Session | None = None
+    def __init__(self, state: WindowState) -> None:
+        self._state = state
+        self._status = state.status
         self._waiting: dict[int, _Question] = {}  # slice -> question, the newest last
         self._asked = 0
         self._answered = 0
@@ -87,6 +78,7 @@ class Preview:
         self._latest = LatestWins("preview")
         self._latest.done.connect(self._show)
         self._latest.failed.connect(self._failed)
+        state.events.session.connect(self.drop)
 
     @property
     def busy(self) -> bool:
@@ -109,31 +101,24 @@ class Preview:
         questions = [question for question in self._waiting.values() if self._counts(question)]
         return tuple(dict.fromkeys(item for question in reversed(questions) for item in question.items))
 
-    def follow(self, session: Session | None) -> None:
-        """Work for this session from now on."""
-        self._session = session
-        self.drop()
+    def edited(self) -> None:
+        """The prompts of the slice in view were edited by the user."""
+        if self._state.live and self._state.session is not None:
+            self._ask(explicit=False)
 
-    def edited(self, z: int) -> None:
-        """The prompts of slice `z` were edited by the user."""
-        if self.live and self._session is not None:
-            self._ask(z, explicit=False)
-
-    def segment(self, z: int) -> None:
-        """Segment the prompts of slice `z` because the user says so.
+    def segment(self) -> None:
+        """Segment the prompts of the slice in view because the user says so.
 
         Raises
         ------
         InputError
             When there is nothing to segment.
         """
-        if self._session is None:
-            raise InputError("There is no image yet. Drop a file onto the window, or open one with the menu above.")
-        self._ask(z, explicit=True)
+        self._ask(explicit=True)
 
     def retry(self) -> None:
         """More features are there: ask the newest question that waited for them, if any."""
-        session = self._session
+        session = self._state.session
         if session is None or session.model.embeddings is None or self.busy:
             return
         for question in reversed(list(self._waiting.values())):
@@ -153,33 +138,33 @@ class Preview:
         self._forget_asked()
         self.waiting_changed.emit()
 
-    def then(self, act: Callable[[], object]) -> None:
+    def then(self, do: Callable[[], object]) -> None:
         """Do something as soon as the answer that is on its way is shown; forgotten when the answer is not wanted."""
-        self._then = act
+        self._then = do
 
     def close(self) -> None:
         """End the thread."""
-        self._session = None
         self._latest.close()
 
     def _counts(self, question: _Question) -> bool:
         """Whether the prompts of the slice still ask this; undo may have taken them back, and redo brings them."""
-        return self._session is not None and self._session.prompts.drawn.in_slice(question.z) == question.drawn
+        session = self._state.session
+        return session is not None and session.prompts.drawn.in_slice(question.z) == question.drawn
 
     def _forget_asked(self) -> None:
         self._then = None
         self._dropped = self._answered = self._asked
         self._latest.forget()
 
-    def _ask(self, z: int, explicit: bool) -> None:
-        session = self._session
+    def _ask(self, explicit: bool) -> None:
+        session, z = self._state.needed(), self._state.z
         question = _Question(z, session.prompts.drawn.in_slice(z), explicit)
         self._waiting.pop(z, None)
         try:
             if session.model.predictor is None or session.model.embeddings is None:
                 self._keep(question, WAITS_FOR_MODEL)
             else:
-                self._send(question, session.segment.plan(z, batched=self.batched))
+                self._send(question, session.segment.plan(z, batched=self._state.batched))
         except NotComputedYet as error:
             self._keep(replace(question, items=error.items), WAITS)
         except InputError as error:
@@ -193,12 +178,12 @@ class Preview:
 
     def _ask_again(self, question: _Question) -> None:
         """Ask what has waited; the other questions go on waiting."""
-        session, z = self._session, question.z
+        session, z = self._state.needed(), question.z
         del self._waiting[z]
         try:
             request = question.request
             if request is None:
-                request = session.segment.plan(z, batched=self.batched)
+                request = session.segment.plan(z, batched=self._state.batched)
             self._send(question, request)
         except NotComputedYet as error:
             self._waiting[z] = replace(question, items=error.items)
@@ -207,7 +192,7 @@ class Preview:
         self.waiting_changed.emit()
 
     def _send(self, question: _Question, request: SliceRequest | FrameRequest) -> None:
-        session = self._session
+        session = self._state.needed()
         self._asked += 1
         self._latest.ask((session, question, self._asked), lambda: session.segment.run(request))
 
@@ -219,9 +204,9 @@ class Preview:
         elif question.explicit:
             raise InputError("There is nothing to segment yet. Click an object, or draw a box around one.")
 
-    def _show(self, tag: tuple, result: SliceResult) -> None:
+    def _show(self, tag: tuple[Session, _Question, int], result: SliceResult) -> None:
         session, question, number = tag
-        if session is not self._session or number <= self._dropped:
+        if not self._state.shows(session) or number <= self._dropped:
             return
         try:
             shown = session.segment.apply(result, preview=not question.explicit, completes=question.request is not None)
@@ -233,9 +218,9 @@ class Preview:
             self._status.report(error)
         self._after(number)
 
-    def _failed(self, tag: tuple, error: Exception) -> None:
+    def _failed(self, tag: tuple[Session, _Question, int], error: Exception) -> None:
         session, question, number = tag
-        if session is not self._session or number <= self._dropped:
+        if not self._state.shows(session) or number <= self._dropped:
             return
         self._then = None
         if isinstance(error, NotComputedYet):  # a tile that the prompts did not tell
@@ -249,5 +234,5 @@ class Preview:
         self.retry()
         self.waiting_changed.emit()
         if not self.busy and self._then is not None:
-            act, self._then = self._then, None
-            act()
+            do, self._then = self._then, None
+            do()

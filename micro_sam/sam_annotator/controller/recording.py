@@ -11,25 +11,20 @@ import logging
 from collections.abc import Generator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from psygnal import Signal
 from qtpy.QtCore import QObject
 from qtpy.QtCore import Signal as QtSignal
 
 from micro_sam.errors import CacheError
-from micro_sam.sam_annotator.runtime.jobs import Progress
-from micro_sam.sam_annotator.state.images import with_channel
+from micro_sam.sam_annotator.runtime.jobs import Jobs, Progress
+from micro_sam.sam_annotator.state.images import OpenImage
+from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.session.journal import places, store
-from micro_sam.session.journal.continuing import Continued, go_on
 from micro_sam.session.journal.places import Summary
 from micro_sam.session.journal.recorder import Journal
-from micro_sam.session.values import count
-
-if TYPE_CHECKING:
-    from micro_sam.sam_annotator.controller.annotator import Annotator
-    from micro_sam.sam_annotator.state.images import OpenImage
-    from micro_sam.session.session import Session
+from micro_sam.session.session import Session
 
 log = logging.getLogger(__name__)
 
@@ -77,10 +72,10 @@ class Recording:
 
     offer_changed = Signal(object)
 
-    def __init__(self, annotator: Annotator) -> None:
+    def __init__(self, state: WindowState, jobs: Jobs) -> None:
         self.choice = SessionChoice()
         self.offer: Summary | None = None
-        self._annotator = annotator
+        self._state, self._jobs = state, jobs
         self._session: Session | None = None
         self._says_trouble = False
         self._bridge = _Bridge()
@@ -117,7 +112,7 @@ class Recording:
         """Another channel of the image is shown."""
         journal = self.journal
         if journal is not None:
-            journal.change_header(image={**journal.header["image"], "channel": _channel_of(image)})
+            journal.change_header(image={**journal.header["image"], "channel": channel_of(image)})
 
     def leave(self) -> None:
         """The image is left: bring its journal to the disc, in the background."""
@@ -136,53 +131,18 @@ class Recording:
 
     # ------------------------------------------------------------------ going on
 
-    def continue_offered(self) -> None:
-        """Go on with the session that is offered."""
-        if self.offer is None:
-            return
-        offer, annotator = self.offer, self._annotator
+    def take_offer(self) -> Summary | None:
+        """The session that is offered; it is offered no more."""
+        offer = self.offer
         self._offer(None)
-        image, session = annotator.image, annotator.session
-
-        def steps(_job: Any) -> Generator[Any, None, Continued]:
-            yield Progress("Reading the session")
-            return go_on(offer.folder, annotator.make_session)
-
-        def done(continued: Continued) -> None:
-            if annotator.session is not session:
-                continued.session.keeper.journal.close()
-                return
-            journal = session.keeper.journal
-            self.show(image, continued)
-            if journal is not None and journal.is_on_disc:
-                text = f"What you did before in this window is kept in the session {journal.folder}."
-                annotator.status.say(f"{annotator.status.text} {text}")
-
-        annotator.jobs.start("Reading the session", steps, lane=JOURNAL, on_done=done)
-
-    def show(self, image: OpenImage, continued: Continued) -> None:
-        """Show a session that goes on."""
-        annotator = self._annotator
-        if tuple(continued.session.shape) != tuple(image.shape):
-            continued.session.keeper.journal.close()
-            raise CacheError("This session was made for an image of another shape. It stays as it is.")
-        channel = continued.session.keeper.journal.header.get("image", {}).get("channel")
-        if channel is not None and image.source is not None and channel != _channel_of(image):
-            image = annotator.overview.of(with_channel(image, annotator.tool, channel))
-        annotator.open(image, session=continued.session)
-        annotator.saving.take_up(continued.saved, continued.unsaved)
-        session = continued.session
-        numbers = f"{len(session.objects)} committed, {count(len(session.prompts.drawn), 'prompt')}"
-        text = f"The session goes on ({numbers}). {continued.note}".strip()
-        annotator.status.say(text, "warning" if continued.note else "good")
-        log.info("%s", text)
+        return offer
 
     def start_new(self) -> None:
         """Leave the earlier session alone; it stays on disc."""
         if self.offer is not None:
             folder = self.offer.folder
-            self._offer(None)
-            self._annotator.status.say(f"A new session begins; the earlier one is kept in {folder}.")
+            self.take_offer()
+            self._state.status.say(f"A new session begins; the earlier one is kept in {folder}.")
 
     def earlier(self, image: OpenImage) -> Path | None:
         """The session that an image goes on with before its window opens; None: there is none, or a new one begins.
@@ -196,7 +156,7 @@ class Recording:
         if choice.folder is not None:
             if not (choice.folder / store.FILE).exists() or choice.resume is False:
                 return None
-            places.check_image(store.read(choice.folder).header, signature, self._annotator.tool, choice.folder)
+            places.check_image(store.read(choice.folder).header, signature, self._state.tool.name, choice.folder)
             return choice.folder
         if choice.resume is not True:
             return None
@@ -217,7 +177,7 @@ class Recording:
             if folder.exists():  # another window has it open
                 folder = journal.folder
             else:
-                image = self._annotator.image
+                image = self._state.open_image()
                 journal.move(folder)
                 facts = {**journal.header["image"], "path": places.relative(image.path, folder)}
                 journal.change_header(image=facts)
@@ -243,16 +203,16 @@ class Recording:
             "name": image.name,
             "shape": list(image.shape),
             "dtype": str(image.data.dtype),
-            "axes": {"2d": "YX", "3d": "ZYX", "tracking": "TYX"}[self._annotator.tool] + ("C" if image.rgb else ""),
+            "axes": {"2d": "YX", "3d": "ZYX", "tracking": "TYX"}[self._state.tool.name] + ("C" if image.rgb else ""),
             "scale": None if image.scale is None else list(image.scale),
-            "channel": _channel_of(image),
+            "channel": channel_of(image),
             "key": image.key,
         }
-        settings = asdict(self._annotator.settings)
+        settings = asdict(self._state.settings)
         for name in ("embedding_path", "checkpoint_path", "decoder_path"):  # a session holds no paths of a machine
             if settings.get(name) is not None:
                 settings[name] = Path(settings[name]).name
-        return places.make_header(self._annotator.tool, facts, image.path, folder, settings)
+        return places.make_header(self._state.tool.name, facts, image.path, folder, settings)
 
     def _look_for_earlier(self, image: OpenImage, journal: Journal, has_result: bool) -> None:
         session = self._session
@@ -281,14 +241,14 @@ class Recording:
             log.debug("no earlier session: %s", error)
 
         lane = f"{JOURNAL} {id(session)}"  # beside the one that looks for the image before
-        self._annotator.jobs.start("Looking for an earlier session", steps, lane=lane, on_done=done, on_error=failed)
+        self._jobs.start("Looking for an earlier session", steps, lane=lane, on_done=done, on_error=failed)
 
     def _found(self, image: OpenImage, signature: str, own: Path | None) -> list[Path]:
         results = [image.result] if image.result is not None else []
         if image.path is not None:
             results += [image.path.with_name(f"{image.path.stem}{end}") for end in ("_objects.tif", "_RES")]
             results += image.path.parent.glob(f"*{places.SUFFIX}")  # beside results with names of the user's own
-        tool = self._annotator.tool
+        tool = self._state.tool.name
         found = [folder for folder in places.find(signature, results) if folder != own]
         return [folder for folder in found if store.read_header(folder).get("tool") == tool]
 
@@ -308,14 +268,14 @@ class Recording:
         session.keeper.tell_written()
         if journal.trouble and not self._says_trouble:
             self._says_trouble = True
-            self._annotator.status.say(
+            self._state.status.say(
                 f"The session cannot be written to {journal.folder}: {journal.trouble}. Make room there, or save your "
                 "objects elsewhere; it is tried again all the time.",
                 "error",
             )
         elif self._says_trouble and not journal.trouble:
             self._says_trouble = False
-            self._annotator.status.say("The session is written to the disc again; nothing is lost.", "good")
+            self._state.status.say("The session is written to the disc again; nothing is lost.", "good")
 
 
 def _signature(image: OpenImage) -> str:
@@ -324,10 +284,10 @@ def _signature(image: OpenImage) -> str:
     from micro_sam.io.inputs import as_array
 
     whole = image.source is not None and image.n_channels > 1
-    return hash_samples(as_array(image.source.data if whole else image.pixels))
+    return hash_samples(as_array(image.source.data if image.source is not None and whole else image.pixels))
 
 
-def _channel_of(image: OpenImage) -> int | str | None:
+def channel_of(image: OpenImage) -> int | str | None:
     """Which channel is shown, as `with_channel` takes it; None: the only one."""
     if image.n_channels < 2:
         return None

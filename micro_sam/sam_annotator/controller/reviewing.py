@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 from psygnal import Signal
 
 from micro_sam.errors import InputError
+from micro_sam.sam_annotator.actions import Actions
+from micro_sam.sam_annotator.controller.table import ObjectTable
+from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.session.values import ObjectRecord, count
 
 if TYPE_CHECKING:
     from micro_sam.measure.review import Doubt
-    from micro_sam.sam_annotator.controller.annotator import Annotator
 
 NAME = "review"
 
@@ -21,8 +23,10 @@ class Reviewing:
 
     Parameters
     ----------
-    annotator
-        Whose objects are looked at; the reasons come from its table.
+    state, actions
+        Of the window; objects are selected, shown and re-opened by its actions.
+    table
+        Has the reasons.
 
     Attributes
     ----------
@@ -39,60 +43,67 @@ class Reviewing:
 
     changed = Signal()
 
-    def __init__(self, annotator: Annotator) -> None:
-        self._annotator = annotator
+    def __init__(self, state: WindowState, actions: Actions, table: ObjectTable) -> None:
+        self._state, self._actions, self._table = state, actions, table
         self._hears = False
         self._fine: dict[int, ObjectRecord] = {}
         self._passed: set[int] = set()
         self._waits = False
         self.doubt: Doubt | None = None
         self.left = 0
+        state.events.session.connect(self._follow)
 
     def next(self) -> None:
-        """Go to the next object, when all are measured.
+        """Go to the next object, when all are measured; of an open object in a stack, to its least certain slice.
 
         Raises
         ------
         InputError
             When there is nothing to look at, or an object is open.
         """
-        session, noun = self._annotator.session, self._annotator.noun
-        if session.has_current or len(session.prompts.drawn):
+        session, tool = self._state.needed(), self._state.tool
+        noun = tool.noun
+        is_open = session.has_current or len(session.prompts.drawn)
+        if tool.ndim == 3 and (is_open or not session.objects):
+            self._actions.go_to_weakest_slice()
+            return
+        if is_open:
             raise InputError(f"One {noun} is open. Commit it (C) or clear it (Shift-C), then go on with W.")
         if not session.objects:
             raise InputError(f"There are no committed {noun}s to look at.")
         if self.doubt is not None:
             self._passed.add(self.doubt.id)
-        measuring = self._annotator.table.measuring
+        measuring = self._table.measuring
         if not self._hears:
             self._hears = True
             measuring.changed.connect(self._measured)
         measuring.want(NAME, True)
         self._waits = not measuring.is_complete
         if self._waits:
-            self._annotator.status.say(f"Measuring the {noun}s, to begin with the most doubtful ...")
+            self._state.status.say(f"Measuring the {noun}s, to begin with the most doubtful ...")
         else:
             self._go()
 
     def fine(self) -> None:
         """The object is right: it does not come again unless it changes."""
         if self.doubt is not None:
-            self._fine[self.doubt.id] = self._annotator.session.objects[self.doubt.id]
+            self._fine[self.doubt.id] = self._state.needed().objects[self.doubt.id]
             self.next()
 
     def correct(self) -> None:
         """Open the object again."""
         if self.doubt is not None:
             self._passed.add(self.doubt.id)
-            self._annotator.choose((self.doubt.id,))
-            self._annotator.reopen_picked()
+            self._actions.select((self.doubt.id,))
+            self._actions.reopen_selected()
             self._show(None)
 
     def delete(self) -> None:
         """Remove the object, and go on."""
         if self.doubt is not None:
-            self._annotator.session.objects.delete([self.doubt.id])
-            if self._annotator.session.objects:
+            session = self._state.needed()
+            session.objects.delete([self.doubt.id])
+            if session.objects:
                 self.next()
             else:
                 self.stop()
@@ -102,10 +113,10 @@ class Reviewing:
         self._passed.clear()
         self._waits = False
         if self._hears:
-            self._annotator.table.measuring.want(NAME, False)
+            self._table.measuring.want(NAME, False)
         self._show(None)
 
-    def follow(self) -> None:
+    def _follow(self) -> None:
         """Another session is open."""
         self._fine.clear()
         self.stop()
@@ -118,10 +129,9 @@ class Reviewing:
     def _go(self) -> None:
         from micro_sam.measure.review import review_order
 
-        annotator = self._annotator
-        objects = annotator.session.objects
-        table = annotator.table.measuring.table()
-        order = [] if table is None else review_order(table, annotator.session.shape)
+        session, noun = self._state.needed(), self._state.tool.noun
+        objects, table = session.objects, self._table.measuring.table()
+        order = [] if table is None else review_order(table, session.shape)
         order = [
             doubt
             for doubt in order
@@ -131,14 +141,14 @@ class Reviewing:
         ]
         if not order:
             self.stop()
-            annotator.status.say(f"All {count(len(objects), annotator.noun)} were looked at.", "good")
+            self._state.status.say(f"All {count(len(objects), noun)} were looked at.", "good")
             return
         doubt, self.left = order[0], len(order) - 1
-        annotator.choose((doubt.id,))
-        annotator.go_to_object(doubt.id)
+        self._actions.select((doubt.id,))
+        self._actions.go_to_object(doubt.id)
         self._show(doubt)
         why = ", ".join(doubt.reasons) or "nothing speaks against it"
-        annotator.status.say(f"{annotator.noun.capitalize()} {doubt.id}: {why}. {self.left} left.")
+        self._state.status.say(f"{noun.capitalize()} {doubt.id}: {why}. {self.left} left.")
 
     def _show(self, doubt: Doubt | None) -> None:
         self.doubt = doubt

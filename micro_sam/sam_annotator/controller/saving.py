@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 from psygnal import Signal
-from qtpy.QtWidgets import QFileDialog
 
 from micro_sam.errors import InputError, NotOurs
 from micro_sam.io.classes import Classes, classes_beside, save_classes
@@ -16,12 +15,11 @@ from micro_sam.io.label_arrays import any_label, is_on_disc, new_labels, written
 from micro_sam.io.labels import check_labels_path
 from micro_sam.io.results import check_not_input, check_result, read_kind, remove_result
 from micro_sam.sam_annotator.controller.large_saves import LargeSave, with_suffix, write_labels
-from micro_sam.sam_annotator.view.replacing import may_replace
+from micro_sam.sam_annotator.controller.recording import Recording
+from micro_sam.sam_annotator.runtime.jobs import Jobs
+from micro_sam.sam_annotator.state.window import WindowState
+from micro_sam.sam_annotator.view.dialogs import Dialogs
 from micro_sam.session.session import Session
-
-if TYPE_CHECKING:
-    from micro_sam.sam_annotator.controller.annotator import Annotator
-    from micro_sam.sam_annotator.state.images import OpenImage
 
 LARGEST_COPY = 2**30  # bytes of labels that are copied, so that they can be written while they change
 FILTERS = "TIFF image (*.tif);;Zarr array (*.zarr)"
@@ -53,10 +51,10 @@ class Saving:
     """What can be written, for the menu."""
     changed = Signal()
 
-    def __init__(self, annotator: Annotator) -> None:
-        self._annotator = annotator
-        self._session: Session | None = None
-        self._image: OpenImage | None = None
+    def __init__(self, state: WindowState, jobs: Jobs, dialogs: Dialogs, recording: Recording) -> None:
+        self._state, self._dialogs, self._recording = state, dialogs, recording
+        self._session: Any = None
+        self._image: Any = None
         self._saved_classes = Classes()
         self.note = ""
         self._may_replace = False  # a series asks once for all its results of earlier versions
@@ -64,15 +62,16 @@ class Saving:
         self.automatic = False
         self.unsaved = False
         self.was_saved = False
-        self._large = LargeSave(annotator, self._say_written)
+        self._large = LargeSave(state, jobs, self._say_written)
+        state.events.session.connect(self.follow)
 
     def follow(self, session: Session) -> None:
         """Watch this session from now on. Its image says where its objects go, so that they never go elsewhere."""
         if self._session is not None:
             self._session.events.labels_changed.disconnect(self._labels_changed)
             self._session.events.objects_changed.disconnect(self._classes_changed)
-        self._session, self._image = session, self._annotator.image
-        self.path = self._image.result if self._image is not None else None
+        self._session, self._image = session, self._state.open_image()
+        self.path = self._image.result
         self.unsaved = self.was_saved = False
         session.events.labels_changed.connect(self._labels_changed)
         session.events.objects_changed.connect(self._classes_changed)
@@ -90,7 +89,7 @@ class Saving:
         """The objects as they are now are in this file."""
         self._save_classes(path)
         self.path, self.unsaved, self.was_saved = path, False, True
-        self._annotator.recording.saved(path)
+        self._recording.saved(path)
         self.changed.emit()
 
     def plan_quiet(self) -> Callable[[], None] | None:
@@ -187,6 +186,12 @@ class Saving:
         if self._asking(path, check):
             self._large.start(path, replace[-1])
 
+    def save_as(self) -> None:
+        """Write the committed objects into a file that the user chooses."""
+        path = self.ask_for_path()
+        if path is not None:
+            self.start(path)
+
     def _place(self, path: str | Path | None) -> Path | None:
         """Where to save, once there is something to save; None when the user cancelled the dialog."""
         if self._session is None or not self._session.objects:
@@ -201,7 +206,7 @@ class Saving:
         if self._session.has_current:
             text += " The current object is not committed and not in the file."
         text += self.note
-        self._annotator.status.say(text, "good")
+        self._state.status.say(text, "good")
 
     def save_silently(self, may_ask: bool = True) -> bool:
         """With an automatic path: write what is not written yet.
@@ -230,24 +235,15 @@ class Saving:
         return removed
 
     def ask_for_path(self) -> Path | None:
-        """Let the person choose a file; None when they cancel."""
-        suggestion = self.suggested_path()
-        path, chosen = QFileDialog.getSaveFileName(
-            self._annotator.viewer.window._qt_window,
-            "Save committed objects",
-            str(suggestion),
-            FILTERS,
-            options=QFileDialog.Option.DontConfirmOverwrite,  # we ask ourselves, once
-        )
-        if not path:
-            return None
-        if Path(path).suffix == "":
-            path += ".zarr" if "zarr" in chosen else ".tif"
-        return self._chosen(Path(path))
+        """Let the user choose a file; None when they cancel."""
+        path, chosen = self._dialogs.path_to_save("Save committed objects", self.suggested_path(), FILTERS)
+        if path is not None and path.suffix == "":
+            path = path.with_name(path.name + (".zarr" if "zarr" in chosen else ".tif"))
+        return self._agreed(path)
 
     def suggested_path(self) -> Path:
         """Beside the image, or in the home folder."""
-        image = self._annotator.image
+        image = self._state.image
         if image is not None and image.path is not None and Path(image.path).parent.is_dir():
             return Path(image.path).parent / f"{Path(image.path).stem}_objects.tif"
         name = image.name if image is not None else "image"
@@ -273,22 +269,24 @@ class Saving:
         try:
             write(False)
         except NotOurs:
-            if not self._may_replace and not (may_ask and may_replace(self._annotator, with_suffix(path), False)):
+            if not self._may_replace and not (may_ask and self._dialogs.may_replace(with_suffix(path), False)):
                 return False
             self._may_replace = self.automatic
             write(True)
         return True
 
     def _must_ask_to_replace(self) -> bool:
+        if self.path is None:
+            return False
         try:
             check_result(self.path, self.kind, replace_unmarked=self._may_replace)
         except NotOurs:
             return True
         return False
 
-    def _chosen(self, path: Path) -> Path | None:
+    def _agreed(self, path: Path | None) -> Path | None:
         """A path from the file dialog, unless it is an earlier result that the user wants to keep."""
-        if read_kind(path) == self.kind and not may_replace(self._annotator, path, True):
+        if path is not None and read_kind(path) == self.kind and not self._dialogs.may_replace(path, True):
             return None
         return path
 
@@ -310,7 +308,7 @@ class Saving:
             self.unsaved = True
             self.changed.emit()
 
-    def _labels_changed(self, name: str, _region: tuple) -> None:
+    def _labels_changed(self, name: str, _region: tuple[slice, ...]) -> None:
         if name != "committed":
             return
         self._large.labels_changed()

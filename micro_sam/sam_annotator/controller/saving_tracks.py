@@ -6,8 +6,6 @@ import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
-from qtpy.QtWidgets import QFileDialog
-
 from micro_sam.errors import InputError
 from micro_sam.io.classes import save_classes
 from micro_sam.io.results import check_not_input
@@ -15,7 +13,7 @@ from micro_sam.io.tracks import save_tracks
 from micro_sam.sam_annotator.controller.large_saves import write_labels
 from micro_sam.sam_annotator.controller.saving import Saving, all_labels, classes_of
 from micro_sam.session.lineage import Lineage
-from micro_sam.session.session import TrackingSession
+from micro_sam.session.session import Session
 from micro_sam.session.values import count
 
 FORMATS = {
@@ -34,10 +32,9 @@ class TrackSaving(Saving):
 
     kind = "tracks"
     formats = "Cell Tracking Challenge, GEFF, TrackMate, napari"
-    _session: TrackingSession | None
     _saved_lineage = Lineage()
 
-    def follow(self, session: TrackingSession) -> None:
+    def follow(self, session: Session) -> None:
         """Watch this session from now on."""
         if self._session is not None:
             self._session.events.lineage_changed.disconnect(self._lineage_changed)
@@ -81,9 +78,9 @@ class TrackSaving(Saving):
         if path.suffix.lower() in LABELS_ONLY and session.tracks.lineage.divisions:
             text += " This format does not hold the lineage; save as a folder or GEFF to keep it."
         if session.has_current:
-            text += " The track at work is not committed and not in the file."
+            text += " The current track is not committed and not in the file."
         text += self.note
-        self._annotator.status.say(text, "good")
+        self._state.status.say(text, "good")
         return path
 
     def written(self, path: Path) -> None:
@@ -94,7 +91,7 @@ class TrackSaving(Saving):
     def plan_quiet(self) -> Callable[[], None] | None:
         """What writes the tracks as they are now, for any thread; see the core."""
         path, session = self.path, self._session
-        if super().plan_quiet() is None:
+        if super().plan_quiet() is None or path is None:
             return None
         labels, rows, scale = session.committed.copy(), session.tracks.lineage.to_rows(), self._image.scale
         classes = classes_of(session)
@@ -109,30 +106,22 @@ class TrackSaving(Saving):
         return write
 
     def ask_for_path(self) -> Path | None:
-        """Let the person choose a file or folder; None when they cancel."""
-        path, chosen = QFileDialog.getSaveFileName(
-            self._annotator.viewer.window._qt_window,
-            "Save committed tracks",
-            str(self.suggested_path()),
-            ";;".join(FORMATS.values()),
-            "",
-            options=QFileDialog.Option.DontConfirmOverwrite,  # we ask ourselves, once
-        )
-        if not path:
-            return None
-        if Path(path).suffix.lower() in (".zarr", ".tiff", *list(FORMATS)[1:]):
-            return self._chosen(Path(path))
-        return self._chosen(Path(path + next((suffix for suffix, name in FORMATS.items() if name == chosen), "")))
+        """Let the user choose a file or folder; None when they cancel."""
+        filters = ";;".join(FORMATS.values())
+        path, chosen = self._dialogs.path_to_save("Save committed tracks", self.suggested_path(), filters)
+        if path is not None and path.suffix.lower() not in (".zarr", ".tiff", *list(FORMATS)[1:]):
+            path = path.with_name(path.name + next((end for end, name in FORMATS.items() if name == chosen), ""))
+        return self._agreed(path)
 
     def suggested_path(self) -> Path:
         """Beside the movie, or in the home folder: a folder of the Cell Tracking Challenge."""
-        image = self._annotator.image
+        image = self._state.image
         if image is not None and image.path is not None and Path(image.path).parent.is_dir():
             return Path(image.path).parent / f"{Path(image.path).stem}_RES"
         return Path.home() / f"{image.name if image is not None else 'movie'}_RES"
 
     def keep_copy(self, folder: Path, stem: str) -> Path | None:
-        """Write what is unsaved, the tracks at work included, because the window closes; None when there is nothing."""
+        """Write what is unsaved, the current ones included, because the window closes; None when there is nothing."""
         session = self._session
         for source, is_there in (("current", session.has_current), ("auto", session.automatic.exists)):
             with contextlib.suppress(InputError):  # nothing of it is free

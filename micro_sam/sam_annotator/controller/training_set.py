@@ -6,14 +6,13 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from micro_sam.errors import InputError, OutputError
-
-if TYPE_CHECKING:
-    from micro_sam.sam_annotator.controller.annotator import Annotator
+from micro_sam.io.checks import Tool
+from micro_sam.sam_annotator.state.window import WindowState
 
 
 @dataclass(frozen=True)
@@ -35,13 +34,12 @@ class Annotated:
     labels: np.ndarray | Path
 
 
-def annotated_so_far(annotator: Annotator) -> list[Annotated]:
+def annotated_so_far(state: WindowState) -> list[Annotated]:
     """The open image with its committed objects, and the saved results of the other images of a series."""
     found = []
-    session, image = annotator.session, annotator.image
-    if session is not None and session.objects:
+    session, image, series = state.session, state.image, state.series
+    if session is not None and image is not None and session.objects:
         found.append(Annotated(file_name(image.name), image.pixels, session.committed.copy()))
-    series = annotator.series
     if series is not None:
         for number, entry in enumerate(series.entries):
             if number != series.index and entry.output.exists():
@@ -54,7 +52,7 @@ def file_name(name: str) -> str:
     return re.sub(r"[^\w.-]+", "_", name) or "image"
 
 
-def write_training_set(folder: Path, images: Sequence[Annotated], tool: str) -> Iterator[int]:
+def write_training_set(folder: Path, images: Sequence[Annotated], tool: Tool) -> Iterator[int]:
     """Writes ``images/NAME.tif`` and ``labels/NAME.tif`` into a folder; yields how many are there.
 
     Of a stack only the slices with objects are written.

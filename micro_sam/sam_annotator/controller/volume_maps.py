@@ -1,21 +1,23 @@
 """The maps of a volume, computed in the background after the embeddings, so that a prompt gives the whole object.
 
-Nobody waits for this work: it makes room for the embedding, for runs and for previews, and goes on after them. What is
-known around the prompts is used at once.
+Nobody waits for this work: it makes room for the embedding, for other jobs and for previews, and goes on after them.
+What is known around the prompts is used at once.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Generator
+from typing import Any
+
+from psygnal import Signal
 
 from micro_sam.errors import NotComputedYet
-from micro_sam.sam_annotator.controller.loading import duration
-from micro_sam.sam_annotator.runtime.jobs import MAPS, WORK, Job, Progress
-
-if TYPE_CHECKING:
-    from micro_sam.sam_annotator.annotator_3d import Annotator3D
+from micro_sam.sam_annotator.controller.engine import Engine
+from micro_sam.sam_annotator.runtime.jobs import MAPS, WORK, Job, Jobs, Progress
+from micro_sam.sam_annotator.state.options import VolumeOptions
+from micro_sam.sam_annotator.state.status import duration
+from micro_sam.sam_annotator.state.window import WindowState
 
 PAUSE = 0.02  # seconds between two looks whether others have ended their work
 READY = "Whole objects are ready: every click gives the object in all slices at once."
@@ -27,76 +29,96 @@ class MapsWork:
 
     Parameters
     ----------
-    annotator
-        The tool.
+    state, jobs, engine
+        Of the window.
+    is_answering, is_growing
+        Whether a click or a slider is being answered, and whether a whole object is; asked in the thread of the job,
+        too.
+
+    Signals
+    -------
+    grew
+        More of the maps is known.
     """
 
-    def __init__(self, annotator: Annotator3D) -> None:
-        self._annotator = annotator
+    grew = Signal()
+
+    def __init__(
+        self,
+        state: WindowState,
+        jobs: Jobs,
+        engine: Engine,
+        is_answering: Callable[[], bool],
+        is_growing: Callable[[], bool],
+    ) -> None:
+        self._state, self._jobs, self._engine = state, jobs, engine
+        self._is_answering, self._is_growing = is_answering, is_growing
         self._again = False
         self._left: float | None = None  # seconds
-        annotator.engine.ready.connect(lambda *_: self.begin())
+        engine.ready.connect(self.begin)
+        state.events.options.connect(self._options_changed)
 
     def begin(self) -> None:
         """Compute what is missing, unless the model has no maps or nobody wants them."""
-        annotator, session = self._annotator, self._annotator.session
-        job = annotator.jobs.running(MAPS)
+        session, job = self._state.session, self._jobs.running(MAPS)
         if job is not None:
             self._again = job.cancelled or session is None or session.model.maps is None
             if self._again:
                 job.cancel()
             return
-        if not self._are_wanted() or not session.model.embeddings.is_complete():
+        embeddings = None if session is None else session.model.embeddings
+        if session is None or embeddings is None or not self._are_wanted() or not embeddings.is_complete():
             return
         if session.model.maps is not None and session.model.maps.is_complete:
             return
-        predictor, embeddings, scale = session.model.predictor, session.model.embeddings, self.scale
+        predictor, scale = session.model.predictor, self.scale
         self._left = None
-        annotator.jobs.start(
+        self._jobs.start(
             "Preparing whole objects",
             lambda job: self._steps(job, predictor, embeddings, scale),
             lane=MAPS,
             on_item=lambda maps: self._attach(session, embeddings, maps),
-            on_done=lambda _: self._end(f"{READY} {session.model.maps.note}".strip()),
+            on_done=lambda _: self._end(f"{READY} {getattr(session.model.maps, 'note', '')}".strip()),
             on_error=self._failed,
             on_cancel=lambda: self._end(STOPPED),
         )
 
+    def _options_changed(self) -> None:
+        if wants_maps(self._state):
+            self.begin()
+        else:
+            self.cancel()
+
     def cancel(self) -> None:
         """Stop; what is computed stays."""
-        self._annotator.jobs.cancel(MAPS)
+        self._jobs.cancel(MAPS)
 
     def promise(self) -> str:
         """When a whole object comes that the maps cannot tell yet, as a sentence; empty when nobody computes them."""
-        annotator = self._annotator
-        job = annotator.jobs.running(MAPS)
+        job = self._jobs.running(MAPS)
         if job is not None and not job.cancelled:
             when = "" if self._left is None else f" (in {duration(self._left)} at most)"
             return f"The whole object comes by itself when its slices are prepared{when}; V goes from slice to slice."
-        engine = annotator.engine
+        engine = self._engine
         if self._are_wanted() and engine.at_work and (engine.wants_all or not engine.on_demand):
             return "The whole object comes by itself later, when all slices are embedded."
         return ""
 
     def _are_wanted(self) -> bool:
-        session = self._annotator.session
-        if (
-            session is None
-            or session.model.embeddings is None
-            or self._annotator.volume_options.method == "propagation"
-        ):
+        session = self._state.session
+        if session is None or session.model.embeddings is None or not wants_maps(self._state):
             return False
-        return getattr(session.model.predictor.model, "dense_kind", None) is not None
+        return getattr(getattr(session.model.predictor, "model", None), "dense_kind", None) is not None
 
     @property
     def scale(self) -> tuple[float, ...] | None:
         """Size of a voxel (z, y, x); a layer that says 1 for all axes says nothing."""
-        image = self._annotator.image
+        image = self._state.open_image()
         if image.scale is None or (image.layer is not None and set(image.scale) == {1.0}):
             return None
         return image.scale
 
-    # In the thread of the run.
+    # In the thread of the job.
 
     def _steps(self, job: Job, predictor: Any, embeddings: Any, scale: Any) -> Generator[Any, None, None]:
         from micro_sam.segmentation.volume.compute import iter_volume_maps
@@ -121,13 +143,11 @@ class MapsWork:
 
     def _is_awaited(self) -> bool:
         """Whether the user waits for something else."""
-        annotator = self._annotator
-        busy = annotator.engine.busy or annotator.preview.busy or annotator.automatic.busy or annotator.whole.busy
-        return busy or annotator.jobs.running(WORK) is not None
+        return self._engine.busy or self._is_answering() or self._is_growing() or self._jobs.running(WORK) is not None
 
     def focus(self) -> tuple[float, float, float] | None:
         """Where the user is at work: the newest prompt of the slice in view, else the middle of the view."""
-        focus = self._annotator.engine.focus
+        focus = self._engine.focus
         box = focus.prompts[0] if focus.prompts else focus.view
         if focus.index is None or box is None:
             return None
@@ -136,13 +156,13 @@ class MapsWork:
     # In the window's thread.
 
     def _attach(self, session: Any, embeddings: Any, maps: Any) -> None:
-        if session is self._annotator.session and session.model.embeddings is embeddings:
+        if self._state.shows(session) and session.model.embeddings is embeddings:
             session.model.attach_maps(maps)
-            self._annotator.whole.maps_grew()
+            self.grew.emit()
 
     def _failed(self, error: Exception) -> None:
         if not isinstance(error, NotComputedYet):  # other features are there by now
-            self._annotator.status.report(error)
+            self._state.status.report(error)
         self._end("")
 
     def _end(self, text: str) -> None:
@@ -150,9 +170,14 @@ class MapsWork:
             self._again = False
             self.begin()
             return
-        status = self._annotator.status
+        status = self._state.status
         if text == STOPPED:
             status.say(text)
-        elif text and status.kind != "error" and not self._annotator.whole.busy:
+        elif text and status.kind != "error" and not self._is_growing():
             # whatever was said meanwhile is still to be read
             status.say(f"{status.text} {text}", status.kind)
+
+
+def wants_maps(state: WindowState) -> bool:
+    """Whether the options of the window use the maps of a volume."""
+    return isinstance(state.options, VolumeOptions) and state.options.method != "propagation"

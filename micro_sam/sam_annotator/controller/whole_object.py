@@ -1,24 +1,25 @@
 """The whole object, live: with the maps of the volume, what changes in one slice is answered in all of them.
 
 It follows the preview: when the slice in view is answered (or painted, or ended by a negative point), the maps
-are asked in a thread, and their answer joins the act that asked, so that both are one step of undo.
+are asked in a thread, and their answer joins the action that asked, so that both are one step of undo.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from qtpy.QtCore import QTimer
 
-from micro_sam.sam_annotator.runtime.jobs import WORK
+from micro_sam.sam_annotator.controller.preview import Preview
+from micro_sam.sam_annotator.controller.propagation import Propagation
+from micro_sam.sam_annotator.controller.volume_maps import MapsWork, wants_maps
+from micro_sam.sam_annotator.runtime.jobs import WORK, Jobs
 from micro_sam.sam_annotator.runtime.latest import LatestWins
-
-if TYPE_CHECKING:
-    from micro_sam.sam_annotator.annotator_3d import Annotator3D
-    from micro_sam.session.propagation.shared import PropagationStep
-    from micro_sam.session.propagation.volume import VolumeRequest
-    from micro_sam.session.session import VolumeSession
+from micro_sam.sam_annotator.state.window import WindowState
+from micro_sam.session.propagation.shared import PropagationStep
+from micro_sam.session.propagation.volume import VolumeRequest
+from micro_sam.session.session import VolumeSession
 
 
 class WholeObject:
@@ -26,12 +27,19 @@ class WholeObject:
 
     Parameters
     ----------
-    annotator
-        The tool.
+    state, jobs
+        Of the window.
+    preview, propagation
+        Answer first.
+    maps
+        Are asked.
     """
 
-    def __init__(self, annotator: Annotator3D) -> None:
-        self._annotator = annotator
+    def __init__(
+        self, state: WindowState, jobs: Jobs, preview: Preview, propagation: Propagation, maps: MapsWork
+    ) -> None:
+        self._state, self._jobs, self._maps = state, jobs, maps
+        self._preview, self._propagation = preview, propagation
         self._session: VolumeSession | None = None
         self._asked: Any = None
         self._shows = False
@@ -39,25 +47,26 @@ class WholeObject:
         self._then: Callable[[], object] | None = None
         self._timer = QTimer()
         self._timer.setSingleShot(True)
-        self._timer.setInterval(0)  # after the act that has changed the history
+        self._timer.setInterval(0)  # after the action that has changed the history
         self._timer.timeout.connect(self._consider)
         self._latest = LatestWins("whole object")
         self._latest.done.connect(self._show)
         self._latest.failed.connect(self._failed)
-        annotator.session_changed.connect(self._follow)
+        state.events.session.connect(self._follow)
+        maps.grew.connect(self._maps_grew)
 
     @property
     def busy(self) -> bool:
         """Whether an answer is on its way."""
         return self._asked is not None or self._timer.isActive()
 
-    def then(self, act: Callable[[], object]) -> None:
+    def then(self, do: Callable[[], object]) -> None:
         """Do something as soon as the answer that is on its way is shown."""
-        self._then = act
+        self._then = do
 
-    def maps_grew(self) -> None:
+    def _maps_grew(self) -> None:
         """More of the maps is known: what waits for it may be asked."""
-        if self._waits and self._session.propagation.whole_object_asked:
+        if self._waits and self._session is not None and self._session.propagation.whole_object_asked:
             self._timer.start()
 
     def close(self) -> None:
@@ -71,40 +80,39 @@ class WholeObject:
         session.events.history_changed.connect(self._changed)
 
     def _changed(self) -> None:
-        if not self._shows and self._session is self._annotator.session:
+        if not self._shows and self._state.shows(self._session):
             self._timer.start()
 
     def _consider(self) -> None:
         """The history has changed: ask, when the last step has changed what the object is."""
         self._waits = False
         try:
-            if self._wants() and not self._session.propagation.whole_object_possible:
-                self._wait()
-            elif self._wants():
-                batched = self._annotator.preview.batched
-                request = self._session.propagation.plan(method="auto", batched=batched)
-                self._asked = request
-                self._latest.ask(request, lambda: list(self._session.propagation.run(request)))
-                return
+            session = self._session
+            if session is not None and self._wants(session):
+                if session.propagation.whole_object_possible:
+                    request = session.propagation.plan(method="auto", batched=self._state.batched)
+                    self._asked = request
+                    self._latest.ask(request, lambda: list(session.propagation.run(request)))
+                    return
+                self._wait(session)
         except Exception as error:
-            self._annotator.status.report(error)
+            self._state.status.report(error)
         self._asked = None
         self._go_on()
 
-    def _wants(self) -> bool:
-        annotator, session = self._annotator, self._session
-        if session is None or session is not annotator.session or annotator.closed or not annotator.preview.live:
+    def _wants(self, session: VolumeSession) -> bool:
+        if not self._state.shows(session) or not self._state.live:
             return False
-        if annotator.volume_options.method == "propagation" or annotator.jobs.running(WORK) is not None:
+        if not wants_maps(self._state) or self._jobs.running(WORK) is not None:
             return False
-        if annotator.preview.busy or annotator.preview.waits or annotator.volume.busy:
+        if self._preview.busy or self._preview.waits or self._propagation.busy:
             return False  # their answers come here, too
         return session.propagation.whole_object_due
 
-    def _wait(self) -> None:
+    def _wait(self, session: VolumeSession) -> None:
         """The maps do not know the place yet: say when the object comes."""
-        self._waits, status, promise = True, self._annotator.status, self._annotator.maps.promise()
-        if promise and status.kind != "error" and self._session.has_current:
+        self._waits, status, promise = True, self._state.status, self._maps.promise()
+        if promise and status.kind != "error" and session.has_current:
             status.say(f"{status.text} {promise}", status.kind)
 
     def _show(self, request: VolumeRequest, steps: list[PropagationStep]) -> None:
@@ -112,10 +120,10 @@ class WholeObject:
             return
         self._asked, self._shows = None, True
         try:
-            if self._session is self._annotator.session:
+            if self._session is not None and self._state.shows(self._session):
                 self._session.propagation.apply_whole(request, steps)
         except Exception as error:
-            self._annotator.status.report(error)
+            self._state.status.report(error)
         finally:
             self._shows = False
         self._go_on()
@@ -123,10 +131,10 @@ class WholeObject:
     def _failed(self, request: VolumeRequest, error: Exception) -> None:
         if request is self._asked:
             self._asked = None
-            self._annotator.status.report(error)
+            self._state.status.report(error)
             self._go_on()
 
     def _go_on(self) -> None:
-        act, self._then = self._then, None
-        if act is not None:
-            act()
+        do, self._then = self._then, None
+        if do is not None:
+            do()

@@ -13,6 +13,7 @@ the next one.
 from __future__ import annotations
 
 import gc
+from typing import Any
 
 from qtpy.QtCore import QObject, QTimer
 from qtpy.QtWidgets import QApplication
@@ -71,5 +72,6 @@ def collect_what_is_due() -> None:
 
 def garbage_timer() -> GarbageTimer:
     """The timer of the running application; two windows of one process share it."""
-    application = QApplication.instance()
-    return application.findChild(GarbageTimer, NAME) or GarbageTimer(application)
+    application: Any = QApplication.instance()
+    found: GarbageTimer | None = application.findChild(GarbageTimer, NAME)
+    return found or GarbageTimer(application)

@@ -1,9 +1,9 @@
-"""Long runs in the background: one at a time per lane, with progress, cancel, and errors that reach the person.
+"""Long jobs in the background: one at a time per lane, with progress, cancel, and errors that reach the user.
 
-A run is a generator. It works in a thread of its own; everything it yields arrives in the window's thread, where the
+A job is a generator. It works in a thread of its own; everything it yields arrives in the window's thread, where the
 callbacks may touch layers and widgets. To cancel it, its generator is closed after the step it is in.
 
-The workers of napari and superqt are not used here for two reasons: they take every ``RuntimeError`` of a run (our
+The workers of napari and superqt are not used here for two reasons: they take every ``RuntimeError`` of a job (our
 :class:`~micro_sam.errors.ModelError` is one) for a sign of a deleted worker and drop it, and they share one pool with
 as many threads as the machine has cores, in which a long embedding would make a click wait.
 """
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 PREPARE = "prepare"
 """Lane for loading models and computing embeddings; work on slices that are ready goes on beside it."""
 WORK = "work"
-"""Lane for runs that change results: automatic segmentation, volumes, tracking."""
+"""Lane for jobs that change results: automatic segmentation, volumes, tracking."""
 AHEAD = "ahead"
 """Lane for work that nobody waits for yet: the embedding of the next image of a series. Shows no progress."""
 MEASURE = "measure"
@@ -38,12 +38,12 @@ MAPS = "maps"
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is; a run yields these among its results.
+    """How far a job is; a job yields these among its results.
 
     Attributes
     ----------
     text
-        What it is doing, for the person.
+        What it is doing, for the user.
     done, total
         Steps finished and steps in all; a total of 0 means that it is not known.
     """
@@ -54,7 +54,7 @@ class Progress:
 
 
 class Job:
-    """One run in the background."""
+    """One job in the background."""
 
     def __init__(self, name: str, lane: str, on_report: Callable[[Job, Progress], None]) -> None:
         self.name = name
@@ -62,29 +62,29 @@ class Job:
         self.progress = Progress(name)
         self.started = time.monotonic()
         self.is_awaited = False
-        """Whether somebody waits for a run of the lane that shows no progress: then it does."""
+        """Whether somebody waits for a job of the lane that shows no progress: then it does."""
         self._cancel = threading.Event()
         self._on_report = on_report
 
     def report(self, progress: Progress) -> None:
-        """Say how far the run is from inside a step; where it can, a run yields its progress instead.
+        """Say how far the job is from inside a step; where it can, a job yields its progress instead.
 
         Raises
         ------
         Cancelled
-            When somebody asked the run to end: the step ends here.
+            When somebody asked the job to end: the step ends here.
         """
         if self.cancelled:
             raise Cancelled(f"'{self.name}' was cancelled.")
         self._on_report(self, progress)
 
     def cancel(self) -> None:
-        """Ask the run to end after the step it is in."""
+        """Ask the job to end after the step it is in."""
         self._cancel.set()
 
     @property
     def cancelled(self) -> bool:
-        """Whether somebody asked the run to end."""
+        """Whether somebody asked the job to end."""
         return self._cancel.is_set()
 
 
@@ -97,17 +97,17 @@ class _Callbacks:
 
 
 class Jobs(QObject):
-    """The runs of one window.
+    """The jobs of one window.
 
     Parameters
     ----------
     on_error
-        Called in the window's thread with the exception of a run (or of a callback) that nobody else handles.
+        Called in the window's thread with the exception of a job (or of a callback) that nobody else handles.
 
     Signals
     -------
     changed
-        A run has started, moved on, or ended.
+        A job has started, moved on, or ended.
     """
 
     changed = Signal()
@@ -135,7 +135,7 @@ class Jobs(QObject):
         on_error: Callable[[Exception], None] | None = None,
         on_cancel: Callable[[], None] | None = None,
     ) -> Job:
-        """Start a run.
+        """Start a job.
 
         Parameters
         ----------
@@ -144,7 +144,7 @@ class Jobs(QObject):
         steps
             Called in the new thread with the :class:`Job`; returns the generator that does the work.
         lane
-            Runs of one lane exclude each other.
+            Jobs of one lane exclude each other.
         on_item
             Called in the window's thread with everything the generator yields, except :class:`Progress`.
         on_done, on_error, on_cancel
@@ -154,7 +154,7 @@ class Jobs(QObject):
         Raises
         ------
         InputError
-            When another run of the lane is still at work.
+            When another job of the lane is still running.
         """
         busy = self._running.get(lane)
         if busy is not None:
@@ -169,7 +169,7 @@ class Jobs(QObject):
         return job
 
     def running(self, lane: str | None = None) -> Job | None:
-        """The run that is at work in a lane; without a lane, the first that is at work anywhere."""
+        """The job that is running in a lane; without a lane, the first that is running anywhere."""
         if lane is not None:
             return self._running.get(lane)
         found = next((self._running[name] for name in (WORK, PREPARE, MAPS) if name in self._running), None)
@@ -177,7 +177,7 @@ class Jobs(QObject):
         return found if found is not None or ahead is None or not ahead.is_awaited else ahead
 
     def cancel(self, lane: str | None = None) -> None:
-        """Ask the run of a lane (of all lanes) to end after the step it is in."""
+        """Ask the job of a lane (of all lanes) to end after the step it is in."""
         for job in list(self._running.values()):
             if lane in (None, job.lane):
                 job.cancel()
@@ -192,7 +192,7 @@ class Jobs(QObject):
         for thread in list(self._threads.values()):
             thread.join(max(0.0, end - time.monotonic()))
 
-    # In the thread of the run.
+    # In the thread of the job.
 
     def _run(self, job: Job, steps: Callable[[Job], Generator[Any, None, Any]]) -> None:
         result, error = None, None
@@ -212,13 +212,13 @@ class Jobs(QObject):
             error = exception
         self._emit(self._ended, job, result, error)
 
-    def _emit(self, signal, *values) -> None:
+    def _emit(self, signal: Any, *values: Any) -> None:
         if self._closed:
             return
         try:
             signal.emit(*values)
         except RuntimeError:  # Qt deleted this object while the thread was at work
-            log.debug("The window closed before a run could report.")
+            log.debug("The window closed before a job could report.")
 
     # In the window's thread.
 
@@ -238,7 +238,7 @@ class Jobs(QObject):
         self._threads.pop(job, None)
         self._running.pop(job.lane, None)
         if job.cancelled:
-            # The exception of a cancelled run is how it stopped, not news.
+            # The exception of a cancelled job is how it stopped, not news.
             if callbacks.on_cancel is not None:
                 self._guard(job, callbacks.on_cancel)
         elif error is not None:
@@ -247,7 +247,7 @@ class Jobs(QObject):
             self._guard(job, callbacks.on_done, result)
         self.changed.emit()
 
-    def _guard(self, job: Job, callback: Callable, *args) -> None:
+    def _guard(self, job: Job, callback: Callable[..., object], *args: Any) -> None:
         """An exception in a slot would end the process under PyQt6."""
         try:
             callback(*args)

@@ -69,6 +69,7 @@ class LatestWins(QObject):
                     self._condition.wait()
                 if self._closed:
                     return
+                assert self._waiting is not None
                 tag, function = self._waiting
                 self._waiting, self._working = None, True
             try:

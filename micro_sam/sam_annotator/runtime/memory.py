@@ -2,7 +2,7 @@
 
 The arrays of a session begin as zeros that take no memory. The system gives it when a slice is written for the first
 time, and that is slow on some machines: on a virtual one, the first commit of an object of 60 slices took 0.6 s, of
-which 0.02 s were work. So a thread asks for the memory while the person still looks at the image.
+which 0.02 s were work. So a thread asks for the memory while the user still looks at the image.
 
 Large arrays get memory only where somebody writes, in small pages: with the huge ones that numpy asks for, an object of
 45 slices of 1024 x 1024 pixels takes 90 MB and 0.6 s instead of 11 MB and 0.05 s.

@@ -1,13 +1,14 @@
-"""An image as a tool needs it: checked, with its channels and voxel size understood."""
+"""An image as a tool needs it: checked, its channels and voxel size understood, and where it lies in the viewer."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
-from napari.layers import Image
+from napari.layers import Image, Layer
 
 from micro_sam.errors import InputError
 from micro_sam.io.addresses import is_address, path_of
@@ -17,7 +18,60 @@ from micro_sam.io.images import open_image
 from micro_sam.io.inputs import as_array, is_path
 from micro_sam.io.normalization import sample_slice
 from micro_sam.io.source import ImageSource
-from micro_sam.sam_annotator.state.placement import Placement, placement_of
+
+
+@dataclass(frozen=True)
+class Placement:
+    """What comes after the scale of a layer: translation, rotation, shear, affine.
+
+    Attributes
+    ----------
+    matrix
+        (ndim + 1, ndim + 1), from pixels times scale to the world.
+    units
+        Units of the axes, as napari has them; None: not known to this version of napari.
+    """
+
+    matrix: np.ndarray
+    units: tuple[Any, ...] | None = None
+
+    def apply(self, layer: Layer) -> None:
+        """Put a layer there; one with fewer axes lies along the last ones."""
+        n = min(layer.ndim, len(self.matrix) - 1)
+        matrix = np.eye(layer.ndim + 1)
+        rows = [*range(layer.ndim - n, layer.ndim), layer.ndim]
+        mine = [*range(len(self.matrix) - 1 - n, len(self.matrix) - 1), len(self.matrix) - 1]
+        matrix[np.ix_(rows, rows)] = self.matrix[np.ix_(mine, mine)]
+        if not np.array_equal(np.asarray(layer.affine.affine_matrix), matrix):
+            layer.affine = matrix
+        if self.units is not None and n == layer.ndim:
+            layer.units = self.units[-n:]
+
+
+def placement_of(layer: Layer, axes: Sequence[int]) -> Placement:
+    """Where a layer lies, along some of its axes.
+
+    Parameters
+    ----------
+    layer
+        In the viewer.
+    axes
+        Axes of the layer that the image has.
+    """
+    axes, n = list(axes), layer.ndim
+    origin = np.asarray(layer.data_to_world((0,) * n), float)
+    columns = [np.asarray(layer.data_to_world(np.eye(n)[k]), float) - origin for k in axes]
+    scale = np.asarray(layer.scale, float)[axes]
+    matrix = np.eye(len(axes) + 1)
+    matrix[:-1, :-1] = np.array(columns).T[axes] / scale
+    matrix[:-1, -1] = origin[axes]
+    units = getattr(layer, "units", None)
+    return Placement(matrix, tuple(units[k] for k in axes) if units is not None else None)
+
+
+def origin(ndim: int) -> Placement:
+    """The place of an image that is nowhere else."""
+    return Placement(np.eye(ndim + 1))
 
 
 @dataclass(frozen=True)
@@ -116,6 +170,7 @@ def from_array(
 
 def with_channel(image: OpenImage, tool: Tool, channel: int | str) -> OpenImage:
     """Another channel of the same image, the ``"mix"`` of all, or its ``"colours"``."""
+    assert image.source is not None
     opened = _from_source(image.source, tool, image.name, None if channel == "colours" else channel)
     return replace(opened, path=image.path, key=image.key, result=image.result, earlier=image.earlier)
 
@@ -185,7 +240,7 @@ def open_any(raw: Any, tool: Tool, key: str | None = None, axes: str | None = No
 
 
 def _from_source(source: ImageSource, tool: Tool, name: str, channel: int | str | None = None) -> OpenImage:
-    opened = _opened(check_image(source, tool, channel=channel), name)
+    opened = _opened(check_image(source, tool, channel=cast(Any, channel)), name)
     return replace(opened, source=source, levels=_levels(source, opened, tool))
 
 
@@ -197,7 +252,9 @@ def _levels(source: ImageSource, opened: OpenImage, tool: Tool) -> tuple[Any, ..
     )
     for level in source.levels:
         try:
-            shown = check_image(replace(source, data=level, levels=(), axes=source.axes), tool, channel=channel)
+            shown = check_image(
+                replace(source, data=level, levels=(), axes=source.axes), tool, channel=cast(Any, channel)
+            )
         except InputError:
             break
         is_same_kind = shown.is_rgb == opened.rgb and len(shown.data.shape) == len(opened.data.shape)
@@ -235,3 +292,8 @@ def display_limits(data: Any, ndim: int, most: int = 500_000) -> tuple[float, fl
     if high <= low:
         low, high = float(values.min()), float(values.max())
     return (float(low), float(high)) if high > low else (float(low), float(low) + 1.0)
+
+
+def full_scale(scale: tuple[float, ...] | None, ndim: int) -> tuple[float, ...]:
+    """One factor per axis; 1 where nothing is known."""
+    return tuple(scale) if scale is not None else (1.0,) * ndim

@@ -1,4 +1,4 @@
-"""What the person chose: model, device, where embeddings are kept, tiles."""
+"""Model, device, where embeddings are kept, tiles; and what is offered when the wanted model is not there."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Settings:
     model_type
         Name in the registry; None: found in the checkpoint.
     checkpoint_path
-        The person's own weights for that model; None: the registry's.
+        The user's own weights for that model; None: the registry's.
     device
         None: the best there is.
     embedding_path
@@ -36,6 +36,8 @@ class Settings:
         Whether the automatic segmentation begins with the decoder, where there is one, instead of a grid of clicks.
     precision
         Arithmetic of the encoder, see :func:`~micro_sam.models.device.resolve_precision`.
+    offered
+        A larger model that the window names when it is ready, because nobody has said which one is wanted.
     """
 
     model_type: str | None = "vit_h"
@@ -49,6 +51,24 @@ class Settings:
     decoder_path: str | Path | None = None
     prefer_decoder: bool = True
     precision: str = "auto"
+    offered: str | None = None
+
+    @classmethod
+    def of(cls, model_type: str | None, checkpoint_path: str | Path | None, *others: Any, **more: Any) -> Settings:
+        """The settings of a window that begins; without a model it begins with the one that works at once.
+
+        Parameters
+        ----------
+        model_type, checkpoint_path
+            What was asked for.
+        *others, **more
+            The other fields.
+        """
+        from micro_sam.models.registry import DEFAULT_MODEL, SHIPPED_MODEL
+
+        if model_type is None and checkpoint_path is None:
+            model_type, more["offered"] = SHIPPED_MODEL, DEFAULT_MODEL
+        return cls(model_type, checkpoint_path, *others, **more)
 
     def check(self) -> None:
         """Whether the settings go together.
@@ -83,7 +103,65 @@ class Settings:
         return replace(self, **values)
 
     @property
-    def model_key(self) -> tuple:
+    def model_key(self) -> tuple[str | None, ...]:
         """What decides which model is loaded."""
         files = (str(self.checkpoint_path or ""), str(self.decoder_path or ""))
         return (self.model_type, self.device or "auto", *files, self.precision)
+
+
+@dataclass(frozen=True)
+class ModelOffer:
+    """The weights of the wanted model are not on this machine: what can be done about it.
+
+    Attributes
+    ----------
+    wanted
+        Name of the model.
+    gigabytes
+        What there is to download; None when it cannot be downloaded.
+    seconds
+        Time that one image takes with it on this machine, estimated.
+    memory
+        Gigabytes of memory it needs.
+    instead
+        Name of the model that comes with the program.
+    instead_seconds
+        Time that one image takes with that.
+    """
+
+    wanted: str
+    gigabytes: float | None
+    seconds: float
+    memory: float
+    instead: str
+    instead_seconds: float
+
+
+def missing_weights(settings: Settings) -> ModelOffer | None:
+    """What to offer when the weights of the wanted model are not here; None when they are."""
+    from micro_sam.models.build import estimate_cost
+    from micro_sam.models.device import get_device
+    from micro_sam.models.download import find_local
+    from micro_sam.models.registry import SHIPPED_MODEL, get_spec
+
+    spec = get_spec(settings.model_type)
+    if find_local(spec) is not None:
+        return None
+    shipped = get_spec(SHIPPED_MODEL)
+    device = get_device(settings.device)
+    seconds, memory = estimate_cost(spec, device)
+    return ModelOffer(
+        wanted=spec.name,
+        gigabytes=spec.weights.size / 1e9 if spec.weights.size and spec.weights.url else None,
+        seconds=seconds,
+        memory=memory,
+        instead=shipped.name,
+        instead_seconds=estimate_cost(shipped, device)[0],
+    )
+
+
+def no_model(settings: Settings) -> ModelOffer:
+    """What to offer when the wanted model could not be loaded or downloaded."""
+    from micro_sam.models.registry import SHIPPED_MODEL
+
+    return ModelOffer(str(settings.model_type or "the model"), None, 0, 0, SHIPPED_MODEL, 0)

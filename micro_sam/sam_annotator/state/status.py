@@ -1,4 +1,4 @@
-"""What the window tells the person: one sentence on what happened, one on what to do next."""
+"""What the window tells the user: one sentence on what happened, one on what to do next."""
 
 from __future__ import annotations
 
@@ -48,3 +48,14 @@ class Status:
             "error",
         )
         notification_manager.dispatch(Notification.from_exception(error))
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it: ``"about 2 s"``, ``"about 3 min"``."""
+    if seconds < 0.95:
+        return "less than 1 s"
+    if seconds < 90:
+        return f"about {seconds:.0f} s"
+    if seconds < 5400:
+        return f"about {seconds / 60:.0f} min"
+    return f"about {seconds / 3600:.1f} h"

@@ -1,77 +1,133 @@
-"""The dock: all menus of a tool in the order in which a person needs them, scrollable."""
+"""The dock: all panels of a tool in the order in which a user needs them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
-from qtpy.QtCore import Qt
+from napari import Viewer
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QScrollArea, QVBoxLayout, QWidget
 
-from micro_sam.sam_annotator.view.panels.automatic import AutomaticMenu
-from micro_sam.sam_annotator.view.panels.chosen_frames import ChosenFrames
-from micro_sam.sam_annotator.view.panels.classes import ClassActions, ClassMenu
-from micro_sam.sam_annotator.view.panels.commit import CommitMenu
+from micro_sam.sam_annotator.actions import Actions
+from micro_sam.sam_annotator.runtime.jobs import Jobs
+from micro_sam.sam_annotator.state.window import WindowState
+from micro_sam.sam_annotator.view.layers.session_layers import SessionLayers
+from micro_sam.sam_annotator.view.layers.track_layers import TrackLayers
+from micro_sam.sam_annotator.view.main_button import MainButton
+from micro_sam.sam_annotator.view.outline import CurrentOutline
+from micro_sam.sam_annotator.view.panels.automatic import AutomaticPanel, AutomaticState
+from micro_sam.sam_annotator.view.panels.classes import ClassPanel
+from micro_sam.sam_annotator.view.panels.commit import CommitOptions, CommitPanel
+from micro_sam.sam_annotator.view.panels.confidence_strip import ConfidenceStrip, FeaturesState
+from micro_sam.sam_annotator.view.panels.image import ImagePanel
 from micro_sam.sam_annotator.view.panels.key_list import KeyList
-from micro_sam.sam_annotator.view.panels.model import ModelMenu
+from micro_sam.sam_annotator.view.panels.lineage import LineagePanel
+from micro_sam.sam_annotator.view.panels.model import ModelPanel, PredictorState
+from micro_sam.sam_annotator.view.panels.objects import ObjectsPanel
+from micro_sam.sam_annotator.view.panels.offers import (
+    EmbedAllPanel,
+    EmbeddingState,
+    ModelOfferPanel,
+    OfferState,
+    PreparationState,
+    SessionOfferPanel,
+    StartAgainPanel,
+)
 from micro_sam.sam_annotator.view.panels.parts import folded, give_keys_back, section
-from micro_sam.sam_annotator.view.panels.prompts import PromptMenu
-from micro_sam.sam_annotator.view.panels.review import ReviewActions, ReviewBar
-from micro_sam.sam_annotator.view.panels.save import SaveMenu
-from micro_sam.sam_annotator.view.panels.segment import SegmentMenu
-from micro_sam.sam_annotator.view.panels.start import EmbedAllMenu, ImageMenu, OfferMenu, SessionOffer, StartAgainMenu
+from micro_sam.sam_annotator.view.panels.prompts import PromptPanel
+from micro_sam.sam_annotator.view.panels.review import ReviewBar, ReviewState
+from micro_sam.sam_annotator.view.panels.save import SavePanel, SavingState
+from micro_sam.sam_annotator.view.panels.segment import SegmentPanel
 from micro_sam.sam_annotator.view.panels.status_bar import StatusBar
-from micro_sam.sam_annotator.view.panels.training import TrainingMenu
-
-if TYPE_CHECKING:
-    from micro_sam.sam_annotator.controller.annotator import Annotator
+from micro_sam.sam_annotator.view.panels.tracking import TrackingPanel
+from micro_sam.sam_annotator.view.panels.training import TrainingPanel, TrainingState
+from micro_sam.sam_annotator.view.panels.view import ViewRow
+from micro_sam.sam_annotator.view.panels.volume import MethodState, VolumePanel
+from micro_sam.sam_annotator.view.selected_frames import SelectedFrames
 
 WIDTH = 330
 SCROLL_BAR = 24
 
 
-class Dock(QWidget):
-    """Status line on top (always in sight), menus below it in a scroll area."""
+class EngineState(FeaturesState, PredictorState, EmbeddingState, Protocol):
+    """What the panels read of model and embedding."""
 
-    def __init__(self, annotator: Annotator) -> None:
+    @property
+    def at_work(self) -> bool:
+        """Whether a preparation goes on, or begins when what is being stopped has ended."""
+
+
+class Dock(QWidget):
+    """Always in sight: the status line on top; commit, undo, save and the view at the bottom. The other panels scroll.
+
+    Parameters
+    ----------
+    state, actions
+        Of the window.
+    viewer, layers
+        The frames of selected objects lie over the canvas; images and labels of the user are offered.
+    jobs, engine, automatic, saving, recording, preparation, review, training, volume
+        What panels show beside the state; `volume` is there in the 3D tool.
+    """
+
+    def __init__(
+        self,
+        state: WindowState,
+        actions: Actions,
+        *,
+        viewer: Viewer,
+        layers: SessionLayers,
+        jobs: Jobs,
+        engine: EngineState,
+        automatic: AutomaticState,
+        saving: SavingState,
+        recording: OfferState,
+        preparation: PreparationState,
+        review: ReviewState,
+        training: TrainingState,
+        volume: MethodState | None = None,
+    ) -> None:
         super().__init__()
-        self.annotator = annotator
-        self.status = StatusBar(annotator)
-        self.image = ImageMenu(annotator)
-        self.offer = OfferMenu(annotator)
-        self.start_again = StartAgainMenu(annotator)
-        self.session_offer = SessionOffer(annotator)
-        self.embed_all = EmbedAllMenu(annotator)
-        self.prompts = PromptMenu(annotator)
-        self.segment = SegmentMenu(annotator)
-        self.commit = CommitMenu(annotator)
-        self.automatic = AutomaticMenu(annotator)
-        committed_title, self.objects = annotator.committed_menu()
-        self.classes = ClassMenu(
-            annotator, ClassActions(annotator.set_class, annotator.define_class, annotator.save_class_image)
-        )
-        self.review = ReviewBar(
-            annotator.review,
-            ReviewActions(
-                annotator.review_next,
-                annotator.review_fine,
-                annotator.review_correct,
-                annotator.review_delete,
-                annotator.review_stop,
-            ),
-            annotator.noun,
-        )
-        self.save = SaveMenu(annotator)
-        self.model = ModelMenu(annotator)
-        self.training = TrainingMenu(annotator)
+        self._viewer = viewer
+        self.status = StatusBar(state.status, actions, jobs, lambda: engine.at_work)
+        self.image = ImagePanel(state, actions, layers)
+        self.offer = ModelOfferPanel(state, actions)
+        self.start_again = StartAgainPanel(preparation, actions)
+        self.session_offer = SessionOfferPanel(recording, actions)
+        self.embed_all = EmbedAllPanel(engine, actions)
+        self.prompts = PromptPanel(state, actions)
+        self.segment = SegmentPanel(state, actions)
+        self.commit = CommitPanel(state, actions)
+        self.commit_options = CommitOptions(state, actions)
+        self.automatic = AutomaticPanel(automatic, actions)
+        self.extra: list[VolumePanel | TrackingPanel] = []
+        self.objects: ObjectsPanel | LineagePanel
+        if isinstance(layers, TrackLayers):
+            strip = ConfidenceStrip(state, actions, jobs, engine)
+            self.extra.append(TrackingPanel(state, actions, strip, layers))
+            committed_title, self.objects = "Committed tracks and lineage", LineagePanel(state, actions)
+        else:
+            committed_title, self.objects = "Committed objects", ObjectsPanel(state, actions)
+        if volume is not None:
+            strip = ConfidenceStrip(state, actions, jobs, engine)
+            self.extra.append(VolumePanel(state, actions, strip, volume))
+        self.classes = ClassPanel(state, actions)
+        self.review = ReviewBar(review, actions, state.tool.noun)
+        self.save = SavePanel(saving, actions)
+        self.model = ModelPanel(state, actions, engine)
+        self.training = TrainingPanel(state, actions, training)
         self.training_section = folded("Train a model", self.training)
-        self.keys = KeyList(annotator)
-        self.chosen = ChosenFrames(annotator)
-        self.extra = [menu for menu in annotator.extra_menus()]
-        self._image_section = folded("Image", self.image, is_open=annotator.image is None)
-        menus = QWidget()
-        layout = QVBoxLayout(menus)
-        layout.setContentsMargins(4, 0, 8, 4)
-        layout.setSpacing(4)
+        self.keys = KeyList(actions)
+        self.keys_section = folded("Keys", self.keys)
+        self.view = ViewRow(viewer, layers.fit, layers.outline_committed, state.tool.work == "volume")
+        self.main_button = MainButton(state, self.commit.run.native, self.extra[0].run.native if self.extra else None)
+        self.outline = CurrentOutline(state, viewer, layers)
+        self.selected = SelectedFrames(state, viewer, layers)
+        self._image_section = folded("Image", self.image, is_open=state.image is None)
+        panels = QWidget()
+        self._panels = QVBoxLayout(panels)
+        self._panels.setContentsMargins(4, 0, 8, 4)
+        self._panels.setSpacing(4)
         for widget in (
             self.session_offer,
             self.start_again,
@@ -79,40 +135,54 @@ class Dock(QWidget):
             self.embed_all,
             self.review,
             self._image_section,
-            section("Prompts", self.prompts),
-            section("Segment", self.segment),
-            *(section(menu.title, menu) for menu in self.extra),
+            self.prompts,
+            self.segment,
+            *(section(panel.title, panel) for panel in self.extra),
             self.automatic,
-            section("Commit", self.commit),
             folded(committed_title, self.objects),
             folded("Classes", self.classes),
-            section("Save", self.save),
+            folded("Options of Commit", self.commit_options),
             folded("Model and embeddings", self.model),
             self.training_section,
-            folded("Keys", self.keys, is_open=True),
+            self.keys_section,
         ):
-            layout.addWidget(widget)
-        layout.addStretch(1)
-        self.scroll = QScrollArea()
+            self._panels.addWidget(widget)
+        self._panels.addStretch(1)
+        self.scroll: Any = QScrollArea()
         self.scroll.setWidgetResizable(True)
         self.scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.scroll.setFrameShape(QScrollArea.Shape.NoFrame)
-        natural = menus.minimumSizeHint().width()
-        menus.setMinimumWidth(1)  # the menus give way when the scroll bar comes
-        self.scroll.setWidget(menus)
+        natural = panels.minimumSizeHint().width()
+        panels.setMinimumWidth(1)  # the panels give way when the scroll bar comes
+        self.scroll.setWidget(panels)
         outer = QVBoxLayout(self)
-        outer.setContentsMargins(4, 4, 0, 0)
+        outer.setContentsMargins(4, 4, 4, 4)
+        outer.setSpacing(4)
         outer.addWidget(self.status)
         outer.addWidget(self.scroll, 1)
+        for widget in (self.commit, self.save, self.view):
+            outer.addWidget(widget)
         self.setMinimumWidth(max(WIDTH, natural + SCROLL_BAR))
-        self._canvas = lambda: annotator.viewer.window._qt_viewer.canvas.native
-        self._menus = layout
         give_keys_back(self, self._canvas)
-        annotator.session_changed.connect(lambda _session: self._image_section.collapse(animate=False))
-        annotator.axes_asked.connect(lambda _question: self._image_section.expand(animate=False))
+        state.events.session.connect(lambda _session: self._image_section.collapse(animate=False))
+        state.events.question.connect(self._show_question)
+        state.events.keys_shown.connect(self._show_keys)
 
-    def add_on_top(self, title: str, menu: QWidget) -> None:
-        """Add a menu above the others, for instance the one of a series of images."""
-        self._menus.insertWidget(0, section(title, menu))
-        self.keys.show_keys()
-        give_keys_back(menu, self._canvas)
+    def _canvas(self) -> QWidget:
+        return self._viewer.window._qt_viewer.canvas.native
+
+    def _show_question(self, question: Exception | None) -> None:
+        if question is not None:
+            self._image_section.expand(animate=False)
+
+    def _show_keys(self, shown: bool) -> None:
+        if not shown:
+            self.keys_section.collapse(animate=False)
+            return
+        self.keys_section.expand(animate=False)
+        QTimer.singleShot(0, lambda: self.scroll.ensureWidgetVisible(self.keys))
+
+    def add_on_top(self, title: str, panel: QWidget) -> None:
+        """Add a panel above the others, for instance the one of a series of images."""
+        self._panels.insertWidget(0, section(title, panel))
+        give_keys_back(panel, self._canvas)

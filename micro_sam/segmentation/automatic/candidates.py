@@ -9,12 +9,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from micro_sam.segmentation.prompted.lowres import stability_score, valid_part
 from micro_sam.segmentation.values import ObjectMask
+
+if TYPE_CHECKING:
+    from micro_sam.models.predictor import Predictor
 
 _OUTSIDE = -32.0  # logit outside the kept box: far from any threshold
 _UNKNOWN = -1.0
@@ -50,7 +54,7 @@ class Frame:
         return self.outer[2] - self.outer[0], self.outer[3] - self.outer[1]
 
     @property
-    def sizes(self):
+    def sizes(self) -> Any:
         """What the predictor needs to know for upscaling, in the form of image features."""
         return SimpleNamespace(input_size=self.input_size, original_size=self.shape)
 
@@ -82,7 +86,14 @@ class Candidates:
         self._exact_stability = np.full(n, _UNKNOWN)
         self._boxes = np.zeros((n, 4), int)
 
-    def add(self, points: np.ndarray, logits: torch.Tensor, scores: torch.Tensor, image_size: int, floors) -> None:
+    def add(
+        self,
+        points: np.ndarray,
+        logits: torch.Tensor,
+        scores: torch.Tensor,
+        image_size: int,
+        floors: tuple[float, float, float],
+    ) -> None:
         """Keep the answers to some clicks.
 
         Parameters
@@ -123,7 +134,7 @@ class Candidates:
         full[y : y + part.shape[0], x : x + part.shape[1]] = torch.from_numpy(part.astype("float32"))
         return full
 
-    def mask(self, predictor, k: int) -> ObjectMask:
+    def mask(self, predictor: Predictor, k: int) -> ObjectMask:
         """A candidate at the resolution of the image; notes its box and its exact stability."""
         logits = self.logits(k).to(predictor.device)
         box = predictor.foreground_box(logits, self.frame.sizes, threshold=-self.offset)
@@ -137,7 +148,7 @@ class Candidates:
         self._boxes[k] = mask.box
         return mask
 
-    def select(self, predictor, score: float, stability: float) -> tuple[np.ndarray, np.ndarray]:
+    def select(self, predictor: Predictor, score: float, stability: float) -> tuple[np.ndarray, np.ndarray]:
         """The candidates that pass both thresholds.
 
         The stability of a mask at the resolution of the image decides; the one at low resolution, which costs
@@ -155,7 +166,7 @@ class Candidates:
             passing &= scores > score
         if stability > 0:
             passing &= rough >= stability - 0.1
-        for k in np.flatnonzero(passing & (self._exact_stability == _UNKNOWN)):
+        for k in np.flatnonzero(passing & (self._exact_stability == _UNKNOWN)).tolist():
             self.mask(predictor, k)
         if stability > 0:
             passing &= self._exact_stability >= stability
@@ -185,9 +196,10 @@ class Candidates:
     def from_arrays(cls, arrays: dict[str, np.ndarray], side: int, offset: float) -> Candidates:
         """The inverse of :meth:`to_arrays`."""
         numbers = [int(v) for v in arrays["frame"]]
-        frame = Frame(tuple(numbers[:4]), tuple(numbers[4:8]), numbers[8], tuple(numbers[9:11]), bool(numbers[11]))
+        y0, x0, y1, x1, a0, b0, a1, b1, layer, height, width, tiled = numbers
+        frame = Frame((y0, x0, y1, x1), (a0, b0, a1, b1), layer, (height, width), bool(tiled))
         sizes = np.asarray(arrays["sizes"], int)
-        ends = np.cumsum(sizes.prod(1))[:-1] if len(sizes) else []
+        ends = np.cumsum(sizes.prod(1))[:-1]
         flat = np.split(np.asarray(arrays["values"]), ends) if len(sizes) else []
         return cls(
             frame,

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-Box = tuple[int, int, int, int]
+from micro_sam.models.sizes import Box
 
 CROP_OVERLAP_RATIO = 512 / 1500
 _EDGE = 20  # pixels: masks that come nearer to the edge of their crop are taken as cut by it
@@ -41,4 +41,4 @@ def near_crop_edge(boxes: np.ndarray, crop: Box, shape: tuple[int, int]) -> np.n
     edges = np.asarray(boxes).reshape(-1, 4) - (0, 0, 1, 1)  # the last pixels, as segment-anything measures
     near_crop = np.abs(edges - np.array(crop)) <= _EDGE
     near_image = np.abs(edges - np.array((0, 0, *shape))) <= _EDGE
-    return (near_crop & ~near_image).any(1)
+    return np.asarray((near_crop & ~near_image).any(1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import ndimage
@@ -20,8 +20,15 @@ from micro_sam.segmentation.automatic.dense_maps import DenseMaps, iter_stitched
 from micro_sam.segmentation.automatic.dense_scales import LOOK_CLOSER, iter_best_scale, looks, network_scale
 from micro_sam.segmentation.automatic.hilltops import hilltops
 from micro_sam.segmentation.automatic.masks import get_amg
+from micro_sam.segmentation.automatic.outlines import label_records, paint_part, to_image, without_small_objects
 from micro_sam.segmentation.automatic.segmenter import Segmenter
-from micro_sam.segmentation.labels import label_records, without_small_objects
+
+if TYPE_CHECKING:
+    import torch
+
+    from micro_sam.embeddings.embeddings import Embeddings
+    from micro_sam.embeddings.tiles import Tile
+    from micro_sam.models.predictor import Predictor
 
 __all__ = ["DenseInstanceSegmenter", "get_segmenter"]
 
@@ -32,7 +39,6 @@ logger = logging.getLogger(__name__)
 DISTANCE = {"offsets": 0.55, "distances": 0.5}
 PROMINENCE = {"offsets": 0.15, "distances": 0.0}
 LOOKED_AT_CLOSER = 64  # tiles; in larger images small objects are looked at closer when that is asked for
-_ROWS_AT_ONCE = 1024  # of the image, when labels are brought to its resolution: bounds the memory of large images
 
 
 class DenseInstanceSegmenter(Segmenter):
@@ -58,7 +64,7 @@ class DenseInstanceSegmenter(Segmenter):
 
     method = "dense"
 
-    def __init__(self, predictor, look_closer: bool | None = None) -> None:
+    def __init__(self, predictor: Predictor, look_closer: bool | None = None) -> None:
         super().__init__(predictor)
         self.look_closer = look_closer
         if predictor.model.dense_kind is None:
@@ -66,11 +72,12 @@ class DenseInstanceSegmenter(Segmenter):
                 f"The model {predictor.model_name} has no dense head. Use the automatic mask generator (get_amg), or "
                 "choose a model that has one, such as nano_lm."
             )
+        self._kind: str = predictor.model.dense_kind
         self._maps: DenseMaps | None = None
         self._blocks: DenseBlocks | None = None
         self._tell_below = 0.0  # diameter of objects, in pixels of the image, that are better looked at closer
 
-    def looks_closer(self, embeddings) -> bool:
+    def looks_closer(self, embeddings: Embeddings) -> bool:
         """Whether an image is looked at again, enlarged, where its objects are small."""
         return len(embeddings.grid) <= LOOKED_AT_CLOSER if self.look_closer is None else self.look_closer
 
@@ -78,7 +85,10 @@ class DenseInstanceSegmenter(Segmenter):
     def maps(self) -> DenseMaps:
         """What the network said of the image. Of a large image, whose maps lie in blocks, they are put together."""
         self._require_initialized()
-        return self._maps if self._blocks is None else self._blocks.whole()
+        if self._blocks is not None:
+            return self._blocks.whole()
+        assert self._maps is not None  # initialized
+        return self._maps
 
     @property
     def is_kept(self) -> bool:
@@ -86,7 +96,7 @@ class DenseInstanceSegmenter(Segmenter):
         return self._blocks is not None and self._blocks.is_kept
 
     def iter_initialize(
-        self, source: Mapping | np.ndarray, i: int | None = None, image: np.ndarray | None = None
+        self, source: Mapping[str, Any] | np.ndarray, i: int | None = None, image: np.ndarray | None = None
     ) -> Iterator[tuple[int, int]]:
         """Stitch the maps of an image or slice; yields (done, total) tiles. Closing the generator cancels.
 
@@ -117,14 +127,15 @@ class DenseInstanceSegmenter(Segmenter):
         more = sum(len(look) for part in looks(predictor, embeddings, i) for look in part) if is_complete else 0
         total = len(tiles) + more
 
-        def stored(tile):
+        def stored(tile: Tile) -> torch.Tensor:
             return tile_maps(predictor, embeddings.load(i, tile.index, device=predictor.device))
 
         maps = None
-        for done, found in iter_stitched(tiles, grid.shape, predictor.model.dense_kind, stored):
+        for done, found in iter_stitched(tiles, grid.shape, self._kind, stored):
             maps = found
             if done < total:
                 yield done, total
+        assert maps is not None  # with the last tile come the maps of the image
         if more:
             for done, _, found in iter_best_scale(predictor, embeddings, i, maps, objects_of):
                 maps = found or maps
@@ -173,18 +184,18 @@ class DenseInstanceSegmenter(Segmenter):
         if output_mode not in ("instance_segmentation", "binary_mask"):
             raise InputError(f'The output mode is "instance_segmentation" or "binary_mask", not {output_mode!r}.')
         if distance_threshold is None:
-            distance_threshold = DISTANCE[self.predictor.model.dense_kind]
+            distance_threshold = DISTANCE[self._kind]
         if prominence is None:
-            prominence = PROMINENCE[self.predictor.model.dense_kind]
+            prominence = PROMINENCE[self._kind]
         thresholds = (foreground_threshold, distance_threshold, prominence, smoothing)
         if self._blocks is None:
-            coarse, foreground, depth = _grow(self._maps, *thresholds)
+            coarse, foreground, depth = _grow(self.maps, *thresholds)
             inside = foreground > foreground_threshold
             labels = to_image(coarse, foreground, foreground_threshold, self._shape)
             labels, n_found = without_small_objects(labels, min_size)
             deepest = float(foreground.max()), float(depth[inside].max()) if inside.any() else -np.inf
         else:
-            labels, n_found, deepest, diameter = self._join(thresholds, min_size)
+            labels, n_found, deepest, diameter = self._join(self._blocks, thresholds, min_size)
         self._say(deepest, n_found, any_label(labels), foreground_threshold, distance_threshold, min_size)
         if self._blocks is not None and 0 < diameter < self._tell_below:
             self.hint = (
@@ -202,12 +213,16 @@ class DenseInstanceSegmenter(Segmenter):
         thresholds
             Of the foreground and the distance, prominence and smoothing, as for :meth:`generate`.
         """
-        for block in self._blocks.blocks:
-            yield label_block(self._blocks, block, lambda maps: _grow(maps, *thresholds), paint_part, thresholds[0])
+        blocks = self._blocks
+        assert blocks is not None  # of a large image
+        for block in blocks.blocks:
+            yield label_block(blocks, block, lambda maps: _grow(maps, *thresholds), paint_part, thresholds[0])
 
-    def _join(self, thresholds, min_size: int) -> tuple[np.ndarray, int, tuple[float, float], float]:
+    def _join(
+        self, blocks: DenseBlocks, thresholds: tuple[float, float, float, float], min_size: int
+    ) -> tuple[np.ndarray, int, tuple[float, float], float]:
         """Labels, number of objects, highest foreground and depth, diameter of a typical object."""
-        joining, labels = Joining(self._blocks.blocks), new_labels(self._shape, largest=LARGEST_RESULT)
+        joining, labels = Joining(blocks.blocks), new_labels(self._shape, largest=LARGEST_RESULT)
         deepest = [0.0, -np.inf]
         for found in self.iter_labels(thresholds):
             labels[found.block.inner] = found.labels
@@ -215,12 +230,12 @@ class DenseInstanceSegmenter(Segmenter):
             joining.add(found)
             deepest = np.maximum(deepest, found.deepest).tolist()
         tables, n_found, _ = joining.tables(min_size)
-        for block in self._blocks.blocks:
+        for block in blocks.blocks:
             labels[block.inner] = tables[block.index][labels[block.inner]]
             release(labels)
         return labels, n_found, (deepest[0], deepest[1]), joining.diameter
 
-    def _iter_blocks(self, embeddings) -> Iterator[tuple[int, int]]:
+    def _iter_blocks(self, embeddings: Embeddings) -> Iterator[tuple[int, int]]:
         """Maps of a large image, block by block; yields (done, total) tiles."""
         blocks, total = self.blocks_of(embeddings), len(embeddings.grid)
         closer = self.looks_closer(embeddings)
@@ -232,13 +247,21 @@ class DenseInstanceSegmenter(Segmenter):
         self._blocks, self._shape, self._is_initialized = blocks, blocks.shape, True
         yield total, total
 
-    def blocks_of(self, embeddings) -> DenseBlocks:
+    def blocks_of(self, embeddings: Embeddings) -> DenseBlocks:
         """The maps of a large image in blocks, as far as they are kept beside its embeddings."""
         closer = self.looks_closer(embeddings)
         about = f"{self._about()} {closer}"
-        return DenseBlocks(embeddings.grid, self.predictor.model.dense_kind, about, blocks_folder(embeddings, closer))
+        return DenseBlocks(embeddings.grid, self._kind, about, blocks_folder(embeddings, closer))
 
-    def _say(self, deepest, found, shown, foreground_threshold, distance_threshold, min_size) -> None:
+    def _say(
+        self,
+        deepest: tuple[float, float],
+        found: int,
+        shown: bool,
+        foreground_threshold: float,
+        distance_threshold: float,
+        min_size: int,
+    ) -> None:
         self.hint = None
         if shown:
             return
@@ -257,14 +280,14 @@ class DenseInstanceSegmenter(Segmenter):
         logger.warning(self.hint)
 
     def _settings(self) -> dict[str, Any]:
-        return {"kind": self.predictor.model.dense_kind}
+        return {"kind": self._kind}
 
     def _arrays(self) -> dict[str, np.ndarray]:
         return {"maps": self.maps.values}
 
     def _restore(self, arrays: Mapping[str, np.ndarray]) -> None:
-        shape = tuple(int(s) for s in arrays["shape"])
-        self._maps = DenseMaps(np.asarray(arrays["maps"]), self.predictor.model.dense_kind, shape)
+        height, width = (int(s) for s in arrays["shape"])
+        self._maps = DenseMaps(np.asarray(arrays["maps"]), self._kind, (height, width))
 
     def clear_state(self) -> None:
         """Forget the image."""
@@ -274,7 +297,7 @@ class DenseInstanceSegmenter(Segmenter):
         self._maps = self._blocks = None
 
 
-def get_segmenter(predictor, is_tiled: bool = False, **kwargs):
+def get_segmenter(predictor: Predictor, is_tiled: bool = False, **kwargs: Any) -> Segmenter:
     """The automatic segmenter that suits a model: its dense head when it has one, else the automatic mask generator.
 
     Parameters
@@ -319,7 +342,7 @@ def objects_of(maps: DenseMaps) -> np.ndarray:
 def _depth(maps: DenseMaps, smoothing: float) -> tuple[np.ndarray, np.ndarray]:
     """How deep inside its object each pixel lies (0 to 1), and where seeds may be."""
 
-    def smooth(values):
+    def smooth(values: np.ndarray) -> np.ndarray:
         values = values.astype("float32")
         return ndimage.gaussian_filter(values, smoothing) if smoothing > 0 else values
 
@@ -327,61 +350,3 @@ def _depth(maps: DenseMaps, smoothing: float) -> tuple[np.ndarray, np.ndarray]:
         depth = smooth(maps.values[1])
         return depth, np.ones(depth.shape, bool)
     return 1 - smooth(maps.values[2]), smooth(maps.values[1]) < 0.5
-
-
-def to_image(coarse: np.ndarray, foreground: np.ndarray, threshold: float, shape: tuple[int, int]) -> np.ndarray:
-    """Labels (h, w) at the resolution of the image (H, W).
-
-    Outlines follow the interpolated foreground, not the steps of the coarse grid; between touching objects the nearest
-    coarse label decides.
-    """
-    whole = (slice(0, shape[0]), slice(0, shape[1]))
-    return paint_part(coarse, foreground, threshold, shape, whole, None, coarse.shape)
-
-
-def paint_part(
-    coarse: np.ndarray,
-    foreground: np.ndarray,
-    threshold: float,
-    shape: tuple[int, int],
-    part: tuple[slice, slice],
-    area: tuple[slice, slice] | None,
-    work: tuple[int, int],
-) -> np.ndarray:
-    """As :func:`to_image`, for a part of the image (H, W), from coarse labels of an ``area`` of its maps (h, w)."""
-    # Where the image is finer, its foreground may reach half a coarse pixel beyond the coarse labels.
-    grown = coarse
-    if any(size > length for size, length in zip(shape, work, strict=True)):
-        nearest = ndimage.distance_transform_cdt(coarse == 0, return_distances=False, return_indices=True)
-        grown = coarse[tuple(nearest)]
-        grown = np.where(ndimage.binary_dilation(coarse > 0, np.ones((3, 3))), grown, 0)
-    labels = np.zeros(tuple(s.stop - s.start for s in part), "uint32")
-    all_rows, columns = (_centres(size, length)[s] for size, length, s in zip(shape, work, part, strict=True))
-    if area is not None:
-        all_rows, columns = all_rows - area[0].start, columns - area[1].start
-    for begin in range(0, len(all_rows), _ROWS_AT_ONCE):
-        rows = all_rows[begin : begin + _ROWS_AT_ONCE]
-        found = grown[np.ix_(_nearest(rows, coarse.shape[0]), _nearest(columns, coarse.shape[1]))]
-        found = np.where(bilinear(foreground, rows, columns) > threshold, found, 0)
-        labels[begin : begin + len(rows)] = found
-    return labels
-
-
-def _centres(size: int, coarse_size: int) -> np.ndarray:
-    """Positions of an image's pixel centres in the index frame of a coarse grid that covers the same area."""
-    return (np.arange(size) + 0.5) * coarse_size / size - 0.5
-
-
-def _nearest(positions: np.ndarray, size: int) -> np.ndarray:
-    return np.clip(np.rint(positions).astype(int), 0, size - 1)
-
-
-def bilinear(values: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Values (h, w) interpolated at rows x columns, one axis after the other."""
-    for axis, positions in ((0, rows), (1, columns)):
-        low = np.clip(np.floor(positions).astype(int), 0, values.shape[axis] - 1)
-        high = np.minimum(low + 1, values.shape[axis] - 1)
-        weight = np.clip(positions - low, 0, 1).astype("float32")
-        weight = weight[:, None] if axis == 0 else weight
-        values = values.take(low, axis) * (1 - weight) + values.take(high, axis) * weight
-    return values

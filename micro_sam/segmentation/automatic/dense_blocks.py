@@ -1,7 +1,7 @@
 """Dense maps of large images, block by block: memory stays the same however large the image is.
 
 A block is a square of tiles. Its maps are those that all tiles of the image would give there, and go into a file beside
-the embeddings (or in a temporary folder, or in memory as long as they are few), so that a run that was interrupted goes
+the embeddings (or in a temporary folder, or in memory as long as they are few), so that a job that was interrupted goes
 on where it was, and blocks may be given to several workers: each writes its own file, whole or not at all.
 """
 
@@ -14,6 +14,7 @@ import tempfile
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -30,6 +31,10 @@ from micro_sam.segmentation.automatic.dense_maps import (
     work_shape,
 )
 from micro_sam.segmentation.automatic.dense_scales import iter_best_scale
+
+if TYPE_CHECKING:
+    from micro_sam.embeddings.embeddings import Embeddings
+    from micro_sam.models.predictor import Predictor
 
 logger = logging.getLogger(__name__)
 
@@ -66,13 +71,15 @@ class DenseBlocks:
 
     def __init__(self, grid: TileGrid, kind: str, about: str, folder: Path | None = None) -> None:
         self.grid, self.kind = grid, kind
-        sides = (min(side * BLOCK_TILES, n) for side, n in zip(grid.tile_shape, grid.shape, strict=True))
-        self.blocks = TileGrid(grid.shape, tuple(sides), (0, 0))
+        height, width = grid.tile_shape or grid.shape
+        sides = min(height * BLOCK_TILES, grid.shape[0]), min(width * BLOCK_TILES, grid.shape[1])
+        self.blocks = TileGrid(grid.shape, sides, (0, 0))
         self.work: tuple[int, int] = (0, 0)
         self._about = about
         self._memory: dict[int, np.ndarray] = {}
-        self._wanted, self._folder = folder, None
-        self._temporary: tempfile.TemporaryDirectory | None = None
+        self._wanted = folder
+        self._folder: Path | None = None
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._recent: OrderedDict[int, torch.Tensor | None] = OrderedDict()
 
     @property
@@ -106,7 +113,7 @@ class DenseBlocks:
         """Learn from the maps (K, h, w) of a tile how large those of the image are, and find room for them."""
         rows, columns = self.grid.counts
         side = max(self.grid[rows // 2 * columns + columns // 2].shape)  # that has a halo on all sides
-        self.work = work_shape(self.shape, maps.shape[1:], tile.shape, side)
+        self.work = work_shape(self.shape, (maps.shape[1], maps.shape[2]), tile.shape, side)
         if self._wanted is not None and self._take_folder(self._wanted):
             return
         if CHANNELS[self.kind] * math.prod(self.work) * 2 > IN_MEMORY:
@@ -192,6 +199,7 @@ class DenseBlocks:
         return self._memory[index] if self._folder is None else np.load(self._file(index), mmap_mode="r")
 
     def _file(self, index: int) -> Path:
+        assert self._folder is not None
         return self._folder / f"{index:06d}.npy"
 
     def _take_folder(self, folder: Path) -> bool:
@@ -212,7 +220,7 @@ class DenseBlocks:
         return True
 
 
-def in_blocks(embeddings) -> bool:
+def in_blocks(embeddings: Embeddings) -> bool:
     """Whether an image is so large that its maps lie in blocks."""
     return embeddings.n_slices is None and len(embeddings.grid) > MOST_TILES
 
@@ -232,7 +240,12 @@ def _shape(area: Area) -> tuple[int, int]:
 
 
 def iter_block_maps(
-    predictor, embeddings, blocks: DenseBlocks, objects, look_closer: bool, only: Collection[int] | None = None
+    predictor: Predictor,
+    embeddings: Embeddings,
+    blocks: DenseBlocks,
+    objects: Callable[[DenseMaps], np.ndarray],
+    look_closer: bool,
+    only: Collection[int] | None = None,
 ) -> Iterator[int]:
     """Compute the blocks that are missing; yields the number of tiles that are done.
 
@@ -273,7 +286,7 @@ def iter_block_maps(
     blocks.forget_tiles()
 
 
-def open_blocks(predictor, embeddings, blocks: DenseBlocks) -> DenseBlocks:
+def open_blocks(predictor: Predictor, embeddings: Embeddings, blocks: DenseBlocks) -> DenseBlocks:
     """Find out which blocks are there, from any tile that is embedded.
 
     Raises
@@ -296,7 +309,7 @@ def _n_tiles(grid: TileGrid, block: Tile) -> int:
     return len(grid.tiles_in(tuple(s.start for s in block.inner) + tuple(s.stop for s in block.inner)))
 
 
-def blocks_folder(embeddings, closer: bool) -> Path | None:
+def blocks_folder(embeddings: Embeddings, closer: bool) -> Path | None:
     """Where the maps of an image (looked at closer) are kept; None when its embeddings are in memory only."""
     folder = getattr(embeddings.store, "path", None)
     return None if folder is None else Path(folder) / "automatic" / ("closer_blocks" if closer else "dense_blocks")

@@ -14,12 +14,13 @@ import numpy as np
 
 from micro_sam.embeddings.tiles import Tile, TileGrid
 from micro_sam.segmentation.automatic.dense_blocks import HALO, DenseBlocks, times, within
+from micro_sam.segmentation.automatic.dense_maps import DenseMaps
 from micro_sam.segmentation.label_runs import LabelRuns
 
 SAME = 0.5  # overlap (IoU) in the band around a seam, above which two blocks show the same object
 PART = 0.7  # share of an object on a seam that lies in one of the neighbour's, of which it then is a part
 
-Grow = Callable[[object], tuple[np.ndarray, np.ndarray, np.ndarray]]
+Grow = Callable[[DenseMaps], tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +61,7 @@ def label_block(
     grow : callable
         Maps -> objects (h, w), foreground, depth.
     paint : callable
-        Objects and foreground of an area of the maps -> labels of a part of the image; see ``dense.to_image``.
+        Objects and foreground of an area of the maps -> labels of a part of the image; see ``outlines.to_image``.
     threshold : float
         Of the foreground.
     """
@@ -167,4 +168,5 @@ def _same(here: np.ndarray, there: np.ndarray, axis: int) -> np.ndarray:
     meet = {(int(a), int(b)) for a, b in zip(*lines, strict=True) if a and b}
     is_part = shared > PART * sizes.min(1)
     at_seam = np.array([tuple(pair) in meet for pair in pairs.tolist()])
-    return pairs[is_same | (is_part & at_seam)]
+    joined: np.ndarray = pairs[is_same | (is_part & at_seam)]
+    return joined

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,6 +17,9 @@ import torch.nn.functional as F
 
 from micro_sam.embeddings.tiles import Tile
 from micro_sam.errors import InputError
+
+if TYPE_CHECKING:
+    from micro_sam.models.predictor import ImageFeatures, Predictor
 
 LARGEST_SIDE = 512  # of a tile in the working grid: finer maps add time and memory, not objects
 
@@ -40,10 +44,10 @@ class DenseMaps:
     shape: tuple[int, int]
 
 
-def tile_maps(predictor, image) -> torch.Tensor:
+def tile_maps(predictor: Predictor, image: ImageFeatures) -> torch.Tensor:
     """The maps (K, h, w) of one tile without the padding, foreground as probability; on the predictor's device."""
     model = predictor.model
-    maps = image.dense
+    maps: torch.Tensor | None = image.dense
     if maps is None:
         with torch.no_grad():
             maps = model.dense_from_features(image.features.to(predictor.device))[0]
@@ -81,14 +85,15 @@ def iter_stitched(
     if not tiles:
         raise InputError("No tile of this image was embedded, so there is nothing to segment.")
     side = max(max(tile.shape) for tile in tiles)
-    total = weight = None
+    total: np.ndarray | None = None
+    weight: np.ndarray = np.zeros(0)
     for done, tile in enumerate(tiles, 1):
         maps = maps_of(tile)
         if tile.shape == shape:
             yield 1, DenseMaps(maps.cpu().numpy().astype("float16"), kind, shape)
             return
         if total is None:
-            work = work_shape(shape, maps.shape[1:], tile.shape, side)
+            work = work_shape(shape, (maps.shape[1], maps.shape[2]), tile.shape, side)
             total, weight = np.zeros((len(maps), *work), "float32"), np.zeros(work, "float32")
         area, blend = _placement(tile, shape, total.shape[1:])
         size = tuple(s.stop - s.start for s in area)
@@ -96,6 +101,7 @@ def iter_stitched(
         weight[area] += blend
         if done < len(tiles):
             yield done, None
+    assert total is not None  # there is a tile
     total /= np.maximum(weight, 1e-6)
     yield len(tiles), DenseMaps(total.astype("float16"), kind, shape)
 
@@ -146,7 +152,8 @@ def stitched_part(
     -------
     values : (K, h, w) float32
     """
-    total = weight = None
+    total: np.ndarray | None = None
+    weight: np.ndarray = np.zeros(0)
     for tile in tiles:
         place, blend = _placement(tile, shape, work)
         shared = [slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(area, place, strict=True)]
@@ -165,7 +172,7 @@ def stitched_part(
     return None if total is None else total / np.maximum(weight, 1e-6)
 
 
-def _placement(tile, shape, work) -> tuple[tuple[slice, slice], np.ndarray]:
+def _placement(tile: Tile, shape: Sequence[int], work: Sequence[int]) -> tuple[tuple[slice, slice], np.ndarray]:
     """Where a tile lies in the working grid, and its weight there: 1 in the middle, falling in the halo."""
     area, ramps = [], []
     for outer, inner, size, length in zip(tile.outer, tile.inner, shape, work, strict=True):

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from micro_sam.embeddings.embeddings import Embeddings
 from micro_sam.segmentation.automatic.dense import DenseInstanceSegmenter, objects_of
 from micro_sam.segmentation.automatic.dense_blocks import in_blocks, iter_block_maps, open_blocks
+
+if TYPE_CHECKING:
+    from micro_sam.models.predictor import Predictor
 
 
 @dataclass(frozen=True)
@@ -17,12 +21,12 @@ class ImageBlock:
     index: int
 
 
-def is_in_blocks(predictor, embeddings: Embeddings) -> bool:
+def is_in_blocks(predictor: Predictor, embeddings: Embeddings) -> bool:
     """Whether an image is prepared in blocks."""
     return predictor.model.dense_kind is not None and in_blocks(embeddings)
 
 
-def missing_blocks(predictor, embeddings: Embeddings) -> list[ImageBlock]:
+def missing_blocks(predictor: Predictor, embeddings: Embeddings) -> list[ImageBlock]:
     """What is not kept yet beside the embeddings.
 
     Raises
@@ -34,7 +38,7 @@ def missing_blocks(predictor, embeddings: Embeddings) -> list[ImageBlock]:
     return [ImageBlock(block.index) for block in blocks.missing()]
 
 
-def keep_blocks(predictor, embeddings: Embeddings, parts: Iterable[ImageBlock]) -> Iterator[ImageBlock]:
+def keep_blocks(predictor: Predictor, embeddings: Embeddings, parts: Iterable[ImageBlock]) -> Iterator[ImageBlock]:
     """Prepare some blocks and keep them beside the embeddings; yields each when it is there.
 
     Raises
@@ -51,7 +55,7 @@ def keep_blocks(predictor, embeddings: Embeddings, parts: Iterable[ImageBlock]) 
         yield part
 
 
-def blocks_of_part(predictor, embeddings: Embeddings, tiles: Collection[int]) -> list[ImageBlock]:
+def blocks_of_part(predictor: Predictor, embeddings: Embeddings, tiles: Collection[int]) -> list[ImageBlock]:
     """The missing blocks that begin in one of these tiles, and whose tiles are all embedded by now."""
     blocks, store = DenseInstanceSegmenter(predictor).blocks_of(embeddings), embeddings.store
     found = []

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.ndimage import maximum_filter
@@ -20,6 +21,13 @@ from micro_sam.embeddings.close_ups import can_look_closer
 from micro_sam.embeddings.compute import network_image
 from micro_sam.embeddings.tiles import TileGrid
 from micro_sam.segmentation.automatic.dense_maps import DenseMaps, iter_stitched, tile_maps
+
+if TYPE_CHECKING:
+    import torch
+
+    from micro_sam.embeddings.embeddings import Embeddings
+    from micro_sam.embeddings.tiles import Tile
+    from micro_sam.models.predictor import Predictor
 
 ENLARGED = 1.5  # times, from one look to the next closer one
 REDUCED = 2.0  # times, from the tiles of the image to what is seen from farther off
@@ -73,8 +81,8 @@ class Look:
 
 
 def iter_best_scale(
-    predictor,
-    embeddings,
+    predictor: Predictor,
+    embeddings: Embeddings,
     i: int | None,
     maps: DenseMaps,
     objects: Objects,
@@ -191,12 +199,15 @@ def _sampler(maps: DenseMaps) -> Callable[[DenseMaps, float, Objects], Look]:
     return look
 
 
-def looks(predictor, embeddings, i: int | None, part: Area | None = None) -> tuple[list[TileGrid], list[TileGrid]]:
+def looks(
+    predictor: Predictor, embeddings: Embeddings, i: int | None, part: Area | None = None
+) -> tuple[list[TileGrid], list[TileGrid]]:
     """What can be looked at again (of a part of the image): from farther and farther off, and closer and closer."""
     grid = embeddings.grid
     if part is not None:
         shape = (part[0].stop - part[0].start, part[1].stop - part[1].start)
-        grid = TileGrid(shape, tuple(min(a, b) for a, b in zip(grid.tile_shape, shape, strict=True)), grid.halo)
+        height, width = grid.tile_shape or grid.shape
+        grid = TileGrid(shape, (min(height, shape[0]), min(width, shape[1])), grid.halo)
     if i is not None or not can_look_closer(predictor, embeddings) or predictor.model.dense_kind != "offsets":
         return [], []
     scale, whole = network_scale(predictor, grid), predictor.model.image_size / max(grid.shape)
@@ -210,7 +221,7 @@ def looks(predictor, embeddings, i: int | None, part: Area | None = None) -> tup
     return [g for g in farther if g and len(g) <= MOST_TILES], [g for g in closer if g and len(g) <= MOST_TILES]
 
 
-def _grid(predictor, shape: tuple[int, int], scale: float) -> TileGrid | None:
+def _grid(predictor: Predictor, shape: tuple[int, int], scale: float) -> TileGrid | None:
     """Tiles that the network sees at ``scale``; None where they would be too small."""
     seen = predictor.model.image_size / scale
     halo, inner = round(HALO * seen), round((1 - 2 * HALO) * seen)
@@ -218,8 +229,8 @@ def _grid(predictor, shape: tuple[int, int], scale: float) -> TileGrid | None:
 
 
 def _iter_encoded(
-    predictor,
-    embeddings,
+    predictor: Predictor,
+    embeddings: Embeddings,
     grid: TileGrid,
     before: int,
     total: int,
@@ -231,16 +242,20 @@ def _iter_encoded(
     Tiles where ``known`` maps show no foreground are left out, and stay empty.
     """
 
-    def encode(tile):
-        area = tuple(slice(s.start + o, s.stop + o) for s, o in zip(tile.outer, origin, strict=True))
+    def encode(tile: Tile) -> torch.Tensor:
+        (rows, columns), (y, x) = tile.outer, origin
+        area = slice(rows.start + y, rows.stop + y), slice(columns.start + x, columns.stop + x)
         pixels = network_image(embeddings.image, None, area, embeddings.store)
         return tile_maps(predictor, predictor.encode(pixels))
 
-    tiles, maps = list(grid), None
+    kind, maps = predictor.model.dense_kind, None
+    assert kind is not None
+    tiles = list(grid)
     if known is not None:
         tiles = [tile for tile in tiles if _cropped(known, tile.outer).values[0].max() > EMPTY]
-    for done, maps in iter_stitched(tiles, grid.shape, predictor.model.dense_kind, encode):  # noqa: B007
+    for done, maps in iter_stitched(tiles, grid.shape, kind, encode):  # noqa: B007
         yield before + done, total, None
+    assert maps is not None  # with the last tile come the maps of the image
     return maps
 
 
@@ -263,6 +278,6 @@ def disagreement(maps: DenseMaps, labels: np.ndarray) -> float:
     return float(np.hypot(offsets[0] - dy / radius, offsets[1] - dx / radius).mean())
 
 
-def network_scale(predictor, grid: TileGrid) -> float:
+def network_scale(predictor: Predictor, grid: TileGrid) -> float:
     """Pixels of the network's input per pixel of the image."""
     return predictor.model.image_size / max(max(tile.shape) for tile in grid)

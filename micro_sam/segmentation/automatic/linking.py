@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from micro_sam.segmentation.prompted.objects import crop, union
 from micro_sam.segmentation.values import ObjectMask
+
+if TYPE_CHECKING:
+    from micro_sam.segmentation.automatic.candidates import Frame
 
 _AGREEMENT = 0.5  # overlap (IoU) in the area both tiles see, above which two parts are one object
 _INSIDE = 0.7  # share of a cut part that lies in a whole object, above which it adds nothing
 
 
-def touches_inner_border(boxes: np.ndarray, outer: Sequence[int], shape: tuple[int, int]) -> np.ndarray:
+def touches_inner_border(boxes: ArrayLike, outer: Sequence[int], shape: tuple[int, int]) -> np.ndarray:
     """Which masks (half-open boxes (n, 4)) reach a border of what their tile sees, inside the image."""
-    boxes = np.asarray(boxes).reshape(-1, 4)
+    corners = np.asarray(boxes).reshape(-1, 4)
     inside = np.array([outer[0] > 0, outer[1] > 0, outer[2] < shape[0], outer[3] < shape[1]])
-    return ((boxes == np.array(outer)) & inside).any(1)
+    return np.asarray(((corners == np.array(outer)) & inside).any(1))
 
 
-def link_cut_objects(parts: Sequence[tuple[object, ObjectMask]], shape: tuple[int, int]) -> list[ObjectMask]:
+def link_cut_objects(parts: Sequence[tuple[Frame, ObjectMask]], shape: tuple[int, int]) -> list[ObjectMask]:
     """Join the parts of objects that reach over the border of what their tile sees.
 
     Parameters
@@ -46,10 +51,10 @@ def link_cut_objects(parts: Sequence[tuple[object, ObjectMask]], shape: tuple[in
         return k
 
     boxes = np.array([mask.box for _, mask in parts]).reshape(-1, 4)
-    for a in np.flatnonzero(cut):
+    for a in np.flatnonzero(cut).tolist():
         frame, mask = parts[a]
         meets = (boxes[:, :2] < mask.box[2:]).all(1) & (boxes[:, 2:] > mask.box[:2]).all(1)
-        for b in np.flatnonzero(meets):
+        for b in np.flatnonzero(meets).tolist():
             other_frame, other = parts[b]
             if other_frame.outer == frame.outer:
                 continue
@@ -61,7 +66,7 @@ def link_cut_objects(parts: Sequence[tuple[object, ObjectMask]], shape: tuple[in
             area = slice(low[0], max(high[0], low[0])), slice(low[1], max(high[1], low[1]))
             mine, theirs = crop(mask, *area), crop(other, *area)
             if (mine & theirs).sum() > _AGREEMENT * (mine | theirs).sum():
-                group[root(int(b))] = root(int(a))
+                group[root(b)] = root(a)
     joined: dict[int, list[ObjectMask]] = {}
     for k, (_, mask) in enumerate(parts):
         if not dropped[k]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import ndimage
@@ -10,10 +11,15 @@ from scipy import ndimage
 from micro_sam.segmentation.rle import compress_rle, rle_from_object
 from micro_sam.segmentation.values import ObjectMask
 
+if TYPE_CHECKING:
+    from micro_sam.segmentation.automatic.candidates import Candidates
+
 OUTPUT_MODES = ("instance_segmentation", "binary_mask", "rle", "coco_rle")
 
 
-def mask_records(objects, shape: tuple[int, int], output_mode: str) -> list[dict[str, Any]]:
+def mask_records(
+    objects: Sequence[tuple[Candidates, int, ObjectMask]], shape: tuple[int, int], output_mode: str
+) -> list[dict[str, Any]]:
     """Masks with the keys of ``segment_anything.SamAutomaticMaskGenerator``: boxes x y w h, points x y.
 
     Parameters
@@ -23,7 +29,7 @@ def mask_records(objects, shape: tuple[int, int], output_mode: str) -> list[dict
     records = []
     for raw, k, mask in objects:
         if output_mode == "binary_mask":
-            segmentation = mask.full(shape)
+            segmentation: Any = mask.full(shape)
         else:
             segmentation = rle_from_object(mask, shape)
             segmentation = compress_rle(segmentation) if output_mode == "coco_rle" else segmentation
@@ -68,6 +74,6 @@ def remove_small_regions(mask: ObjectMask, min_area: int) -> tuple[ObjectMask, b
     return ObjectMask.from_array(cleaned[1:-1, 1:-1], mask.score, mask.logits, mask.tile, (y0, x0)), True
 
 
-def _xywh(box) -> list[int]:
+def _xywh(box: Sequence[int]) -> list[int]:
     y0, x0, y1, x1 = (int(v) for v in box)
     return [x0, y0, x1 - x0, y1 - y0]

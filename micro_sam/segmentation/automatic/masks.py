@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +21,11 @@ from micro_sam.segmentation.automatic.linking import link_cut_objects, touches_i
 from micro_sam.segmentation.automatic.mask_output import OUTPUT_MODES, mask_records, remove_small_regions
 from micro_sam.segmentation.automatic.segmenter import Segmenter, TiledSegmenter, rgb_tile
 from micro_sam.segmentation.labels import nms, paint_objects
+from micro_sam.segmentation.values import ObjectMask
+
+if TYPE_CHECKING:
+    from micro_sam.embeddings.embeddings import Embeddings
+    from micro_sam.models.predictor import ImageFeatures, Predictor
 
 __all__ = ["AutomaticMaskGenerator", "TiledAutomaticMaskGenerator", "get_amg"]
 
@@ -62,7 +68,7 @@ class AutomaticMaskGenerator(Segmenter):
 
     def __init__(
         self,
-        predictor,
+        predictor: Predictor,
         points_per_side: int | None = 32,
         points_per_batch: int | None = None,
         crop_n_layers: int = 0,
@@ -91,7 +97,7 @@ class AutomaticMaskGenerator(Segmenter):
     # ---- the network
 
     def iter_initialize(
-        self, source: Mapping | np.ndarray, i: int | None = None, image: np.ndarray | None = None
+        self, source: Mapping[str, Any] | np.ndarray, i: int | None = None, image: np.ndarray | None = None
     ) -> Iterator[tuple[int, int]]:
         """Ask the network about every grid point; yields (done, total) clicks. Closing the generator cancels.
 
@@ -114,7 +120,7 @@ class AutomaticMaskGenerator(Segmenter):
         total, done, found = sum(len(points) for _, points, _ in frames), 0, []
         for frame, points, load in frames:
             features = load()
-            frame = Frame(frame.outer, frame.inner, frame.layer, tuple(features.input_size), frame.tiled)
+            frame = Frame(frame.outer, frame.inner, frame.layer, features.input_size, frame.tiled)
             raw = Candidates(frame, 4 * self.predictor.model.grid_size, self.stability_score_offset)
             floors = (*FLOORS, LARGEST_SHARE_OF_TILE if frame.tiled else 1.0)
             for begin in range(0, len(points), self.points_per_batch):
@@ -132,21 +138,23 @@ class AutomaticMaskGenerator(Segmenter):
             found.append(raw)
         self._candidates, self._shape, self._is_initialized = found, embeddings.grid.shape, True
 
-    def _frames(self, embeddings, image) -> list[tuple[Frame, np.ndarray, Callable]]:
+    def _frames(
+        self, embeddings: Embeddings, image: np.ndarray | None
+    ) -> list[tuple[Frame, np.ndarray, Callable[[], ImageFeatures]]]:
         """What the network looks at, with its clicks (y, x) and a function that gives its features."""
         grid, i = embeddings.grid, self._slice
-        frames = []
+        frames: list[tuple[Frame, np.ndarray, Callable[[], ImageFeatures]]] = []
         for tile in grid:
             if embeddings.store.is_skipped(i, tile.index):
                 continue
             outer, inner = (
-                tuple([area[0].start, area[1].start, area[0].stop, area[1].stop]) for area in (tile.outer, tile.inner)
+                (area[0].start, area[1].start, area[0].stop, area[1].stop) for area in (tile.outer, tile.inner)
             )
             frame = Frame(outer, inner, tiled=len(grid) > 1)
             points = _clicks(self.point_grids[0], outer)
             inside = (points >= np.array(inner[:2]) - 0.5) & (points < np.array(inner[2:]) - 0.5)
             points = points[inside.all(1)] if len(grid) > 1 else points
-            frames.append((frame, points, lambda k=tile.index: embeddings.load(i, k, device=self.predictor.device)))
+            frames.append((frame, points, partial(embeddings.load, i, tile.index, device=self.predictor.device)))
         if self.crop_n_layers == 0:
             return frames
         if len(grid) > 1:
@@ -159,7 +167,7 @@ class AutomaticMaskGenerator(Segmenter):
         for layer, box in crop_boxes(grid.shape, self.crop_n_layers, self.crop_overlap_ratio):
             crop = pixels[box[0] : box[2], box[1] : box[3]]
             points = _clicks(self.point_grids[layer], box)
-            frames.append((Frame(box, box, layer), points, lambda crop=crop: self.predictor.encode(crop)))
+            frames.append((Frame(box, box, layer), points, partial(self.predictor.encode, crop)))
         return frames
 
     # ---- thresholds
@@ -216,7 +224,9 @@ class AutomaticMaskGenerator(Segmenter):
         self._say(len(objects), pred_iou_thresh, stability_score_thresh, shown=int(labels.max()), min_size=min_size)
         return labels
 
-    def _choose(self, score, stability, box_nms_thresh, crop_nms_thresh) -> list[tuple[Candidates, int]]:
+    def _choose(
+        self, score: float, stability: float, box_nms_thresh: float, crop_nms_thresh: float
+    ) -> list[tuple[Candidates, int]]:
         kept, boxes, ranks = [], [], []
         for raw in self._candidates:
             indices, own = raw.select(self.predictor, score, stability)
@@ -237,7 +247,9 @@ class AutomaticMaskGenerator(Segmenter):
         return kept
 
     @staticmethod
-    def _without_small_regions(objects, min_area: int, nms_thresh: float):
+    def _without_small_regions(
+        objects: list[tuple[Candidates, int, ObjectMask]], min_area: int, nms_thresh: float
+    ) -> list[tuple[Candidates, int, ObjectMask]]:
         """Fill small holes, remove small islands; of new duplicates the unchanged mask is kept."""
         cleaned = [(raw, k, *remove_small_regions(mask, min_area)) for raw, k, mask in objects]
         boxes = np.array([mask.box for _, _, mask, _ in cleaned]).reshape(-1, 4)
@@ -252,7 +264,7 @@ class AutomaticMaskGenerator(Segmenter):
             self.hint = f"{n} masks were found, but all {what}. Lower min_size, or set with_background to False."
         elif n == 0 and best is None:
             self.hint = "The model found no mask at all in this image; try another model, or a smaller tile shape."
-        elif n == 0 and best <= score:
+        elif n == 0 and best is not None and best <= score:
             self.hint = (
                 f"No mask passed: lower pred_iou_thresh from {score:g} to below {best:.2f}, the best in the image."
             )
@@ -301,18 +313,18 @@ class TiledAutomaticMaskGenerator(TiledSegmenter, AutomaticMaskGenerator):
 
     def __init__(
         self,
-        predictor,
+        predictor: Predictor,
         points_per_side: int | None = 32,
         points_per_batch: int | None = None,
         point_grids: list[np.ndarray] | None = None,
         stability_score_offset: float = 1.0,
         **kwargs: Any,
     ) -> None:
-        grids = {"point_grids": point_grids, "stability_score_offset": stability_score_offset}
+        grids: dict[str, Any] = {"point_grids": point_grids, "stability_score_offset": stability_score_offset}
         super().__init__(predictor, points_per_side, points_per_batch, **grids, **kwargs)
 
 
-def get_amg(predictor, is_tiled: bool, **kwargs) -> AutomaticMaskGenerator:
+def get_amg(predictor: Predictor, is_tiled: bool, **kwargs: Any) -> AutomaticMaskGenerator:
     """The automatic mask generator for tiled or untiled embeddings, with its parameters."""
     return (TiledAutomaticMaskGenerator if is_tiled else AutomaticMaskGenerator)(predictor, **kwargs)
 

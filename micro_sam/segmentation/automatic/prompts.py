@@ -9,7 +9,7 @@ than a grid of clicks.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import ndimage
@@ -23,14 +23,18 @@ from micro_sam.segmentation.automatic.dense import (
     PROMINENCE,
     DenseInstanceSegmenter,
     find_seeds,
-    to_image,
 )
+from micro_sam.segmentation.automatic.outlines import to_image, without_small_objects
 from micro_sam.segmentation.automatic.segmenter import compute_embeddings
-from micro_sam.segmentation.labels import paint_by_score, suppress, without_small_objects
+from micro_sam.segmentation.labels import paint_by_score
 from micro_sam.segmentation.prompt_generators import innermost
 from micro_sam.segmentation.prompted.close_ups import segment_object
 from micro_sam.segmentation.prompted.objects import ObjectPrompt, TileDecoder, best_answer
+from micro_sam.segmentation.suppression import suppress
 from micro_sam.segmentation.values import ObjectMask
+
+if TYPE_CHECKING:
+    from micro_sam.models.predictor import Predictor
 
 __all__ = ["AutomaticPromptGenerator"]
 
@@ -51,22 +55,23 @@ class AutomaticPromptGenerator(DenseInstanceSegmenter):
 
     method = "prompts"
 
-    def __init__(self, predictor) -> None:
+    def __init__(self, predictor: Predictor) -> None:
         super().__init__(predictor)
         self._embeddings: Embeddings | None = None
 
     def iter_initialize(
-        self, source: Mapping | np.ndarray, i: int | None = None, image: np.ndarray | None = None
+        self, source: Mapping[str, Any] | np.ndarray, i: int | None = None, image: np.ndarray | None = None
     ) -> Iterator[tuple[int, int]]:
         """As in `DenseInstanceSegmenter`; the features are kept at hand for :meth:`generate`."""
         if isinstance(source, np.ndarray):
-            source, image = compute_embeddings(self.predictor, source), source
-        embeddings = as_embeddings(source)
+            embeddings, image = compute_embeddings(self.predictor, source), source
+        else:
+            embeddings = as_embeddings(source)
         for step in super().iter_initialize(embeddings, i, image):
             self._embeddings = embeddings  # before the last yield: the caller may stop there
             yield step
 
-    def generate(
+    def generate(  # type: ignore[override]  # with the thresholds of micro-sam 1.x
         self,
         min_size: int = 25,
         center_distance_threshold: float | None = None,
@@ -79,7 +84,7 @@ class AutomaticPromptGenerator(DenseInstanceSegmenter):
         output_mode: str = "instance_segmentation",
         mask_threshold: float | None = None,
         refine_with_box_prompts: bool = False,
-        prompt_function: Callable | None = None,
+        prompt_function: Callable[..., Any] | None = None,
         optimize_memory: bool = False,
         use_boxes: bool = True,
     ) -> np.ndarray | list[dict[str, Any]]:
@@ -147,7 +152,14 @@ class AutomaticPromptGenerator(DenseInstanceSegmenter):
             return [_record(one, self._shape) for one in found]
         return without_small_objects(paint_by_score(found, self._shape), min_size)[0]
 
-    def _prompts(self, centre, boundary, foreground_threshold, use_boxes: bool, min_size: int) -> list[ObjectPrompt]:
+    def _prompts(
+        self,
+        centre: float | None,
+        boundary: float | None,
+        foreground_threshold: float,
+        use_boxes: bool,
+        min_size: int,
+    ) -> list[ObjectPrompt]:
         """A click in the middle of each seed, with the box of its object in the dense segmentation."""
         maps = self.maps
         depth_threshold = DISTANCE[maps.kind] if boundary is None else 1 - boundary
@@ -174,6 +186,7 @@ class AutomaticPromptGenerator(DenseInstanceSegmenter):
 
     def _answers(self, prompts: list[ObjectPrompt], multimasking: bool, batch_size: int) -> list[ObjectMask]:
         predictor, embeddings, i = self.predictor, self._embeddings, self._slice
+        assert embeddings is not None  # initialized
         multimask = None if multimasking else False
         if len(embeddings.grid) > 1 or (i is None and can_look_closer(predictor, embeddings)):
             return [
@@ -191,7 +204,7 @@ class AutomaticPromptGenerator(DenseInstanceSegmenter):
                     decoder.image,
                     points=np.stack([prompts[k].points for k in batch]) if clicked else None,
                     labels=np.stack([prompts[k].labels for k in batch]) if clicked else None,
-                    boxes=np.stack([prompts[k].box for k in batch]) if with_box else None,
+                    boxes=np.stack([np.asarray(prompts[k].box) for k in batch]) if with_box else None,
                     multimask_output=multimasking and not with_box,
                 )
                 for k, logits, scores in zip(batch, decoded.low_res_logits, decoded.scores, strict=True):
@@ -202,6 +215,7 @@ class AutomaticPromptGenerator(DenseInstanceSegmenter):
     # ---- state
 
     def _arrays(self) -> dict[str, np.ndarray]:
+        assert self._embeddings is not None  # initialized
         if len(self._embeddings.grid) > 1:
             raise InputError("Tiled features are too large for a state: keep the embeddings (embedding_path) instead.")
         image = self._embeddings.load(self._slice)

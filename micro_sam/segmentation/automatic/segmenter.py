@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tqdm import tqdm
@@ -17,6 +17,9 @@ from micro_sam.io.checks import check_image
 from micro_sam.io.inputs import as_array, is_array
 from micro_sam.io.normalization import estimate_normalization, to_rgb_uint8
 from micro_sam.io.source import ImageSource
+
+if TYPE_CHECKING:
+    from micro_sam.models.predictor import Predictor
 
 STATE_FORMAT = 1
 
@@ -34,12 +37,12 @@ class Segmenter(ABC):
     Attributes
     ----------
     hint : str or None
-        After ``generate``: what to do when nothing was found, as a sentence for the person.
+        After ``generate``: what to do when nothing was found, as a sentence for the user.
     """
 
     method = ""
 
-    def __init__(self, predictor) -> None:
+    def __init__(self, predictor: Predictor) -> None:
         self.predictor = predictor
         self.hint: str | None = None
         self._is_initialized = False
@@ -48,13 +51,13 @@ class Segmenter(ABC):
 
     @abstractmethod
     def iter_initialize(
-        self, source: Mapping | np.ndarray, i: int | None = None, image: np.ndarray | None = None
+        self, source: Mapping[str, Any] | np.ndarray, i: int | None = None, image: np.ndarray | None = None
     ) -> Iterator[tuple[int, int]]:
         """Ask the network; yields (done, total)."""
 
     @abstractmethod
-    def generate(self, **thresholds):
-        """Labels (H, W) uint32 for some thresholds."""
+    def generate(self, *args: Any, **thresholds: Any) -> Any:
+        """Labels (H, W) uint32 for some thresholds; those of another output mode have a form of their own."""
 
     @abstractmethod
     def _settings(self) -> dict[str, Any]:
@@ -71,7 +74,7 @@ class Segmenter(ABC):
     def initialize(
         self,
         image: np.ndarray | None = None,
-        image_embeddings: Mapping | None = None,
+        image_embeddings: Mapping[str, Any] | None = None,
         i: int | None = None,
         verbose: bool = False,
         pbar_init: Callable[[int, str], None] | None = None,
@@ -162,7 +165,7 @@ class Segmenter(ABC):
         except (KeyError, ValueError, IndexError) as error:
             self.clear_state()
             raise CacheError("The state of the automatic segmentation is damaged; run it again.") from error
-        self._shape, self._is_initialized = shape, True
+        self._shape, self._is_initialized = (shape[0], shape[1]), True
 
     def _about(self) -> str:
         predictor = self.predictor
@@ -178,7 +181,7 @@ class Segmenter(ABC):
         if not self._is_initialized:
             raise NotComputedYet("The automatic segmentation is not computed yet: call initialize first.")
 
-    def _open(self, source, i: int | None, image) -> tuple[Embeddings, np.ndarray | None]:
+    def _open(self, source: Any, i: int | None, image: Any) -> tuple[Embeddings, np.ndarray | None]:
         if is_array(source) or isinstance(source, (list, tuple, ImageSource)):
             image = check_image(source, "2d").data
             source = compute_embeddings(self.predictor, image)
@@ -196,10 +199,10 @@ class Segmenter(ABC):
 class TiledSegmenter(Segmenter):
     """A segmenter for tiles: ``initialize`` takes ``tile_shape`` and ``halo`` before ``verbose``, as in micro-sam."""
 
-    def initialize(
+    def initialize(  # type: ignore[override]  # the order of micro-sam 1.x
         self,
         image: np.ndarray | None = None,
-        image_embeddings: Mapping | None = None,
+        image_embeddings: Mapping[str, Any] | None = None,
         i: int | None = None,
         tile_shape: tuple[int, int] | None = None,
         halo: tuple[int, int] | None = None,
@@ -209,12 +212,17 @@ class TiledSegmenter(Segmenter):
         **kwargs: Any,
     ) -> None:
         """Ask the network, to the end; parameters as of ``Segmenter.initialize``."""
-        progress = {"verbose": verbose, "pbar_init": pbar_init, "pbar_update": pbar_update}
+        progress: dict[str, Any] = {"verbose": verbose, "pbar_init": pbar_init, "pbar_update": pbar_update}
         super().initialize(image, image_embeddings, i, tile_shape=tile_shape, halo=halo, **progress, **kwargs)
 
 
 def compute_embeddings(
-    predictor, image: Any, tile_shape=None, halo=None, batch_size: int | None = None, mask=None
+    predictor: Predictor,
+    image: Any,
+    tile_shape: tuple[int, int] | None = None,
+    halo: tuple[int, int] | None = None,
+    batch_size: int | None = None,
+    mask: np.ndarray | None = None,
 ) -> Embeddings:
     """Embeddings of a 2D image, kept in memory."""
     image = as_array(image)

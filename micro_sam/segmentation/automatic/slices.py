@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 from tqdm import tqdm
 
 from micro_sam.segmentation.automatic.segmenter import Segmenter
 
+if TYPE_CHECKING:
+    from micro_sam.embeddings.embeddings import Embeddings
 
-def segment_slices(segmenter: Segmenter, embeddings, verbose: bool = False, **generate_kwargs) -> np.ndarray:
+
+def segment_slices(
+    segmenter: Segmenter, embeddings: Embeddings, verbose: bool = False, **generate_kwargs: Any
+) -> np.ndarray:
     """Segment every slice on its own; labels (Z, H, W) uint32, different in all slices."""
     labels = np.zeros(embeddings.shape, "uint32")
     last = 0
-    for z in tqdm(range(embeddings.n_slices), desc="Segment slices", disable=not verbose):
+    for z in tqdm(range(embeddings.n_slices or 0), desc="Segment slices", disable=not verbose):
         segmenter.initialize(None, embeddings, i=z)
         one = segmenter.generate(**generate_kwargs)
         labels[z] = np.where(one > 0, one + last, 0)

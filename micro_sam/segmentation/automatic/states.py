@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from micro_sam.errors import OutputError
 from micro_sam.io.atomic import replacing
 from micro_sam.segmentation.automatic.dense import get_segmenter
 from micro_sam.segmentation.automatic.segmenter import Segmenter
+
+if TYPE_CHECKING:
+    from micro_sam.models.predictor import Predictor
 
 __all__ = ["iter_initialize_kept", "keep_states", "state_path"]
 
@@ -72,7 +76,9 @@ def iter_initialize_kept(
         write_state(segmenter, path)
 
 
-def keep_states(predictor, embeddings: Embeddings, slices: Iterable[int | None] | None = None) -> Iterator[int]:
+def keep_states(
+    predictor: Predictor, embeddings: Embeddings, slices: Iterable[int | None] | None = None
+) -> Iterator[int]:
     """Prepare the automatic segmentation of an image or of every slice; yields the slice just done (0 in 2D).
 
     Parameters
@@ -108,7 +114,8 @@ def read_state(segmenter: Segmenter, path: Path) -> bool:
 def write_state(segmenter: Segmenter, path: Path) -> None:
     """Keep the state; a folder that cannot be written costs only the time to compute it again."""
     try:
+        state: dict[str, Any] = dict(segmenter.get_state())
         with replacing(path) as (place,):
-            np.savez_compressed(place, **segmenter.get_state())
+            np.savez_compressed(place, **state)
     except OutputError as error:
         logger.warning("The automatic segmentation is not kept in %s: %s", path, error)

@@ -9,12 +9,18 @@ from 0.74 to 0.77, after two corrections from 0.81 to 0.84.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from micro_sam.embeddings.close_ups import can_look_closer, close_up
+from micro_sam.models.sizes import Box
 from micro_sam.segmentation.prompted.objects import ObjectPrompt, TileDecoder, ask, segment_in_tiles
-from micro_sam.segmentation.values import Box, ObjectMask
+from micro_sam.segmentation.values import ObjectMask
+
+if TYPE_CHECKING:
+    from micro_sam.embeddings.embeddings import Embeddings
+    from micro_sam.models.predictor import Predictor
 
 __all__ = ["segment_object"]
 
@@ -27,8 +33,8 @@ LOOKS = 2  # close-ups per question at most
 
 
 def segment_object(
-    predictor,
-    embeddings,
+    predictor: Predictor,
+    embeddings: Embeddings,
     i: int | None,
     prompt: ObjectPrompt,
     multimask: bool | None = None,
@@ -66,13 +72,13 @@ def segment_object(
         if prompt.box is not None or prompt.mask is not None:  # the size was known
             break
         extent = _extent(prompt, found, with_previous=False)
-        if _suits(area, extent, embeddings.grid.shape):
+        if extent is None or _suits(area, extent, embeddings.grid.shape):
             break
         area = _area_around(extent, predictor, embeddings, gain)
     return found if found is not None and area is not None else segment_in_tiles(*question, prompt, multimask, choose)
 
 
-def needs_tiles(predictor, embeddings, prompt: ObjectPrompt) -> bool:
+def needs_tiles(predictor: Predictor, embeddings: Embeddings, prompt: ObjectPrompt) -> bool:
     """Whether :func:`segment_object` begins in the features of the image; otherwise with a close-up of its pixels."""
     if not can_look_closer(predictor, embeddings):
         return True
@@ -80,7 +86,7 @@ def needs_tiles(predictor, embeddings, prompt: ObjectPrompt) -> bool:
 
 
 def _first_area(
-    predictor, embeddings, prompt: ObjectPrompt, extent: np.ndarray | None, gain: float = GAIN
+    predictor: Predictor, embeddings: Embeddings, prompt: ObjectPrompt, extent: np.ndarray | None, gain: float = GAIN
 ) -> Box | None:
     return _earlier_area(prompt, extent, embeddings) or _area_around(extent, predictor, embeddings, gain)
 
@@ -96,13 +102,13 @@ def _extent(prompt: ObjectPrompt, found: ObjectMask | None = None, with_previous
         return None
     points = prompt.positive
     boxes += [np.concatenate([point, point + 1]) for point in points]
-    boxes = np.array(boxes)
-    return np.concatenate([boxes[:, :2].min(0), boxes[:, 2:].max(0)])
+    corners = np.array(boxes)
+    return np.concatenate([corners[:, :2].min(0), corners[:, 2:].max(0)])
 
 
-def _area_around(extent: np.ndarray | None, predictor, embeddings, gain: float) -> Box | None:
+def _area_around(extent: np.ndarray | None, predictor: Predictor, embeddings: Embeddings, gain: float) -> Box | None:
     """The close-up in which an object of this extent has the right size; None where the image shows it as large."""
-    if extent is None:
+    if extent is None or predictor.model.close_up is None:
         return None
     shape, pixels = embeddings.grid.shape, predictor.model.close_up
     size = max(float((extent[2:] - extent[:2]).max()), 1.0)
@@ -119,7 +125,7 @@ def _area_around(extent: np.ndarray | None, predictor, embeddings, gain: float) 
     return y0, x0, y1, x1
 
 
-def _earlier_area(prompt: ObjectPrompt, extent: np.ndarray | None, embeddings) -> Box | None:
+def _earlier_area(prompt: ObjectPrompt, extent: np.ndarray | None, embeddings: Embeddings) -> Box | None:
     """The close-up of the answer that is corrected, where it still suits: its logits are the best mask prompt."""
     previous = prompt.previous
     if previous is None or prompt.is_single_click or extent is None or not isinstance(previous.tile, tuple):

@@ -7,21 +7,28 @@ for the whole image; here it is done only where the object is.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 
-from micro_sam.segmentation.values import Box, ObjectMask
+from micro_sam.models.sizes import Box
+from micro_sam.segmentation.values import ObjectMask
+
+if TYPE_CHECKING:
+    from micro_sam.models.predictor import ImageFeatures, Predictor
 
 CERTAIN = 8.0  # logit of a pixel that is surely inside a mask prompt: the order of what the models answer themselves
 _SAMPLES = 4  # samples per low-resolution pixel and axis when a mask is drawn on the low-resolution grid
 
 
-def lowres_scale(image, side: int, image_size: int) -> np.ndarray:
+def lowres_scale(image: ImageFeatures, side: int, image_size: int) -> np.ndarray:
     """Low-resolution pixels per pixel of the image (y, x), for an answer of ``side`` pixels a side."""
-    return np.array(image.input_size) / np.array(image.original_size) * side / image_size
+    scale: np.ndarray = np.array(image.input_size) / np.array(image.original_size) * side / image_size
+    return scale
 
 
-def valid_part(logits: torch.Tensor, image, image_size: int) -> torch.Tensor:
+def valid_part(logits: torch.Tensor, image: ImageFeatures, image_size: int) -> torch.Tensor:
     """Logits (..., 4g, 4g) without the padding of non-square images."""
     ratio = logits.shape[-1] / image_size
     height, width = (max(1, int(np.ceil(size * ratio))) for size in image.input_size)
@@ -38,9 +45,9 @@ def stability_score(logits: torch.Tensor, offset: float = 1.0) -> torch.Tensor:
 
 
 def mask_from_logits(
-    predictor,
+    predictor: Predictor,
     logits: torch.Tensor,
-    image,
+    image: ImageFeatures,
     score: float = 0.0,
     origin: tuple[int, int] = (0, 0),
     tile: int | Box = 0,
@@ -66,7 +73,9 @@ def mask_from_logits(
     return ObjectMask.from_array((upscaled > 0).cpu().numpy(), score, kept, tile, offset)
 
 
-def logits_from_mask(mask: ObjectMask, image, origin: tuple[int, int], side: int, image_size: int) -> np.ndarray:
+def logits_from_mask(
+    mask: ObjectMask, image: ImageFeatures, origin: tuple[int, int], side: int, image_size: int
+) -> np.ndarray:
     """A mask drawn as mask prompt: low-resolution logits between -8 (outside) and 8 (inside).
 
     Each low-resolution pixel gets the share of the mask in its area, so thin objects survive. The cost does not

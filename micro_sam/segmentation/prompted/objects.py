@@ -10,13 +10,22 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from micro_sam.errors import InputError, NotComputedYet
+from micro_sam.models.sizes import Box
 from micro_sam.segmentation.prompt_generators import innermost
 from micro_sam.segmentation.prompted.lowres import logits_from_mask, mask_from_logits, stability_score, valid_part
-from micro_sam.segmentation.values import Box, ObjectMask
+from micro_sam.segmentation.values import ObjectMask
+
+if TYPE_CHECKING:
+    import torch
+
+    from micro_sam.embeddings.embeddings import Embeddings
+    from micro_sam.embeddings.tiles import Tile, TileGrid
+    from micro_sam.models.predictor import ImageFeatures, Predictor
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +62,8 @@ class ObjectPrompt:
     @property
     def positive(self) -> np.ndarray:
         """The positive points, (k, 2)."""
-        return self.points[self.labels == 1]
+        positive: np.ndarray = self.points[self.labels == 1]
+        return positive
 
 
 class TileDecoder:
@@ -70,22 +80,24 @@ class TileDecoder:
         Its number; or, for a close-up, its box.
     """
 
-    def __init__(self, predictor, image, rows: slice, columns: slice, tile: int | Box) -> None:
+    def __init__(
+        self, predictor: Predictor, image: ImageFeatures, rows: slice, columns: slice, tile: int | Box
+    ) -> None:
         self.predictor, self.image, self.tile = predictor, image, tile
         self.rows, self.columns = rows, columns
         self.origin = (rows.start, columns.start)
         self.end = (rows.stop, columns.stop)
 
     @classmethod
-    def of_tile(cls, predictor, embeddings, i: int | None, index: int) -> TileDecoder:
+    def of_tile(cls, predictor: Predictor, embeddings: Embeddings, i: int | None, index: int) -> TileDecoder:
         """For a tile of the embeddings; NotComputedYet when it has no features yet."""
         image = embeddings.load(i, index, device=predictor.device)
         return cls(predictor, image, *embeddings.grid[index].outer, index)
 
-    def decode(self, prompt: ObjectPrompt, multimask: bool):
+    def decode(self, prompt: ObjectPrompt, multimask: bool) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits (M, 4g, 4g) and scores (M,) for what of the prompt lies in the tile."""
         origin = np.array(self.origin, float)
-        kwargs = {}
+        kwargs: dict[str, Any] = {}
         inside = self.contains(prompt.points)
         if inside.any():
             kwargs["points"] = (prompt.points[inside] - origin)[None]
@@ -107,7 +119,7 @@ class TileDecoder:
         logits, scores = self.decode(prompt, multimask)
         return [self.to_mask(one, float(score), keep_logits) for one, score in zip(logits, scores, strict=True)]
 
-    def to_mask(self, logits, score: float, keep_logits: bool = True) -> ObjectMask:
+    def to_mask(self, logits: torch.Tensor, score: float, keep_logits: bool = True) -> ObjectMask:
         """One answer (4g, 4g) as mask in the frame of the slice."""
         return mask_from_logits(
             self.predictor, logits, self.image, score, self.origin, self.tile, keep_logits=keep_logits
@@ -116,7 +128,7 @@ class TileDecoder:
     def contains(self, points: np.ndarray) -> np.ndarray:
         """Which points (n, 2) lie on pixels that the tile sees."""
         low, high = np.array(self.origin) - 0.5, np.array(self.end) - 0.5
-        return ((points >= low) & (points <= high)).all(1)
+        return np.asarray(((points >= low) & (points <= high)).all(1))
 
     def _mask_input(self, prompt: ObjectPrompt) -> np.ndarray | None:
         side = 4 * self.predictor.model.grid_size
@@ -130,7 +142,7 @@ class TileDecoder:
         return logits_from_mask(mask, self.image, self.origin, side, self.predictor.model.image_size)
 
 
-def best_answer(logits, scores, image, image_size: int) -> int:
+def best_answer(logits: torch.Tensor, scores: torch.Tensor, image: ImageFeatures, image_size: int) -> int:
     """Which of the model's three answers to a click is shown: the highest predicted IoU times stability.
 
     The predicted IoU alone is the weakest part of a small model. On 515 objects of nuclei and bacteria (validation
@@ -142,8 +154,8 @@ def best_answer(logits, scores, image, image_size: int) -> int:
 
 
 def segment_in_tiles(
-    predictor,
-    embeddings,
+    predictor: Predictor,
+    embeddings: Embeddings,
     i: int | None,
     prompt: ObjectPrompt,
     multimask: bool | None = None,
@@ -171,7 +183,9 @@ def segment_in_tiles(
     """
     grid = embeddings.grid
     start = home_tile(grid, prompt)
-    first, parts, cut_at = None, {}, []
+    first: ObjectMask | None = None
+    parts: dict[int, ObjectMask] = {}
+    cut_at: list[int] = []
     queue: list[tuple[int, bool]] = [(start, False)]  # tile, and whether it goes on from the parts known so far
     seen = np.zeros(len(prompt.points), bool)
     while queue:
@@ -202,11 +216,12 @@ def segment_in_tiles(
             for point in rest[:1]:
                 seen |= (prompt.points == point).all(1)
                 queue.append((grid.tile_at(*point).index, False))
+    assert first is not None  # the first tile answers, or says that it cannot
     whole = first if len(parts) == 1 else union(list(parts.values()))
     return replace(whole, score=first.score, logits=first.logits, tile=first.tile, cut_at=tuple(cut_at))
 
 
-def first_tiles(grid, prompt: ObjectPrompt) -> list[int]:
+def first_tiles(grid: TileGrid, prompt: ObjectPrompt) -> list[int]:
     """The tiles without which :func:`segment_in_tiles` cannot answer: the one it begins in, and those of clicks that
     are not seen from there."""
     home = home_tile(grid, prompt)
@@ -240,16 +255,18 @@ def crop(mask: ObjectMask, rows: slice, columns: slice) -> np.ndarray:
     return out
 
 
-def home_tile(grid, prompt: ObjectPrompt) -> int:
+def home_tile(grid: TileGrid, prompt: ObjectPrompt) -> int:
     """The tile in which the prompts are understood best."""
     if len(grid) == 1:
         return 0
     box = prompt.box
     if box is None and len(prompt.positive) == 0:
+        if prompt.mask is None:
+            raise InputError("No point is positive: place a positive point on the object.")
         box = np.array(prompt.mask.box, float)
     if box is not None:
         centre = grid.tile_at(*((box[:2] + box[2:] - 1) / 2))
-        return max([centre, *grid.tiles_in(box)], key=lambda tile: _shared_area(tile, box)).index
+        return max([centre, *grid.tiles_in(box.tolist())], key=lambda tile: _shared_area(tile, box)).index
     candidates = {grid.tile_at(*point).index: None for point in prompt.positive}
 
     def seen(index: int) -> int:
@@ -263,7 +280,7 @@ def home_tile(grid, prompt: ObjectPrompt) -> int:
     return max(candidates, key=seen)
 
 
-def _shared_area(tile, box: np.ndarray) -> float:
+def _shared_area(tile: Tile, box: np.ndarray) -> float:
     low = np.maximum(box[:2], [s.start for s in tile.outer])
     high = np.minimum(box[2:], [s.stop for s in tile.outer])
     return float(np.prod(np.maximum(high - low, 0)))
@@ -314,7 +331,7 @@ def _next_part(decoder: TileDecoder, prompt: ObjectPrompt, known: Iterable[Objec
     return best if agreement(best) >= _AGREEMENT else None
 
 
-def _touched_neighbours(grid, index: int, part: ObjectMask) -> list[int]:
+def _touched_neighbours(grid: TileGrid, index: int, part: ObjectMask) -> list[int]:
     """The tiles that own the pixels just beyond the border where the mask leaves what its tile sees."""
     if len(grid) == 1 or part.is_empty:
         return []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,6 +19,10 @@ from micro_sam.segmentation.prompted.close_ups import GAIN, segment_object
 from micro_sam.segmentation.prompted.objects import ObjectPrompt
 from micro_sam.segmentation.prompted.splitting import check_box
 from micro_sam.segmentation.values import ObjectMask
+
+if TYPE_CHECKING:
+    from micro_sam.embeddings.embeddings import Embeddings
+    from micro_sam.models.predictor import Predictor
 
 __all__ = ["PROJECTION_MODES", "Projection", "project_mask", "prompt_from_mask", "resolve_projection"]
 
@@ -78,8 +83,8 @@ def resolve_projection(projection: str | Mapping[str, bool] | Projection, defaul
 
 
 def project_mask(
-    predictor,
-    embeddings,
+    predictor: Predictor,
+    embeddings: Embeddings,
     i: int,
     mask: ObjectMask,
     projection: Projection,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from micro_sam.embeddings.embeddings import Embeddings
 from micro_sam.errors import InputError
@@ -11,11 +12,14 @@ from micro_sam.segmentation.prompted.objects import first_tiles
 from micro_sam.segmentation.prompted.splitting import split_prompts
 from micro_sam.segmentation.values import ObjectMask, Prompts
 
+if TYPE_CHECKING:
+    from micro_sam.models.predictor import Predictor
+
 __all__ = ["missing_tiles"]
 
 
 def missing_tiles(
-    predictor,
+    predictor: Predictor,
     embeddings: Embeddings,
     i: int | None,
     prompts: Prompts,

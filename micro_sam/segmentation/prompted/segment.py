@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
@@ -17,13 +18,17 @@ from micro_sam.segmentation.prompted.close_ups import segment_object
 from micro_sam.segmentation.prompted.splitting import split_prompts
 from micro_sam.segmentation.values import ObjectMask, Prompts
 
+if TYPE_CHECKING:
+    from micro_sam.embeddings.embeddings import EmbeddingsLike
+    from micro_sam.models.predictor import Predictor
+
 __all__ = ["segment_objects"]
 
 
 def segment_objects(
-    predictor,
+    predictor: Predictor,
     prompts: Prompts,
-    embeddings,
+    embeddings: EmbeddingsLike,
     i: int | None = None,
     *,
     batched: bool = False,
@@ -74,7 +79,7 @@ def segment_objects(
 def clicked_parts(mask: ObjectMask, clicks: np.ndarray) -> ObjectMask:
     """The connected parts of a mask that hold a click; the whole mask when none does.
 
-    Small models answer with scattered islands besides the object; a person who wants another part clicks it. On 65
+    Small models answer with scattered islands besides the object; a user who wants another part clicks it. On 65
     objects of validation images (starting weights of nano_lm) this raised the mean IoU from 0.638 to 0.651 after one
     click, from 0.637 to 0.684 after one correction and from 0.647 to 0.712 after two.
 

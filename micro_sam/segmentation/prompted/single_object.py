@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -25,16 +26,19 @@ from micro_sam.segmentation.prompted.segment import clicked_parts
 from micro_sam.segmentation.prompted.splitting import check_box, check_points
 from micro_sam.segmentation.values import ObjectMask, Prompts
 
+if TYPE_CHECKING:
+    from micro_sam.models.predictor import Predictor
+
 __all__ = ["segment_from_box", "segment_from_box_and_points", "segment_from_mask", "segment_from_points"]
 
 Result = np.ndarray | tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def segment_from_points(
-    predictor,
+    predictor: Predictor,
     points: np.ndarray,
     labels: np.ndarray,
-    image_embeddings: Mapping | None = None,
+    image_embeddings: Mapping[str, Any] | None = None,
     i: int | None = None,
     multimask_output: bool = False,
     return_all: bool = False,
@@ -90,9 +94,9 @@ def segment_from_points(
 
 
 def segment_from_box(
-    predictor,
+    predictor: Predictor,
     box: np.ndarray,
-    image_embeddings: Mapping | None = None,
+    image_embeddings: Mapping[str, Any] | None = None,
     i: int | None = None,
     multimask_output: bool = False,
     return_all: bool = False,
@@ -119,11 +123,11 @@ def segment_from_box(
 
 
 def segment_from_box_and_points(
-    predictor,
+    predictor: Predictor,
     box: np.ndarray,
     points: np.ndarray,
     labels: np.ndarray,
-    image_embeddings: Mapping | None = None,
+    image_embeddings: Mapping[str, Any] | None = None,
     i: int | None = None,
     multimask_output: bool = False,
     return_all: bool = False,
@@ -140,9 +144,9 @@ def segment_from_box_and_points(
 
 
 def segment_from_mask(
-    predictor,
+    predictor: Predictor,
     mask: np.ndarray,
-    image_embeddings: Mapping | None = None,
+    image_embeddings: Mapping[str, Any] | None = None,
     i: int | None = None,
     use_box: bool = True,
     use_mask: bool = True,
@@ -213,19 +217,27 @@ def segment_from_mask(
     return _segment(predictor, embeddings, i, prompt, multimask_output, return_all, close_ups=close_ups)
 
 
-def _embeddings(predictor, image_embeddings, i):
+def _embeddings(
+    predictor: Predictor, image_embeddings: Mapping[str, Any] | None, i: int | None
+) -> tuple[Embeddings, int | None]:
     """The embeddings to ask, and the slice of them: those that are given, or what is set in the predictor."""
     if image_embeddings is not None:
         return as_embeddings(image_embeddings), i
     if predictor.features is None:
         raise InputError("Give image_embeddings, or set an image in the predictor first (set_precomputed, set_image).")
     if predictor.source is not None:  # they may know their image, which the features alone do not
-        return predictor.source
-    image = ImageFeatures(predictor.features, tuple(predictor.input_size), tuple(predictor.original_size))
-    return SimpleNamespace(grid=TileGrid(image.original_size), load=lambda i=None, tile=0, device=None: image), i
+        source: tuple[Embeddings, int | None] = predictor.source
+        return source
+    assert predictor.input_size is not None and predictor.original_size is not None  # set with the features
+    image = ImageFeatures(predictor.features, predictor.input_size, predictor.original_size)
+    # what this needs of embeddings; they have no store
+    return cast(
+        "Embeddings",
+        SimpleNamespace(grid=TileGrid(image.original_size), load=lambda i=None, tile=0, device=None: image),
+    ), i
 
 
-def _point_prompt(points, labels, shape: tuple[int, int]) -> ObjectPrompt:
+def _point_prompt(points: np.ndarray, labels: np.ndarray | None, shape: tuple[int, int]) -> ObjectPrompt:
     if labels is None:
         raise InputError("Points need labels: 1 for positive, 0 for negative points.")
     checked = Prompts(points=points, labels=labels)
@@ -233,7 +245,14 @@ def _point_prompt(points, labels, shape: tuple[int, int]) -> ObjectPrompt:
 
 
 def _segment(
-    predictor, embeddings, i, prompt, multimask_output, return_all, best_of_three=None, close_ups=True
+    predictor: Predictor,
+    embeddings: Embeddings,
+    i: int | None,
+    prompt: ObjectPrompt,
+    multimask_output: bool,
+    return_all: bool,
+    best_of_three: bool | None = None,
+    close_ups: bool = True,
 ) -> Result:
     shape = embeddings.grid.shape
     if multimask_output and not best_of_three:
@@ -248,10 +267,17 @@ def _segment(
     masks = np.stack([one.full(shape) for one in found])
     if not return_all:
         return masks
-    return masks, np.array([one.score for one in found], "float32"), np.stack([one.logits for one in found])
+    return masks, np.array([one.score for one in found], "float32"), np.stack([np.asarray(one.logits) for one in found])
 
 
-def _in_tile(predictor, embeddings, i, prompt, found: ObjectMask, with_logits: bool) -> ObjectMask:
+def _in_tile(
+    predictor: Predictor,
+    embeddings: Embeddings,
+    i: int | None,
+    prompt: ObjectPrompt,
+    found: ObjectMask,
+    with_logits: bool,
+) -> ObjectMask:
     """An answer with logits in the frame of a tile: those of a close-up mean nothing to ``predict``."""
     if not with_logits or not isinstance(found.tile, tuple):
         return found
@@ -260,7 +286,14 @@ def _in_tile(predictor, embeddings, i, prompt, found: ObjectMask, with_logits: b
     return replace(found, logits=logits_from_mask(found, image, tile.origin, 4 * model.grid_size, model.image_size))
 
 
-def _logits(predictor, embeddings, i, prompt, multimask_output, return_all) -> Result:
+def _logits(
+    predictor: Predictor,
+    embeddings: Embeddings,
+    i: int | None,
+    prompt: ObjectPrompt,
+    multimask_output: bool,
+    return_all: bool,
+) -> Result:
     decoder = TileDecoder.of_tile(predictor, embeddings, i, home_tile(embeddings.grid, prompt))
     logits, scores = decoder.decode(prompt, multimask_output)
     full = np.full((len(logits), *embeddings.grid.shape), -32, "float32")
@@ -268,7 +301,9 @@ def _logits(predictor, embeddings, i, prompt, multimask_output, return_all) -> R
     return (full, scores.cpu().numpy(), logits.cpu().numpy()) if return_all else full
 
 
-def _empty_result(predictor, shape, n: int, return_all: bool, return_logits: bool) -> Result:
+def _empty_result(
+    predictor: Predictor, shape: tuple[int, int], n: int, return_all: bool, return_logits: bool
+) -> Result:
     masks = np.full((n, *shape), -32, "float32") if return_logits else np.zeros((n, *shape), bool)
     if not return_all:
         return masks

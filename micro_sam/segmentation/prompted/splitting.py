@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from micro_sam.errors import InputError
+from micro_sam.models.sizes import Box
 from micro_sam.segmentation.prompted.objects import ObjectPrompt
 from micro_sam.segmentation.values import ObjectMask, Prompts
 
@@ -57,7 +58,7 @@ def check_points(points: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     return points
 
 
-def check_box(box: np.ndarray, shape: tuple[int, int], extension: float = 0.0) -> np.ndarray:
+def check_box(box: np.ndarray | Box, shape: tuple[int, int], extension: float = 0.0) -> np.ndarray:
     """A box (y0, x0, y1, x1) with sorted corners, grown, and cut at the border of the image.
 
     Parameters
@@ -89,7 +90,9 @@ def check_box(box: np.ndarray, shape: tuple[int, int], extension: float = 0.0) -
     return np.concatenate([low, high])
 
 
-def _prompt(positive, negative, box=None, mask=None) -> ObjectPrompt:
+def _prompt(
+    positive: np.ndarray, negative: np.ndarray, box: np.ndarray | None = None, mask: ObjectMask | None = None
+) -> ObjectPrompt:
     labels = np.array([1] * len(positive) + [0] * len(negative), "int64")
     return ObjectPrompt(np.concatenate([positive, negative]), labels, box=box, mask=mask)
 

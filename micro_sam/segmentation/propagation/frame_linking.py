@@ -24,6 +24,9 @@ _DIVISION_BALANCE = 0.4  # area of the smaller daughter over that of the larger
 _DIVISION_CENTRE = 0.6  # distance of the mother's centre from the middle of the daughters, in mother's diameters
 
 
+Links = dict[tuple[int, int], tuple[int, int]]  # (frame, object) -> (frame, object)
+
+
 @dataclass(frozen=True, eq=False)
 class FrameObjects:
     """The objects of one frame: ids (n,), centres (n, 2) in pixels (y, x), areas (n,) in pixels."""
@@ -158,7 +161,7 @@ def _optimal(i: np.ndarray, j: np.ndarray, cost: np.ndarray, n_a: int, n_b: int)
     return links
 
 
-def _close_gaps(frames: list[FrameObjects], after: dict, gap: int, mode: str, max_distance: float) -> None:
+def _close_gaps(frames: list[FrameObjects], after: Links, gap: int, mode: str, max_distance: float) -> None:
     """Link the ends of tracks to tracks that begin ``gap`` frames later."""
     reached = set(after.values())
     for t in range(len(frames) - gap):
@@ -169,7 +172,7 @@ def _close_gaps(frames: list[FrameObjects], after: dict, gap: int, mode: str, ma
             reached.add((t + gap, starts[b]))
 
 
-def _sisters(frames: list[FrameObjects], after: dict, max_distance: float) -> dict[tuple[int, int], tuple[int, int]]:
+def _sisters(frames: list[FrameObjects], after: Links, max_distance: float) -> Links:
     """Objects that appear beside one that just became smaller: (frame, new object) -> (frame, mother)."""
     reached = set(after.values())
     options = []
@@ -195,7 +198,7 @@ def _sisters(frames: list[FrameObjects], after: dict, max_distance: float) -> di
                 )
                 if is_division:
                     options.append((apart + abs(np.log(whole)), (t + 1, second), (t, m)))
-    born: dict[tuple[int, int], tuple[int, int]] = {}
+    born: Links = {}
     dividing: set[tuple[int, int]] = set()
     for _, daughter, mother in sorted(options):
         if daughter not in born and mother not in dividing:
@@ -204,7 +207,7 @@ def _sisters(frames: list[FrameObjects], after: dict, max_distance: float) -> di
     return born
 
 
-def _name(frames: list[FrameObjects], after: dict, born: dict) -> LinkedTracks:
+def _name(frames: list[FrameObjects], after: Links, born: Links) -> LinkedTracks:
     """Number the tracks; a mother ends where she divides."""
     dividing = set(born.values())
     before = {b: a for a, b in after.items()}

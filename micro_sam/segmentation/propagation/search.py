@@ -7,12 +7,19 @@ taken, unless it is another object that stood there already in the frame before.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from micro_sam.segmentation.interpolation import centre_of
 from micro_sam.segmentation.prompt_generators import innermost
 from micro_sam.segmentation.prompted.objects import TileDecoder
 from micro_sam.segmentation.values import ObjectMask
+
+if TYPE_CHECKING:
+    from micro_sam.embeddings.embeddings import Embeddings
+    from micro_sam.models.predictor import Predictor
 
 __all__ = ["is_taken", "likeness", "search_nearby"]
 
@@ -44,12 +51,13 @@ def _axes(mask: ObjectMask) -> np.ndarray:
     positions = np.argwhere(mask.mask)
     variance = np.atleast_2d(np.cov(positions.T, bias=True)) + np.eye(2) / 12  # a pixel has an extent of its own
     minor, major = np.sqrt(np.linalg.eigvalsh(variance))
-    return np.array([minor, major]) * np.sqrt(mask.area / (np.pi * minor * major))
+    axes: np.ndarray = np.array([minor, major]) * np.sqrt(mask.area / (np.pi * minor * major))
+    return axes
 
 
 def search_nearby(
-    predictor,
-    embeddings,
+    predictor: Predictor,
+    embeddings: Embeddings,
     i: int,
     mask: ObjectMask,
     shift: tuple[float, float],
@@ -92,8 +100,8 @@ def search_nearby(
         and np.hypot(*(centre_of(candidate) - centre)) <= _REACH * diameter
     )
     ranked = sorted(((_fit(mask, centre, diameter, c), k) for k, c in enumerate(candidates)), reverse=True)
-    ranked = [candidates[k] for _, k in ranked[:_CHECKED]]
-    for candidate in ranked:
+    for _, k in ranked[:_CHECKED]:
+        candidate = candidates[k]
         if not _is_another_object(predictor, embeddings, i_mask, mask, candidate):
             return candidate, likeness(mask, candidate)
     return ObjectMask((0, 0, 0, 0), np.zeros((0, 0), bool)), 0.0
@@ -114,10 +122,10 @@ def _rings() -> np.ndarray:
 def _fit(mask: ObjectMask, centre: np.ndarray, diameter: float, candidate: ObjectMask) -> float:
     """How well a candidate continues the object: same shape, near the expected place, sure of itself."""
     distance = np.hypot(*(centre_of(candidate) - centre)) / diameter
-    return likeness(mask, candidate) * np.exp(-0.5 * distance**2) * max(candidate.score, 0.0)
+    return likeness(mask, candidate) * float(np.exp(-0.5 * distance**2)) * max(candidate.score, 0.0)
 
 
-def _answers(predictor, embeddings, i: int, clicks: np.ndarray) -> list[ObjectMask]:
+def _answers(predictor: Predictor, embeddings: Embeddings, i: int, clicks: np.ndarray) -> list[ObjectMask]:
     """All answers of the model to single clicks (n, 2), grouped by the tile they lie in."""
     tiles: dict[int, list[np.ndarray]] = {}
     for click in clicks:
@@ -134,7 +142,7 @@ def _answers(predictor, embeddings, i: int, clicks: np.ndarray) -> list[ObjectMa
     return result
 
 
-def _distinct(candidates) -> list[ObjectMask]:
+def _distinct(candidates: Iterable[ObjectMask]) -> list[ObjectMask]:
     """One of each group of masks that are nearly the same."""
     kept: list[ObjectMask] = []
     for candidate in candidates:
@@ -143,7 +151,9 @@ def _distinct(candidates) -> list[ObjectMask]:
     return kept
 
 
-def _is_another_object(predictor, embeddings, i_mask: int, mask: ObjectMask, candidate: ObjectMask) -> bool:
+def _is_another_object(
+    predictor: Predictor, embeddings: Embeddings, i_mask: int, mask: ObjectMask, candidate: ObjectMask
+) -> bool:
     """Whether something that is not our object stood at the candidate's place in the frame before."""
     click = np.array(innermost(candidate.mask), float) + candidate.box[:2]
     before = max(_answers(predictor, embeddings, i_mask, click[None]), key=candidate.iou)

@@ -1,10 +1,10 @@
-"""One object through time, starting from the frames in which a person has marked it."""
+"""One object through time, starting from the frames in which a user has marked it."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -15,6 +15,10 @@ from micro_sam.segmentation.propagation.motion import MotionModel
 from micro_sam.segmentation.propagation.search import is_taken, search_nearby
 from micro_sam.segmentation.values import ObjectMask
 
+if TYPE_CHECKING:
+    from micro_sam.embeddings.embeddings import Embeddings
+    from micro_sam.models.predictor import Predictor
+
 __all__ = ["TrackStep", "iter_track"]
 
 # On 25 tracks of H2B nuclei (nano_lm, one click in the first frame) 32 % are followed to their end from a perfect first
@@ -24,14 +28,14 @@ DEFAULT_PROJECTION = Projection(use_points=True, use_single_point=True)
 
 @dataclass(frozen=True)
 class TrackStep:
-    """What a run found in one frame.
+    """What propagation found in one frame.
 
     Attributes
     ----------
     t : int
         Frame.
     mask : ObjectMask or None
-        The object; None where the run stopped.
+        The object; None where the propagation stopped.
     score : float
         The model's predicted IoU; 0 where there is no mask.
     overlap : float
@@ -42,7 +46,7 @@ class TrackStep:
     shift : (dy, dx)
         Displacement in pixels that the motion model expected.
     reason : str
-        Of a stop, in one sentence for the person.
+        Of a stop, in one sentence for the user.
     """
 
     t: int
@@ -55,8 +59,8 @@ class TrackStep:
 
 
 def iter_track(
-    predictor,
-    embeddings,
+    predictor: Predictor,
+    embeddings: Embeddings,
     masks: Mapping[int, ObjectMask],
     *,
     stops: Collection[int] = (),
@@ -72,8 +76,8 @@ def iter_track(
     """Follow one object from the first frame in which it is known, one frame at a time.
 
     Prompted frames correct the track: their mask replaces what would have been found. After the last prompted frame
-    the run stops when the overlap is below ``iou_threshold``. A division is two calls: the mother with ``last`` at the
-    division's frame, and each daughter from the masks of her own frames.
+    the propagation stops when the overlap is below ``iou_threshold``. A division is two calls: the mother with
+    ``last`` at the division's frame, and each daughter from the masks of her own frames.
 
     Parameters
     ----------
@@ -149,8 +153,8 @@ def _last_frame(
 
 
 def _follow(
-    predictor,
-    embeddings,
+    predictor: Predictor,
+    embeddings: Embeddings,
     masks: dict[int, ObjectMask],
     end: int,
     iou_threshold: float,
@@ -188,6 +192,7 @@ def _follow(
                     continue  # lost before a frame that is known: bridged from where it is found again
                 yield TrackStep(t, None, 0.0, overlap, "stop", shift, _why_stopped(t, result, overlap, iou_threshold))
                 return
+        assert found.mask is not None  # a track that stops has ended above
         yield from _bridge(known, mask, t, found.mask, embeddings.grid.shape)
         yield found
         known, mask = t, found.mask
@@ -195,7 +200,7 @@ def _follow(
 
 
 def _tracks_under(masks: Mapping[int, ObjectMask], occupied: np.ndarray | None) -> list[int]:
-    """Settled tracks that hold most of a mask that the person made."""
+    """Settled tracks that hold most of a mask that the user made."""
     if occupied is None:
         return []
     under = [np.bincount(occupied[t][mask.slices][mask.mask]) for t, mask in masks.items()]

@@ -1,11 +1,11 @@
-"""One object through a volume, starting from the slices in which a person has marked it."""
+"""One object through a volume, starting from the slices in which a user has marked it."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from tqdm import tqdm
@@ -16,6 +16,10 @@ from micro_sam.segmentation.interpolation import interpolate_masks
 from micro_sam.segmentation.prompted.objects import union
 from micro_sam.segmentation.prompted.projection import PROJECTION_MODES, Projection, project_mask, resolve_projection
 from micro_sam.segmentation.values import ObjectMask
+
+if TYPE_CHECKING:
+    from micro_sam.embeddings.embeddings import Embeddings
+    from micro_sam.models.predictor import Predictor
 
 __all__ = ["PROJECTION_MODES", "SliceStep", "iter_propagate_volume", "segment_mask_in_volume"]
 
@@ -42,14 +46,14 @@ _LOST = 0.5  # overlap with the neighbour below which the model has left the obj
 
 @dataclass(frozen=True)
 class SliceStep:
-    """What a run found in one slice.
+    """What propagation found in one slice.
 
     Attributes
     ----------
     z : int
         Slice.
     mask : ObjectMask or None
-        The object; None where the run stopped.
+        The object; None where the propagation stopped.
     score : float
         The model's predicted IoU; 0 where there is no mask.
     overlap : float
@@ -57,7 +61,7 @@ class SliceStep:
     source : "prompt" | "propagated" | "interpolated" | "stop"
         How the mask was made. ``"stop"``: the object ends before this slice; nothing is painted here.
     reason : str
-        Of a stop, in one sentence for the person.
+        Of a stop, in one sentence for the user.
     """
 
     z: int
@@ -69,8 +73,8 @@ class SliceStep:
 
 
 def iter_propagate_volume(
-    predictor,
-    embeddings,
+    predictor: Predictor,
+    embeddings: Embeddings,
     masks: Mapping[int, ObjectMask],
     *,
     stops: Collection[int] = (),
@@ -84,7 +88,7 @@ def iter_propagate_volume(
 
     The prompted slices come first, then the gaps between them, which are filled from both sides (the middle slice of
     an even gap from the union of both), then the slices above and below, until the overlap of two slices is below
-    ``iou_threshold``. Closing the generator cancels the run; what was yielded stays valid.
+    ``iou_threshold``. Closing the generator cancels the propagation; what was yielded stays valid.
 
     Parameters
     ----------
@@ -104,7 +108,7 @@ def iter_propagate_volume(
     interpolation : "never" | "lost" | "always"
         In gaps: never interpolate shapes, where the model loses the object, or everywhere (no model is asked).
     z_range : (int, int), optional
-        First and last slice (both included) that a run may reach.
+        First and last slice (both included) that the propagation may reach.
 
     Yields
     ------
@@ -126,8 +130,8 @@ def iter_propagate_volume(
 
 def segment_mask_in_volume(
     segmentation: np.ndarray,
-    predictor,
-    image_embeddings: Mapping,
+    predictor: Predictor,
+    image_embeddings: Mapping[str, Any],
     segmented_slices: np.ndarray,
     stop_lower: bool,
     stop_upper: bool,
@@ -214,7 +218,7 @@ def _bounds(
     stops: Collection[int],
     z_range: tuple[int, int] | None,
 ) -> tuple[int, int]:
-    """First and last slice that the run may reach."""
+    """First and last slice that the propagation may reach."""
     if n_slices is None:
         raise InputError("These embeddings belong to a 2D image; a volume is needed to extend an object over slices.")
     if not masks:
@@ -239,8 +243,8 @@ def _bounds(
 
 
 def _propagate(
-    predictor,
-    embeddings,
+    predictor: Predictor,
+    embeddings: Embeddings,
     masks: dict[int, ObjectMask],
     lower: int,
     upper: int,
@@ -267,6 +271,7 @@ def _propagate(
                 best, best_overlap = found, overlap
             if best_overlap >= iou_threshold:
                 break
+        assert best is not None  # the first try always gives a mask
         return SliceStep(z, best, best.score, best_overlap, "propagated")
 
     prompted = sorted(masks)
@@ -286,10 +291,10 @@ def _run_outward(
 ) -> Iterator[SliceStep]:
     for z in slices:
         found = step(z, mask)
-        if found.mask.is_empty or found.overlap < iou_threshold:
+        if found.mask is None or found.mask.is_empty or found.overlap < iou_threshold:
             reason = f"Stopped at slice {z}: " + (
                 "the model finds nothing there."
-                if found.mask.is_empty
+                if found.mask is None or found.mask.is_empty
                 else f"the overlap with the slice before is {found.overlap:.3g}, below {iou_threshold:.3g}."
             )
             yield SliceStep(z, None, 0.0, found.overlap, "stop", reason)
@@ -318,7 +323,7 @@ def _fill_gap(
         if is_middle and alive:
             mask = union([mask, front[-direction][1]])
         found = step(z, mask)
-        if found.mask.is_empty or found.overlap < lost_below:
+        if found.mask is None or found.mask.is_empty or found.overlap < lost_below:
             continue  # this side goes no further
         yield found
         front[direction] = z, found.mask

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Generator, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from scipy import ndimage
@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from micro_sam.embeddings.embeddings import Embeddings
 from micro_sam.errors import InputError
-from micro_sam.segmentation.automatic.dense import bilinear
+from micro_sam.segmentation.automatic.outlines import bilinear
 from micro_sam.segmentation.automatic.segmenter import Segmenter
 from micro_sam.segmentation.automatic.slices import segment_slices
 from micro_sam.segmentation.label_runs import LabelRuns
@@ -25,6 +25,9 @@ from micro_sam.segmentation.volume.maps import VolumeMaps, Window
 from micro_sam.segmentation.volume.merging import fill_gaps, merge_instance_segmentation_3d
 from micro_sam.segmentation.volume.regions import Regions
 from micro_sam.segmentation.volume.scripts import maps_of
+
+if TYPE_CHECKING:
+    from micro_sam.models.predictor import Predictor
 
 __all__ = ["METHODS", "THRESHOLDS", "Method", "iter_segment_volume", "segment_stack", "segment_volume"]
 
@@ -112,7 +115,7 @@ def segment_stack(
 
 
 def iter_segment_volume(
-    predictor,
+    predictor: Predictor,
     embeddings: Embeddings,
     scale: Sequence[float] | None = None,
     *,
@@ -160,7 +163,7 @@ def iter_segment_volume(
         try:
             yield blocks + next(labelling), total
         except StopIteration as stop:
-            labels = stop.value
+            labels: np.ndarray = stop.value
             break
     for z in range(len(labels)):  # left out by a mask; planes along y and x have seen what lies there
         for tile in embeddings.grid:
@@ -196,7 +199,8 @@ def segment_volume(maps: VolumeMaps, **thresholds: Any) -> np.ndarray:
         try:
             next(labelling)
         except StopIteration as stop:
-            return stop.value
+            labels: np.ndarray = stop.value
+            return labels
 
 
 def keep_large(labels: np.ndarray, min_size: int = 0, min_z_extent: int = 1) -> None:
@@ -222,7 +226,8 @@ def _driven(run: Generator[tuple[int, int], None, np.ndarray], verbose: bool) ->
                 bar.n, bar.total = next(run)
                 bar.refresh()
             except StopIteration as stop:
-                return stop.value
+                labels: np.ndarray = stop.value
+                return labels
 
 
 def _iter_labels(
@@ -258,7 +263,9 @@ def _iter_labels(
     return labels
 
 
-def _labels_of(maps: VolumeMaps, window: Window, thresholds) -> tuple[np.ndarray, np.ndarray]:
+def _labels_of(
+    maps: VolumeMaps, window: Window, thresholds: tuple[float, float, float]
+) -> tuple[np.ndarray, np.ndarray]:
     """Labels of a slab of the maps, and how far the foreground lies above the threshold."""
     threshold, prominence, least_depth = thresholds
     foreground, depth = maps.read(window)

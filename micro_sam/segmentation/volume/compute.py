@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,6 +18,9 @@ from micro_sam.segmentation.automatic.states import iter_initialize_kept
 from micro_sam.segmentation.volume.geometry import MapBlock
 from micro_sam.segmentation.volume.maps import VolumeMaps, Window
 
+if TYPE_CHECKING:
+    from micro_sam.models.predictor import Predictor
+
 __all__ = ["Focus", "compute_volume_maps", "iter_volume_maps"]
 
 Focus = Callable[[], tuple[float, float, float] | None]
@@ -26,7 +29,7 @@ NEARBY = 8.0  # pixels: blocks whose distances to the focus differ by less are a
 
 
 def iter_volume_maps(
-    predictor,
+    predictor: Predictor,
     embeddings: Embeddings,
     maps: VolumeMaps,
     *,
@@ -92,7 +95,7 @@ def iter_volume_maps(
 
 
 def compute_volume_maps(
-    predictor, embeddings: Embeddings, maps: VolumeMaps, image: Any = None, verbose: bool = False
+    predictor: Predictor, embeddings: Embeddings, maps: VolumeMaps, image: Any = None, verbose: bool = False
 ) -> VolumeMaps:
     """Drive :func:`iter_volume_maps` to the end, with a progress bar if ``verbose``, and return the maps."""
     run, total = iter_volume_maps(predictor, embeddings, maps, image=image), len(maps.missing())
@@ -124,7 +127,7 @@ class _Waiting:
             beyond = np.maximum(self._low[left] - centre, centre - self._high[left]) * self._geometry.spacing
             far = np.maximum(beyond.max(1), 0)
             keys = [*keys[:2], far, keys[2], far // NEARBY]
-        first = left[np.lexsort(keys)[0]]
+        first = int(left[np.lexsort(keys)[0]])
         self._left[first] = False
         return self._blocks[first]
 
@@ -133,7 +136,7 @@ def _meets(area: Window, window: Window) -> bool:
     return all(a.start < w.stop and w.start < a.stop for a, w in zip(area, window, strict=True))
 
 
-def _slice_maps(predictor, embeddings: Embeddings, z: int) -> torch.Tensor:
+def _slice_maps(predictor: Predictor, embeddings: Embeddings, z: int) -> torch.Tensor:
     """Foreground and depth (2, h, w) of a slice, from its features; kept with the slice's other states."""
     tiles = range(len(embeddings.grid))
     if all(embeddings.store.is_skipped(z, tile) for tile in tiles):
@@ -144,14 +147,16 @@ def _slice_maps(predictor, embeddings: Embeddings, z: int) -> torch.Tensor:
     return _foreground_and_depth(torch.from_numpy(segmenter.maps.values.astype("float32")), segmenter.maps.kind)
 
 
-def _plane_maps(predictor, reader: _PlaneReader, block: MapBlock, maps: VolumeMaps) -> torch.Tensor:
+def _plane_maps(predictor: Predictor, reader: _PlaneReader, block: MapBlock, maps: VolumeMaps) -> torch.Tensor:
     """Foreground and depth (2, h, w) of the inner area of a block along y or x."""
     tile = maps.geometry.grid(block.axis)[block.tile]
     pixels = reader.read(block)
     dense = predictor.encode_dense(pixels).cpu()
-    if predictor.model.dense_kind == "offsets":
+    kind = predictor.model.dense_kind
+    assert kind is not None  # a model without maps is refused before
+    if kind == "offsets":
         dense[0] = dense[0].sigmoid()
-    found = _foreground_and_depth(dense, predictor.model.dense_kind)
+    found = _foreground_and_depth(dense, kind)
     inside = []
     for inner, outer, size in zip(tile.inner, tile.outer, found.shape[1:], strict=True):
         scale = size / (outer.stop - outer.start)
@@ -196,9 +201,11 @@ class _PlaneReader:
             plane = plane.take(0, axis)
         outer = geometry.grid(axis)[block.tile].outer
         plane = _stretched(plane[:, outer[1]], geometry.grid(axis).shape[0])
-        if self._normalization.smoothing:
-            plane = smooth(plane, self._normalization)
-        return to_rgb_uint8(plane[outer[0]], self._normalization)
+        normalization = self._normalization
+        assert normalization is not None  # planes are read of an image
+        if normalization.smoothing:
+            plane = smooth(plane, normalization)
+        return to_rgb_uint8(plane[outer[0]], normalization)
 
     def _planes(self, axis: int, start: int, stop: int) -> np.ndarray:
         image = self._image
@@ -223,4 +230,5 @@ def _stretched(plane: np.ndarray, rows: int) -> np.ndarray:
     low = np.floor(position).astype(int)
     weight = (position - low).astype("float32").reshape(-1, *(1,) * (plane.ndim - 1))
     values = plane.astype("float32")
-    return values[low] * (1 - weight) + values[np.minimum(low + 1, len(plane) - 1)] * weight
+    stretched: np.ndarray = values[low] * (1 - weight) + values[np.minimum(low + 1, len(plane) - 1)] * weight
+    return stretched

@@ -6,14 +6,24 @@ that are exact (painted) spread through the field of signed distances (``field.p
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 from scipy import ndimage
 
+from micro_sam.segmentation.values import ObjectMask
 from micro_sam.segmentation.volume.field import impose, plane_of, rounded
 from micro_sam.segmentation.volume.regions import FOREGROUND, depth_inside
 from micro_sam.segmentation.volume.start import first_region
 from micro_sam.segmentation.volume.values import VolumePrompts
 from micro_sam.segmentation.volume.view import WindowView
+
+if TYPE_CHECKING:
+    from micro_sam.segmentation.volume.maps import CoarseMaps, VolumeMaps, Window
+    from micro_sam.segmentation.volume.regions import Regions
+
+Places = Sequence[tuple[int, int, int]]
 
 CENTRAL = 0.7  # how deep in a region a click lies, over how deep one can lie there, to be meant for the whole region
 QUITE_CENTRAL, LARGE = 0.9, 2  # the same for regions that are more than so many times as large as the object
@@ -42,9 +52,17 @@ class Corrections(WindowView):
     mask : (z, y, x) bool
     """
 
-    def __init__(self, maps, window, regions, threshold, prompts: VolumePrompts) -> None:
+    def __init__(
+        self,
+        maps: VolumeMaps | CoarseMaps,
+        window: Window,
+        regions: Regions,
+        threshold: float,
+        prompts: VolumePrompts,
+        closer: tuple[int, ObjectMask] | None = None,
+    ) -> None:
         super().__init__(maps, window, regions, threshold, prompts)
-        self.mask = first_region(self, prompts)
+        self.mask = first_region(self, prompts, closer)
         self.removed = np.zeros(self.shape, bool)  # by negative clicks
         self.in_box = bool(prompts.boxes) or prompts.box is not None
         self.ends: set[int] = set()  # slices of which a negative click leaves nothing
@@ -103,7 +121,7 @@ class Corrections(WindowView):
         self.mask = left[taken.index(True) if any(taken) else 0]
         if k not in self.there and self._is_rim(before[k], place):
             self.ends.add(k)
-            for other in np.flatnonzero((self.mask != before).any(axis=(1, 2))):
+            for other in np.flatnonzero((self.mask != before).any(axis=(1, 2))).tolist():
                 self.mask[other] |= before[other] & ndimage.binary_fill_holes(self.mask[other])  # no hole in others
             for other in (k - 1, k + 1):  # and it ends nothing but this slice
                 if 0 <= other < len(self.mask) and not self.mask[other].any():
@@ -121,10 +139,11 @@ class Corrections(WindowView):
         z, y, x = (int(v) for v in np.unravel_index(int(inside.argmax()), inside.shape))
         return [(z, y, x)]
 
-    def _member(self, place: tuple[int, int, int], kept) -> np.ndarray | None:
+    def _member(self, place: tuple[int, int, int], kept: Places) -> np.ndarray | None:
         """The one of several regions in a box that a negative click lies in; None when the rest would be too little."""
         total = int(self.mask.sum())
-        for k, region in enumerate(reversed(list(self.regions.around(place, self.mask)))):
+        coarsest_first: list[np.ndarray] = list(self.regions.around(place, self.mask))[::-1]
+        for k, region in enumerate(coarsest_first):
             size = int(region.sum())
             if any(region[other] for other in kept) or total - size < MEMBER * size:
                 continue
@@ -141,7 +160,7 @@ class Corrections(WindowView):
         beyond = self.mask[k] & (self.distance_to(place)[k] > RIM_WIDTH * deep[place[1:]])
         return not beyond.any() and self.depth_in(k) <= RIM * float(deep.max())
 
-    def _is_cap(self, before: np.ndarray, place: tuple[int, int, int], kept) -> bool:
+    def _is_cap(self, before: np.ndarray, place: tuple[int, int, int], kept: Places) -> bool:
         """Whether a negative click lies in the last few slices, which are smaller: its depth says how few."""
         k, areas = place[0], before.sum(axis=(1, 2))
         slices = np.flatnonzero(areas)
@@ -155,7 +174,7 @@ class Corrections(WindowView):
         thin = beyond == 1 or beyond * self.spacing[0] <= CAP * gap
         return bool(thin and areas[k] <= CAP_AREA * areas.max())
 
-    def _cuts(self, place: tuple[int, int, int], kept, apart: np.ndarray | None) -> list[np.ndarray]:
+    def _cuts(self, place: tuple[int, int, int], kept: Places, apart: np.ndarray | None) -> list[np.ndarray]:
         """What lies between a negative click and the surface, the largest first; then balls around the click."""
         inside, around, foreground = (
             self.depth_of(self.mask, IN_SLICES),
@@ -177,7 +196,9 @@ class Corrections(WindowView):
             region |= around / gap < share
         return [self.mask & region] + [self.mask & free & (around <= part * gap) for part in SMALLER]
 
-    def _meant(self, place, allowed: np.ndarray, keep_out, large: float = np.inf) -> np.ndarray | None:
+    def _meant(
+        self, place: tuple[int, int, int], allowed: np.ndarray, keep_out: Places, large: float = np.inf
+    ) -> np.ndarray | None:
         """The largest region that a click lies in the middle of; None when it lies at the side of all.
 
         For regions of more voxels than ``large`` it must lie quite in the middle.
@@ -195,7 +216,7 @@ class Corrections(WindowView):
         depths = (self.depth_of(region, ends) for ends in ((0, 1, 2), ()))
         return any(depth[place] >= share * depth.max() for depth in depths)
 
-    def connected(self, mask: np.ndarray, places) -> np.ndarray:
+    def connected(self, mask: np.ndarray, places: Places) -> np.ndarray:
         """The connected parts of a mask that hold any of the places; the mask itself when none does."""
         parts, n = ndimage.label(mask)
         wanted = {int(parts[p]) for p in places if self.holds(p)} - {0}
@@ -226,7 +247,9 @@ class Corrections(WindowView):
         """The object ends at slices that a click or an empty mask says are without it; nothing beyond is kept."""
         first = self.window[0].start
         there = [int(round(p[0])) for p in prompts.positive] + [z for z, m in prompts.masks.items() if not m.is_empty]
-        there += list(prompts.boxes) + ([(prompts.box[0] + prompts.box[3] - 1) // 2] if prompts.box is not None else [])
+        there += list(prompts.boxes) + (
+            [int((prompts.box[0] + prompts.box[3] - 1) // 2)] if prompts.box is not None else []
+        )
         absent = [z for z, m in prompts.masks.items() if m.is_empty]
         for point in prompts.negative:
             k = int(round(point[0])) - first

@@ -17,6 +17,7 @@ from micro_sam.segmentation.values import ObjectMask
 from micro_sam.segmentation.volume.regions import depth_inside
 
 if TYPE_CHECKING:
+    from micro_sam.segmentation.volume.maps import Window
     from micro_sam.segmentation.volume.view import WindowView
 
 FAR = 1e4  # pixels: the distance to an outline that is not there
@@ -24,9 +25,13 @@ FAR = 1e4  # pixels: the distance to an outline that is not there
 
 def plane_of(mask: ObjectMask, work: WindowView) -> np.ndarray:
     """Signed distance (y, x), in pixels of the volume, positive inside, of a slice's mask in the window of the maps."""
-    pixel = work.maps.geometry.pixel
-    low = [int(np.floor(s.start * p)) for s, p in zip(work.window[1:], pixel[1:], strict=True)]
-    size = [int(np.ceil(s.stop * p)) - a for s, p, a in zip(work.window[1:], pixel[1:], low, strict=True)]
+    return signed_plane(mask, work.maps.geometry.pixel, work.window)
+
+
+def signed_plane(mask: ObjectMask, pixel: np.ndarray, window: Window) -> np.ndarray:
+    """As :func:`plane_of`, for maps with so many voxels of the volume per voxel (z, y, x)."""
+    low = [int(np.floor(s.start * p)) for s, p in zip(window[1:], pixel[1:], strict=True)]
+    size = [int(np.ceil(s.stop * p)) - a for s, p, a in zip(window[1:], pixel[1:], low, strict=True)]
     inside = np.zeros(size, bool)
     y0, x0, y1, x1 = mask.box
     rows, columns = (
@@ -39,9 +44,10 @@ def plane_of(mask: ObjectMask, work: WindowView) -> np.ndarray:
     signed = signed_distance(inside, (1.0, 1.0))
     at = [
         np.clip(np.floor((np.arange(s.start, s.stop) + 0.5) * p).astype(int) - o, 0, n - 1)
-        for s, p, o, n in zip(work.window[1:], pixel[1:], low, size, strict=True)
+        for s, p, o, n in zip(window[1:], pixel[1:], low, size, strict=True)
     ]
-    return signed[np.ix_(*at)]
+    plane: np.ndarray = signed[np.ix_(*at)]
+    return plane
 
 
 def signed_distance(mask: np.ndarray, spacing: tuple[float, ...]) -> np.ndarray:
@@ -52,7 +58,8 @@ def signed_distance(mask: np.ndarray, spacing: tuple[float, ...]) -> np.ndarray:
         return np.full(mask.shape, FAR, "float32")
     transform = bic.distance.distance_transform
     half = 0.5 * min(spacing)
-    return np.where(mask, transform(mask, sampling=spacing) - half, half - transform(~mask, sampling=spacing))
+    inside, outside = transform(mask, sampling=spacing) - half, half - transform(~mask, sampling=spacing)
+    return np.where(mask, np.asarray(inside), np.asarray(outside))
 
 
 def impose(

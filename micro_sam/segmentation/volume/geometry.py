@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
@@ -70,7 +71,8 @@ class MapGeometry:
     @property
     def pixel(self) -> np.ndarray:
         """Voxels of the volume per voxel of the maps, (3,)."""
-        return np.array(self.shape) / np.array(self.work)
+        pixel: np.ndarray = np.array(self.shape) / np.array(self.work)
+        return pixel
 
     @property
     def spacing(self) -> tuple[float, float, float]:
@@ -96,7 +98,8 @@ class MapGeometry:
                 inner.append(length)
                 halo.append(0)
                 continue
-            own = None if self.tile_shape is None else (self.tile_shape[position], self.halo[position])
+            halos = self.halo or (0, 0)
+            own = None if self.tile_shape is None else (self.tile_shape[position], halos[position])
             inner.append(own[0] if own else round(0.75 * self.side))
             halo.append(own[1] if own else round(0.125 * self.side))
         if tuple(inner) == size:
@@ -127,7 +130,8 @@ class MapGeometry:
     def to_work(self, point: Sequence[float]) -> np.ndarray:
         """A place (z, y, x) in voxels of the volume, in the grid of the maps."""
         pixel = self.pixel
-        return (np.asarray(point, float) + 0.5) / pixel - 0.5
+        place: np.ndarray = (np.asarray(point, float) + 0.5) / pixel - 0.5
+        return place
 
 
 def plan_geometry(
@@ -154,8 +158,8 @@ def plan_geometry(
     """
     side = max(max(tile.shape) for tile in grid)
     finest = min(1.0, map_side / side, LARGEST_SIDE / side)
-    work = (shape[0], *(max(1, math.ceil(n * finest)) for n in shape[1:]))
-    common = {"side": side, "tile_shape": grid.tile_shape, "halo": grid.halo}
+    work = (shape[0], max(1, math.ceil(shape[1] * finest)), max(1, math.ceil(shape[2] * finest)))
+    common: dict[str, Any] = {"side": side, "tile_shape": grid.tile_shape, "halo": grid.halo}
     sizes = None if scale is None else np.asarray(scale, float).ravel()
     if sizes is None:
         return MapGeometry(shape, work, note="The size of a voxel is not known: slices along z only.", **common)
@@ -206,10 +210,11 @@ class CoarseGeometry(MapGeometry):
     def pixel(self) -> np.ndarray:
         """See :class:`MapGeometry`."""
         fine = (self.work[0], *self.fine)
-        return np.array(self.shape) / np.array(fine) * (1, self.factor, self.factor)
+        pixel: np.ndarray = np.array(self.shape) / np.array(fine) * (1, self.factor, self.factor)
+        return pixel
 
     @property
     def spacing(self) -> tuple[float, float, float]:
         """See :class:`MapGeometry`."""
-        along = MapGeometry.spacing.fget(self)[0]
-        return along, *(float(v) for v in self.pixel[1:])
+        along, _, _ = super().spacing
+        return along, float(self.pixel[1]), float(self.pixel[2])

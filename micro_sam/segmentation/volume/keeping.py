@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from micro_sam.distributed.options import Part as Share
 from micro_sam.embeddings.embeddings import Embeddings
@@ -12,6 +13,9 @@ from micro_sam.segmentation.automatic.states import keep_states, state_path
 from micro_sam.segmentation.volume.compute import iter_volume_maps
 from micro_sam.segmentation.volume.geometry import MapBlock
 from micro_sam.segmentation.volume.maps import VolumeMaps, open_volume_maps
+
+if TYPE_CHECKING:
+    from micro_sam.models.predictor import Predictor
 
 __all__ = [
     "automatic_parts",
@@ -24,7 +28,7 @@ __all__ = [
 Part = MapBlock | ImageBlock | int | None  # a block of the maps of a volume or large image, a slice, a whole image
 
 
-def automatic_parts(predictor, embeddings: Embeddings, scale: Sequence[float] | None = None) -> list[Part]:
+def automatic_parts(predictor: Predictor, embeddings: Embeddings, scale: Sequence[float] | None = None) -> list[Part]:
     """What there is to prepare, in parts that any process can do; those that are kept already may be among them.
 
     Parameters
@@ -39,11 +43,11 @@ def automatic_parts(predictor, embeddings: Embeddings, scale: Sequence[float] | 
     if predictor.model.dense_kind is None:
         return list(range(embeddings.n_slices))
     embeddings.derived.pop(("maps", scale), None)  # others may have added to them
-    return _maps(predictor, embeddings, scale).missing()
+    return list(_maps(predictor, embeddings, scale).missing())
 
 
 def keep_parts(
-    predictor, embeddings: Embeddings, scale: Sequence[float] | None, parts: Iterable[Part]
+    predictor: Predictor, embeddings: Embeddings, scale: Sequence[float] | None, parts: Iterable[Part]
 ) -> Iterator[Part]:
     """Prepare some parts; nothing is done again that is kept already.
 
@@ -89,7 +93,7 @@ def share_of_parts(parts: Sequence[Part], slices: Collection[int | None], share:
     return own + share.of(across)
 
 
-def is_kept(predictor, embeddings: Embeddings, scale: Sequence[float] | None = None) -> bool:
+def is_kept(predictor: Predictor, embeddings: Embeddings, scale: Sequence[float] | None = None) -> bool:
     """Whether everything is prepared; what other processes did since is taken into account."""
     if is_in_blocks(predictor, embeddings) or (
         embeddings.n_slices is not None and predictor.model.dense_kind is not None
@@ -101,16 +105,17 @@ def is_kept(predictor, embeddings: Embeddings, scale: Sequence[float] | None = N
     return all(path is not None and path.exists() for path in paths)
 
 
-def _maps(predictor, embeddings: Embeddings, scale: Sequence[float] | None) -> VolumeMaps:
+def _maps(predictor: Predictor, embeddings: Embeddings, scale: Sequence[float] | None) -> VolumeMaps:
     """The maps of a volume, open as long as its embeddings."""
     key = ("maps", scale)
     if key not in embeddings.derived:
         embeddings.derived[key] = open_volume_maps(predictor, embeddings, scale)
-    return embeddings.derived[key]
+    maps: VolumeMaps = embeddings.derived[key]
+    return maps
 
 
 def keep_automatic(
-    predictor, embeddings: Embeddings, scale: Sequence[float] | None = None
+    predictor: Predictor, embeddings: Embeddings, scale: Sequence[float] | None = None
 ) -> Iterator[tuple[int, int, str]]:
     """Prepare automatic segmentation: the states of an image or of all slices, and the maps of a volume.
 

@@ -16,7 +16,8 @@ from __future__ import annotations
 import tempfile
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -24,8 +25,13 @@ from micro_sam.errors import CacheError, InputError
 from micro_sam.segmentation.volume.geometry import CoarseGeometry, MapBlock, MapGeometry, plan_geometry
 from micro_sam.segmentation.volume.maps_store import MapsOnDisc
 
+if TYPE_CHECKING:
+    from micro_sam.embeddings.embeddings import Embeddings
+    from micro_sam.models.predictor import Predictor
+
 __all__ = ["VolumeMaps", "Window", "open_volume_maps"]
 
+T = TypeVar("T")
 Window = tuple[slice, slice, slice]
 IN_MEMORY = 2**30  # bytes; larger maps lie in a temporary file
 KEPT = 8  # results derived from windows
@@ -52,7 +58,7 @@ class VolumeMaps:
         self._ready = {
             axis: np.zeros((geometry.planes(axis), len(geometry.grid(axis))), bool) for axis in geometry.axes
         }
-        self._derived: OrderedDict[tuple, object] = OrderedDict()
+        self._derived: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
         self._adding = threading.Lock()  # a prompt may need a block while others are computed in the background
         for block, values in disc.read_all(geometry) if disc is not None else ():
             self._fill(block, values)
@@ -60,7 +66,8 @@ class VolumeMaps:
     @classmethod
     def from_arrays(cls, foreground: np.ndarray, depth: np.ndarray, spacing: float = 1.0) -> VolumeMaps:
         """Maps (Z, H, W) that come from elsewhere, values from 0 to 1, ``spacing`` pixels between slices."""
-        shape = tuple(int(n) for n in foreground.shape)
+        depths, height, width = (int(n) for n in foreground.shape)
+        shape = (depths, height, width)
         maps = cls(MapGeometry(shape, shape, (spacing, spacing), side=max(shape[1:])))
         for z in range(shape[0]):
             maps.add(MapBlock(0, z), np.stack([foreground[z], depth[z]])[:, None])
@@ -95,7 +102,8 @@ class VolumeMaps:
 
         With ``every_direction`` False slices along z are enough.
         """
-        inside = self._to_work(window) if window is not None else tuple(slice(0, n) for n in self.geometry.work)
+        z, y, x = self.geometry.work
+        inside = self._to_work(window) if window is not None else (slice(0, z), slice(0, y), slice(0, x))
         return self.knows(inside, every_direction)
 
     def knows(self, window: Window, every_direction: bool = True) -> bool:
@@ -132,7 +140,8 @@ class VolumeMaps:
 
     def pooled(self, window: Window, factor: int) -> tuple[np.ndarray, np.ndarray]:
         """As :meth:`read`, the mean of each ``factor`` x ``factor`` voxels of a slice; the last ones may be less."""
-        total, count, rest = None, 0, []
+        total: np.ndarray | None = None
+        count, rest = 0.0, []
         for axis in self.geometry.axes:
             known = self._known(axis, window)
             if known.all():
@@ -146,10 +155,10 @@ class VolumeMaps:
         total = total / np.float32(255 * count)
         return total[0], total[1]
 
-    def derived(self, key: tuple, make):
+    def derived(self, key: tuple[Any, ...], make: Callable[[], T]) -> T:
         """What ``make()`` returns, remembered under a key as long as the maps do not grow."""
         key = (self.version, *key)
-        found = self._derived.get(key)
+        found: T | None = self._derived.get(key)
         if found is None:
             found = self._derived[key] = make()
             while len(self._derived) > KEPT:
@@ -213,12 +222,13 @@ def _pooled(values: np.ndarray, factor: int) -> np.ndarray:
     if any(missing):
         values = np.pad(values, ((0, 0), (0, 0), (0, missing[0]), (0, missing[1])), "edge")
     kind = "uint16" if values.dtype == np.uint8 else "float32"
-    rows = sum(values[:, :, k::factor].astype(kind) for k in range(factor))
-    total = sum(rows[..., k::factor] for k in range(factor))
-    return total.astype("float32") / np.float32(factor**2)
+    rows: Any = sum(values[:, :, k::factor].astype(kind) for k in range(factor))
+    total: Any = sum(rows[..., k::factor] for k in range(factor))
+    means: np.ndarray = total.astype("float32") / np.float32(factor**2)
+    return means
 
 
-def open_volume_maps(predictor, embeddings, scale: Iterable[float] | None = None) -> VolumeMaps:
+def open_volume_maps(predictor: Predictor, embeddings: Embeddings, scale: Iterable[float] | None = None) -> VolumeMaps:
     """The maps of a volume as far as they are kept beside its embeddings; nothing is computed.
 
     Parameters
@@ -251,11 +261,11 @@ def open_volume_maps(predictor, embeddings, scale: Iterable[float] | None = None
             f"The embeddings come from the model {embeddings.model_name} (weights {theirs[:12]}), not from "
             f"{predictor.model_name} (weights {predictor.model_hash[:12]}). Compute them with this model first."
         )
-    sizes = None if scale is None else tuple(float(v) for v in scale)
+    sizes: Sequence[float] | None = None if scale is None else [float(v) for v in scale]
     if sizes is None:
         sizes = MapsOnDisc.known_scale(embeddings, predictor)
     geometry = plan_geometry(
-        tuple(embeddings.shape),
+        (embeddings.n_slices, *embeddings.grid.shape),
         model.image_size,
         4 * model.grid_size,
         embeddings.grid,

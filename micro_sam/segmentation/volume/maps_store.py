@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import xxhash
@@ -26,8 +26,11 @@ import zarr
 
 from micro_sam.embeddings.embeddings import Embeddings
 from micro_sam.embeddings.plain_files import describe_array
-from micro_sam.embeddings.zarr_layout import ZARR_FORMAT
+from micro_sam.embeddings.zarr_layout import ZARR_FORMAT, array_in
 from micro_sam.segmentation.volume.geometry import AXES, MapBlock, MapGeometry
+
+if TYPE_CHECKING:
+    from micro_sam.models.predictor import Predictor
 
 logger = logging.getLogger(__name__)
 
@@ -53,10 +56,12 @@ class MapsOnDisc:
         self.path, self.about, self.geometry, self._writable = path, about, geometry, writable
         self.name = f"{FOLDER}/{_key(about)}"
         self._group: zarr.Group | None = None
-        self._arrays: dict[str, zarr.Array] = {}
+        self._arrays: dict[str, zarr.Array[Any]] = {}
 
     @classmethod
-    def beside(cls, embeddings: Embeddings, predictor, geometry: MapGeometry, scale) -> MapsOnDisc | None:
+    def beside(
+        cls, embeddings: Embeddings, predictor: Predictor, geometry: MapGeometry, scale: Sequence[float] | None
+    ) -> MapsOnDisc | None:
         """For these embeddings; None when they are in memory only."""
         path = getattr(embeddings.store, "path", None)
         if path is None:
@@ -65,22 +70,23 @@ class MapsOnDisc:
         return cls(Path(path), about, geometry, embeddings.store.writable)
 
     @classmethod
-    def exists(cls, embeddings: Embeddings, predictor, scale) -> bool:
+    def exists(cls, embeddings: Embeddings, predictor: Predictor, scale: Sequence[float] | None) -> bool:
         """Whether maps with this voxel size were begun."""
         path = getattr(embeddings.store, "path", None)
         return path is not None and (Path(path) / FOLDER / _key(_about(embeddings, predictor, scale))).exists()
 
     @classmethod
-    def known_scale(cls, embeddings: Embeddings, predictor) -> tuple[float, float, float] | None:
+    def known_scale(cls, embeddings: Embeddings, predictor: Predictor) -> tuple[float, float, float] | None:
         """The voxel size of maps that are kept for this model; None when there are none with one."""
         path = getattr(embeddings.store, "path", None)
         if path is None or not (Path(path) / FOLDER).exists():
             return None
         for folder in sorted((Path(path) / FOLDER).iterdir()):
             try:
-                about = json.loads(zarr.open_group(str(folder), mode="r").attrs["about"])
+                about = json.loads(str(zarr.open_group(str(folder), mode="r").attrs["about"]))
                 if about["scale"] and about == _about(embeddings, predictor, about["scale"]):
-                    return tuple(about["scale"])
+                    z, y, x = about["scale"]
+                    return z, y, x
             except Exception:  # a damaged or foreign folder says nothing
                 logger.debug("%s holds no maps", folder)
         return None
@@ -92,13 +98,13 @@ class MapsOnDisc:
             return
         for axis in geometry.axes:
             try:
-                marks = np.asarray(group[f"checksum_{AXES[axis]}"][:])
+                marks = np.asarray(array_in(group, f"checksum_{AXES[axis]}")[:])
             except Exception:  # none yet, or copied half
                 continue
             for plane, tile in zip(*np.nonzero(marks[: geometry.planes(axis)]), strict=True):
                 block = MapBlock(axis, int(plane), int(tile))
                 try:
-                    data = np.asarray(group[f"{AXES[axis]}_{tile}"][plane])
+                    data = np.asarray(array_in(group, f"{AXES[axis]}_{tile}")[plane])
                     whole = _checksum(data) == marks[plane, tile]
                     values = np.expand_dims(data, axis + 1).reshape(2, *_sizes(geometry.area(block)))
                 except Exception:  # a chunk copied half: made again
@@ -126,7 +132,7 @@ class MapsOnDisc:
             self._writable = False
             logger.warning("The maps of the volume are not kept in %s: %s", self.path, error)
 
-    def _open(self, mode: str) -> zarr.Group | None:
+    def _open(self, mode: Literal["r", "a"]) -> zarr.Group | None:
         if self._group is None or mode == "a":
             try:
                 self._group = self._group_for(mode)
@@ -135,7 +141,7 @@ class MapsOnDisc:
                     raise OSError(str(error)) from error
         return self._group
 
-    def _group_for(self, mode: str) -> zarr.Group:
+    def _group_for(self, mode: Literal["r", "a"]) -> zarr.Group:
         if mode == "r":
             return zarr.open_group(str(self.path / self.name), mode="r")
         if self._group is None or self._group.read_only:
@@ -143,23 +149,24 @@ class MapsOnDisc:
             try:
                 group = root.require_group(self.name)
             except Exception:  # another process made it at the same moment
-                group = root[self.name]
+                group = zarr.open_group(str(self.path / self.name), mode="r+")
             if "about" not in group.attrs:
                 group.attrs["about"] = json.dumps(self.about)
             self._arrays.clear()
             return group
         return self._group
 
-    def _array(self, group: zarr.Group, name: str, shape, chunks, dtype: str) -> zarr.Array:
+    def _array(
+        self, group: zarr.Group, name: str, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: str
+    ) -> zarr.Array[Any]:
         if name not in self._arrays:
             # one that was copied half is described anew, and what it holds stays
-            describe_array(self.path / self.name / name, tuple(shape), tuple(chunks), dtype)
-            array = group[name]
-            self._arrays[name] = array
+            describe_array(self.path / self.name / name, shape, chunks, dtype)
+            self._arrays[name] = array_in(group, name)
         return self._arrays[name]
 
 
-def _about(embeddings: Embeddings, predictor, scale) -> dict[str, Any]:
+def _about(embeddings: Embeddings, predictor: Predictor, scale: Sequence[float] | None) -> dict[str, Any]:
     normalization, grid = embeddings.store.normalization, embeddings.grid
     values = None if normalization is None else [*normalization.lower, *normalization.upper, normalization.smoothing]
     sizes = None if scale is None else [float(v) for v in scale]
@@ -167,7 +174,7 @@ def _about(embeddings: Embeddings, predictor, scale) -> dict[str, Any]:
         "format": FORMAT,
         "model": predictor.model_hash or predictor.model_name,
         "shape": list(embeddings.shape),
-        "tiles": None if grid.tile_shape is None else [*grid.tile_shape, *grid.halo],
+        "tiles": None if grid.tile_shape is None else [*grid.tile_shape, *(grid.halo or (0, 0))],
         "normalization": values,
         "scale": sizes,
     }

@@ -6,15 +6,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from micro_sam.segmentation.automatic.dense import bilinear
+from micro_sam.segmentation.automatic.outlines import bilinear
+from micro_sam.segmentation.values import ObjectMask
+from micro_sam.segmentation.volume.closer import closer_look, fitting_threshold
 from micro_sam.segmentation.volume.corrections import Corrections
 from micro_sam.segmentation.volume.maps import VolumeMaps, Window
 from micro_sam.segmentation.volume.regions import FOREGROUND, Regions, bounds, largest_part, places_in
 from micro_sam.segmentation.volume.values import VolumeObject, VolumePrompts
+
+if TYPE_CHECKING:
+    from micro_sam.segmentation.volume.maps import CoarseMaps
 
 __all__ = ["segment_volume_object", "segment_volume_objects"]
 
@@ -89,8 +96,8 @@ def _without(one: VolumeObject, other: VolumeObject) -> None:
 def _finished(work: Corrections, prompts: VolumePrompts) -> VolumeObject:
     """The object in voxels of the volume."""
     anchors = list(work.positive)
-    for z, mask in prompts.masks.items():
-        if not mask.is_empty:
+    for z, drawn in prompts.masks.items():
+        if not drawn.is_empty:
             anchors += places_in(work.mask, z - work.window[0].start)
     work.mask = work.connected(work.mask, anchors) if anchors else largest_part(work.mask)
     painted = {z: mask for z, mask in prompts.masks.items() if not mask.is_empty}
@@ -120,7 +127,8 @@ def _finished(work: Corrections, prompts: VolumePrompts) -> VolumeObject:
         return VolumeObject.empty("Nothing is left of the object: remove a negative point.")
     start = low + [s.start for s in box]
     end = low + [s.stop for s in box]
-    return VolumeObject(tuple(int(v) for v in (*start, *end)), mask[box].copy(), certainty[box[0]].copy())
+    (z0, y0, x0), (z1, y1, x1) = start.tolist(), end.tolist()
+    return VolumeObject((z0, y0, x0, z1, y1, x1), mask[box].copy(), certainty[box[0]].copy())
 
 
 def _find(maps: VolumeMaps, prompts: VolumePrompts, ensure: Ensure | None) -> Corrections:
@@ -129,25 +137,36 @@ def _find(maps: VolumeMaps, prompts: VolumePrompts, ensure: Ensure | None) -> Co
     low, high = _extent(maps, prompts)
     margin = START / np.array(geometry.spacing) * geometry.spacing[1]
     low, high = low - margin, high + margin + 1
+    closer = closer_look(maps, prompts)
     while True:
         window = _snapped(low, high, geometry.work)
         if ensure is not None:
             ensure(window)
-        threshold = _threshold(maps, prompts, window)
+        threshold = _threshold(maps, prompts, window) if closer is None else fitting_threshold(maps, window, *closer)
         side = np.array([s.stop - s.start for s in window])
         factor = int(np.clip(np.ceil(np.sqrt(side.prod() / FINE_VOXELS)), 1, MOST_TOGETHER))
-        view, inside = maps.coarser(factor), (window[0], *(_taken_together(s, factor) for s in window[1:]))
-        key = ("regions", factor, *((s.start, s.stop) for s in inside), threshold)
-        regions = maps.derived(
-            key, lambda v=view, w=inside, t=threshold, f=factor: Regions(*v.read(w), t, v.geometry.spacing, f)
+        view, inside = (
+            maps.coarser(factor),
+            (
+                window[0],
+                _taken_together(window[1], factor),
+                _taken_together(window[2], factor),
+            ),
         )
-        work = Corrections(view, inside, regions, threshold, prompts)
+        key = ("regions", factor, *((s.start, s.stop) for s in inside), threshold)
+        regions = maps.derived(key, partial(_regions, view, inside, threshold, factor))
+        work = Corrections(view, inside, regions, threshold, prompts, closer)
         touched = _touched(work.mask, inside, view.geometry.work)
         if not any(touched) or side.prod() * (1 + GROWTH) > MOST_VOXELS * factor**2:
             return work
         grow = np.maximum(GROWTH * side, STEP)
         low = np.array([s.start - g * t for s, g, t in zip(window, grow, touched[:3], strict=True)])
         high = np.array([s.stop + g * t for s, g, t in zip(window, grow, touched[3:], strict=True)])
+
+
+def _regions(view: VolumeMaps | CoarseMaps, window: Window, threshold: float, factor: int) -> Regions:
+    foreground, depth = view.read(window)
+    return Regions(foreground, depth, threshold, view.geometry.spacing, factor)
 
 
 def _taken_together(rows: slice, factor: int) -> slice:
@@ -188,12 +207,14 @@ def _threshold(maps: VolumeMaps, prompts: VolumePrompts, window: Window) -> floa
     if not len(prompts.positive):
         return FOREGROUND
     at = np.clip(np.rint(maps.geometry.to_work(prompts.positive[0])).astype(int), 0, np.array(maps.geometry.work) - 1)
-    near = tuple(slice(max(a - 1, s.start), min(a + 2, s.stop)) for a, s in zip(at, window, strict=True))
-    value = float(maps.read(near)[0].mean())
+    z, y, x = (slice(max(a - 1, s.start), min(a + 2, s.stop)) for a, s in zip(at, window, strict=True))
+    value = float(maps.read((z, y, x))[0].mean())
     return FOREGROUND if value < FAINT else min(FOREGROUND, round(SHARE * value, 2))
 
 
-def _frame(work: Corrections, inside, painted) -> tuple[np.ndarray, np.ndarray]:
+def _frame(
+    work: Corrections, inside: tuple[slice, ...] | None, painted: Mapping[int, ObjectMask]
+) -> tuple[np.ndarray, np.ndarray]:
     """Lowest and highest voxel (half-open) of the volume that the object may have."""
     low, high = np.array(work.maps.shape), np.zeros(3, int)
     if inside is not None:

@@ -67,7 +67,8 @@ class Regions:
 
     def labels(self, prominence: float = PROMINENCE) -> np.ndarray:
         """Region of each voxel (z, y, x); 0 where nothing may be object."""
-        return self.table(prominence)[self.hilltops]
+        labels: np.ndarray = self.table(prominence)[self.hilltops]
+        return labels
 
     def around(self, place: tuple[int, int, int], allowed: np.ndarray) -> Iterator[np.ndarray]:
         """The regions (bool) that hold a place, within what is allowed, from the finest to the coarsest."""
@@ -126,14 +127,14 @@ def climb(depth: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray
             up = height[there] > best[here]
             np.copyto(best[here], height[there], where=up)
             np.copyto(way[here], place[there], where=up)
-    way = way.ravel()
+    ways: np.ndarray = way.ravel()
     voxels = np.flatnonzero(inside)
-    ends = way[voxels]
+    ends = ways[voxels]
     while True:
-        further = way[ends]
+        further = ways[ends]
         if np.array_equal(further, ends):
             break
-        way[voxels] = further
+        ways[voxels] = further
         ends = further
     tops = voxels[ends == voxels]
     number = np.zeros(depth.size, np.int32)
@@ -213,7 +214,8 @@ def places_in(mask: np.ndarray, k: int) -> list[tuple[int, int, int]]:
     if not 0 <= k < len(mask):
         return []
     parts, n = ndimage.label(mask[k])
-    return [(k, *(int(v) for v in np.argwhere(parts == i)[0])) for i in range(1, n + 1)]
+    first = (np.argwhere(parts == i)[0].tolist() for i in range(1, n + 1))
+    return [(k, y, x) for y, x in first]
 
 
 def largest_part(mask: np.ndarray) -> np.ndarray:
@@ -222,7 +224,7 @@ def largest_part(mask: np.ndarray) -> np.ndarray:
     return mask if n <= 1 else parts == 1 + np.bincount(parts.ravel())[1:].argmax()
 
 
-def depth_inside(mask: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
+def depth_inside(mask: np.ndarray, spacing: tuple[float, ...]) -> np.ndarray:
     """Distance of each voxel of a mask to the next one outside, 0 outside; what lies beyond the window is unknown."""
     box = bounds(mask, 1)
     distance = np.zeros(mask.shape, "float32")

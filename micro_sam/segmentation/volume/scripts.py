@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -18,6 +18,10 @@ from micro_sam.segmentation.volume.maps import VolumeMaps, open_volume_maps
 from micro_sam.segmentation.volume.object import segment_volume_object
 from micro_sam.segmentation.volume.values import VolumePrompts, as_numbers
 
+if TYPE_CHECKING:
+    from micro_sam.models.predictor import Predictor
+    from micro_sam.segmentation.volume.maps import Window
+
 __all__ = ["Method", "decoded_slices", "maps_of", "segment_object_in_volume"]
 
 Method = Literal["auto", "maps", "propagation"]
@@ -25,8 +29,8 @@ IOU_THRESHOLD = 0.8  # of propagation, as in the window
 
 
 def segment_object_in_volume(
-    predictor,
-    image_embeddings: Mapping,
+    predictor: Predictor,
+    image_embeddings: Mapping[str, Any],
     points: np.ndarray | None = None,
     labels: np.ndarray | None = None,
     boxes: Mapping[int, Sequence[float]] | Sequence[float] | None = None,
@@ -106,24 +110,31 @@ def segment_object_in_volume(
     return (mask, certainty) if return_all else mask
 
 
-def maps_of(predictor, embeddings: Embeddings, scale: Sequence[float] | None = None) -> VolumeMaps:
+def maps_of(predictor: Predictor, embeddings: Embeddings, scale: Sequence[float] | None = None) -> VolumeMaps:
     """The maps of a volume, the same object as long as the embeddings live; see :func:`open_volume_maps`."""
     if scale is not None:
         scale = tuple(as_numbers(scale, "The scale is the size of a voxel: three numbers (z, y, x)").ravel().tolist())
-    key = ("volume maps", predictor.model_hash, scale)
-    key = (*key, embeddings.image is not None)
+    key = ("volume maps", predictor.model_hash, scale, embeddings.image is not None)
     if key not in embeddings.derived:
         embeddings.derived[key] = open_volume_maps(predictor, embeddings, scale)
-    return embeddings.derived[key]
+    maps: VolumeMaps = embeddings.derived[key]
+    return maps
 
 
-def _complete(predictor, embeddings: Embeddings, maps: VolumeMaps, window) -> None:
+def _complete(predictor: Predictor, embeddings: Embeddings, maps: VolumeMaps, window: Window) -> None:
     for _ in iter_volume_maps(predictor, embeddings, maps, window=window):
         pass
 
 
-def _prompts(points, labels, boxes, masks, shape) -> VolumePrompts:
-    slices, whole = {}, None
+def _prompts(
+    points: np.ndarray | None,
+    labels: np.ndarray | None,
+    boxes: Mapping[int, Sequence[float]] | Sequence[float] | None,
+    masks: Mapping[int, np.ndarray] | None,
+    shape: Sequence[int],
+) -> VolumePrompts:
+    slices: dict[int, tuple[float, ...]] = {}
+    whole: tuple[float, ...] | None = None
     if isinstance(boxes, Mapping):
         for key, box in boxes.items():
             slices[_slice(key)] = _box(box, 4, f"The box in slice {key} must be four finite numbers (y0, x0, y1, x1)")
@@ -140,7 +151,10 @@ def _prompts(points, labels, boxes, masks, shape) -> VolumePrompts:
         if values.dtype.kind not in "biuf" or not np.isfinite(values).all():
             raise InputError(f"The mask of slice {key} has values that are not finite numbers; 0 is background.")
         painted[_slice(key)] = ObjectMask.from_array(values)
-    prompts = VolumePrompts(points, labels, slices, whole, painted)
+    none: Any = None  # is taken as no points, and as positive ones
+    prompts = VolumePrompts(
+        none if points is None else points, none if labels is None else labels, slices, whole, painted
+    )
     prompts.check(shape)
     # what of a box lies outside of the volume says nothing
     inside = {z: (*np.maximum(box[:2], 0), *np.minimum(box[2:], shape[1:])) for z, box in slices.items()}
@@ -164,7 +178,7 @@ def _box(box: Any, n: int, form: str) -> tuple[float, ...]:
     return (*np.minimum(values[:half], values[half:]).tolist(), *np.maximum(values[:half], values[half:]).tolist())
 
 
-def _propagated(predictor, embeddings: Embeddings, prompts: VolumePrompts) -> tuple[np.ndarray, np.ndarray]:
+def _propagated(predictor: Predictor, embeddings: Embeddings, prompts: VolumePrompts) -> tuple[np.ndarray, np.ndarray]:
     """The object handed from slice to slice, starting from what each prompted slice gives."""
     known = decoded_slices(predictor, embeddings, prompts) | dict(prompts.masks)
     stops = {int(round(p[0])) for p in prompts.negative} - set(known) | {
@@ -186,7 +200,7 @@ def _propagated(predictor, embeddings: Embeddings, prompts: VolumePrompts) -> tu
     return mask, certainty
 
 
-def decoded_slices(predictor, embeddings: Embeddings, prompts: VolumePrompts) -> dict[int, ObjectMask]:
+def decoded_slices(predictor: Predictor, embeddings: Embeddings, prompts: VolumePrompts) -> dict[int, ObjectMask]:
     """What the model gives for the prompts of each slice that is not painted and has a positive point or a box.
 
     A box around the whole object counts in its middle slice, when it is the only prompt that says where the object is.
@@ -201,6 +215,8 @@ def decoded_slices(predictor, embeddings: Embeddings, prompts: VolumePrompts) ->
     found = {}
     for z in sorted(slices - set(prompts.masks)):
         here = at == z
-        one = Prompts(prompts.points[here, 1:], prompts.labels[here], [boxes[z]] if z in boxes else ())
+        one = Prompts(
+            prompts.points[here, 1:], prompts.labels[here], np.array([boxes[z]] if z in boxes else np.zeros((0, 4)))
+        )
         found[z] = segment_objects(predictor, one, embeddings, z)[0]
     return found

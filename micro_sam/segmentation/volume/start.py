@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import bioimage_cpp as bic
 import numpy as np
 
-from micro_sam.segmentation.volume.field import FAR, plane_of, rounded
+from micro_sam.segmentation.volume.field import FAR, impose, plane_of, rounded
 from micro_sam.segmentation.volume.regions import LEVELS, PROMINENCE, bounds, depth_inside, largest_part, part_at
 
 if TYPE_CHECKING:
+    from micro_sam.segmentation.values import ObjectMask
     from micro_sam.segmentation.volume.values import VolumePrompts
     from micro_sam.segmentation.volume.view import WindowView
 
@@ -18,13 +20,24 @@ MOSTLY = 0.6  # of a region's area, or volume, that lies in a box, for the regio
 MARGIN = 0.1  # of a box's side by which the object may reach out of it
 TIP = 0.1  # of a painted slice's area, below which a region under it does not count
 LEAST = 0.6  # overlap (IoU) of regions with a painted slice, below which they say nothing of its object
+LEAST_LIKE = 0.4  # the same for the model's mask of the clicked slice, which is less exact
 NECK = 0.3  # depth within a neck, over that within the object, below which what lies behind the neck does not count
 LARGE = 64  # voxels along an axis, from which on necks are looked for in every second one
 NEAR = 2.0  # pixels: a click so near to a region is in it
 
 
-def first_region(work: WindowView, prompts: VolumePrompts) -> np.ndarray:
-    """The object before its corrections (bool); empty where the maps show nothing."""
+def first_region(work: WindowView, prompts: VolumePrompts, closer: tuple[int, ObjectMask] | None = None) -> np.ndarray:
+    """The object before its corrections (bool); empty where the maps show nothing.
+
+    Parameters
+    ----------
+    work : WindowView
+    prompts : VolumePrompts
+    closer : (int, ObjectMask), optional
+        The slice of the first click and what the object is there (:func:`closer.closer_look`).
+    """
+    if closer is not None:
+        return _from_slice(work, closer[0] - work.window[0].start, plane_of(closer[1], work))
     mask, alone = np.zeros(work.shape, bool), {}
     for z, one in prompts.masks.items():
         k = z - work.window[0].start
@@ -50,21 +63,40 @@ def first_region(work: WindowView, prompts: VolumePrompts) -> np.ndarray:
     return mask
 
 
+def _from_slice(work: WindowView, k: int, signed: np.ndarray) -> np.ndarray:
+    """The object that one slice (signed distances) and the maps show together: of the regions under the slice, and the
+    one under the click, those that are more like the slice, which they take up. Where they are not, it is rounded."""
+    plane = signed > 0
+
+    def likeness(region: np.ndarray) -> float:
+        return float((region[k] & plane).sum() / max((region[k] | plane).sum(), 1))
+
+    under = _under(work, k, plane)
+    mask = max(([] if under is None else [under]) + [_at_click(work, p) for p in work.positive[:1]], key=likeness)
+    if likeness(mask) < LEAST_LIKE:
+        return _as_thick_as(work, k, signed)
+    mask = _without_what_hangs_on(mask, work.positive[:1], work.spacing)
+    return impose(mask, {k: signed}, work.spacing) if mask.any() else mask
+
+
 def _at_click(work: WindowView, place: tuple[int, int, int]) -> np.ndarray:
     labels = work.regions.labels()
     if not labels[place]:
         around = tuple(slice(max(p - 2, 0), p + 3) for p in place)
         near = np.argwhere(labels[around] > 0)
         if len(near):
-            near = near + [s.start for s in around]
-            distance = np.sqrt((((near - place) * work.spacing) ** 2).sum(1))
+            near += np.array([s.start for s in around])
+            distance = np.sqrt((((near - np.array(place)) * work.spacing) ** 2).sum(1))
             if distance.min() <= NEAR * work.spacing[1]:
-                place = tuple(int(v) for v in near[distance.argmin()])
+                z, y, x = near[distance.argmin()].tolist()
+                place = (z, y, x)
     found = labels[place]
     return part_at(labels == found, place) if found else np.zeros(work.shape, bool)
 
 
-def _without_what_hangs_on(mask: np.ndarray, places, spacing) -> np.ndarray:
+def _without_what_hangs_on(
+    mask: np.ndarray, places: Sequence[tuple[int, int, int]], spacing: tuple[float, float, float]
+) -> np.ndarray:
     """The object without what only thin necks, threads tie to its core in the slices: an opening of it.
 
     The core is the connected part, deeper than a share of the deepest place, that holds the click.
@@ -119,10 +151,10 @@ def _as_thick_as(work: WindowView, k: int, signed: np.ndarray) -> np.ndarray:
     return rounded({k: signed}, work.shape, work.spacing) & np.isin(labels, members)
 
 
-def _in_box(work: WindowView, box) -> np.ndarray:
+def _in_box(work: WindowView, box: Sequence[float]) -> np.ndarray:
     """The regions that lie mostly in a box, at least the one that fits it best, cut off where they reach out of it."""
-    low, high = work.place(box[:3]), np.array(work.place(np.subtract(box[3:], 1))) + 1
-    low = np.clip(low, 0, np.array(work.shape) - 1)
+    high: np.ndarray = np.array(work.place([v - 1 for v in box[3:]]), int) + 1
+    low = np.clip(work.place(box[:3]), 0, np.array(work.shape) - 1)
     high = np.clip(high, low + 1, work.shape)
     inside = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
     flat = box[3] - box[0] == 1

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from micro_sam.errors import InputError
-from micro_sam.segmentation.values import Box, ObjectMask
+from micro_sam.segmentation.values import ObjectMask
 
 __all__ = ["Box3D", "VolumeObject", "VolumePrompts"]
 
@@ -52,8 +52,8 @@ class VolumePrompts:
 
     points: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))
     labels: np.ndarray = field(default_factory=lambda: np.zeros(0, "int64"))
-    boxes: Mapping[int, Box] = field(default_factory=dict)
-    box: Box3D | None = None
+    boxes: Mapping[int, Sequence[float]] = field(default_factory=dict)
+    box: Sequence[float] | None = None
     masks: Mapping[int, ObjectMask] = field(default_factory=dict)
     decoded: Mapping[int, ObjectMask] = field(default_factory=dict)
 
@@ -100,12 +100,14 @@ class VolumePrompts:
     @property
     def positive(self) -> np.ndarray:
         """The positive points (k, 3)."""
-        return self.points[self.labels == 1]
+        positive: np.ndarray = self.points[self.labels == 1]
+        return positive
 
     @property
     def negative(self) -> np.ndarray:
         """The negative points (k, 3)."""
-        return self.points[self.labels == 0]
+        negative: np.ndarray = self.points[self.labels == 0]
+        return negative
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from micro_sam.errors import InputError
+from micro_sam.segmentation.values import ObjectMask
+from micro_sam.session import queries
 from micro_sam.session.edits import current, objects
 from micro_sam.session.edits.committed import check_labels
 from micro_sam.session.label_edits import present
@@ -31,6 +33,10 @@ class LabelActions:
     def current_slices(self) -> tuple[int, ...]:
         """Sorted slices in which there may be a current object."""
         return tuple(sorted(self._steps.state.regions))
+
+    def current_in(self, z: int = 0) -> dict[int, ObjectMask]:
+        """Label -> what the current objects are in a slice (0 in 2D)."""
+        return queries.masks_in(self._steps.state, z)
 
     def paint(
         self, name: LayerName, region: tuple[slice, ...], values: np.ndarray, before: np.ndarray | None = None

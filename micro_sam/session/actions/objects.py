@@ -55,6 +55,11 @@ class ObjectActions(Mapping[int, ObjectRecord]):
         reopened = self._steps.state.reopened
         return reopened.id if reopened is not None else None
 
+    @property
+    def next_id(self) -> int:
+        """Id that the first current object gets at its commit."""
+        return self.reopened or self._steps.state.last_id + 1
+
     def at(self, position: Sequence[float]) -> int:
         """Id of the committed object at (y, x) or (z, y, x); 0 for background and outside."""
         return queries.object_at(self._steps.state, position)

@@ -21,12 +21,13 @@ from dataclasses import replace
 import numpy as np
 
 from micro_sam.errors import InputError
+from micro_sam.models.sizes import Box
 from micro_sam.session.commands import Draft
 from micro_sam.session.edits import commit_messages as messages
 from micro_sam.session.edits import current
 from micro_sam.session.edits.committed import MAX_ID, CommittedWriter, Extent
 from micro_sam.session.edits.pieces import Spans, Windows, pixels_per_label, units_of, what_stays
-from micro_sam.session.label_edits import Box, Runs, bounding_box, crop, union
+from micro_sam.session.label_edits import Runs, bounding_box, crop, union
 from micro_sam.session.prompts import PromptSet
 from micro_sam.session.state import State
 from micro_sam.session.values import (

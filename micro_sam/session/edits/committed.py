@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from micro_sam.errors import InputError
+from micro_sam.models.sizes import Box
 from micro_sam.session.commands import Draft
-from micro_sam.session.label_edits import Box, LabelEdit, Runs, crop, shift, union
+from micro_sam.session.label_edits import LabelEdit, Runs, crop, shift, union
 from micro_sam.session.state import State
 from micro_sam.session.values import ObjectRecord, listing
 
@@ -57,7 +58,7 @@ def check_ids(state: State, ids: Iterable[int]) -> list[int]:
     if unknown:
         raise InputError(f"There is no committed object {listing(unknown)}. Click on an object to choose it.")
     if not ids:
-        raise InputError("No object is chosen. Click on a committed object first.")
+        raise InputError("No object is selected. Click on a committed object first.")
     return ids
 
 

@@ -12,9 +12,10 @@ from dataclasses import replace
 import numpy as np
 
 from micro_sam.errors import InputError
+from micro_sam.models.sizes import Box
 from micro_sam.segmentation.values import ObjectMask
 from micro_sam.session.commands import Draft
-from micro_sam.session.label_edits import Box, Runs, bounding_box, crop, shift, union
+from micro_sam.session.label_edits import Runs, bounding_box, crop, shift, union
 from micro_sam.session.prompts import PromptSet
 from micro_sam.session.state import State
 from micro_sam.session.values import Anchors, SliceAnswer, SliceConfidence, count

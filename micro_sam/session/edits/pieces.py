@@ -14,8 +14,9 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from micro_sam.models.sizes import Box
 from micro_sam.segmentation.label_runs import values_and_places
-from micro_sam.session.label_edits import Box, Runs
+from micro_sam.session.label_edits import Runs
 from micro_sam.session.prompts import AnyPrompt, PointPrompt, PromptSet
 
 Windows = Mapping[int, tuple[Box, Runs]]

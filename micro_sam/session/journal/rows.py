@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from micro_sam.session.label_edits import Box
+from micro_sam.models.sizes import Box
 
 SCHEMA = 2
 """Version of the tables. One that is higher was written by a newer program; lower ones are migrated."""

@@ -90,7 +90,7 @@ class VolumePropagation(Propagation):
         interpolation: str = "lost",
         batched: bool = False,
     ) -> VolumeRequest:
-        """Take down what is known of the current objects, and how far the run may go.
+        """Take down what is known of the current objects, and how far the propagation may go.
 
         After a first propagation (or for a reopened object) only the slices between the corrected ones and the nearest
         unchanged prompted ones are done again.

@@ -13,6 +13,7 @@ import numpy as np
 from napari.layers import Labels
 from qtpy.QtCore import QTimer
 
+from micro_sam.sam_annotator.view.layers.colours import PALETTE, label_colours
 from micro_sam.sam_annotator.view.layers.large_labels import LargeLabels, is_large_plane, whole_of
 from micro_sam.sam_annotator.view.layers.shared_labels import Region, SharedLabels, share
 
@@ -39,8 +40,9 @@ class LabelLayer:
         self, layer: Labels, on_paint: ReadBack | None = None, on_replace: Callable[[Any], None] | None = None
     ) -> None:
         self.layer = layer
-        self._on_paint = on_paint
-        self._on_replace = on_replace
+        self._offset = 0
+        self._on_paint: Any = on_paint
+        self._on_replace: Any = on_replace
         if on_paint is not None:
             self._watch(whole_of(layer.data))
             layer.events.paint.connect(self._painted)
@@ -57,9 +59,20 @@ class LabelLayer:
     def make(name: str, data: np.ndarray, scale: tuple[float, ...] | None, opacity: float = 0.6) -> Labels:
         """A layer on an array of the session. The array is shared, not copied."""
         kind = LargeLabels if is_large_plane(data.shape) else Labels
-        layer = kind(share(data), name=name, scale=scale, opacity=opacity)
+        layer = kind(share(data), name=name, scale=scale, opacity=opacity, colormap=label_colours())
         layer.brush_size = max(3, min(10, round(min(data.shape[-2:]) / 50)))
         return layer
+
+    def colour_of(self, label: int) -> tuple[float, float, float] | None:
+        """RGB in 0..1 in which an object is drawn."""
+        colour = self.layer.get_color(label)
+        return None if colour is None else (float(colour[0]), float(colour[1]), float(colour[2]))
+
+    def colour_from(self, first: int) -> None:
+        """Show label 1 in the colour of the id `first`, label 2 in that of the next, ..."""
+        offset = (first - 1) % len(PALETTE)
+        if offset != self._offset:
+            self._offset, self.layer.colormap = offset, label_colours(offset)
 
     def can_show(self, data: np.ndarray) -> bool:
         """Whether the layer is of the right kind for another array of the session."""
@@ -95,7 +108,7 @@ class LabelLayer:
         self._thumbnail.start()
 
     def _update_thumbnail(self) -> None:
-        """The small picture in the layer list follows when the person pauses: it looks at the whole array."""
+        """The small picture in the layer list follows when the user pauses: it looks at the whole array."""
         if self.layer.visible and hasattr(self.layer, "_update_thumbnail"):
             self.layer._update_thumbnail()
 
@@ -114,7 +127,7 @@ class LabelLayer:
             return False
         for axis, point in enumerate(layer._data_slice.point[: layer.ndim - 2]):
             if not region[axis].start <= round(float(point)) < region[axis].stop:
-                return True  # not in view: it is drawn when the person goes there
+                return True  # not in view: it is drawn when the user goes there
         image = layer._slice.image
         part = tuple(region[axis] for axis in displayed)
         if image.raw.shape != tuple(layer.data.shape[axis] for axis in displayed):
@@ -129,7 +142,7 @@ class LabelLayer:
             layer._partial_labels_refresh()
         return True
 
-    def _index_in_view(self, part: Region) -> tuple:
+    def _index_in_view(self, part: Region) -> tuple[int | slice, ...]:
         point = self.layer._data_slice.point[: self.layer.ndim - 2]
         return (*(round(float(p)) for p in point), *part)
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from napari.layers import Labels
+from napari.layers import Image, Labels
 from napari.layers._multiscale_data import MultiScaleData
 
 LARGEST_PLANE = 2**25
@@ -119,12 +119,20 @@ class LargeLabels(Labels):
         pass  # what is drawn is read again
 
     def _partial_labels_refresh(self) -> None:
-        if self._updated_slice is not None:
-            self._updated_slice = None
+        if getattr(self, "_updated_slice", None) is not None:
+            self._updated_slice: Any = None
             self._draw_again()
 
     def _draw_again(self) -> None:
         self.refresh(extent=False, highlight=False, thumbnail=False)
+
+
+def draw_again(raw: Image) -> None:
+    """The lower resolutions of an image have other values."""
+    if hasattr(raw, "_reset_thumbnail_level_data"):
+        raw._reset_thumbnail_level_data()  # napari keeps the coarsest resolution as it was
+    if raw.data_level > 0:
+        raw.refresh(extent=False, highlight=False)
 
 
 def _views(data: np.ndarray) -> list[np.ndarray]:

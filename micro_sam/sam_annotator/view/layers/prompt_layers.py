@@ -1,4 +1,4 @@
-"""Points and shapes: what the person clicks and draws, read into the session, and painted from it.
+"""Points and shapes: what the user clicks and draws, read into the session, and painted from it.
 
 Each row of a layer carries the id of its prompt as a feature, so that a moved point stays the same prompt. napari
 copies features to new rows (a new point inherits the id of the one that is selected, a pasted one that of its
@@ -7,8 +7,9 @@ original), so an id counts only where it is known to the session and seen for th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -37,14 +38,14 @@ class _PromptLayer:
         layer.events.data.connect(self._heard)
 
     @contextmanager
-    def _painted(self):
+    def _painted(self) -> Iterator[None]:
         self._painting = True
         try:
             yield
         finally:
             self._painting = False
 
-    def _heard(self, event) -> None:
+    def _heard(self, event: Any) -> None:
         if not self._painting and getattr(event, "action", "changed") in READ_BACK_ON:
             self._on_edit()
             QTimer.singleShot(0, self._after_edit)
@@ -63,7 +64,8 @@ class _PromptLayer:
         for value in self.layer.features["id"]:
             fresh = pd.isna(value) or int(value) == NEW or int(value) in seen or int(value) not in known
             ids.append(None if fresh else int(value))
-            seen.add(ids[-1])
+            if not fresh:
+                seen.add(int(value))
         return ids
 
 
@@ -121,14 +123,14 @@ class PointLayer(_PromptLayer):
                 self.layer.current_size = size
 
     @property
-    def chosen_ids(self) -> list[int]:
-        """Ids of the points that the person selected with the selection tool (a point just placed does not count)."""
+    def selected_ids(self) -> list[int]:
+        """Ids of the points that the user selected with the selection tool (a point just placed does not count)."""
         if str(self.layer.mode) != "select":
             return []
         ids = self.layer.features["id"].to_numpy()
         return [int(ids[row]) for row in sorted(self.layer.selected_data)]
 
-    def read(self, known: PromptSet, current_track: int | None = None) -> tuple[PointPrompt, ...]:
+    def read(self, known: PromptSet) -> tuple[PointPrompt, ...]:
         """The points the layer shows, as prompts."""
         features = self.layer.features
         points = []
@@ -139,8 +141,8 @@ class PointLayer(_PromptLayer):
                     id=prompt_id,
                     position=tuple(self.layer.data[row]),
                     positive=features["label"].iloc[row] != NEGATIVE,
-                    track_id=old.track_id if old is not None else current_track,
-                    state=str(features["state"].iloc[row]) if not pd.isna(features["state"].iloc[row]) else "track",
+                    track_id=old.track_id if old is not None else None,
+                    state="division" if features["state"].iloc[row] == "division" else "track",
                 )
             )
         return tuple(points)
@@ -177,7 +179,7 @@ class PointLayer(_PromptLayer):
         label = POSITIVE if self._next_positive else NEGATIVE
         self.layer.feature_defaults = {**self._defaults(), "label": label, "id": NEW}
 
-    def _defaults(self) -> dict:
+    def _defaults(self) -> dict[str, Any]:
         defaults = self.layer.feature_defaults
         return {column: defaults[column].iloc[0] for column in defaults.columns}
 
@@ -204,7 +206,7 @@ class ShapeLayer(_PromptLayer):
             opacity=0.9,
         )
 
-    def read(self, known: PromptSet, current_track: int | None = None) -> tuple[ShapePrompt, ...]:
+    def read(self, known: PromptSet) -> tuple[ShapePrompt, ...]:
         """The shapes the layer shows, as prompts. Lines and paths enclose nothing and are left out, with a word."""
         shapes = []
         kinds = self.layer.shape_type
@@ -221,7 +223,7 @@ class ShapeLayer(_PromptLayer):
                     id=prompt_id,
                     kind=kinds[row],
                     vertices=tuple(map(tuple, vertices)),
-                    track_id=old.track_id if old is not None else current_track,
+                    track_id=old.track_id if old is not None else None,
                     state=old.state if old is not None else "track",
                 )
             )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from napari import Viewer
@@ -14,119 +13,122 @@ from napari.layers import Image, Layer
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
-from micro_sam.sam_annotator.state.images import OpenImage
-from micro_sam.sam_annotator.state.placement import origin
+from micro_sam.sam_annotator.state.images import OpenImage, full_scale, origin
+from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.sam_annotator.view.layers import overlays
+from micro_sam.sam_annotator.view.layers.fitted import FittedView
 from micro_sam.sam_annotator.view.layers.label_layers import LabelLayer
 from micro_sam.sam_annotator.view.layers.prompt_layers import PointLayer, ShapeLayer
 from micro_sam.sam_annotator.view.layers.shared_labels import Region
-from micro_sam.sam_annotator.view.layers.values import SHAPE_MODES, LayerNames, Tool, full_scale
+from micro_sam.session.prompts import PromptSet
 from micro_sam.session.session import Session
+from micro_sam.session.values import LayerName
 
-log = logging.getLogger(__name__)
-
-VIEW_MS = 250
+CONTOUR = 2
+"""Width of outlines of committed objects, in pixels of the image."""
 
 
 class SessionLayers:
-    """Layers <-> session.
+    """Layers <-> session. They are made when the first image is shown.
 
     Parameters
     ----------
     viewer
         Gets the layers.
-    image
-        What ``raw`` shows; if it was taken from a layer of the viewer, that layer is used.
-    session
-        What the layers show.
-    names
-        Names of the layers. A layer whose name is empty is not made.
-    on_error
-        Called with the exception when an edit of the person cannot be taken over.
+    state
+        Has their names (one whose name is empty is not made), and the tool of the mouse.
 
     Attributes
     ----------
+    image, session
+        What the layers show; None before the first image.
     points, shapes, labels
         The parts; ``labels`` by the session's names ("current", "committed", "auto").
     raw
-        The image layer.
-    current_track
-        Track that new prompts belong to (tracking only).
+        The image layer; if the image was taken from a layer of the viewer, that one.
 
     Signals
     -------
     edited
-        The person added, moved or removed prompts, and the session knows them.
+        The user added, moved or removed prompts, and the session knows them.
     recreated
         Names of layers that were deleted and made again.
     picked
         Id of the committed object that was clicked with the pick tool (0: background).
     refused
         Why something that was drawn is no prompt.
-    tool_changed
-        The mouse may have another tool now.
+    present_changed
+        The viewer has other layers, of the tool or of the user.
+    shown
+        Another image is shown.
+    mode_changed
+        A layer of the tool has another mode.
     """
 
-    point_type: type[PointLayer] = PointLayer
-    shape_type: type[ShapeLayer] = ShapeLayer
+    _point_type: type[PointLayer] = PointLayer
+    _shape_type: type[ShapeLayer] = ShapeLayer
 
     edited = Signal()
     recreated = Signal(tuple)
     picked = Signal(int)
     refused = Signal(str)
-    tool_changed = Signal()
+    present_changed = Signal()
+    shown = Signal()
+    mode_changed = Signal()
 
-    def __init__(
-        self,
-        viewer: Viewer,
-        image: OpenImage,
-        session: Session,
-        names: LayerNames,
-        on_error: Callable[[Exception], None],
-    ) -> None:
+    def __init__(self, viewer: Viewer, state: WindowState) -> None:
         self.viewer = viewer
-        self.session = session
-        self.names = names
-        self.image = image
-        self.raw: Image | None = image.layer
+        self.names = state.names
+        self.session: Any = None
+        self.image: Any = None
+        self.raw: Any = None
         self.labels: dict[str, LabelLayer] = {}
-        self.points: PointLayer
-        self.shapes: ShapeLayer
-        self.current_track: int | None = None
-        self._on_error = on_error
+        self.points: Any = None
+        self.shapes: Any = None
+        self._state = state
+        self._view = FittedView(viewer)
+        self._contour = 0
         self._closed = False
         self._moving = False
-        self._tool: Tool = "point"
-        self._make_missing()
-        self._wire_session()
-        viewer.layers.events.removed.connect(self._removed)
-        viewer.layers.selection.events.active.connect(self._tool_changed)
-        viewer.camera.events.zoom.connect(self._zoomed)
-        self._look_at_image()
+        for event in (viewer.layers.events.inserted, viewer.layers.events.removed):
+            event.connect(self._present_changed)
 
     def show(self, image: OpenImage, session: Session) -> None:
-        """Show another image and its session in the layers that are there: much quicker than making new ones."""
+        """Show an image and its session; in the layers that are there, which is much quicker than making new ones."""
+        if self.session is None:
+            self._begin(image, session)
+        else:
+            self._show_other(image, session)
+        self._wire_session()
+        self._colour()
+        self._look_at_image()
+        self.shown.emit()
+        self.present_changed.emit()
+
+    def _begin(self, image: OpenImage, session: Session) -> None:
+        viewer = self.viewer
+        self.image, self.session, self.raw = image, session, image.layer
+        self._make_missing()
+        viewer.layers.events.removed.connect(self._removed)
+        viewer.camera.events.zoom.connect(self._zoomed)
+
+    def _show_other(self, image: OpenImage, session: Session) -> None:
         self._unwire_session()
         self.image, self.session = image, session
-        self._moving = True
-        try:
+        with self._moves():
             self._replace_raw()
-            for key, part in self.labels.items():
+            for key, part in cast("dict[LayerName, LabelLayer]", self.labels).items():
                 if part.can_show(session.labels.layer(key)):
                     part.replace(session.labels.layer(key), image.scale)
                 else:
                     self.viewer.layers.remove(part.layer)
             if self._make_missing():
                 self._restore_order()
-        finally:
-            self._moving = False
         for part in (self.points, self.shapes):
             part.rescale(image.scale)
             part.show(session.prompts.drawn)
         self.points.next_positive = session.prompts.next_positive
         self._place()
-        self._wire_session()
-        self._look_at_image()
 
     def _replace_raw(self) -> None:
         image, old = self.image, self.raw
@@ -147,19 +149,16 @@ class SessionLayers:
         self._make_missing()
         self._restore_order()
 
+    def fit(self) -> None:
+        """Show the whole image, as large as the canvas."""
+        self._view.fit()
+
     def _look_at_image(self) -> None:
         if self.image.layer is None:
-            self.viewer.reset_view()
-            # A window that is just opening gets its final size later.
-            view = (self.viewer.camera.zoom, self.viewer.camera.center)
-            QTimer.singleShot(VIEW_MS, lambda: self._fit_again(view))
+            self.fit()
         self._zoomed()
 
-    def _fit_again(self, view: tuple) -> None:
-        if not self._closed and view == (self.viewer.camera.zoom, self.viewer.camera.center):
-            self.viewer.reset_view()
-
-    def _zoomed(self, _event=None) -> None:
+    def _zoomed(self, _event: Any = None) -> None:
         """Keep points at the same size on the screen."""
         if not self._closed:
             self.points.fit_to_zoom(self.viewer.camera.zoom)
@@ -169,99 +168,63 @@ class SessionLayers:
     @property
     def all(self) -> list[Layer]:
         """The layers of the tool that are in the viewer, from the bottom to the top."""
-        layers = [self.raw, *(part.layer for part in self.labels.values()), self.shapes.layer, self.points.layer]
+        prompts = [part.layer for part in (self.shapes, self.points) if part is not None]
+        layers = [self.raw, *(part.layer for part in self.labels.values()), *prompts]
         return [layer for layer in layers if layer is not None]
 
-    @property
-    def tool(self) -> Tool:
-        """The tool that the mouse has."""
-        return self._tool
+    def others(self, kind: type[Layer]) -> list[Any]:
+        """Layers of a kind that the user has brought."""
+        own = set(self.all)
+        return [layer for layer in self.viewer.layers if isinstance(layer, kind) and layer not in own]
 
-    def tool_in_hand(self) -> str | None:
-        """The tool that the mouse really has, seen from the layer that is selected; None for napari's own tools."""
-        active = self.viewer.layers.selection.active
-        if active is self.points.layer:
-            return {"add": "point", "select": "move"}.get(str(active.mode))
-        if active is self.shapes.layer:
-            return {mode: tool for tool, mode in SHAPE_MODES.items()}.get(str(active.mode))
-        if "current" in self.labels and active is self.labels["current"].layer:
-            return str(active.mode) if str(active.mode) in ("paint", "erase") else None
-        if "committed" in self.labels and active is self.labels["committed"].layer and self._tool == "pick":
-            return "pick"
-        return None
-
-    def use(self, tool: Tool) -> None:
-        """Give the mouse a tool: select the layer it works on, in the mode it needs."""
-        self._tool = tool
-        if tool == "point":
-            self._activate(self.points.layer, "add")
-        elif tool in SHAPE_MODES:
-            self._activate(self.shapes.layer, SHAPE_MODES[tool])
-        elif tool in ("paint", "erase"):
-            self._activate(self.labels["current"].layer, tool)
-        elif tool == "pick":
-            self._activate(self.labels["committed"].layer, "pan_zoom")
-        else:
-            self._activate(self.points.layer, "select")
-
-    def _activate(self, layer: Layer, mode: str) -> None:
-        self.viewer.layers.selection.active = layer
-        if not layer.visible:  # napari draws the layer anew even when it was visible all the time
-            layer.visible = True
-        layer.mode = mode
-        self.tool_changed.emit()
-
-    def _tool_changed(self, _event=None) -> None:
+    def _present_changed(self, _event: Any = None) -> None:
         if not self._closed:
-            self.tool_changed.emit()
+            self.present_changed.emit()
+
+    def _mode_changed(self, _event: Any = None) -> None:
+        if not self._closed:
+            self.mode_changed.emit()
 
     def show_embeddings(self, picture: np.ndarray, scale: tuple[float, ...]) -> None:
         """Lay a picture of the embeddings over the image; see :func:`overlays.embedding_layer`."""
         layer = overlays.embedding_layer(picture, scale, full_scale(self.image.scale, self.session.ndim))
         self._replace_overlay(overlays.EMBEDDINGS, layer, self.viewer.layers.index(self.raw) + 1)
 
-    def show_hover(self, on: bool) -> LabelLayer | None:
-        """Add the layer for the mask under the mouse, below the prompts, or take it away; returns it."""
+    def show_hover(self, on: bool) -> overlays.MaskOverlay | None:
+        """Add the layer for the mask under the mouse, below the prompts, or take it away; returns what draws on it."""
         layer = overlays.hover_layer(self.session.shape[-2:], self.image.scale) if on else None
         self._replace_overlay(overlays.HOVER, layer, self.viewer.layers.index(self.shapes.layer))
-        return None if layer is None else LabelLayer(layer)
+        return None if layer is None else overlays.MaskOverlay(self.viewer, layer)
 
     def _replace_overlay(self, name: str, layer: Layer | None, position: int) -> None:
-        active, layers = self.viewer.layers.selection.active, self.viewer.layers
-        if name in layers:
-            position -= layers.index(name) < position
-            layers.remove(name)
-        elif layer is None:
-            return
         if layer is not None:
             (self.image.placement or origin(self.session.ndim)).apply(layer)
-            layers.insert(position, layer)
-        layers.selection.active = active if active in layers else self.points.layer
+        overlays.replace(self.viewer, name, layer, position, self.points.layer)
 
     # ------------------------------------------------------------------ layers -> session
 
     def read_prompts(self) -> None:
         """Take over what the prompt layers show; whatever differs becomes one step of undo."""
-        if self._closed:
+        if self._closed or self.session is None:
             return
         known = self.session.prompts.drawn
         try:
-            points = self.points.read(known, self.current_track)
-            shapes = self.shapes.read(known, self.current_track)
+            points = self.points.read(known)
+            shapes = self.shapes.read(known)
             changed = self.session.prompts.replace(points, shapes) != known
         except Exception as error:
             changed = False
-            self._on_error(error)
+            self._state.status.report(error)
         # Also when nothing changed for the session: rows of no use (a line, a click outside) leave the layer.
         self._show_prompts(self.session.prompts.drawn)
         if changed:
             self.edited.emit()
 
-    def _read_paint(self, key: str, region: Region, after: np.ndarray, before: np.ndarray) -> None:
+    def _read_paint(self, key: LayerName, region: Region, after: np.ndarray, before: np.ndarray) -> None:
         try:
             self.session.labels.paint(key, region, after, before=before)
         except Exception as error:
-            self._on_error(error)
+            self._state.status.report(error)
             labels = self.session.labels.layer(key)
 
             def restore() -> None:
@@ -271,28 +234,44 @@ class SessionLayers:
             restore()
             QTimer.singleShot(0, restore)  # napari may be about to draw it
 
-    def _read_labels(self, key: str, labels: Any) -> None:
+    def _read_labels(self, key: LayerName, labels: Any) -> None:
         """Take over an array that somebody put into the data of a layer."""
         try:
             self.session.labels.replace(key, np.asarray(labels))
         except Exception as error:
-            self._on_error(error)
+            self._state.status.report(error)
 
     # ------------------------------------------------------------------ session -> layers
 
     def _wire_session(self) -> None:
         events = self.session.events
+        events.objects_changed.connect(self._colour)
         events.prompts_changed.connect(self._show_prompts)
         events.labels_changed.connect(self._show_labels)
         events.polarity_changed.connect(self._show_polarity)
 
     def _unwire_session(self) -> None:
         events = self.session.events
+        events.objects_changed.disconnect(self._colour)
         events.prompts_changed.disconnect(self._show_prompts)
         events.labels_changed.disconnect(self._show_labels)
         events.polarity_changed.disconnect(self._show_polarity)
 
-    def _show_prompts(self, prompts) -> None:
+    def _colour(self, _: Any = None) -> None:
+        """Show what is not committed yet in the colours that it will have then; tracks keep those of their numbers."""
+        if self._closed or self._state.tool.work == "tracks":
+            return
+        for key in ("current", "auto"):
+            if key in self.labels and not (key == "auto" and self.session.objects.reopened):
+                self.labels[key].colour_from(self.session.objects.next_id)
+
+    def outline_committed(self, on: bool) -> None:
+        """Show committed objects as outlines, or filled."""
+        self._contour = CONTOUR if on else 0
+        if "committed" in self.labels:
+            self.labels["committed"].layer.contour = self._contour
+
+    def _show_prompts(self, prompts: PromptSet) -> None:
         if not self._closed:
             self.points.show(prompts)
             self.shapes.show(prompts)
@@ -314,7 +293,8 @@ class SessionLayers:
             self.raw = self._make_raw()
             self.viewer.layers.insert(0, self.raw)
             made.append(self.raw.name)
-        for key, name in (("auto", names.auto), ("committed", names.committed), ("current", names.current)):
+        keys: tuple[LayerName, ...] = ("auto", "committed", "current")
+        for key, name in zip(keys, (names.auto, names.committed, names.current), strict=True):
             if name and (key not in self.labels or self.labels[key].layer not in present):
                 if key in self.labels:
                     self.labels[key].forget()
@@ -322,16 +302,17 @@ class SessionLayers:
                 self._add(layer, made)
                 self.labels[key] = LabelLayer(layer, partial(self._read_paint, key), partial(self._read_labels, key))
                 if key == "committed":
+                    layer.contour = self._contour
                     layer.mouse_drag_callbacks.append(self._pick)
-        if not hasattr(self, "shapes") or self.shapes.layer not in present:
-            layer = self.shape_type.make(names.box_prompts, self.session.ndim, scale)
+        if self.shapes is None or self.shapes.layer not in present:
+            layer = self._shape_type.make(names.box_prompts, self.session.ndim, scale)
             self._add(layer, made)
-            self.shapes = self.shape_type(layer, self.read_prompts, self.refused.emit)
+            self.shapes = self._shape_type(layer, self.read_prompts, self.refused.emit)
             self.shapes.show(self.session.prompts.drawn)
-        if not hasattr(self, "points") or self.points.layer not in present:
-            layer = self.point_type.make(names.prompts, self.session.ndim, scale)
+        if self.points is None or self.points.layer not in present:
+            layer = self._point_type.make(names.prompts, self.session.ndim, scale)
             self._add(layer, made)
-            self.points = self.point_type(layer, self.read_prompts)
+            self.points = self._point_type(layer, self.read_prompts)
             self.points.show(self.session.prompts.drawn)
             self.points.next_positive = self.session.prompts.next_positive
         if made:
@@ -355,10 +336,10 @@ class SessionLayers:
 
     def _add(self, layer: Layer, made: list[str]) -> None:
         self.viewer.layers.append(layer)
-        layer.events.mode.connect(self._tool_changed)
+        layer.events.mode.connect(self._mode_changed)
         made.append(layer.name)
 
-    def _removed(self, event) -> None:
+    def _removed(self, event: Any) -> None:
         if not self._closed and not self._moving and event.value in self.all:
             # Let napari finish with the removal (possibly of several layers) first.
             QTimer.singleShot(0, self._recreate)
@@ -370,32 +351,30 @@ class SessionLayers:
         if not made:
             return
         self._restore_order()
-        self.use(self._tool)
         self.recreated.emit(tuple(made))
 
     def _restore_order(self) -> None:
-        """Put the layers of the tool back into their order; layers of the person stay below or above them."""
+        """Put the layers of the tool back into their order; layers of the user stay below or above them."""
         order = self.all
         positions = sorted(self.viewer.layers.index(layer) for layer in order)
         with self._moves():
             for position, layer in zip(positions, order, strict=True):
-                here = self.viewer.layers.index(layer)
-                if here != position:
-                    self.viewer.layers.move(here, position)
+                if self.viewer.layers.index(layer) != position:
+                    self.viewer.layers.move(self.viewer.layers.index(layer), position)
 
     @contextmanager
-    def _moves(self):
+    def _moves(self) -> Iterator[None]:
         self._moving = True
         try:
             yield
         finally:
             self._moving = False
 
-    # ------------------------------------------------------------------ picking and closing
+    # ------------------------------------------------------------------ selecting and closing
 
-    def _pick(self, layer, event):
+    def _pick(self, layer: Layer, event: Any) -> Iterator[None]:
         """A click (not a drag) on the committed objects with the pick tool."""
-        if self._tool != "pick":
+        if self._state.mouse != "pick":
             return
         position = event.position
         yield
@@ -403,16 +382,17 @@ class SessionLayers:
             return
         self.picked.emit(self.session.objects.at(layer.world_to_data(position)))
 
-    def close(self, remove: bool = True) -> None:
-        """Stop following the session; with `remove`, take the layers out of the viewer."""
+    def close(self) -> None:
+        """Stop following the session; the layers stay."""
         if self._closed:
             return
         self._closed = True
+        self._view.close()
+        viewer = self.viewer
+        for event in (viewer.layers.events.inserted, viewer.layers.events.removed):
+            event.disconnect(self._present_changed)
+        if self.session is None:
+            return
         self._unwire_session()
-        self.viewer.layers.events.removed.disconnect(self._removed)
-        self.viewer.layers.selection.events.active.disconnect(self._tool_changed)
-        self.viewer.camera.events.zoom.disconnect(self._zoomed)
-        if remove:
-            for layer in self.all:
-                if layer in self.viewer.layers and layer is not self.image.layer:
-                    self.viewer.layers.remove(layer)
+        viewer.layers.events.removed.disconnect(self._removed)
+        viewer.camera.events.zoom.disconnect(self._zoomed)

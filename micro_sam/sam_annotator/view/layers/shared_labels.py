@@ -10,7 +10,7 @@ What numpy does (indexing, ``+=``, ``out=``, ``np.copyto``, ...) is heard. Compi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -52,7 +52,9 @@ class SharedLabels(np.ndarray):
         with _heard(self, key):
             super().__setitem__(key, value)
 
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, out: tuple = (), **options: Any) -> Any:
+    def __array_ufunc__(
+        self, ufunc: np.ufunc, method: str, *inputs: Any, out: tuple[Any, ...] = (), **options: Any
+    ) -> Any:
         written = (*out, *(inputs[:1] if method == "at" else ()))
         if out:
             options["out"] = tuple(_bare(array) for array in out)
@@ -62,7 +64,7 @@ class SharedLabels(np.ndarray):
             result = getattr(ufunc, method)(*(_bare(value) for value in inputs), **options)
         return out[0] if len(out) == 1 else result
 
-    def __array_function__(self, function: Callable, types: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    def __array_function__(self, function: Callable[..., Any], types: Any, args: Any, kwargs: Any) -> Any:
         with _heard(args[0] if function in _WRITERS and args else None):
             return super().__array_function__(function, types, args, kwargs)
 
@@ -70,7 +72,7 @@ class SharedLabels(np.ndarray):
         """See numpy."""
         self[...] = value
 
-    def put(self, indices: Any, values: Any, mode: str = "raise") -> None:
+    def put(self, indices: Any, values: Any, mode: Any = "raise") -> None:
         """See numpy."""
         with _heard(self):
             super().put(indices, values, mode)

@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from napari.layers import Points, Shapes, Tracks
-from napari.utils.colormaps import label_colormap
+from napari import Viewer
+from napari.layers import Labels, Layer, Points, Shapes, Tracks
 from qtpy.QtCore import QTimer
 
-from micro_sam.sam_annotator.state.placement import origin
+from micro_sam.sam_annotator.state.images import OpenImage, full_scale, origin
+from micro_sam.sam_annotator.state.window import WindowState
+from micro_sam.sam_annotator.view.layers.colours import label_colours, track_colours
 from micro_sam.sam_annotator.view.layers.prompt_layers import BOX_COLOUR, PointLayer, ShapeLayer
 from micro_sam.sam_annotator.view.layers.session_layers import SessionLayers
-from micro_sam.sam_annotator.view.layers.values import full_scale
 from micro_sam.session.prompts import PointPrompt, PromptSet, PromptState, ShapePrompt
+from micro_sam.session.session import Session
 
-COLOURS = label_colormap(49, background_value=0)
-"""Colours of tracks: those in which napari shows their labels."""
 REFRESH_MS = 60
 TAIL_FRAMES = 15
 SYMBOLS = {"track": "disc", "division": "star"}
 _TEXT = {"string": "{track_id}", "size": 11, "color": "white", "anchor": "upper_left"}
-
-
-def track_colours(ids: Any) -> np.ndarray:
-    """RGBA (n, 4) of tracks, as their labels are shown."""
-    return np.atleast_2d(COLOURS.map(np.atleast_1d(np.asarray(ids, dtype=np.int64))))
 
 
 class TrackPointLayer(PointLayer):
@@ -44,9 +40,9 @@ class TrackPointLayer(PointLayer):
         layer.current_border_width = 0.25
         return layer
 
-    def read(self, known: PromptSet, current_track: int | None = None) -> tuple[PointPrompt, ...]:
+    def read(self, known: PromptSet) -> tuple[PointPrompt, ...]:
         """As :meth:`PointLayer.read`; new points get the state that is chosen (a negative one marks no division)."""
-        points = super().read(known, current_track)
+        points = super().read(known)
         return tuple(
             replace(p, state=self.next_state if p.positive else "track") if p.id is None else p for p in points
         )
@@ -78,9 +74,9 @@ class TrackShapeLayer(ShapeLayer):
         layer.text = dict(_TEXT)
         return layer
 
-    def read(self, known: PromptSet, current_track: int | None = None) -> tuple[ShapePrompt, ...]:
+    def read(self, known: PromptSet) -> tuple[ShapePrompt, ...]:
         """As :meth:`ShapeLayer.read`; new shapes get the state that is chosen."""
-        shapes = super().read(known, current_track)
+        shapes = super().read(known)
         return tuple(replace(s, state=self.next_state) if s.id is None else s for s in shapes)
 
     def show(self, prompts: PromptSet) -> None:
@@ -107,37 +103,40 @@ class TrackLayers(SessionLayers):
         napari's tracks layer. It cannot be empty, so it is hidden while no track is committed.
     """
 
-    point_type = TrackPointLayer
-    shape_type = TrackShapeLayer
+    _point_type = TrackPointLayer
+    _shape_type = TrackShapeLayer
 
-    def __init__(self, *args: Any) -> None:
-        self.tracks: Tracks | None = None
+    def __init__(self, viewer: Viewer, state: WindowState) -> None:
+        self.tracks: Any = None
         self._hid_tracks = True
         self._refresh = QTimer()
         self._refresh.setSingleShot(True)
         self._refresh.setInterval(REFRESH_MS)
         self._refresh.timeout.connect(self._show_tracks)
-        super().__init__(*args)
-        self._show_next(self.session.tracks.active, self.session.tracks.next_state)
-        self._show_tracks()
+        super().__init__(viewer, state)
 
-    def show(self, image, session) -> None:
-        """Show another movie and its session in the layers that are there."""
+    def show(self, image: OpenImage, session: Session) -> None:
+        """Show a movie and its session; in the layers that are there, which is much quicker than making new ones."""
         super().show(image, session)
         self.tracks.scale = full_scale(image.scale, session.ndim)
         self._show_next(session.tracks.active, session.tracks.next_state)
         self._show_tracks()
 
     @property
-    def all(self) -> list:
+    def all(self) -> list[Layer]:
         """The layers of the tool that are in the viewer, from the bottom to the top."""
         layers = super().all
         return layers if self.tracks is None else [*layers[:-2], self.tracks, *layers[-2:]]
 
-    def close(self, remove: bool = True) -> None:
+    def segmentations(self) -> list[Labels]:
+        """Label layers with objects that the tool did not make one by one: its automatic ones, and the user's."""
+        mine = [self.labels["auto"].layer] if "auto" in self.labels else []
+        return [*mine, *self.others(Labels)]
+
+    def close(self) -> None:
         """Stop following the session."""
         self._refresh.stop()
-        super().close(remove)
+        super().close()
 
     # ------------------------------------------------------------------ session -> layers
 
@@ -202,7 +201,7 @@ class TrackLayers(SessionLayers):
             tail_length=TAIL_FRAMES,
             tail_width=3,
             opacity=0.9,
-            colormaps_dict={"track_id": COLOURS},
+            colormaps_dict={"track_id": label_colours()},
         )
         (self.image.placement or origin(self.session.ndim)).apply(layer)
         with self._moves(), self._same_selection():
@@ -211,7 +210,7 @@ class TrackLayers(SessionLayers):
         return layer
 
     @contextmanager
-    def _same_selection(self):
+    def _same_selection(self) -> Iterator[None]:
         """napari selects a layer that is added, but the next click must still place a prompt."""
         active = self.viewer.layers.selection.active
         try:

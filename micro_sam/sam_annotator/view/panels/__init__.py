@@ -1,1 +1,1 @@
-"""The menus of the dock, one file each. A menu shows the state of an annotator and calls its acts; it does no work."""
+"""The panels of the dock, one file each. A panel shows a state and calls actions; it does no work."""

@@ -3,75 +3,49 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
 
-from psygnal import SignalInstance
 from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QColorDialog, QGridLayout, QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
-from micro_sam.sam_annotator.view.panels.parts import button, row
+from micro_sam.sam_annotator.actions import Actions
+from micro_sam.sam_annotator.state.window import WindowState
+from micro_sam.sam_annotator.view.panels.parts import action_button, button, row
 from micro_sam.session.actions.classes import MOST
 from micro_sam.session.session import Session
 from micro_sam.session.values import ObjectClass
 
 
-class ClassState(Protocol):
-    """What the menu reads."""
-
-    session: Session | None
-    session_changed: SignalInstance
-
-
-@dataclass(frozen=True)
-class ClassActions:
-    """What the menu can do.
-
-    Attributes
-    ----------
-    set_class
-        Give the selected objects, else the current one, the class of this number.
-    define
-        Number, name and colour of a class; None leaves it as it is.
-    save_image
-        Write an image of the classes into a file that the user chooses.
-    """
-
-    set_class: Callable[[int], Any]
-    define: Callable[[int, str | None, str | None], Any]
-    save_image: Callable[[], Any]
-
-
-class ClassMenu(QWidget):
+class ClassPanel(QWidget):
     """A row for each class: its colour, its name, and a button that gives it to objects."""
 
-    def __init__(self, state: ClassState, actions: ClassActions) -> None:
+    def __init__(self, state: WindowState, actions: Actions) -> None:
         super().__init__()
         self._state, self._actions = state, actions
         self._shown: tuple[ObjectClass, ...] = ()
         self.names: dict[int, QLineEdit] = {}
         self.counts: dict[int, QPushButton] = {}
+        self._swatches: dict[int, QPushButton] = {}
         self._grid = QGridLayout()
         self._grid.setSpacing(2)
         self.current = QLabel()
         self.none = button("No class", "Take the class from the selected objects.", lambda: actions.set_class(0))
         self.add = button("New class", f"Make another class; Shift-1 to Shift-{MOST} do it, too.", self._add)
-        self.image = button("Class image...", "Write labels that hold the number of the class.", actions.save_image)
+        self.image = action_button(actions, "save_class_image")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
         layout.addLayout(self._grid)
         layout.addWidget(self.current)
         layout.addWidget(row(self.add, self.none, self.image).native)
-        state.session_changed.connect(self._follow)
-        self._follow(state.session)
+        state.events.session.connect(self._follow)
+        if state.session is not None:
+            self._follow(state.session)
+        self._show()
 
-    def _follow(self, session: Session | None) -> None:
-        if session is not None:
-            session.events.objects_changed.connect(self._show)
-            session.events.history_changed.connect(self._show_current)
+    def _follow(self, session: Session) -> None:
+        session.events.objects_changed.connect(self._show)
+        session.events.history_changed.connect(self._show_current)
         self._show()
 
     def _show(self) -> None:
@@ -79,7 +53,8 @@ class ClassMenu(QWidget):
         known = session.classes.known if session is not None else ()
         if known != self._shown:
             self._make_rows(known)
-        numbers = Counter(record.object_class for record in session.objects.values()) if known else Counter()
+        records = session.objects.values() if session is not None and known else ()
+        numbers = Counter(record.object_class for record in records)
         for one in known:
             self.counts[one.number].setText(f"Shift-{one.number}: {numbers[one.number]}")
         self.image.enabled = bool(known)
@@ -99,12 +74,12 @@ class ClassMenu(QWidget):
                 if self.names[one.number].text() != one.name:
                     with QSignalBlocker(self.names[one.number]):
                         self.names[one.number].setText(one.name)
-                _colour(self._grid.itemAtPosition(one.number, 0).widget(), one.colour)
+                _colour(self._swatches[one.number], one.colour)
             self._shown = known
             return
         while self._grid.count():
             self._grid.takeAt(0).widget().deleteLater()
-        self.names, self.counts = {}, {}
+        self.names, self.counts, self._swatches = {}, {}, {}
         for one in known:
             self._make_row(one)
         self._shown = known
@@ -121,33 +96,35 @@ class ClassMenu(QWidget):
         count = QPushButton()
         count.setToolTip("Give this class to the selected objects, or to the current one.")
         count.clicked.connect(lambda: self._actions.set_class(one.number))
-        for widget in (swatch, count):
-            widget.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        for one_of in (swatch, count):
+            one_of.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         for k, widget in enumerate((swatch, name, count)):
             self._grid.addWidget(widget, one.number, k)
-        self.names[one.number], self.counts[one.number] = name, count
+        self.names[one.number], self.counts[one.number], self._swatches[one.number] = name, count, swatch
 
     def _rename(self, number: int) -> None:
         session = self._state.session
         known = session.classes.numbered(number) if session is not None else None
         if known is None or self.names[number].text() == known.name:
             return
-        self._actions.define(number, self.names[number].text(), None)
-        after = session.classes.numbered(number)
+        self._actions.define_class(number, self.names[number].text())
+        after = session.classes.numbered(number) if session is not None else None
         if after is not None:
             self.names[number].setText(after.name)
 
     def _ask_colour(self, number: int) -> None:
-        known = self._state.session.classes.numbered(number)
+        known = self._state.needed().classes.numbered(number)
+        if known is None:
+            return
         colour = QColorDialog.getColor(QColor(known.colour), self, f"Colour of '{known.name}'")
         if colour.isValid():
-            self._actions.define(number, None, colour.name())
+            self._actions.define_class(number, None, colour.name())
 
     def _add(self) -> None:
         used = {one.number for one in self._state.session.classes.known} if self._state.session is not None else set()
         free = next((number for number in range(1, MOST + 1) if number not in used), None)
         if free is not None:
-            self._actions.define(free, None, None)
+            self._actions.define_class(free)
 
 
 def _colour(swatch: QWidget, colour: str) -> None:

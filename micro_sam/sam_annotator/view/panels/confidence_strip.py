@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
+from psygnal import SignalInstance
 from qtpy.QtCore import QEvent, QPointF, QRectF, QSize, Qt, QTimer
-from qtpy.QtGui import QColor, QMouseEvent, QPainter, QPen, QPolygonF
+from qtpy.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
+from micro_sam.sam_annotator.actions import Actions
+from micro_sam.sam_annotator.runtime.jobs import Jobs
+from micro_sam.sam_annotator.state.window import WindowState
+from micro_sam.session.session import Session
 from micro_sam.session.values import SliceConfidence
-
-if TYPE_CHECKING:
-    from micro_sam.sam_annotator.controller.annotator import Annotator
 
 HEIGHT = 62
 MARKS, BASE = 11, 5
@@ -50,18 +52,36 @@ class StripState:
     weakest: int | None = None
 
 
+class FeaturesState(Protocol):
+    """What the strip reads of the embedding."""
+
+    @property
+    def serves(self) -> bool:
+        """Whether missing slices are computed."""
+
+    @property
+    def attached(self) -> SignalInstance:
+        """There are other features."""
+
+    @property
+    def progressed(self) -> SignalInstance:
+        """Another slice is there."""
+
+
 class ConfidenceStrip(QWidget):
     """One bar per slice, green where the model is sure and red where it is not; a click goes to the slice.
 
     Parameters
     ----------
-    annotator
-        A tool with :class:`~micro_sam.sam_annotator.controller.slices.SliceActs`, whose session has runs.
+    state, actions
+        What it reads and does; the session has propagation.
+    jobs, features
+        Whose progress it shows.
     """
 
-    def __init__(self, annotator: Annotator) -> None:
+    def __init__(self, state: WindowState, actions: Actions, jobs: Jobs, features: FeaturesState) -> None:
         super().__init__()
-        self._annotator = annotator
+        self._state, self._actions, self._features = state, actions, features
         self._embedded: set[int] = set()
         self.state = StripState()
         self.setFixedHeight(HEIGHT)
@@ -74,13 +94,13 @@ class ConfidenceStrip(QWidget):
         self._timer.setSingleShot(True)
         self._timer.setInterval(REFRESH_MS)
         self._timer.timeout.connect(self.refresh)
-        annotator.session_changed.connect(self._follow)
-        annotator.engine.attached.connect(self._attached)
-        annotator.engine.progressed.connect(self._later)
-        annotator.jobs.changed.connect(self._later)
-        annotator.viewer.dims.events.point.connect(self._view_changed)
-        if annotator.session is not None:
-            self._follow(annotator.session)
+        state.events.session.connect(self._follow)
+        state.events.z.connect(lambda _z: self.update())
+        features.attached.connect(self._attached)
+        features.progressed.connect(self._later)
+        jobs.changed.connect(self._later)
+        if state.session is not None:
+            self._follow(state.session)
 
     def sizeHint(self) -> QSize:
         """See Qt."""
@@ -90,7 +110,7 @@ class ConfidenceStrip(QWidget):
 
     def refresh(self) -> None:
         """Read the session again."""
-        session = self._annotator.session
+        session = self._state.session
         if session is None or session.ndim != 3:
             self.state = StripState()
         else:
@@ -107,27 +127,24 @@ class ConfidenceStrip(QWidget):
             )
         self.update()
 
-    def _follow(self, session) -> None:
+    def _follow(self, session: Session) -> None:
         self._embedded.clear()
         for signal in (session.events.prompts_changed, session.events.history_changed):
             signal.connect(self._later, check_nargs=False)
         session.events.labels_changed.connect(self._later, check_nargs=False)
         self.refresh()
 
-    def _attached(self, *_) -> None:
+    def _attached(self, *_: Any) -> None:
         self._embedded.clear()
         self._later()
 
-    def _later(self, *_) -> None:
-        """Once for many changes: a run sends dozens a second."""
+    def _later(self, *_: Any) -> None:
+        """Once for many changes: a propagation sends dozens a second."""
         if not self._timer.isActive():
             self._timer.start()
 
-    def _view_changed(self, _event=None) -> None:
-        self.update()
-
-    def _ready_slices(self, session) -> frozenset[int] | None:
-        if not self._annotator.engine.serves or session.model.embeddings is None:
+    def _ready_slices(self, session: Session) -> frozenset[int] | None:
+        if not self._features.serves or session.model.embeddings is None:
             return None
         embeddings = session.model.embeddings
         self._embedded |= {z for z in range(session.shape[0]) if z not in self._embedded and embeddings.is_complete(z)}
@@ -135,12 +152,12 @@ class ConfidenceStrip(QWidget):
 
     # ------------------------------------------------------------------ drawing
 
-    def paintEvent(self, _event) -> None:
+    def paintEvent(self, _event: QPaintEvent) -> None:
         """See Qt."""
         painter = QPainter(self)
         painter.fillRect(self.rect(), BACKGROUND)
-        state = self.state
-        if state.n:
+        shown = self.state
+        if shown.n:
             self._draw_bars(painter)
             self._draw_marks(painter)
             self._draw_view(painter)
@@ -151,42 +168,42 @@ class ConfidenceStrip(QWidget):
 
     def _draw_view(self, painter: QPainter) -> None:
         """The slice in view: a light band, and a line where the band would be too narrow to see."""
-        cell = self._cell(self._annotator.z)
+        cell = self._cell(self._state.z)
         left, width = round(cell.left()), max(3, round(cell.width()))
         painter.fillRect(left, 0, width, self.height(), QColor(255, 255, 255, 60))
         painter.fillRect(left, 0, 1, self.height(), IN_VIEW)
         painter.fillRect(left + width - 1, 0, 1, self.height(), IN_VIEW)
 
     def _draw_bars(self, painter: QPainter) -> None:
-        state = self.state
+        shown = self.state
         room = self.height() - MARKS - BASE
-        for z, confidence in (state.confidence or {}).items():
+        for z, confidence in (shown.confidence or {}).items():
             cell = self._cell(z)
             tall = max(3.0, room * confidence.value)
             gap = 0.5 if cell.width() > 3 else 0.0
             bar = QRectF(cell.left() + gap, MARKS + room - tall, cell.width() - 2 * gap, tall)
             painter.fillRect(bar, PAINTED if confidence.source == "painted" else _colour(confidence.value))
-        if state.embedded is not None:
-            for z in state.embedded:
+        if shown.embedded is not None:
+            for z in shown.embedded:
                 cell = self._cell(z)
                 painter.fillRect(QRectF(cell.left(), self.height() - BASE + 1, cell.width(), 3), EMBEDDED)
 
     def _draw_marks(self, painter: QPainter) -> None:
         """A green triangle: prompts. A red bar: the object is not there. A white ring: least certain."""
-        state = self.state
+        shown = self.state
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.setPen(Qt.PenStyle.NoPen)
-        for z in state.prompted:
+        for z in shown.prompted:
             middle = self._cell(z).center().x()
-            if z in state.stops:
+            if z in shown.stops:
                 painter.fillRect(QRectF(middle - 1.5, 1, 3, self.height() - 2), STOP)
                 continue
             painter.setBrush(PROMPT)
             painter.drawPolygon(QPolygonF([QPointF(middle - 4, 2), QPointF(middle + 4, 2), QPointF(middle, 9)]))
-        if state.weakest is not None:
+        if shown.weakest is not None and shown.confidence is not None:
             painter.setBrush(Qt.BrushStyle.NoBrush)
-            painter.setPen(QPen(_colour(state.confidence[state.weakest].value), 2))
-            painter.drawEllipse(QPointF(self._cell(state.weakest).center().x(), 6), 3.2, 3.2)
+            painter.setPen(QPen(_colour(shown.confidence[shown.weakest].value), 2))
+            painter.drawEllipse(QPointF(self._cell(shown.weakest).center().x(), 6), 3.2, 3.2)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing, False)
 
     def _cell(self, z: int) -> QRectF:
@@ -207,12 +224,12 @@ class ConfidenceStrip(QWidget):
     def mousePressEvent(self, event: QMouseEvent) -> None:
         """See Qt."""
         if event.button() == Qt.MouseButton.LeftButton and self.state.n:
-            self._annotator.go_to_slice(self.slice_at(event.position().x()))
+            self._actions.go_to_slice(self.slice_at(event.position().x()))
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:
         """See Qt."""
         if event.buttons() & Qt.MouseButton.LeftButton and self.state.n:
-            self._annotator.go_to_slice(self.slice_at(event.position().x()))
+            self._actions.go_to_slice(self.slice_at(event.position().x()))
 
     def event(self, event: QEvent) -> bool:
         """See Qt."""
@@ -223,20 +240,20 @@ class ConfidenceStrip(QWidget):
 
     def describe(self, z: int) -> str:
         """What is known of a slice, in words."""
-        state = self.state
-        words = [f"{self._annotator.place} {z}"]
-        if z in state.stops:
+        shown = self.state
+        words = [f"{self._state.tool.place} {z}"]
+        if z in shown.stops:
             words.append("the object is not here (your negative point)")
-        elif z in state.prompted:
+        elif z in shown.prompted:
             words.append("your prompts")
-        confidence = (state.confidence or {}).get(z)
+        confidence = (shown.confidence or {}).get(z)
         if confidence is not None:
             words.append(confidence.source)
             if confidence.score is not None:
                 words.append(f"predicted quality {confidence.score:.2f}")
             if confidence.overlap is not None:
-                words.append(f"overlap with the {self._annotator.place} beside it {confidence.overlap:.2f}")
-        if z == state.weakest:
+                words.append(f"overlap with the {self._state.tool.place} beside it {confidence.overlap:.2f}")
+        if z == shown.weakest:
             words.append("the least certain one")
         return ", ".join(words)
 

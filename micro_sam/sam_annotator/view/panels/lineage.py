@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
-from qtpy.QtCore import QEvent, QRectF, QSize, Qt, QTimer
-from qtpy.QtGui import QColor, QMouseEvent, QPainter, QPen
+from qtpy.QtCore import QEvent, QRectF, QSize, Qt, QTimer, Signal
+from qtpy.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent, QPen
 from qtpy.QtWidgets import QFrame, QScrollArea, QSizePolicy, QToolTip, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
-from micro_sam.sam_annotator.view.layers.track_layers import track_colours
-from micro_sam.sam_annotator.view.panels.objects import ObjectsMenu
-from micro_sam.sam_annotator.view.panels.parts import button, row
+from micro_sam.sam_annotator.actions import Actions
+from micro_sam.sam_annotator.state.window import WindowState
+from micro_sam.sam_annotator.view.layers.colours import track_colours
+from micro_sam.sam_annotator.view.panels.objects import ObjectsPanel
+from micro_sam.sam_annotator.view.panels.parts import action_button, row
 from micro_sam.session.lineage import Lineage
-
-if TYPE_CHECKING:
-    from micro_sam.sam_annotator.annotator_tracking import AnnotatorTracking
+from micro_sam.session.session import Session
 
 ROW, BAR, MARGIN = 15, 7, 4
 """Height of a row and of the bar in it, and the frame around all, in pixels."""
 LABELS = 30  # room for ids, left of the bars
 MOST_HEIGHT = 190
 BACKGROUND, LINE, TEXT, IN_VIEW = QColor("#1b1d23"), QColor("#9aa3b2"), QColor("#c8ccd4"), QColor(255, 255, 255, 110)
-CHOSEN = QColor("#ffffff")
+SELECTED = QColor("#ffffff")
 REFRESH_MS = 60
 
 
@@ -54,12 +54,14 @@ def lay_out(lineage: Lineage) -> dict[int, float]:
 class LineageView(QWidget):
     """Time runs to the right; every track is a bar in its colour, and lines lead from mothers to daughters.
 
-    A click chooses the track and goes to the frame; with Ctrl or Shift it is chosen beside others.
+    A click selects the track and goes to the frame; with Ctrl or Shift it is selected beside others.
     """
 
-    def __init__(self, annotator: AnnotatorTracking) -> None:
+    laid_out = Signal()
+
+    def __init__(self, state: WindowState, actions: Actions) -> None:
         super().__init__()
-        self._annotator = annotator
+        self._state, self._actions = state, actions
         self.lineage = Lineage()
         self.rows: dict[int, float] = {}
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
@@ -69,9 +71,9 @@ class LineageView(QWidget):
         self._timer.setSingleShot(True)
         self._timer.setInterval(REFRESH_MS)
         self._timer.timeout.connect(self.refresh)
-        annotator.session_changed.connect(self._follow)
-        annotator.picked_changed.connect(lambda _ids: self.update())
-        annotator.viewer.dims.events.point.connect(lambda _event: self.update())
+        state.events.session.connect(self._follow)
+        state.events.selected.connect(lambda _ids: self.update())
+        state.events.z.connect(lambda _z: self.update())
         self.refresh()
 
     def sizeHint(self) -> QSize:
@@ -81,14 +83,15 @@ class LineageView(QWidget):
 
     def refresh(self) -> None:
         """Read the session again."""
-        session = self._annotator.session
+        session = self._state.session
         lineage = session.tracks.lineage if session is not None else Lineage()
         if lineage != self.lineage or not self.rows:
             self.lineage, self.rows = lineage, lay_out(lineage)
             self.setFixedHeight(self.sizeHint().height())
         self.update()
+        self.laid_out.emit()
 
-    def _follow(self, session) -> None:
+    def _follow(self, session: Session) -> None:
         session.events.lineage_changed.connect(self._later)
         self._later()
 
@@ -98,7 +101,7 @@ class LineageView(QWidget):
     # ------------------------------------------------------------------ where things are
 
     def _x(self, frame: float) -> float:
-        n = self._annotator.session.shape[0] if self._annotator.session is not None else 1
+        n = self._state.session.shape[0] if self._state.session is not None else 1
         return LABELS + frame * (self.width() - LABELS - MARGIN) / n
 
     def bar(self, track_id: int) -> QRectF:
@@ -117,12 +120,12 @@ class LineageView(QWidget):
 
     def frame_at(self, x: float) -> int:
         """The frame at a horizontal position."""
-        n = self._annotator.session.shape[0]
+        n = self._state.session.shape[0]
         return min(max(int((x - LABELS) / max(1, self.width() - LABELS - MARGIN) * n), 0), n - 1)
 
     # ------------------------------------------------------------------ drawing
 
-    def paintEvent(self, event) -> None:
+    def paintEvent(self, event: QPaintEvent) -> None:
         """See Qt."""
         painter = QPainter(self)
         painter.fillRect(self.rect(), BACKGROUND)
@@ -143,14 +146,14 @@ class LineageView(QWidget):
             bar = self.bar(track_id)
             r, g, b, _ = (float(value) for value in colours[track_id])
             painter.fillRect(bar, QColor.fromRgbF(r, g, b))
-            is_chosen = track_id in self._annotator.picked
-            if is_chosen:
-                painter.setPen(QPen(CHOSEN, 1.6))
+            is_selected = track_id in self._state.selected
+            if is_selected:
+                painter.setPen(QPen(SELECTED, 1.6))
                 painter.drawRect(bar.adjusted(-1.5, -1.5, 1.5, 1.5))
-            painter.setPen(CHOSEN if is_chosen else TEXT)
+            painter.setPen(SELECTED if is_selected else TEXT)
             number = QRectF(bar.left() - LABELS, bar.top() - 4, LABELS - 4, BAR + 8)
             painter.drawText(number, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter, str(track_id))
-        z = self._annotator.z
+        z = self._state.z
         painter.fillRect(QRectF(self._x(z), 0, max(1.0, self._x(z + 1) - self._x(z)), self.height()), IN_VIEW)
         painter.end()
 
@@ -168,17 +171,17 @@ class LineageView(QWidget):
 
     def mousePressEvent(self, event: QMouseEvent) -> None:
         """See Qt."""
-        if event.button() != Qt.MouseButton.LeftButton or self._annotator.session is None:
+        if event.button() != Qt.MouseButton.LeftButton or self._state.session is None:
             return
         x, y = event.position().x(), event.position().y()
         track_id = self.track_at(x, y)
         if track_id is None:
-            self._annotator.go_to_slice(self.frame_at(x))
+            self._actions.go_to_slice(self.frame_at(x))
         elif event.modifiers() & (Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier):
-            self._annotator.pick(track_id)
+            self._actions.select_one(track_id)
         else:
             track = self.lineage[track_id]
-            self._annotator.show_track(track_id, min(max(self.frame_at(x), track.start), track.end))
+            self._actions.show_track(track_id, min(max(self.frame_at(x), track.start), track.end))
 
     def event(self, event: QEvent) -> bool:
         """See Qt."""
@@ -199,37 +202,33 @@ class LineageView(QWidget):
         return ", ".join(words)
 
 
-class LineageMenu(QWidget):
-    """The picture, and acts on the chosen tracks."""
+class LineagePanel(QWidget):
+    """The picture, and actions on the selected tracks."""
 
-    def __init__(self, annotator: AnnotatorTracking) -> None:
+    def __init__(self, state: WindowState, actions: Actions) -> None:
         super().__init__()
         self._was_opened = False
-        self.view = LineageView(annotator)
-        self.scroll = QScrollArea()
+        self.view = LineageView(state, actions)
+        self.scroll: Any = QScrollArea()
         self.scroll.setWidgetResizable(True)
         self.scroll.setFrameShape(QFrame.Shape.NoFrame)
         self.scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.scroll.setWidget(self.view)
         self.scroll.setFixedHeight(self._height())
-        self.objects = ObjectsMenu(annotator, "track")
-        self.split = button("Split here", "Cut the chosen track before the frame in view.", annotator.split_picked)
-        self.link = button(
-            "Link",
-            "Of two chosen tracks, make the later one a daughter of the other. A mother that goes on is divided there.",
-            annotator.link_picked,
-        )
-        self.unlink = button("Unlink", "Take the mother from the chosen tracks.", annotator.unlink_picked)
+        self.objects = ObjectsPanel(state, actions)
+        self.split = action_button(actions, "split_selected")
+        self.link = action_button(actions, "link_selected")
+        self.unlink = action_button(actions, "unlink_selected")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(3)
         layout.addWidget(self.scroll)
         layout.addWidget(self.objects)
         layout.addWidget(row(self.split, self.link, self.unlink).native)
-        annotator.picked_changed.connect(self._show_picked)
-        annotator.session_changed.connect(self._follow)
-        self._show_picked(annotator.picked)
-        self.view._timer.timeout.connect(self._fit)
+        state.events.selected.connect(self._show_selected)
+        state.events.session.connect(self._fit)
+        self._show_selected(state.selected)
+        self.view.laid_out.connect(self._fit)
 
     def _height(self) -> int:
         return min(MOST_HEIGHT, max(4 * ROW, self.view.sizeHint().height() + MARGIN))
@@ -240,7 +239,7 @@ class LineageMenu(QWidget):
             self._open()
 
     def _open(self) -> None:
-        """Unfold the menu with the first committed track; afterwards it is as the person leaves it."""
+        """Unfold the menu with the first committed track; afterwards it is as the user leaves it."""
         self._was_opened = True
         parent = self.parent()
         while parent is not None and not isinstance(parent, QCollapsible):
@@ -248,10 +247,7 @@ class LineageMenu(QWidget):
         if parent is not None:
             parent.expand(animate=False)
 
-    def _follow(self, _session) -> None:
-        self._fit()
-
-    def _show_picked(self, ids: tuple[int, ...]) -> None:
+    def _show_selected(self, ids: tuple[int, ...]) -> None:
         self.split.enabled = len(ids) == 1
         self.link.enabled = len(ids) == 2
         self.unlink.enabled = len(ids) > 0

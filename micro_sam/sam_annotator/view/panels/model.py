@@ -3,33 +3,47 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+from magicgui.types import FileDialogMode
 from magicgui.widgets import ComboBox, Container, FileEdit, LineEdit
+from psygnal import SignalInstance
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from micro_sam.errors import InputError
+from micro_sam.sam_annotator.actions import Actions
 from micro_sam.sam_annotator.state.settings import Settings
+from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.sam_annotator.view.panels.parts import button
-
-if TYPE_CHECKING:
-    from micro_sam.sam_annotator.controller.annotator import Annotator
 
 FROM_FILE = "as in the file"
 
 
-class ModelMenu(QWidget):
+class PredictorState(Protocol):
+    """What the panel reads of the model in use."""
+
+    predictor: Any
+
+    @property
+    def attached(self) -> SignalInstance:
+        """Another model is in use."""
+
+
+class ModelPanel(QWidget):
     """What :class:`~micro_sam.sam_annotator.state.settings.Settings` holds; nothing happens before ``Apply``."""
 
-    def __init__(self, annotator: Annotator) -> None:
+    def __init__(self, state: WindowState, actions: Actions, engine: PredictorState) -> None:
         super().__init__()
-        self._annotator = annotator
+        self._state, self._actions, self._engine = state, actions, engine
         self.in_use = QLabel()
         self.in_use.setWordWrap(True)
         names = model_names()
         self.model = ComboBox(choices=names, label="model", tooltip="nano_lm comes with the program.")
-        self.checkpoint = FileEdit(
-            label="own weights", mode="r", nullable=True, tooltip="A checkpoint of this model; leave empty for its own."
+        self.checkpoint: Any = FileEdit(
+            label="own weights",
+            mode=FileDialogMode.EXISTING_FILE,
+            nullable=True,
+            tooltip="A checkpoint of this model; leave empty for its own.",
         )
         self.device = ComboBox(choices=["auto", "cpu", "cuda", "mps"], label="device", tooltip="Where the model runs.")
         self.precision = ComboBox(
@@ -38,9 +52,9 @@ class ModelMenu(QWidget):
             tooltip="bf16 embeds images about 1.5 times as fast here; masks differ by a pixel here and there.",
             visible=False,  # until a model tells that this machine gains by it
         )
-        self.embeddings = FileEdit(
+        self.embeddings: Any = FileEdit(
             label="embeddings",
-            mode="w",
+            mode=FileDialogMode.OPTIONAL_FILE,
             nullable=True,
             tooltip="A folder (.zarr) that keeps the embeddings for the next start; empty: they are kept in memory.",
         )
@@ -51,16 +65,17 @@ class ModelMenu(QWidget):
             labels=True,
         )
         self.form.margins = (0, 0, 0, 0)
-        self.apply = button("Apply", "Use these settings. Prompts and objects stay.", self._apply)
+        action = actions["change_settings"]
+        self.apply = button(action.caption, action.tip, self._apply)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
         layout.addWidget(self.in_use)
         layout.addWidget(self.form.native)
         layout.addWidget(self.apply.native)
-        annotator.settings_changed.connect(self._show)
-        annotator.engine.attached.connect(lambda *_: self._show_in_use())
-        self._show(annotator.settings)
+        state.events.settings.connect(self._show)
+        engine.attached.connect(lambda *_: self._show_in_use())
+        self._show(state.settings)
 
     def _show(self, settings: Settings) -> None:
         name = settings.model_type or FROM_FILE
@@ -78,18 +93,18 @@ class ModelMenu(QWidget):
         self._show_in_use()
 
     def _show_in_use(self) -> None:
-        predictor = self._annotator.engine.predictor
+        predictor = self._engine.predictor
         if predictor is None:
             self.in_use.setText("No model is loaded yet.")
             return
         self.precision.visible = _gains_by_bf16(predictor)
-        weights = self._annotator.settings.checkpoint_path
+        weights = self._state.settings.checkpoint_path
         own = f" with the weights {Path(weights).name}" if weights else ""
         self.in_use.setText(f"In use: {predictor.model_name}{own} on {predictor.device}")
 
     def _apply(self) -> None:
         try:
-            settings = self._annotator.settings.changed(
+            settings = self._state.settings.changed(
                 model_type=None if self.model.value == FROM_FILE else self.model.value,
                 checkpoint_path=_path(self.checkpoint.value),
                 device=None if self.device.value == "auto" else self.device.value,
@@ -100,9 +115,9 @@ class ModelMenu(QWidget):
             )
             settings.check()
         except InputError as error:
-            self._annotator.status.report(error)
+            self._state.status.report(error)
             return
-        self._annotator.change_settings(settings)
+        self._actions.change_settings(settings)
 
 
 def _gains_by_bf16(predictor: Any) -> bool:

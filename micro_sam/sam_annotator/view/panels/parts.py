@@ -3,34 +3,66 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from magicgui.widgets import Container, PushButton
-from qtpy.QtCore import QObject, Qt
-from qtpy.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox, QFrame, QLabel, QSlider, QVBoxLayout, QWidget
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QAbstractSpinBox,
+    QComboBox,
+    QFrame,
+    QLabel,
+    QPushButton,
+    QSlider,
+    QVBoxLayout,
+    QWidget,
+)
 from superqt import QCollapsible
 
+from micro_sam.sam_annotator.actions import Actions
+
+CHECKED = "QPushButton:checked { background-color: #2563c9; color: white; }"
 PRIMARY = "QPushButton { background-color: #2563c9; color: white; font-weight: bold; padding: 5px; }"
 PRIMARY += " QPushButton:hover { background-color: #3b78de; } QPushButton:pressed { background-color: #1c4c9c; }"
 PRIMARY += " QPushButton:disabled { background-color: #3a3f4b; color: #8b93a3; }"
 
+SECONDARY = "QPushButton { padding: 5px; }"  # as large as the main button
 
-def button(text: str, tip: str, act: Callable[[], object], *, primary: bool = False) -> PushButton:
-    """A button that calls `act`."""
+
+def button(text: str, tip: str, do: Callable[[], object], *, primary: bool = False) -> PushButton:
+    """A button that calls `do`."""
     widget = PushButton(text=text, tooltip=tip)
-    widget.changed.connect(lambda _: act())
+    widget.changed.connect(lambda _: do())
     if primary:
         widget.native.setStyleSheet(PRIMARY)
     return widget
 
 
-def row(*widgets) -> Container:
+def action_button(actions: Actions, name: str, *, primary: bool = False) -> PushButton:
+    """The button of an action."""
+    action = actions[name]
+    return button(action.caption, action.tip, getattr(actions, name), primary=primary)
+
+
+def action_switch(actions: Actions, name: str) -> QPushButton:
+    """A button of an action that stays pressed; the action is told whether it is."""
+    switch = QPushButton(actions[name].caption)
+    switch.setCheckable(True)
+    switch.setStyleSheet(CHECKED)
+    switch.setToolTip(actions[name].tip)
+    switch.clicked.connect(lambda checked: getattr(actions, name)(checked))
+    return switch
+
+
+def row(*widgets: Any) -> Container[Any]:
     """Widgets beside each other, without labels."""
     container = Container(widgets=widgets, layout="horizontal", labels=False)
     container.margins = (0, 0, 0, 0)
     return container
 
 
-def column(*widgets, labels: bool = False) -> Container:
+def column(*widgets: Any, labels: bool = False) -> Container[Any]:
     """Widgets below each other."""
     container = Container(widgets=widgets, layout="vertical", labels=labels)
     container.margins = (0, 0, 0, 0)
@@ -64,8 +96,9 @@ def folded(title: str, content: QWidget, *, is_open: bool = False) -> QCollapsib
     widget.setCollapsedIcon("▸")
     widget.setExpandedIcon("▾")
     widget.addWidget(content)
-    widget.layout().setContentsMargins(0, 2, 0, 2)
-    widget.content().layout().setContentsMargins(6, 0, 0, 0)
+    for layout, left, top in ((widget.layout(), 0, 2), (widget.content().layout(), 6, 0)):
+        if layout is not None:
+            layout.setContentsMargins(left, top, 0, top)
     if is_open:
         widget.expand(animate=False)
     else:
@@ -89,5 +122,5 @@ def give_keys_back(root: QWidget, canvas: Callable[[], QWidget]) -> None:
 
 
 def _return_gives_back(widget: QAbstractSpinBox, canvas: Callable[[], QWidget]) -> None:
-    line: QObject = widget.lineEdit()
+    line: Any = widget.lineEdit()
     line.returnPressed.connect(lambda: canvas().setFocus())

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from magicgui.widgets import Container, RadioButtons
 from qtpy.QtWidgets import QButtonGroup, QGridLayout, QPushButton, QVBoxLayout, QWidget
 
-if TYPE_CHECKING:
-    from micro_sam.sam_annotator.controller.annotator import Annotator
+from micro_sam.sam_annotator.actions import Actions
+from micro_sam.sam_annotator.state.window import WindowState
+from micro_sam.sam_annotator.view.panels.parts import CHECKED
+from micro_sam.session.session import Session
 
 TOOLS = (
     ("point", "Point", "Click an object. A negative click shows what does not belong to it."),
@@ -18,15 +18,14 @@ TOOLS = (
     ("paint", "Brush", "Paint on the current object."),
     ("erase", "Eraser", "Erase from the current object."),
 )
-CHECKED = "QPushButton:checked { background-color: #2563c9; color: white; }"
 
 
-class PromptMenu(QWidget):
+class PromptPanel(QWidget):
     """Tools, and the menu positive / negative (key ``t``)."""
 
-    def __init__(self, annotator: Annotator) -> None:
+    def __init__(self, state: WindowState, actions: Actions) -> None:
         super().__init__()
-        self._annotator = annotator
+        self._state = state
         self.tools: dict[str, QPushButton] = {}
         group = QButtonGroup(self)
         grid = QGridLayout()
@@ -37,7 +36,7 @@ class PromptMenu(QWidget):
             tool.setCheckable(True)
             tool.setToolTip(tip)
             tool.setStyleSheet(CHECKED)
-            tool.clicked.connect(lambda _=False, name=name: annotator.use_tool(name))
+            tool.clicked.connect(lambda _=False, name=name: actions.use_tool(name))
             group.addButton(tool)
             grid.addWidget(tool, number // 3, number % 3)
             self.tools[name] = tool
@@ -46,8 +45,8 @@ class PromptMenu(QWidget):
             choices=["positive", "negative"],
             value="positive",
             orientation="horizontal",
-            label="next point [T]",
-            tooltip="Positive: belongs to the object (green). Negative: does not belong to it (red).",
+            label=actions["toggle_polarity"].caption,
+            tooltip=actions["toggle_polarity"].tip,
         )
         form = Container(widgets=[self.polarity], labels=True)
         form.margins = (0, 0, 0, 0)
@@ -56,12 +55,12 @@ class PromptMenu(QWidget):
         layout.addLayout(grid)
         layout.addWidget(form.native)
         # Not before: being put into its place makes the menu say that it changed.
-        self.polarity.changed.connect(lambda value: annotator.set_polarity(value == "positive"))
-        annotator.session_changed.connect(self._follow)
-        annotator.tool_changed.connect(self._show_tool)
+        self.polarity.changed.connect(lambda value: actions.set_polarity(value == "positive"))
+        state.events.session.connect(self._follow)
+        state.events.mouse.connect(self._show_tool)
         self._show_tool()
 
-    def _follow(self, session) -> None:
+    def _follow(self, session: Session) -> None:
         session.events.polarity_changed.connect(self._show_polarity)
         self._show_polarity(session.prompts.next_positive)
         self._show_tool()
@@ -71,10 +70,8 @@ class PromptMenu(QWidget):
             self.polarity.value = "positive" if positive else "negative"
 
     def _show_tool(self) -> None:
-        """Mark the tool that the mouse really has, also when the person chose it in napari's own controls."""
-        layers = self._annotator.layers
-        name = layers.tool_in_hand() if layers is not None else None
+        """Mark the tool that the mouse really has, also when the user chose it in napari's own controls."""
         self._group.setExclusive(False)
         for key, tool in self.tools.items():
-            tool.setChecked(key == name)
+            tool.setChecked(key == self._state.mouse)
         self._group.setExclusive(True)

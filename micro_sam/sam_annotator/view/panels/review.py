@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from psygnal import SignalInstance
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
-from micro_sam.sam_annotator.view.panels.parts import button, row
+from micro_sam.sam_annotator.actions import Actions
+from micro_sam.sam_annotator.view.panels.parts import action_button, row
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # its libraries take longer than a window
     from micro_sam.measure.review import Doubt
 
 
@@ -20,33 +19,25 @@ class ReviewState(Protocol):
 
     doubt: Doubt | None
     left: int
-    changed: SignalInstance
 
-
-@dataclass(frozen=True)
-class ReviewActions:
-    """What the bar can do with the object that is looked at."""
-
-    next: Callable[[], Any]
-    fine: Callable[[], Any]
-    correct: Callable[[], Any]
-    delete: Callable[[], Any]
-    stop: Callable[[], Any]
+    @property
+    def changed(self) -> SignalInstance:
+        """Another object is looked at, or none."""
 
 
 class ReviewBar(QWidget):
     """Fine, correct, delete, next; the reasons and the number that is left."""
 
-    def __init__(self, state: ReviewState, actions: ReviewActions, noun: str) -> None:
+    def __init__(self, state: ReviewState, actions: Actions, noun: str) -> None:
         super().__init__()
         self._state, self._noun = state, noun
         self.text = QLabel()
         self.text.setWordWrap(True)
-        self.fine = button("Fine", f"This {noun} is right: on to the next.", actions.fine, primary=True)
-        self.correct = button("Correct", "Open it again, with its prompts.", actions.correct)
-        self.delete = button("Delete", "Remove it; undo brings it back.", actions.delete)
-        self.next = button("Next [W]", "Leave it for now.", actions.next)
-        self.stop = button("End", "End the review.", actions.stop)
+        self.fine = action_button(actions, "review_fine", primary=True)
+        self.correct = action_button(actions, "review_correct")
+        self.delete = action_button(actions, "review_delete")
+        self.next = action_button(actions, "review_skip")
+        self.stop = action_button(actions, "review_stop")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Protocol
 
+from psygnal import SignalInstance
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
-from micro_sam.sam_annotator.view.panels.parts import button, row
-
-if TYPE_CHECKING:
-    from micro_sam.sam_annotator.controller.annotator import Annotator
+from micro_sam.sam_annotator.actions import Actions
+from micro_sam.sam_annotator.view.panels.parts import action_button, row
 
 
-class SaveMenu(QWidget):
-    """``Save`` and ``Save As``: tif or zarr."""
+class SavingState(Protocol):
+    """What the panel reads."""
 
-    def __init__(self, annotator: Annotator) -> None:
+    path: Path | None
+    unsaved: bool
+
+    @property
+    def changed(self) -> SignalInstance:
+        """Something was saved, or there is something new to save."""
+
+
+class SavePanel(QWidget):
+    """``Save`` and ``Save As``, and whether the last change is in the file."""
+
+    def __init__(self, saving: SavingState, actions: Actions) -> None:
         super().__init__()
-        self._annotator = annotator
-        self.save = button("Save", f"Write what is committed ({annotator.saving.formats}).", annotator.save)
-        what = f"what is committed ({annotator.saving.formats})"
-        self.save_as = button("Save As...", f"Write {what} into another file.", annotator.save_as)
+        self._saving = saving
+        self.save = action_button(actions, "save")
+        self.save_as = action_button(actions, "save_as")
         self.where = QLabel()
         self.where.setWordWrap(True)
         layout = QVBoxLayout(self)
@@ -28,15 +38,14 @@ class SaveMenu(QWidget):
         layout.setSpacing(2)
         layout.addWidget(row(self.save, self.save_as).native)
         layout.addWidget(self.where)
-        annotator.saving.changed.connect(self._show)
-        annotator.session_changed.connect(lambda _session: self._show())
+        saving.changed.connect(self._show)
         self._show()
 
     def _show(self) -> None:
-        saving = self._annotator.saving
-        name = saving.path.name if saving.path is not None else ""
-        if saving.unsaved:
+        path = self._saving.path
+        name = path.name if path is not None else ""
+        if self._saving.unsaved:
             self.where.setText(f"not saved since the last change{f' ({name})' if name else ''}")
         else:
             self.where.setText(f"saved in {name}" if name else "")
-        self.where.setToolTip(str(saving.path or ""))
+        self.where.setToolTip(str(path or ""))

@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
-from micro_sam.sam_annotator.view.panels.parts import button, row
+from micro_sam.sam_annotator.actions import Actions
+from micro_sam.sam_annotator.state.series import SeriesState
+from micro_sam.sam_annotator.state.window import WindowState
+from micro_sam.sam_annotator.view.panels.parts import action_button, row
 
-if TYPE_CHECKING:
-    from micro_sam.sam_annotator.controller.series import Series
 
+class SeriesPanel(QWidget):
+    """Counter, ``Previous`` and ``Next``."""
 
-class SeriesMenu(QWidget):
-    """Counter, ``Previous`` and ``Next`` (key ``n``)."""
-
-    def __init__(self, series: Series) -> None:
+    def __init__(self, state: WindowState, actions: Actions) -> None:
         super().__init__()
-        self._series = series
         self.counter = QLabel()
         self.counter.setWordWrap(True)
-        self.previous = button("Previous [Shift-N]", "Save, and go back to the image before.", series.previous)
-        self.next = button("Next [N]", "Save, and go on to the next image.", series.next)
+        self.previous = action_button(actions, "previous_image")
+        self.next = action_button(actions, "next_image")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
         layout.addWidget(self.counter)
         layout.addWidget(row(self.previous, self.next).native)
-        series.changed.connect(self._show)
+        state.events.series.connect(self._show)
 
-    def _show(self) -> None:
-        series = self._series
-        done = sum(entry.output.exists() for entry in series.entries)
+    def _show(self, series: SeriesState) -> None:
         total = len(series.entries)
-        self.counter.setText(f"Image {series.index + 1} of {total}: {series.entry.name} ({done} with a result)")
+        self.counter.setText(
+            f"Image {series.index + 1} of {total}: {series.entry.name} ({series.n_done} with a result)"
+        )
         self.previous.enabled = series.index > 0

@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
-if TYPE_CHECKING:
-    from micro_sam.sam_annotator.controller.annotator import Annotator
+from micro_sam.sam_annotator.actions import Actions
+from micro_sam.sam_annotator.runtime.jobs import Job, Jobs
+from micro_sam.sam_annotator.state.status import Status
 
 REFRESH_MS = 100
-"""Between two looks at a run: it reports many times a second, and a progress bar repaints the whole window at once."""
-LINES = 6
-"""Of text that are in sight; the longest sentences (why a run stopped on both sides) need them all."""
+"""Between two looks at a job: it reports many times a second, and a progress bar repaints the whole window at once."""
+LINES = 4
+"""Of text that there is always room for."""
 COLOURS = {"info": "#4c9be8", "good": "#3ecf6b", "warning": "#f0b429", "error": "#ff5b52"}
 
 
 class StatusBar(QWidget):
-    """The sentence and the progress bar at the top of the dock."""
+    """The sentence and the progress bar at the top of the dock.
 
-    def __init__(self, annotator: Annotator) -> None:
+    Parameters
+    ----------
+    is_prepared
+        Whether a preparation goes on, or begins when what is being stopped has ended.
+    """
+
+    def __init__(self, status: Status, actions: Actions, jobs: Jobs, is_prepared: Callable[[], bool]) -> None:
         super().__init__()
-        self._annotator = annotator
+        self._jobs, self._is_prepared = jobs, is_prepared
         self.text = QLabel()
         self.text.setWordWrap(True)
         # a fixed height: the menus below must not jump under the mouse
@@ -34,9 +41,9 @@ class StatusBar(QWidget):
         self.text.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.progress = QProgressBar()
         self.progress.setTextVisible(True)
-        self.cancel = QPushButton("Cancel")
-        self.cancel.setToolTip("Stop what is running. What is finished stays.")
-        self.cancel.clicked.connect(lambda: annotator.cancel())
+        self.cancel = QPushButton(actions["cancel"].caption)
+        self.cancel.setToolTip(actions["cancel"].tip)
+        self.cancel.clicked.connect(lambda: actions.cancel())
         self._running = QWidget()
         layout = QHBoxLayout(self._running)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -50,14 +57,14 @@ class StatusBar(QWidget):
         outer.addWidget(self.text)
         outer.addWidget(self._running)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
-        annotator.status.changed.connect(self._say)
-        self._shown = None
+        status.changed.connect(self._say)
+        self._shown: Job | None = None
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(REFRESH_MS)
         self._timer.timeout.connect(self._progress)
-        annotator.jobs.changed.connect(self._changed)
-        self._say(annotator.status.text, annotator.status.kind)
+        jobs.changed.connect(self._changed)
+        self._say(status.text, status.kind)
         self._progress()
 
     def _say(self, text: str, kind: str) -> None:
@@ -65,19 +72,18 @@ class StatusBar(QWidget):
         self.text.setToolTip(text)
         colour = COLOURS.get(kind, COLOURS["info"])
         self.text.setStyleSheet(f"QLabel {{ border-left: 4px solid {colour}; padding: 2px 0px 2px 7px; }}")
-        # Only an error may take more room: it says what to do, and must be read to its end.
-        needed = self.text.heightForWidth(self.text.width()) if kind == "error" else 0
-        self.text.setFixedHeight(max(self._height, needed))
+        # A longer text takes more room: what to do stands at its end.
+        self.text.setFixedHeight(max(self._height, self.text.heightForWidth(self.text.width())))
 
     def _changed(self) -> None:
-        """Show the begin and the end of a run at once, what lies between now and then."""
-        if self._annotator.jobs.running() is not self._shown:
+        """Show the begin and the end of a job at once, what lies between now and then."""
+        if self._jobs.running() is not self._shown:
             self._progress()
         elif not self._timer.isActive():
             self._timer.start()
 
     def _progress(self) -> None:
-        job = self._shown = self._annotator.jobs.running()
+        job = self._shown = self._jobs.running()
         self._running.setVisible(job is not None)
         if job is None:
             return
@@ -87,4 +93,4 @@ class StatusBar(QWidget):
         self.progress.setValue(progress.done)
         self.progress.setFormat(text)
         self.progress.setToolTip(f"{text} (since {time.monotonic() - job.started:.0f} s)")
-        self.cancel.setEnabled(not job.cancelled or self._annotator.engine.at_work)
+        self.cancel.setEnabled(not job.cancelled or self._is_prepared())

@@ -3,47 +3,62 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from magicgui.widgets import CheckBox, ComboBox, Container, FileEdit, SpinBox
+from psygnal import SignalInstance
 from qtpy.QtWidgets import QLabel, QProgressBar, QVBoxLayout, QWidget
 
-from micro_sam.sam_annotator.controller.loading import duration
-from micro_sam.sam_annotator.controller.training import TrainingOptions, figures
-from micro_sam.sam_annotator.view.panels.parts import button, row
+from micro_sam.sam_annotator.actions import Actions
+from micro_sam.sam_annotator.state.options import TrainingOptions
+from micro_sam.sam_annotator.state.status import duration
+from micro_sam.sam_annotator.state.training import RunState, figures
+from micro_sam.sam_annotator.state.window import WindowState
+from micro_sam.sam_annotator.view.forms import Form
+from micro_sam.sam_annotator.view.panels.parts import action_button, button, row
 
-if TYPE_CHECKING:
-    from micro_sam.sam_annotator.controller.annotator import Annotator
 
-WHAT = {"whole model": "full", "decoder only": "decoder", "decoder and adapters": "lora"}
+class TrainingState(Protocol):
+    """What the panel reads."""
+
+    state: RunState | None
+
+    @property
+    def output(self) -> Path | None:
+        """The weight file that the training makes."""
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it goes on."""
+
+    @property
+    def is_used(self) -> bool:
+        """Whether its model is the one in use."""
+
+    @property
+    def changed(self) -> SignalInstance:
+        """It was started or found, moved on, or ended."""
+
+    def suggested_output(self) -> Path:
+        """A free name for a weight file."""
+
+    def find(self) -> None:
+        """Follow the latest training beside the image."""
 
 
-class TrainingMenu(QWidget):
+class TrainingPanel(QWidget):
     """``Train``: starts, stops and takes up a training, shows how far it is, and offers the model that it made."""
 
-    def __init__(self, annotator: Annotator) -> None:
+    def __init__(self, state: WindowState, actions: Actions, training: TrainingState) -> None:
         super().__init__()
-        self._annotator = annotator
-        self._training = annotator.training
-        self.output = FileEdit(label="model file", mode="w", tooltip="The weight file to make (.safetensors).")
-        self.trainable = ComboBox(
-            choices=list(WHAT.items()),
-            label="learns",
-            tooltip="The decoder alone is much faster with the large models (vit_b, vit_l, vit_h).",
-        )
-        self.steps = SpinBox(value=150, min=1, max=100_000, label="steps", tooltip="More steps learn more.")
-        self.complete = CheckBox(
-            text="all objects are committed",
-            tooltip="In every annotated image or slice. If not, what is left is not taken for background.",
-        )
-        self.form = Container(widgets=[self.output, self.trainable, self.steps, self.complete], labels=True)
-        self.form.margins = (0, 0, 0, 0)
-        self.start = button("Train on what is committed", "In the background; you can go on annotating.", self._start)
-        self.stop = button("Stop", "After this step. It can go on later.", annotator.stop_training)
-        self.go_on = button("Go on", "Take the training up where it stopped.", annotator.continue_training)
-        self.use = button(
-            "Use the new model", "In this window, from now on.", annotator.use_trained_model, primary=True
-        )
+        self._state, self._actions, self._training = state, actions, training
+        self.form = Form([TrainingOptions])
+        self.output, self.trainable = self.form.widgets["output"], self.form.widgets["trainable"]
+        self.steps = self.form.widgets["steps"]
+        start = actions["start_training"]
+        self.start = button(start.caption, start.tip, self._start)
+        self.stop = action_button(actions, "stop_training")
+        self.go_on = action_button(actions, "continue_training")
+        self.use = action_button(actions, "use_trained_model", primary=True)
         self.progress = QProgressBar()
         self.text = QLabel()
         self.text.setWordWrap(True)
@@ -53,21 +68,18 @@ class TrainingMenu(QWidget):
         for widget in (self.form.native, row(self.start, self.stop, self.go_on).native, self.progress, self.text):
             layout.addWidget(widget)
         layout.addWidget(self.use.native)
-        annotator.session_changed.connect(lambda _session: self._suggest())
-        self._training.changed.connect(self._show)
+        state.events.session.connect(self._suggest)
+        training.changed.connect(self._show)
         self._show()
 
     def _suggest(self) -> None:
         self.output.value = self._training.suggested_output()
-        shipped = (self._annotator.settings.model_type or "nano").startswith("nano")
-        self.trainable.value = "full" if shipped else "decoder"
+        is_nano = (self._state.settings.model_type or "nano").startswith("nano")
+        self.trainable.value = "full" if is_nano else "decoder"
         self._training.find()
 
     def _start(self) -> None:
-        options = TrainingOptions(
-            Path(self.output.value), self.trainable.value, self.steps.value, bool(self.complete.value)
-        )
-        self._annotator.start_training(options)
+        self._actions.start_training(**self.form.values())
 
     def _show(self) -> None:
         training, state = self._training, self._training.state
@@ -84,13 +96,13 @@ class TrainingMenu(QWidget):
         self.progress.setValue(state.step)
         left = f", {duration(state.seconds_left)} left" if state.seconds_left else ""
         self.progress.setFormat(f"step {state.step} of {state.steps}{left}" if state.steps else "starting")
-        self.text.setText(f"{training.run.output.name}: {_words(state)}")
-        self.text.setToolTip(str(training.run.output))
+        self.text.setText(f"{training.output.name if training.output else ''}: {_words(state)}")
+        self.text.setToolTip(str(training.output or ""))
         if not running and state.state == "done":
             self.output.value = training.suggested_output()
 
 
-def _words(state) -> str:
+def _words(state: RunState) -> str:
     known = figures(state)
     if state.state == "running":
         return known or "training"

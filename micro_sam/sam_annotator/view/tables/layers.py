@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 from magicgui.widgets import CheckBox, ComboBox, Container, PushButton
 from napari import Viewer
 from napari.layers import Image, Labels, Layer
-from psygnal import Signal
+from psygnal import SignalGroupDescriptor
 from qtpy.QtWidgets import QFileDialog, QLabel, QVBoxLayout, QWidget
 
 from micro_sam.errors import InputError, MicroSamError
@@ -19,6 +20,15 @@ from micro_sam.io.tables import check_table_path, save_table
 from micro_sam.measure import measure_objects
 from micro_sam.sam_annotator.runtime.jobs import MEASURE, Job, Jobs
 from micro_sam.sam_annotator.view.tables.panel import TableActions, TablePanel
+
+
+@dataclass
+class Selection:
+    """Which objects are selected."""
+
+    selected: tuple[int, ...] = ()
+
+    events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
 
 
 class LayerTable(QWidget):
@@ -30,12 +40,10 @@ class LayerTable(QWidget):
         Whose layers can be chosen.
     """
 
-    picked_changed = Signal(tuple)
-
     def __init__(self, viewer: Viewer) -> None:
         super().__init__()
         self._viewer = viewer
-        self.picked: tuple[int, ...] = ()
+        self._selection = Selection()
         self._table = pd.DataFrame({"id": []})
         self._jobs = Jobs(self._report)
         self.labels = ComboBox(choices=self._layers(Labels), label="labels")
@@ -48,7 +56,7 @@ class LayerTable(QWidget):
         actions = TableActions(
             *(self._choose, self._go_to, self._nothing, self._nothing, self._nothing, self._save, self._report)
         )
-        self.panel = TablePanel(self, actions)
+        self.panel = TablePanel(self._selection, actions)
         for button in (self.panel.reopen, self.panel.merge, self.panel.delete):
             button.hide()
         form = Container(widgets=[self.labels, self.image, self.movie, self.measure])
@@ -94,8 +102,7 @@ class LayerTable(QWidget):
         self.panel.show_table(table)
 
     def _choose(self, ids: Sequence[int]) -> None:
-        self.picked = tuple(ids)
-        self.picked_changed.emit(self.picked)
+        self._selection.selected = tuple(ids)
         if len(ids) == 1 and self.labels.value is not None:
             self.labels.value.selected_label = ids[0]
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import pandas as pd
-from psygnal import SignalInstance
 from qtpy.QtCore import QItemSelection, QItemSelectionModel, Qt
 from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import (
@@ -42,8 +41,11 @@ _MOVES = (
 class TableState(Protocol):
     """What the panel reads."""
 
-    picked: tuple[int, ...]
-    picked_changed: SignalInstance
+    selected: tuple[int, ...]
+
+    @property
+    def events(self) -> Any:
+        """``events.selected``: others are selected."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class TableActions:
 
     Attributes
     ----------
-    choose
+    select
         Select these objects and no others.
     go_to
         Bring one object into sight.
@@ -64,7 +66,7 @@ class TableActions:
         Show what went wrong.
     """
 
-    choose: Callable[[Sequence[int]], Any]
+    select: Callable[[Sequence[int]], Any]
     go_to: Callable[[int], Any]
     delete: Callable[[], Any]
     merge: Callable[[], Any]
@@ -143,8 +145,8 @@ class TablePanel(QWidget):
             top.addWidget(widget)
         top.addStretch(1)
         self.buttons = top
-        for widget in (self.reopen, self.merge, self.delete, self.save):
-            top.addWidget(widget)
+        for button in (self.reopen, self.merge, self.delete, self.save):
+            top.addWidget(button)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(6, 2, 6, 4)
         layout.setSpacing(3)
@@ -152,7 +154,7 @@ class TablePanel(QWidget):
         layout.addWidget(self.rows, 1)
         self.setMinimumHeight(HEIGHT)
         self.rows.selectionModel().selectionChanged.connect(self._selected)
-        state.picked_changed.connect(self._show_picked)
+        state.events.selected.connect(self._show_selected)
         self._show_count()
 
     def show_table(self, table: pd.DataFrame) -> None:
@@ -168,7 +170,7 @@ class TablePanel(QWidget):
                 self.rows.setColumnHidden(k, name in HIDDEN)
             self.rows.resizeColumnsToContents()
         self._show_count()
-        self._show_picked(self._state.picked)
+        self._show_selected(self._state.selected)
 
     @property
     def selected(self) -> tuple[int, ...]:
@@ -202,12 +204,12 @@ class TablePanel(QWidget):
         if self._is_showing:
             return
         ids = self.selected
-        if set(ids) != set(self._state.picked):
-            self._actions.choose(ids)
+        if set(ids) != set(self._state.selected):
+            self._actions.select(ids)
         if len(ids) == 1:
             self._actions.go_to(ids[0])
 
-    def _show_picked(self, ids: Sequence[int]) -> None:
+    def _show_selected(self, ids: Sequence[int]) -> None:
         """Select the rows of what was selected elsewhere, and enable what can be done with it."""
         self.reopen.setEnabled(len(ids) == 1)
         self.merge.setEnabled(len(ids) > 1)

@@ -1,0 +1,50 @@
+"""Who does what the user asks for, in one window."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from napari.layers import Image
+
+from micro_sam.sam_annotator.controller.automatic import Automatic
+from micro_sam.sam_annotator.controller.commits import CommitActions
+from micro_sam.sam_annotator.controller.continuing import Continuing
+from micro_sam.sam_annotator.controller.engine import Engine
+from micro_sam.sam_annotator.controller.objects import ObjectActions
+from micro_sam.sam_annotator.controller.opening import Opening
+from micro_sam.sam_annotator.controller.preparation import Preparation
+from micro_sam.sam_annotator.controller.prompts import PromptActions
+from micro_sam.sam_annotator.controller.recording import Recording
+from micro_sam.sam_annotator.controller.reviewing import Reviewing
+from micro_sam.sam_annotator.controller.saving import Saving
+from micro_sam.sam_annotator.controller.stacks import StackActions
+from micro_sam.sam_annotator.controller.table import ObjectTable
+from micro_sam.sam_annotator.controller.tracks import LineageActions, TrackActions
+from micro_sam.sam_annotator.controller.training import Training
+from micro_sam.sam_annotator.controller.volume import VolumeWork
+
+
+@dataclass(frozen=True)
+class Handlers:
+    """Who does it. Those of stacks, volumes and tracks are there in the tools that have them."""
+
+    prompts: PromptActions
+    commits: CommitActions
+    objects: ObjectActions
+    opening: Opening
+    take_dropped: Callable[[Image], None]
+    preparation: Preparation
+    engine: Engine
+    automatic: Automatic
+    saving: Saving
+    table: ObjectTable
+    review: Reviewing
+    training: Training
+    continuing: Continuing
+    recording: Recording
+    cancel: Callable[[], None]
+    stacks: StackActions | None = None
+    volume: VolumeWork | None = None
+    tracks: TrackActions | None = None
+    lineage: LineageActions | None = None

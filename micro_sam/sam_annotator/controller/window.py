@@ -1,0 +1,398 @@
+"""One window: its state, its actions, and the parts that do them, put together for a tool."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import napari
+from napari import Viewer
+from napari.layers import Image
+from qtpy.QtWidgets import QWidget
+
+from micro_sam.errors import AxesError, ChoiceError, InputError
+from micro_sam.sam_annotator.actions import Actions
+from micro_sam.sam_annotator.controller.action_table import ROWS_OF_SERIES, bind, rows_of
+from micro_sam.sam_annotator.controller.automatic import Automatic
+from micro_sam.sam_annotator.controller.autosave import Autosave
+from micro_sam.sam_annotator.controller.closing import CloseGuard, Leaving, ends_in_order
+from micro_sam.sam_annotator.controller.commits import CommitActions
+from micro_sam.sam_annotator.controller.continuing import Continuing
+from micro_sam.sam_annotator.controller.engine import Engine
+from micro_sam.sam_annotator.controller.handlers import Handlers
+from micro_sam.sam_annotator.controller.hover import Hover
+from micro_sam.sam_annotator.controller.linking import Linking
+from micro_sam.sam_annotator.controller.looking import Looking
+from micro_sam.sam_annotator.controller.objects import ObjectActions
+from micro_sam.sam_annotator.controller.opening import Drops, Opening, take_dropped
+from micro_sam.sam_annotator.controller.pictures import EmbeddingPicture, Overview
+from micro_sam.sam_annotator.controller.preparation import Preparation
+from micro_sam.sam_annotator.controller.preview import Preview
+from micro_sam.sam_annotator.controller.prompts import PromptActions
+from micro_sam.sam_annotator.controller.propagation import FollowingView, Propagation
+from micro_sam.sam_annotator.controller.recording import Recording
+from micro_sam.sam_annotator.controller.reviewing import Reviewing
+from micro_sam.sam_annotator.controller.saving import Saving
+from micro_sam.sam_annotator.controller.saving_tracks import TrackSaving
+from micro_sam.sam_annotator.controller.series import Series
+from micro_sam.sam_annotator.controller.stacks import StackActions
+from micro_sam.sam_annotator.controller.table import ObjectTable
+from micro_sam.sam_annotator.controller.tracks import LineageActions, TrackActions
+from micro_sam.sam_annotator.controller.training import Training
+from micro_sam.sam_annotator.controller.volume import VolumeWork
+from micro_sam.sam_annotator.runtime.garbage import garbage_timer
+from micro_sam.sam_annotator.runtime.jobs import MAPS, WORK, Jobs
+from micro_sam.sam_annotator.state.images import OpenImage
+from micro_sam.sam_annotator.state.series import SeriesEntry, SeriesState
+from micro_sam.sam_annotator.state.settings import Settings
+from micro_sam.sam_annotator.state.status import Status
+from micro_sam.sam_annotator.state.tool import Tool
+from micro_sam.sam_annotator.state.window import WindowState
+from micro_sam.sam_annotator.view.dialogs import Dialogs
+from micro_sam.sam_annotator.view.dock import Dock
+from micro_sam.sam_annotator.view.keys import Keys
+from micro_sam.sam_annotator.view.layers.mouse import Mouse
+from micro_sam.sam_annotator.view.layers.session_layers import SessionLayers
+from micro_sam.sam_annotator.view.layers.track_layers import TrackLayers
+from micro_sam.sam_annotator.view.panels.series import SeriesPanel
+from micro_sam.sam_annotator.view.sight import Sight
+
+_OPEN: WeakKeyDictionary[QWidget, list[Window]] = WeakKeyDictionary()
+
+
+class Window:
+    """One tool in one viewer, for scripts and tests. Its parts know each other by name, and none of them knows it.
+
+    Parameters
+    ----------
+    viewer
+        The viewer it works in; may hold layers of the user.
+    tool
+        What kind of window it is.
+    settings
+        Model, device, embedding path, tiles.
+    is_docked
+        Whether the dock is put beside the image; otherwise somebody else does it.
+    is_alone
+        Whether the viewer shows nothing else: its title names the image, and the first image that comes is taken.
+
+    Attributes
+    ----------
+    state, actions
+        What is shown, and what can be done.
+    layers, dock, table, keys
+        What the user sees and presses beside the image.
+    jobs, engine, preview, hover, automatic, propagation, volume, saving, recording, review, training
+        The parts; each does one thing. `propagation` is None in 2D, `volume` in all tools but 3D.
+    series
+        Goes through a series of images; None without one.
+    """
+
+    def __init__(
+        self, viewer: Viewer, tool: Tool, settings: Settings, *, is_docked: bool = True, is_alone: bool = False
+    ) -> None:
+        names = tool.names.beside(layer.name for layer in viewer.layers)
+        self._garbage = garbage_timer()
+        self._garbage.hold()
+        self.viewer = viewer
+        self.state = state = WindowState(tool, names, settings, options=tool.options)
+        self.actions = Actions(self._report)
+        self.jobs = Jobs(state.status.report)
+        self.engine = Engine(self.jobs)
+        self.layers = TrackLayers(viewer, state) if tool.work == "tracks" else SessionLayers(viewer, state)
+        self._mouse, self._sight = Mouse(viewer, self.layers, state), Sight(viewer, self.layers, state)
+        self.preview = Preview(state)
+        self._looking = Looking(state, viewer, self._sight, self.engine, self.preview, self.jobs)
+        self._preparation = Preparation(state, self.engine, self.jobs, self.preview, self._looking)
+        self.automatic = Automatic(state, self.jobs, self.engine, self._preparation)
+        self.hover = Hover(state, viewer, self.layers, self.jobs, lambda: self.preview.busy or self.automatic.busy)
+        self._make_propagation()
+        self._make_files(is_alone)
+        self.table = ObjectTable(
+            state,
+            self.actions,
+            self.jobs,
+            viewer=viewer,
+            layers=self.layers,
+            saving=self.saving,
+            dialogs=self._dialogs,
+        )
+        self.review = Reviewing(state, self.actions, self.table)
+        self.training = Training(state, self.jobs, self.engine, self.saving, self._preparation)
+        self.series: Series | None = None
+        self._picture = EmbeddingPicture(state, self.layers, self.jobs, self.engine)
+        self._make_actions()
+        self.keys = Keys(viewer, self.actions, lambda: self.layers.all)
+        self._wire_layers()
+        self.dock = Dock(
+            state,
+            self.actions,
+            viewer=viewer,
+            layers=self.layers,
+            jobs=self.jobs,
+            engine=self.engine,
+            automatic=self.automatic,
+            saving=self.saving,
+            recording=self.recording,
+            preparation=self._preparation,
+            review=self.review,
+            training=self.training,
+            volume=None if self.volume is None else self.volume.automatic,
+        )
+        if is_docked:
+            viewer.window.add_dock_widget(self.dock, name=tool.title, area="right")
+        self._guard = CloseGuard(viewer, state, self.saving, self._leaving, self._close)
+        self._drops = Drops(viewer, state, self.actions, is_alone)
+        _OPEN.setdefault(viewer.window._qt_window, []).append(self)
+
+    # ------------------------------------------------------------------ putting it together
+
+    def _make_propagation(self) -> None:
+        tool, state = self.state.tool, self.state
+        self.propagation: Propagation | None = None
+        self.volume: VolumeWork | None = None
+        if tool.work:
+            self.propagation = Propagation(
+                "Segmenting the volume" if tool.work == "volume" else "Tracking",
+                state,
+                self.layers,
+                self.jobs,
+                self.engine,
+                self.preview,
+                self._preparation,
+                self._looking,
+            )
+        if tool.work == "volume" and self.propagation is not None:
+            self.volume = VolumeWork(state, self.jobs, self.engine, self.preview, self.automatic, self.propagation)
+
+    def _make_files(self, is_alone: bool) -> None:
+        """What opens and saves."""
+        state, viewer = self.state, self.viewer
+        self._dialogs = Dialogs(viewer)
+        self._overview = Overview(self.layers, self.jobs, self.engine, self.preview)
+        self.recording = Recording(state, self.jobs)
+        kind = TrackSaving if state.tool.work == "tracks" else Saving
+        self.saving = kind(state, self.jobs, self._dialogs, self.recording)
+        self._autosave = Autosave(state, self.jobs, self.saving)
+        self._leaving = Leaving(state, self.actions, self.saving, self._dialogs)
+        self._opening = Opening(
+            state,
+            self.jobs,
+            viewer=viewer,
+            layers=self.layers,
+            mouse=self._mouse,
+            sight=self._sight,
+            overview=self._overview,
+            recording=self.recording,
+            preparation=self._preparation,
+            garbage=self._garbage,
+            leaving=self._leaving,
+            dialogs=self._dialogs,
+            is_alone=is_alone,
+        )
+        self._continuing = Continuing(state, self.jobs, self._opening, self._overview, self.recording, self.saving)
+
+    def _make_actions(self) -> None:
+        state, tool = self.state, self.state.tool
+        objects = ObjectActions(state, self._mouse, self._sight, self.saving, self._dialogs)
+        volume = self.volume
+        self._commits = CommitActions(
+            state,
+            self.jobs,
+            self._mouse,
+            self.preview,
+            self.engine,
+            lambda: int(self.automatic.values["min_size"]),
+            volume.then if volume is not None else lambda do: False,
+        )
+        stacks, tracks, lineage = None, None, None
+        if tool.ndim == 3:
+            after = volume.after_correction if volume is not None else lambda: tool.after_correction
+            stacks = StackActions(state, self._mouse, self._sight, objects.select_one, after)
+        if tool.work == "tracks" and self.propagation is not None:
+            tracks = TrackActions(
+                state,
+                self.jobs,
+                layers=self.layers,
+                mouse=self._mouse,
+                sight=self._sight,
+                preview=self.preview,
+                propagation=self.propagation,
+                view=FollowingView(state, self._sight, self.propagation),
+                linking=Linking(state, self.jobs, self.automatic),
+            )
+            lineage = LineageActions(state, self._sight, objects.selected)
+        handlers = Handlers(
+            prompts=PromptActions(state, self.layers, self._mouse, self.preview, self._preparation),
+            commits=self._commits,
+            objects=objects,
+            opening=self._opening,
+            take_dropped=self._take_dropped,
+            preparation=self._preparation,
+            engine=self.engine,
+            automatic=self.automatic,
+            saving=self.saving,
+            table=self.table,
+            review=self.review,
+            training=self.training,
+            continuing=self._continuing,
+            recording=self.recording,
+            cancel=self._cancel,
+            stacks=stacks,
+            volume=volume,
+            tracks=tracks,
+            lineage=lineage,
+        )
+        self.actions.add(bind(rows_of(tool), handlers, tool, self.saving.formats))
+
+    def _wire_layers(self) -> None:
+        layers, status = self.layers, self.state.status
+        layers.edited.connect(self.preview.edited)
+        layers.picked.connect(self.actions.select_one)
+        layers.refused.connect(lambda text: status.say(text, "warning"))
+        layers.recreated.connect(self._recreated)
+
+    # ------------------------------------------------------------------ for scripts and tests
+
+    @property
+    def session(self) -> Any:
+        """The session of the image that is open; None before."""
+        return self.state.session
+
+    @property
+    def status(self) -> Status:
+        """The sentence for the user."""
+        return self.state.status
+
+    def open(self, image: OpenImage | None, committed: Any = None, *, may_continue: bool = False) -> None:
+        """Show an image; without one, say how to get one.
+
+        Parameters
+        ----------
+        image, committed
+            Checked; see :meth:`.Opening.open`.
+        may_continue
+            Whether the session that was asked for goes on, if there is one.
+
+        Raises
+        ------
+        InputError
+            When the result does not fit.
+        CacheError
+            When the session cannot go on.
+        """
+        if image is None:
+            self._drops.welcome()
+            return
+        continued = self._continuing.earlier(image) if may_continue and committed is None else None
+        if continued is not None:
+            self._continuing.show(image, continued)
+        else:
+            self._opening.open(image, committed)
+
+    def begin_series(self, entries: Sequence[SeriesEntry], skip_segmented: bool = True) -> None:
+        """Go through a series of images."""
+        self.series = Series(
+            self.state,
+            self.viewer,
+            SeriesState(tuple(entries)),
+            engine=self.engine,
+            recording=self.recording,
+            saving=self.saving,
+            opening=self._opening,
+            continuing=self._continuing,
+            leaving=self._leaving,
+            skip_segmented=skip_segmented,
+        )
+        self.actions.add(bind(ROWS_OF_SERIES, self.series, self.state.tool))
+        self.dock.add_on_top("Series", SeriesPanel(self.state, self.actions))
+        self.series.start()
+
+    def run(self) -> None:
+        """Run the event loop until the window is closed."""
+        with ends_in_order(self.viewer, self.state, self._leaving):
+            napari.run()
+
+    def end(self) -> bool:
+        """Leave the viewer, which stays open: the layers stay, too, the keys are napari's again.
+
+        Returns
+        -------
+        bool
+            False when the user goes on working instead, because of unsaved work.
+        """
+        if self.state.closed or not self._leaving.may_leave():
+            return False
+        self.state.selected = ()
+        self.table.hide()
+        self._guard.forget()
+        self._close()
+        self.keys.close()
+        return True
+
+    # ------------------------------------------------------------------ inside
+
+    def _close(self) -> None:
+        """End all threads and follow nothing any more; the window is closing."""
+        if self.state.closed:
+            return
+        self.state.closed = True
+        self.layers.close()
+        for part in (self._mouse, self._sight, self._looking, self.hover, self._commits, self.preview, self.volume):
+            if part is not None:
+                part.close()
+        for last in (self.automatic, self.training, self.table, self._autosave, self.jobs, self.recording):
+            last.close()
+        self._garbage.release()
+        windows = _OPEN.get(self.viewer.window._qt_window, [])
+        if self in windows:
+            windows.remove(self)
+
+    def _report(self, error: Exception) -> None:
+        """Something went wrong in an action."""
+        if isinstance(error, (AxesError, ChoiceError)) and error.path is not None:
+            self.state.question = error
+        self.state.status.report(error)
+
+    def _take_dropped(self, layer: Image) -> None:
+        take_dropped(self.viewer, self.state, self._opening, layer)
+
+    def _cancel(self) -> None:
+        """Stop the job that the progress bar shows, and what only waits for its first slice.
+
+        An embedding that goes on below a job is not stopped.
+        """
+        if self.propagation is not None:
+            self.propagation.forget()
+        running = self.jobs.running()
+        if running is None:
+            return
+        if running.lane == WORK:
+            self.jobs.cancel(WORK)
+            self.state.status.say("Cancelled. What was finished before stays.")
+        elif self.volume is not None and running.lane == MAPS:
+            self.volume.maps.cancel()
+        else:
+            self._preparation.cancel()
+
+    def _recreated(self, names: tuple[str, ...]) -> None:
+        self.state.status.say(
+            f"The layer{'s' if len(names) > 1 else ''} {', '.join(names)} is needed by this tool and was made again; "
+            "nothing is lost. To hide a layer, use the eye beside its name.",
+            "warning",
+        )
+
+
+def get_annotator(viewer: Viewer) -> Window:
+    """The tool that is open in a viewer, for scripts and tests.
+
+    Raises
+    ------
+    InputError
+        When there is none.
+    """
+    windows = _OPEN.get(viewer.window._qt_window, [])
+    if not windows:
+        raise InputError("There is no micro_sam tool in this viewer.")
+    return windows[0]

@@ -1,0 +1,156 @@
+"""What a window looks like: its size, the image in it, what is in sight, and how objects are shown."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from qtpy.QtCore import QPoint, QRect
+
+from micro_sam.sam_annotator import annotator_2d
+from micro_sam.sam_annotator.view.layers.colours import track_colours
+from micro_sam.sam_annotator.view.outline import outline
+from micro_sam.sam_annotator.view.panels.parts import PRIMARY
+
+from . import driver
+from .driver import canvas, click, key, press, wait_idle, wait_until
+
+
+def test_a_window_opens_maximised_and_remembers_its_size_and_the_image_fills_it(opened, coins, tmp_path, monkeypatch):
+    monkeypatch.setenv("MICROSAM_CACHEDIR", str(tmp_path))
+    tool = opened(annotator_2d, coins, place=False, model_type="nano_lm")
+    window = tool.viewer.window._qt_window
+    assert wait_until(window.isMaximized, 20)
+    assert wait_until(lambda: fills(tool), 20)
+    window.showNormal()
+    window.resize(1000, 700)
+    assert wait_until(lambda: fills(tool) and canvas(tool.viewer).width() < 800, 20), "the image follows the canvas"
+    tool.viewer.camera.zoom *= 3
+    zoom = tool.viewer.camera.zoom
+    window.resize(1100, 760)
+    driver.process(0.5)
+    assert tool.viewer.camera.zoom == pytest.approx(zoom), "the user has zoomed: the view stays"
+    press(tool.dock.view.fit)
+    assert fills(tool)
+    tool.saving.unsaved = False
+    driver.close(tool.viewer)
+    again = opened(annotator_2d, coins, place=False, model_type="nano_lm")
+    other = again.viewer.window._qt_window
+    assert not other.isMaximized() and abs(other.width() - 1100) < 20
+
+
+def fills(tool) -> bool:
+    """Whether the image is as large as the canvas and lies within it."""
+    camera, widget = tool.viewer.camera, canvas(tool.viewer)
+    height, width = np.array(tool.session.shape[-2:]) * camera.zoom
+    share = max(height / widget.height(), width / widget.width())
+    return 0.8 < share <= 1
+
+
+def test_naparis_panels_are_hidden_and_one_click_brings_them(tool):
+    qt_viewer = tool.viewer.window._qt_viewer
+    assert qt_viewer.dockLayerControls.isHidden() and qt_viewer.dockLayerList.isHidden()
+    press(tool.dock.view.layers)
+    assert qt_viewer.dockLayerControls.isVisible() and qt_viewer.dockLayerList.isVisible()
+    press(tool.dock.view.layers)
+    assert qt_viewer.dockLayerControls.isHidden() and qt_viewer.dockLayerList.isHidden()
+
+
+@pytest.mark.parametrize("name", ["tool", "tool_3d", "tool_tracking"])
+def test_the_whole_loop_is_in_sight_on_a_small_screen(request, name):
+    tool = request.getfixturevalue(name)
+    window, dock = tool.viewer.window._qt_window, tool.dock
+    window.setGeometry(0, 24, 1280, 680)  # a screen of 1280 x 720 less the title and a bar
+    driver.process(0.3)
+    try:
+        dock.scroll.verticalScrollBar().setValue(0)
+        fixed = [*dock.prompts.tools.values(), dock.segment.run.native, *(panel.run.native for panel in dock.extra)]
+        bottom = [dock.commit.run, dock.commit.clear, dock.commit.undo, dock.commit.redo, dock.save.save]
+        for widget in [*fixed, *(button.native for button in bottom), dock.status.text]:
+            assert is_in_sight(widget, window), f"{widget} is out of sight"
+        assert dock.width() <= 400
+    finally:
+        driver.place(tool.viewer)
+
+
+def is_in_sight(widget, window) -> bool:
+    """Whether all of a widget is within the window and within what scrolls around it."""
+    parent = widget.parentWidget()
+    while parent is not None:
+        place = QRect(widget.mapTo(parent, QPoint(0, 0)), widget.size())
+        if not parent.rect().contains(place):
+            return False
+        if parent is window:
+            return widget.isVisible()
+        parent = parent.parentWidget()
+    return False
+
+
+def test_the_current_object_has_an_outline_and_the_colour_that_it_keeps_when_it_is_committed(tool):
+    centre = (88, 120)
+    for number in (1, 2):
+        click(tool, centre)
+        wait_idle(tool)
+        assert tool.session.has_current
+        edges = tool.dock.outline.edges
+        inside = tool.session.current > 0
+        assert len(edges) and tool.dock.outline.isVisible()
+        assert set(map(tuple, edges)) == set(map(tuple, outline(inside) - 0.5))
+        before = tool.layers.labels["current"].layer.get_color(1)
+        key(tool.viewer, "c")
+        wait_idle(tool)
+        assert np.allclose(before, tool.layers.labels["committed"].layer.get_color(number))
+        assert not tool.dock.outline.isVisible()
+        centre = (205, 140)
+
+
+def test_an_outline_runs_along_the_borders_of_pixels():
+    mask = np.zeros((4, 5), bool)
+    mask[1:3, 1:4] = True
+    assert {tuple(edge) for edge in outline(mask).tolist()} == {(1, 1, 1, 4), (3, 1, 3, 4), (1, 1, 3, 1), (1, 4, 3, 4)}
+    mask[1, 2] = False
+    length = sum(abs(y1 - y0) + abs(x1 - x0) for y0, x0, y1, x1 in outline(mask).tolist())
+    assert length == 12
+    assert outline(np.zeros((3, 3), bool)).shape == (0, 4)
+
+
+def test_committed_objects_are_shown_as_outlines_by_a_switch(tool):
+    press(tool.dock.view.outlines)
+    assert tool.layers.labels["committed"].layer.contour > 0
+    press(tool.dock.view.outlines)
+    assert tool.layers.labels["committed"].layer.contour == 0
+
+
+def test_neighbouring_ids_differ_for_colour_blind_users():
+    """Simulated after Machado et al. (2009), full deuteranomaly and protanomaly."""
+    colours = track_colours(np.arange(1, 15))[:, :3]
+    seen = [np.eye(3)]
+    seen.append(np.array([[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]]))
+    seen.append(np.array([[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]]))
+    for matrix in seen:
+        shown = colours @ matrix.T
+        for step in (1, 2, 3):
+            distance = np.linalg.norm(shown - np.roll(shown, step, axis=0), axis=1)
+            assert distance.min() > 0.2
+
+
+def test_one_main_button_at_a_time(tool_3d):
+    dock = tool_3d.dock
+    buttons = {"commit": dock.commit.run.native, "whole": dock.extra[0].run.native}
+
+    def main() -> list[str]:
+        return [name for name, widget in buttons.items() if widget.styleSheet() == PRIMARY]
+
+    assert main() == []
+    tool_3d.state.live = False
+    shape = tool_3d.session.shape
+    tool_3d.session.labels.paint("current", (slice(3, 4), slice(5, 9), slice(5, 9)), np.ones((1, 4, 4), "uint32"))
+    assert main() == ["whole"], shape
+    tool_3d.session.labels.paint("current", (slice(4, 5), slice(5, 9), slice(5, 9)), np.ones((1, 4, 4), "uint32"))
+    assert main() == ["commit"]
+
+
+def test_f1_shows_the_keys(tool):
+    key(tool.viewer, "F1")
+    assert wait_until(lambda: tool.dock.keys_section.isExpanded(), 5)
+    key(tool.viewer, "F1")
+    assert wait_until(lambda: not tool.dock.keys_section.isExpanded(), 5)
