@@ -156,7 +156,7 @@ class DenseBlocks:
 
     def fineness(self, block: Tile) -> int:
         """How many times finer the maps of a block are than those of the image: 1 or ``FINER``."""
-        return self._values(block.index).shape[1] // _shape(self.area(block))[0]
+        return int(self._values(block.index).shape[1] // _shape(self.area(block))[0])
 
     def read(self, area: Area, fineness: int = 1) -> DenseMaps:
         """The maps of a part of the image, so many times finer; ``shape`` is that of the part in the maps."""
@@ -164,17 +164,18 @@ class DenseBlocks:
         y, x = ((s.start * n / m, s.stop * n / m) for s, n, m in zip(area, self.shape, self.work, strict=True))
         for block in self.blocks.tiles_in((y[0] - 1, x[0] - 1, y[1] + 1, x[1] + 1)):
             lies = self.area(block)
-            shared = tuple(slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(area, lies, strict=True))
+            rows, columns = (slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(area, lies, strict=True))
+            shared = rows, columns
             if all(s.start < s.stop for s in shared):
                 theirs = self.fineness(block)
                 here = times(within(shared, area), fineness)
                 there = times(within(shared, lies), theirs)
                 found = self._values(block.index)[(slice(None), *there)]
                 if theirs != fineness:
-                    size = tuple(fineness * (s.stop - s.start) for s in shared)
+                    size = fineness * (rows.stop - rows.start), fineness * (columns.stop - columns.start)
                     found = resized(torch.from_numpy(found.astype("float32")), size)
                 values[(slice(None), *here)] = found
-        return DenseMaps(values, self.kind, values.shape[1:])
+        return DenseMaps(values, self.kind, (values.shape[1], values.shape[2]))
 
     def whole(self) -> DenseMaps:
         """The maps of the whole image, in memory."""

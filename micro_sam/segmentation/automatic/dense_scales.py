@@ -132,12 +132,12 @@ def iter_best_scale(
         best, _ = yield from _iter_closer(predictor, embeddings, best, closer, objects, (done, total), origin)
     elif best is first and closer:
         area = _most_objects(maps, embeddings.grid.tile_shape)
-        place = tuple(slice(s.start + o, s.stop + o) for s, o in zip(area, origin, strict=True))
+        rows, columns = (slice(s.start + o, s.stop + o) for s, o in zip(area, origin, strict=True))
         sample = Look.of(_cropped(maps, area), scale, objects)
-        grids = looks(predictor, embeddings, i, place)[1]
+        grids = looks(predictor, embeddings, i, (rows, columns))[1]
         taken = 0
         if look_closer or sample.disagreement > LOOK_ANYWAY:
-            start = tuple(s.start for s in place)
+            start = rows.start, columns.start
             _, taken = yield from _iter_closer(predictor, embeddings, sample, grids, objects, (done, total), start)
         if taken:
             grid = closer[taken - 1]
@@ -147,7 +147,13 @@ def iter_best_scale(
 
 
 def _iter_closer(
-    predictor, embeddings, best: Look, grids: list[TileGrid], objects: Objects, steps: tuple[int, int], origin
+    predictor: Predictor,
+    embeddings: Embeddings,
+    best: Look,
+    grids: list[TileGrid],
+    objects: Objects,
+    steps: tuple[int, int],
+    origin: tuple[int, int],
 ) -> Generator[tuple[int, int, None], None, tuple[Look, int]]:
     """Look closer and closer as long as it helps; returns the best look, and how many were taken."""
     (done, total), taken = steps, 0
@@ -163,12 +169,13 @@ def _iter_closer(
     return best, taken
 
 
-def _most_objects(maps: DenseMaps, tile_shape: tuple[int, int]) -> Area:
+def _most_objects(maps: DenseMaps, tile_shape: tuple[int, int] | None) -> Area:
     """The tile (slices of the image or part) in which maps show the most middles of objects."""
     foreground, depth = maps.values[:2].astype("float32")
     middles = (maximum_filter(depth, 5) == depth) & (depth > 0.5) & (foreground > 0.5)
     seen = DenseMaps(middles[None], maps.kind, maps.shape)
-    tiles = TileGrid(maps.shape, tuple(min(a, b) for a, b in zip(tile_shape, maps.shape, strict=True)), (0, 0))
+    height, width = tile_shape or maps.shape
+    tiles = TileGrid(maps.shape, (min(height, maps.shape[0]), min(width, maps.shape[1])), (0, 0))
     return max((tile.inner for tile in tiles), key=lambda area: np.count_nonzero(_cropped(seen, area).values))
 
 

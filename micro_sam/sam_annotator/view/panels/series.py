@@ -56,8 +56,9 @@ class SeriesPanel(QWidget):
             self.list.clear()
             self.list.addItems([entry.name for entry in series.entries])
         for index in changed:
-            if 0 <= index < len(series.entries):
-                self._show_row(self.list.item(index), series, index)
+            item = self.list.item(index) if index >= 0 else None
+            if item is not None:
+                self._show_row(item, series, index)
         self.list.setCurrentRow(series.index)
 
     def _show_row(self, item: QListWidgetItem, series: SeriesState, index: int) -> None:
