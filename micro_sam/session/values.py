@@ -90,7 +90,7 @@ class ObjectRecord:
     id
         Its value in the committed labels.
     source
-        ``"prompts"``, ``"auto"``, ``"loaded"``, ``"painted"`` or ``"merged"``.
+        ``"prompts"``, ``"auto"``, ``"loaded"``, ``"painted"``, ``"merged"`` or ``"split"``.
     slices, box
         Half-open range of slices, and (y0, x0, y1, x1), that contain the object. After edits it may be smaller.
     area

@@ -194,6 +194,23 @@ def test_merged_objects_keep_all_their_prompts(session):
         session.objects.merge([a])
 
 
+def test_an_object_in_pieces_is_split_and_undo_puts_it_together(session):
+    a, b, c = commit_disc(session, 20, 20), commit_disc(session, 20, 45), commit_disc(session, 45, 20)
+    session.objects.merge([a, b])
+    before = session.committed.copy()
+    ids = session.objects.split([a, c])
+    assert ids[0] == a and ids[2] == c and len(ids) == 3 and ids[1] not in (a, b, c)
+    for i in ids:
+        assert session.objects[i].area == (session.committed == i).sum() > 0
+    assert ((session.committed > 0) == (before > 0)).all()
+    assert session.objects[ids[1]].source == "split" and not len(session.objects[ids[1]].prompts)
+    session.undo()
+    assert (session.committed == before).all() and ids[1] not in session.objects
+    with pytest.raises(InputError, match="one piece"):
+        session.objects.split([c])
+    assert (session.committed == before).all()
+
+
 def test_the_record_of_an_object_says_how_it_was_made(session):
     commit_disc(session, 20, 20)
     record = session.objects[1]

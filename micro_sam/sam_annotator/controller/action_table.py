@@ -144,6 +144,12 @@ ROWS = (
     ),
     Row("merge_selected", lambda to: to.objects.merge, "Merge", "Make one {noun} of the chosen ones."),
     Row(
+        "split_pieces",
+        lambda to: to.objects.split,
+        "Split",
+        "Make an object of each of its pieces; the largest keeps the id.",
+    ),
+    Row(
         "delete_selected",
         lambda to: to.objects.delete,
         "Delete",

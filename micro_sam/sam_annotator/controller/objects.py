@@ -82,6 +82,11 @@ class ObjectActions:
         self._state.needed().objects.merge(self.selected())
         self._state.selected = ()  # the next Delete must not take it
 
+    def split(self) -> None:
+        """Make an object of each piece of the selected ones."""
+        self._state.needed().objects.split(self.selected())
+        self._state.selected = ()
+
     def reopen(self) -> None:
         """Make the selected object the current one again."""
         selected = self.selected()

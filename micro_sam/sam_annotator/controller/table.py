@@ -154,6 +154,7 @@ class ObjectTable:
             go_to=actions.go_to_object,
             delete=actions.delete_selected,
             merge=actions.merge_selected,
+            split=actions.split_pieces,
             reopen=actions.reopen_selected,
             save=actions.save_table,
             report=self._state.status.report,

@@ -15,7 +15,16 @@ from micro_sam.session.edits.committed import check_ids, check_labels
 from micro_sam.session.model import Model
 from micro_sam.session.rules import Relations
 from micro_sam.session.steps import Steps
-from micro_sam.session.values import MIN_SIZE, CommitReport, CommitRules, LayerName, ObjectRecord, PreserveMode, listing
+from micro_sam.session.values import (
+    MIN_SIZE,
+    CommitReport,
+    CommitRules,
+    LayerName,
+    ObjectRecord,
+    PreserveMode,
+    count,
+    listing,
+)
 
 
 class ObjectActions(Mapping[int, ObjectRecord]):
@@ -156,6 +165,25 @@ class ObjectActions(Mapping[int, ObjectRecord]):
             kept = self._steps.rules.merge(draft, ids)
         self._steps.say(f"Objects {listing(ids)} are one now: object {kept}.")
         return kept
+
+    def split(self, ids: Iterable[int]) -> list[int]:
+        """Make an object of each piece of some objects; the largest pieces keep the ids. Returns the ids of all pieces.
+
+        Raises
+        ------
+        InputError
+            When all of them are in one piece, or they are tracks, which are split at a frame.
+        """
+        steps = self._steps
+        if steps.rules.per_slice:
+            raise InputError("A track is split at a frame: go to the frame and use the split of the lineage.")
+        ids = check_ids(steps.state, ids)
+        with steps.step(f"Split {'object' if len(ids) == 1 else 'objects'} {listing(ids)}", ids=ids) as draft:
+            pieces = [piece for i in ids for piece in objects.split(draft, i)]
+            if len(pieces) == len(ids):
+                raise InputError(f"{count(len(ids), 'object')} in one piece: nothing to split.")
+        steps.say(f"{count(len(ids), 'object')} split into {len(pieces)}: {listing(pieces)}.")
+        return pieces
 
     def reopen(self, object_id: int) -> None:
         """Make a committed object the current one again, with its prompts. The next commit gives it its id again.

@@ -25,7 +25,7 @@ from micro_sam.models.sizes import Box
 from micro_sam.session.commands import Draft
 from micro_sam.session.edits import commit_messages as messages
 from micro_sam.session.edits import current
-from micro_sam.session.edits.committed import MAX_ID, CommittedWriter, Extent
+from micro_sam.session.edits.committed import CommittedWriter, Extent, check_free_ids
 from micro_sam.session.edits.pieces import Spans, Windows, pixels_per_label, units_of, what_stays
 from micro_sam.session.label_edits import Runs, bounding_box, crop, union
 from micro_sam.session.prompts import PromptSet
@@ -244,8 +244,7 @@ def _new_ids(state: State, labels: Sequence[int], source: str) -> dict[int, int]
         else:
             last += 1
             ids[label] = last
-    if last > MAX_ID:
-        raise InputError(f"There are no free ids left: the largest is {MAX_ID}. Save and relabel the objects.")
+    check_free_ids(last)
     return ids
 
 

@@ -62,6 +62,12 @@ def check_ids(state: State, ids: Iterable[int]) -> list[int]:
     return ids
 
 
+def check_free_ids(last: int) -> None:
+    """Raise InputError when there are no ids up to `last`."""
+    if last > MAX_ID:
+        raise InputError(f"There are no free ids left: the largest is {MAX_ID}. Save and relabel the objects.")
+
+
 @dataclass
 class Extent:
     """Where an id gained pixels."""

@@ -1,15 +1,16 @@
-"""Acts on committed objects: load, delete, merge, reopen, paint. Commit: see ``committing``."""
+"""Edits of committed objects: load, delete, merge, split, reopen, paint. Commit: see ``commit``."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+from scipy import ndimage
 
 from micro_sam.segmentation.values import ObjectMask
 from micro_sam.session.commands import Draft
 from micro_sam.session.edits import current
-from micro_sam.session.edits.committed import CommittedWriter, Extent, relabel
+from micro_sam.session.edits.committed import CommittedWriter, Extent, check_free_ids, relabel
 from micro_sam.session.label_edits import Runs, crop, union
 from micro_sam.session.prompts import PromptSet
 from micro_sam.session.values import Anchors, ObjectRecord, Reopened, SliceAnswer, SliceConfidence
@@ -57,6 +58,46 @@ def merge(draft: Draft, ids: Sequence[int]) -> int:
     )
     draft.put("objects", target, merged)
     return target
+
+
+def split(draft: Draft, object_id: int) -> list[int]:
+    """Make an object of each connected piece (corners count); the largest keeps the id and the prompts.
+
+    Returns
+    -------
+    ids
+        Of the pieces, the largest first; of an object in one piece its own.
+    """
+    state = draft.state
+    record = state.objects[object_id]
+    slices = range(*record.slices)
+    inside = np.stack([state.plane("committed", z)[crop(record.box)] == object_id for z in slices])
+    pieces, number = ndimage.label(inside, np.ones((3, 3, 3)))
+    sizes = np.bincount(pieces.ravel(), minlength=number + 1)[1:]
+    order = np.argsort(-sizes, kind="stable")
+    ids = [object_id, *range(state.last_id + 1, state.last_id + number)]
+    check_free_ids(ids[-1])
+    table = np.zeros(number + 1, np.uint32)
+    table[order + 1] = ids
+    writer = CommittedWriter(draft)
+    for z, plane in zip(slices, pieces, strict=True):
+        if (table[plane] > object_id).any():
+            before = state.plane("committed", z)[crop(record.box)]
+            writer.write(z, record.box, np.where(plane > 0, table[plane], before))
+    writer.finish(
+        lambda i, extent: record.changed(
+            id=i,
+            source="split",
+            slices=(extent.z0, extent.z1),
+            box=extent.box,
+            area=extent.area,
+            prompts=PromptSet(),
+            confidence={},
+            painted=(),
+            imposed=(),
+        )
+    )
+    return ids
 
 
 def reopen(draft: Draft, object_id: int) -> None:

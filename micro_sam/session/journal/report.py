@@ -274,6 +274,7 @@ _HOW = {
     "loaded": "from an earlier result",
     "painted": "painted by hand",
     "merged": "merged from several",
+    "split": "split from another",
     "recovered": "recovered from a damaged session",
 }
 

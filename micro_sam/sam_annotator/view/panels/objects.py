@@ -1,4 +1,4 @@
-"""Committed objects: select, delete, merge, re-open."""
+"""Committed objects: select, delete, merge, split, re-open."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ class ObjectsPanel(QWidget):
         self.ids.native.editingFinished.connect(self._typed)
         self.reopen = action_button(actions, "reopen_selected")
         self.merge = action_button(actions, "merge_selected")
+        self.split = action_button(actions, "split_pieces")
         self.delete = action_button(actions, "delete_selected")
         self.table = action_button(actions, "toggle_table")
         self.review = action_button(actions, "review_next")
@@ -42,7 +43,7 @@ class ObjectsPanel(QWidget):
         layout.addLayout(top)
         layout.addWidget(self.choose)
         layout.addWidget(column(self.ids, labels=True).native)
-        layout.addWidget(row(self.reopen, self.merge, self.delete).native)
+        layout.addWidget(row(self.reopen, self.merge, self.split, self.delete).native)
         state.events.selected.connect(self._show_selected)
         state.events.session.connect(self._follow)
         state.events.mouse.connect(self._show_tool)
@@ -67,7 +68,7 @@ class ObjectsPanel(QWidget):
         self.ids.value = _text(ids)
         self.reopen.enabled = len(ids) == 1
         self.merge.enabled = len(ids) > 1
-        self.delete.enabled = len(ids) > 0
+        self.split.enabled = self.delete.enabled = len(ids) > 0
 
     def _show_tool(self) -> None:
         self.choose.setChecked(self._state.mouse == "pick")

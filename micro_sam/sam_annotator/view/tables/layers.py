@@ -54,11 +54,9 @@ class LayerTable(QWidget):
         self.measure.changed.connect(self._measure)
         self.said = QLabel()
         self.said.setWordWrap(True)
-        actions = TableActions(
-            *(self._choose, self._go_to, self._nothing, self._nothing, self._nothing, self._save, self._report)
-        )
+        actions = TableActions(*(self._choose, self._go_to, *[self._nothing] * 4, self._save, self._report))
         self.panel = TablePanel(self._selection, actions)
-        for button in (self.panel.reopen, self.panel.merge, self.panel.delete):
+        for button in (self.panel.reopen, self.panel.merge, self.panel.split, self.panel.delete):
             button.hide()
         form = Container(widgets=[self.labels, self.image, self.movie, self.measure])
         layout = QVBoxLayout(self)

@@ -58,7 +58,7 @@ class TableActions:
         Select these objects and no others.
     go_to
         Bring one object into sight.
-    delete, merge, reopen
+    delete, merge, split, reopen
         With the selected objects; one step of undo each.
     save
         Write the table into a file that the user chooses.
@@ -70,6 +70,7 @@ class TableActions:
     go_to: Callable[[int], Any]
     delete: Callable[[], Any]
     merge: Callable[[], Any]
+    split: Callable[[], Any]
     reopen: Callable[[], Any]
     save: Callable[[], Any]
     report: Callable[[Exception], Any]
@@ -137,6 +138,7 @@ class TablePanel(QWidget):
         self.words.editingFinished.connect(self._filter)
         self.reopen = self._button("Re-open", f"Make the selected {noun} the current one again.", actions.reopen)
         self.merge = self._button("Merge", f"Make one {noun} of the selected ones.", actions.merge)
+        self.split = self._button("Split", f"Make one {noun} of each piece.", actions.split)
         self.delete = self._button("Delete", f"Remove the selected {noun}s. Undo brings them back.", actions.delete)
         self.save = self._button("Save table...", "Write the table as csv or Parquet.", actions.save)
         top = QHBoxLayout()
@@ -145,7 +147,7 @@ class TablePanel(QWidget):
             top.addWidget(widget)
         top.addStretch(1)
         self.buttons = top
-        for button in (self.reopen, self.merge, self.delete, self.save):
+        for button in (self.reopen, self.merge, self.split, self.delete, self.save):
             top.addWidget(button)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(6, 2, 6, 4)
@@ -213,6 +215,7 @@ class TablePanel(QWidget):
         """Select the rows of what was selected elsewhere, and enable what can be done with it."""
         self.reopen.setEnabled(len(ids) == 1)
         self.merge.setEnabled(len(ids) > 1)
+        self.split.setEnabled(len(ids) > 0)
         self.delete.setEnabled(len(ids) > 0)
         if set(ids) == set(self.selected):
             return
