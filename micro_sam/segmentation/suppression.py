@@ -77,7 +77,7 @@ def suppress(objects: Sequence[ObjectMask], threshold: float, over_min: bool = F
 
     def overlap(shared: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         size = np.minimum(area[a], area[b]) if over_min else area[a] + area[b] - shared
-        return shared / np.maximum(size, 1)
+        return np.asarray(shared / np.maximum(size, 1))
 
     def is_same(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         # Masks share no more pixels than their boxes, or than the smaller one has.
@@ -165,7 +165,7 @@ def _corners(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _both(is_so: np.ndarray) -> np.ndarray:
     """Where (n, 2) is true in both columns; several times as fast as ``all(1)``."""
-    return is_so[:, 0] & is_so[:, 1]
+    return np.asarray(is_so[:, 0] & is_so[:, 1])
 
 
 def _number(*pairs: np.ndarray) -> np.ndarray:
