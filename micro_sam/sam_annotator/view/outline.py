@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 from napari import Viewer
-from qtpy.QtCore import QEvent, QLineF, QObject, Qt
-from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPen, QTransform
-from qtpy.QtWidgets import QWidget
+from qtpy.QtCore import QLineF
+from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPen
 
 from micro_sam.sam_annotator.state.window import WindowState
-from micro_sam.sam_annotator.view.camera import camera_of
+from micro_sam.sam_annotator.view.canvas_overlay import CanvasOverlay
 from micro_sam.sam_annotator.view.layers.session_layers import SessionLayers
 from micro_sam.session.session import Session
 
@@ -20,27 +19,13 @@ WIDTHS = (("black", 4.5), (COLOUR, 2.0))
 """Colours and widths in pixels of the screen: seen on any image."""
 
 
-class CurrentOutline(QWidget):
-    """Follows the current objects, where the camera looks, and the slice in view. Never gets the mouse.
-
-    Parameters
-    ----------
-    state, viewer, layers
-        Of the window.
-    """
+class CurrentOutline(CanvasOverlay):
+    """Follows the current objects in the slice in view."""
 
     def __init__(self, state: WindowState, viewer: Viewer, layers: SessionLayers) -> None:
-        self._canvas = viewer.window._qt_viewer.canvas.native
-        super().__init__(self._canvas)
-        self._state, self._viewer, self._layers = state, viewer, layers
         self._edges = np.zeros((0, 4))
         self._is_current = False
-        self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
-        self.setAttribute(Qt.WidgetAttribute.WA_NoSystemBackground)
-        self.hide()
-        self._canvas.installEventFilter(self)
-        for event in (camera_of(viewer).events, viewer.dims.events.ndisplay):
-            event.connect(self._show)
+        super().__init__(state, viewer, layers)
         state.events.z.connect(self._changed)
         state.events.session.connect(self._follow)
 
@@ -67,32 +52,8 @@ class CurrentOutline(QWidget):
         self._is_current = False
         self._show()
 
-    def _show(self, *_: Any) -> None:
-        if self._state.closed:  # Qt has deleted the canvas, and this with it
-            return
-        session = self._state.session
-        visible = session is not None and self._viewer.dims.ndisplay == 2 and bool(session.labels.current_slices)
-        if visible or self.isVisible():
-            self.setGeometry(self._canvas.rect())
-            self.setVisible(visible)
-            self.update()
-
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """See Qt."""
-        if event.type() == QEvent.Type.Resize:
-            self._show()
-        return False
-
-    def _to_canvas(self) -> QTransform:
-        """From (x, y) in pixels of the image to pixels of the canvas."""
-        camera, raw = camera_of(self._viewer), self._layers.raw
-        z = (self._state.z,) * (raw.ndim - 2)
-        places = [np.array(raw.data_to_world((*z, *yx))[-2:]) for yx in ((0, 0), (0, 1), (1, 0))]
-        origin, along_x, along_y = (
-            ((place - camera.center[-2:]) * camera.zoom)[::-1] + (self._canvas.width() / 2, self._canvas.height() / 2)
-            for place in places
-        )
-        return QTransform(*(along_x - origin), *(along_y - origin), *origin)
+    def _is_needed(self) -> bool:
+        return self._state.session is not None and bool(self._state.session.labels.current_slices)
 
     def paintEvent(self, _event: QPaintEvent) -> None:
         """See Qt."""
