@@ -99,7 +99,7 @@ def test_image_is_another_name_of_raw(viewer):
     tools.annotator_2d(
         image=image, model_type="nano_lm", device="cpu", viewer=viewer, return_viewer=True, prefer_decoder=False
     )
-    assert tools.get_annotator(viewer).settings.prefer_decoder is False
+    assert tools.get_annotator(viewer).state.settings.prefer_decoder is False
 
 
 def test_nothing_of_torchvision_is_imported_with_the_widgets():

@@ -54,9 +54,10 @@ def move_and_wait(tool, position) -> bool:
 
 
 def test_it_is_off_until_wanted(tool):
+    shown = tool.hover.shown
     move(tool, COIN)
     process(0.3)
-    assert not tool.state.hover and HOVER not in tool.viewer.layers and tool.hover.shown == 0
+    assert not tool.state.hover and HOVER not in tool.viewer.layers and tool.hover.shown == shown
 
 
 def cpu_seconds(work: Callable[[], object], times: int = 15) -> float:
@@ -114,7 +115,8 @@ def test_napari_does_not_draw_its_list_of_layers_again_for_each_mask(hovering):
     first = tool.hover.shown
     for k in range(3):
         assert move_and_wait(tool, (COIN[0] + 3 * k + 3, COIN[1]))
-    assert tool.hover.shown - first >= 3 and not redrawn
+    shown = tool.hover.shown - first
+    assert shown >= 3 and len(redrawn) < shown, "but for the small picture, when the mouse pauses"
 
 
 def test_it_shows_what_a_click_gives_and_changes_nothing(hovering):
@@ -175,7 +177,7 @@ def test_it_is_silent_while_a_run_is_going_and_comes_back(hovering):
 def test_outside_the_image_there_is_nothing(hovering):
     tool = hovering
     assert move_and_wait(tool, COIN)
-    move(tool, (-20, -20))
+    move(tool, (-4, -4))
     assert wait_until(lambda: not tool.viewer.layers[HOVER].data.any(), 10)
 
 

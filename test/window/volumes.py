@@ -81,6 +81,7 @@ def start_again(tool) -> None:
     """Put a 3D tool back to its beginning, with the volume, the model and the embeddings it has."""
     driver.wait_idle(tool)
     tool.state.live, tool.state.batched, tool.state.preserve = True, False, "pixels"
+    tool.state.source = "current"
     for name, value in VolumeOptions(iou_threshold=0.5):
         menu(tool).form.widgets[name].value = value
     tool.session.prompts.clear()

@@ -259,7 +259,13 @@ class SessionLayers:
         events.polarity_changed.disconnect(self._show_polarity)
 
     def _colour(self, _: Any = None) -> None:
-        """Show what is not committed yet in the colours that it will have then; tracks keep those of their numbers."""
+        """Show what is not committed yet in the colours that it will have then; tracks keep those of their numbers.
+
+        After the step is done: another colour map takes the window's thread a tenth of a second.
+        """
+        QTimer.singleShot(0, self._colour_now)
+
+    def _colour_now(self) -> None:
         if self._closed or self._state.tool.work == "tracks":
             return
         for key in ("current", "auto"):
