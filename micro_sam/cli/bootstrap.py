@@ -216,6 +216,8 @@ def run_tests(pytest: list[str], arguments: list[str]) -> int:
     options: dict[str, Any] = {"cwd": ROOT, "env": _test_environment()}
     if arguments:
         return subprocess.call([*_virtual_screen(), *pytest, *arguments], **options)
+    # what must pass before a change is merged does the same each time; pytest alone takes a random order
+    options["env"] = {**options["env"], "PYTEST_ADDOPTS": f"{os.environ.get('PYTEST_ADDOPTS', '')} -p no:randomly"}
     with contextlib.ExitStack() as stack:
         beside = []
         windows = [[*_later(), *_virtual_screen(), *pytest, *part] for part in WINDOWS]

@@ -10,6 +10,7 @@ import pytest
 from micro_sam.cli import _common
 from micro_sam.cli._common import add_annotator, make_parser, parse, run
 from micro_sam.errors import InputError
+from micro_sam.sam_annotator.state.settings import Settings
 
 
 def annotator(*arguments, **options):
@@ -29,9 +30,11 @@ def test_short_and_long_arguments_mean_the_same():
     assert short == long and short.model_type == "vit_b"
 
 
-def test_without_arguments_the_defaults_are_those_of_the_functions():
+def test_without_arguments_the_defaults_are_those_of_the_functions_and_the_window_chooses_the_model():
     options = annotator()
-    assert options.model_type == "vit_h"
+    assert options.model_type is None
+    settings = Settings.of(options.model_type, options.checkpoint)
+    assert (settings.model_type, settings.offered) == ("nano_lm", "vit_h")
     assert not options.show_embeddings and not options.precompute_amg_state
     names = ("input", "key", "embedding_path", "segmentation_result", "checkpoint", "device", "tile_shape", "halo")
     assert all(getattr(options, name) is None for name in names)
