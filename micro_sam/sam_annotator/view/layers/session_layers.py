@@ -25,8 +25,7 @@ from micro_sam.session.prompts import PromptSet
 from micro_sam.session.session import Session
 from micro_sam.session.values import LayerName
 
-CONTOUR = 2
-"""Width of outlines of committed objects, in pixels of the image."""
+CONTOUR = 2  # width of outlines of committed objects, in pixels of the image
 
 
 class SessionLayers:
@@ -259,18 +258,15 @@ class SessionLayers:
         events.polarity_changed.disconnect(self._show_polarity)
 
     def _colour(self, _: Any = None) -> None:
-        """Show what is not committed yet in the colours that it will have then; tracks keep those of their numbers.
-
-        After the step is done: another colour map takes the window's thread a tenth of a second.
-        """
-        QTimer.singleShot(0, self._colour_now)
+        """Show what is not committed yet in the colours that it will have then; tracks keep those of their numbers."""
+        if self._state.tool.work != "tracks":
+            QTimer.singleShot(0, self._colour_now)  # after the step: it takes the window's thread a tenth of a second
 
     def _colour_now(self) -> None:
-        if self._closed or self._state.tool.work == "tracks":
-            return
-        for key in ("current", "auto"):
-            if key in self.labels and not (key == "auto" and self.session.objects.reopened):
-                self.labels[key].colour_from(self.session.objects.next_id)
+        objects = self.session.objects
+        for key in () if self._closed else ("current", *(() if objects.reopened else ("auto",))):
+            if key in self.labels:
+                self.labels[key].colour_from(objects.next_id)
 
     def outline_committed(self, on: bool) -> None:
         """Show committed objects as outlines, or filled."""
