@@ -57,8 +57,8 @@ def test_dock_has_a_name_and_the_commit_button_is_in_sight(opened, coins):
     assert "micro_sam 2D" in tool.viewer.window.dock_widgets
     commit = tool.dock.commit.run.native
     bottom = commit.mapToGlobal(commit.rect().bottomLeft()).y()
-    top_of_scroll = tool.dock.scroll.mapToGlobal(tool.dock.scroll.rect().bottomLeft()).y()
-    assert bottom < top_of_scroll and bottom < 1000
+    bottom_of_dock = tool.dock.mapToGlobal(tool.dock.rect().bottomLeft()).y()
+    assert commit.isVisible() and bottom < bottom_of_dock and bottom < 1000
     assert not tool.dock.scroll.horizontalScrollBar().isVisible()
 
 
@@ -140,10 +140,10 @@ def test_bf16_is_offered_where_the_processor_gains_by_it(opened, coins, monkeypa
     monkeypatch.setattr(device, "has_bf16", lambda: True)
     menu._show_in_use()
     assert not menu.precision.native.isHidden()
-    monkeypatch.setattr(tool, "change_settings", chosen.append)
+    monkeypatch.setattr(tool.actions, "change_settings", chosen.append)
     menu.precision.value = "bf16"
     menu._apply()
-    assert chosen[0].precision == "bf16" and chosen[0].model_key != tool.settings.model_key
+    assert chosen[0].precision == "bf16" and chosen[0].model_key != tool.state.settings.model_key
 
 
 def test_download_that_fails_names_what_to_do_and_keeps_the_work(opened, coins, monkeypatch):

@@ -401,7 +401,7 @@ def test_every_format_keeps_masks_and_lineage(with_truth, tmp_path, name):
 
 def test_a_folder_with_other_files_is_never_replaced(with_truth, tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
-    with_truth.save(tmp_path)
+    with_truth.actions.save(tmp_path)
     assert "thesis.txt" in with_truth.status.text and with_truth.status.kind == "error"
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 

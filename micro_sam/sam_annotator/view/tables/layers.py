@@ -54,7 +54,16 @@ class LayerTable(QWidget):
         self.measure.changed.connect(self._measure)
         self.said = QLabel()
         self.said.setWordWrap(True)
-        actions = TableActions(*(self._choose, self._go_to, *[self._nothing] * 4, self._save, self._report))
+        actions = TableActions(
+            select=self._choose,
+            go_to=self._go_to,
+            delete=self._nothing,
+            merge=self._nothing,
+            split=self._nothing,
+            reopen=self._nothing,
+            save=self._save,
+            report=self._report,
+        )
         self.panel = TablePanel(self._selection, actions)
         for button in (self.panel.reopen, self.panel.merge, self.panel.split, self.panel.delete):
             button.hide()
