@@ -66,7 +66,7 @@ def annotate(
         Zarr folder that keeps the embeddings for the next start; None: they are kept in memory.
     show_embeddings
         Whether the embeddings are shown as an image layer (their first principal components).
-    segmentation_result, tracking_result
+    segmentation_result
         What to go on with: labels, any integer array of the shape of the image, or their path. Of the tracking tool: a
         folder of the Cell Tracking Challenge, a GEFF, a TrackMate or napari file that was saved here, or a label series
         (array or path) in which each track keeps its label.
@@ -84,7 +84,7 @@ def annotate(
         Weights of one's own.
     device
         ``"cpu"``, ``"cuda:1"``, ``"mps"``, ...; None: the best there is.
-    key, segmentation_key, tracking_key
+    key, segmentation_key
         Datasets inside container files.
     axes
         What the axes of `raw` are, where the file does not say or is wrong: one letter each, T time, Z slices, C
