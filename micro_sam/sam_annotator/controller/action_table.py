@@ -173,7 +173,7 @@ ROWS = (
     # images, model, files
     Row("open_file", lambda to: to.opening.open_file, "Open image...", "Open an image file."),
     Row("open_path", lambda to: to.opening.open_path),
-    Row("open_layer", lambda to: to.opening.open_layer, "Use layer", "Annotate the chosen layer."),
+    Row("open_layer", lambda to: to.opening.open_layer, "Use layer", "Annotate the selected layer."),
     Row("load_labels", lambda to: to.opening.load_labels),
     Row("take_dropped", lambda to: to.take_dropped),
     Row("choose_channel", lambda to: to.opening.choose_channel, "channel", "Which channel is shown and segmented."),
@@ -330,7 +330,7 @@ ROWS_OF_TRACKS = (
     Row(
         "set_follows",
         lambda to: to.tracks.set_follows,
-        "show the frame at work",
+        "show the present frame",
         "The view goes along while a track grows, until you move to another frame.",
     ),
     Row(

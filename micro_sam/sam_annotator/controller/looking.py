@@ -1,4 +1,4 @@
-"""Where the user is at work, told to the thread that computes embeddings: as a value, since it must not ask napari."""
+"""Where the user looks, told to the thread that computes embeddings: as a value, since it must not ask napari."""
 
 from __future__ import annotations
 

@@ -133,7 +133,7 @@ class Preparation:
         """Stop the preparation; it ends after the step it is in."""
         self._engine.cancel()
         if self._engine.busy:
-            self._state.status.say("Stopping as soon as the step at work is done.")
+            self._state.status.say("Stopping as soon as the present step is done.")
 
     def start_again(self) -> None:
         """Do again what was cancelled or has failed."""
@@ -141,7 +141,7 @@ class Preparation:
         self.prepare(download=self._download)
 
     def needed(self) -> None:
-        """Something waits for model or embeddings: start again if nobody is at work on them."""
+        """Something waits for model or embeddings: start again if nothing is being prepared."""
         status = self._state.status
         if self._engine.at_work:
             return
