@@ -115,7 +115,7 @@ class Scene:
 def kills(folder: Path, number: int, slices: int, seed: int = 0, extra: tuple[str, ...] = ()) -> dict[str, Any]:
     """Kill so many times, over as many runs as that takes; returns counts and what was wrong."""
     scene = Scene(folder, slices, extra)
-    assert _end(scene.client(cache="undisturbed.zarr"))[0] == 0
+    assert _end(scene.client("--workers", "1", cache="undisturbed.zarr"))[0] == 0
     expected = content(folder / "undisturbed.zarr")
     rng, done, wrong, again, runs = random.Random(seed), 0, [], 0, 0
     killed_in_all = dict.fromkeys(KINDS, 0)
@@ -236,7 +236,7 @@ def poisoned(folder: Path) -> dict[str, Any]:
     good = (folder / "images" / "1.tif").read_bytes()
     (folder / "images" / "1.tif").write_bytes(good[:100])
     (folder / "images" / "notes.tif").write_text("no image")
-    arguments = ("-i", str(folder / "images"), "--pattern", "*.tif", "-o", str(folder / "out"))
+    arguments = ("-i", str(folder / "images"), "--pattern", "*.tif", "-o", str(folder / "out"), "--workers", "1")
     code, text = _end(scene.client(*arguments))
     stored = sorted(path.stem for path in (folder / "out").iterdir())
     wrong = []
@@ -268,12 +268,12 @@ def full_disc(folder: Path) -> dict[str, Any]:
     """Nothing can be stored after three slices; then there is room again."""
     scene, wrong = Scene(folder, 6), []
     (folder / "full").touch()
-    code, text = _end(scene.client())
+    code, text = _end(scene.client("--workers", "1"))
     if code != 1 or "No space left on device" not in text or "Traceback" in text:
         wrong.append(f"code {code}: {text[-400:]}")
     (folder / "full").unlink()
     stored = len(scene.events("mark"))
-    code, text = _end(scene.client())
+    code, text = _end(scene.client("--workers", "1"))
     content(folder / "cache.zarr")
     if code != 0 or len(scene.events("mark")) != 6 or stored == 0:
         wrong.append(f"afterwards {code}, {stored} stored: {text[-300:]}")
@@ -284,7 +284,7 @@ def no_model(folder: Path) -> dict[str, Any]:
     """A checkpoint that no worker can load."""
     scene = Scene(folder, 2)
     (folder / "damaged.pt").write_bytes(b"no weights" * 100)
-    code, text = _end(scene.client("-c", str(folder / "damaged.pt")))
+    code, text = _end(scene.client("-c", str(folder / "damaged.pt"), "--workers", "1"))
     wrong = [] if code == 2 and "No worker can work" in text and "damaged.pt" in text else [f"{code}: {text[-400:]}"]
     if "Traceback" in text:
         wrong.append(text[-600:])

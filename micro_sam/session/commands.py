@@ -163,13 +163,17 @@ class Draft:
         Changed at once by every method.
     details
         JSON-able facts for the journal; actions may add to them.
+    writes_later
+        Whether pixels beyond a moment's work are left to ``state.unwritten``, and out of the changes. Who reads a
+        slice gets it with all of them.
     """
 
-    def __init__(self, state: State, details: dict[str, Any] | None = None) -> None:
+    def __init__(self, state: State, details: dict[str, Any] | None = None, *, writes_later: bool = False) -> None:
         self.state = state
         self.details = details if details is not None else {}
         self.edits: list[Edit] = []
         self.changes = Changes()
+        self._pixels_at_once = BOX_PIXELS if writes_later else float("inf")
 
     def paint(self, name: str, z: int, box: Box, after: np.ndarray, before: np.ndarray | None = None) -> Runs | None:
         """Give a rectangle of slice `z` of a layer new content.
@@ -196,9 +200,15 @@ class Draft:
         for part, inside in runs.bands():
             part = shift(part, box[0], box[1])
             edit = LabelEdit.between(name, z, part, inside)
-            if edit is not None:
-                self._write_runs(edit, inside.crop(shift(edit.box, -part[0], -part[1])))
-                self._remember(edit)
+            if edit is None:
+                continue
+            self.edits.append(edit)
+            self._pixels_at_once -= edit.n_pixels
+            if self._pixels_at_once < 0:
+                self._write_later(edit)
+                continue
+            self._write_runs(edit, inside.crop(shift(edit.box, -part[0], -part[1])))
+            self.changes.note(edit)
         return runs if len(self.edits) > first else None
 
     def set(self, key: str, value: Any) -> None:
@@ -237,11 +247,12 @@ class Draft:
         check_room(plane)
         fill(plane, edit.box, runs.array(1) if runs.values[1].any() else 0)
 
+    def _write_later(self, edit: LabelEdit) -> None:
+        check_room(self.state.labels[edit.name])
+        self.state.unwritten.append((edit, True))
+
     def _add(self, edit: Edit) -> None:
         _write(edit, self.state, forward=True)
-        self._remember(edit)
-
-    def _remember(self, edit: Edit) -> None:
         self.edits.append(edit)
         self.changes.note(edit)
 

@@ -102,7 +102,20 @@ class State:
 
     def plane(self, name: str, z: int) -> np.ndarray:
         """Slice `z` of a layer as a (H, W) view; a 2D layer is its own slice 0."""
-        array = self.layer(name)
+        if self.unwritten:
+            with self._lock:
+                others = []
+                for edit, forward in self.unwritten:
+                    if (edit.name, edit.z) == (name, z):
+                        self._write(edit, forward)
+                    else:
+                        others.append((edit, forward))
+                self.unwritten.clear()
+                self.unwritten.extend(others)
+        return self._plane_of(name, z)
+
+    def _plane_of(self, name: str, z: int) -> np.ndarray:
+        array = self.labels[name]
         return array[z] if array.ndim == 3 else array
 
     def layer(self, name: str) -> np.ndarray:
@@ -115,11 +128,12 @@ class State:
         """Write the next of the edits that are not yet in `labels`. Any thread may do it."""
         with self._lock:
             if self.unwritten:
-                edit, forward = self.unwritten[0]
-                array = self.labels[edit.name]
-                edit.write(array[edit.z] if array.ndim == 3 else array, forward)
+                self._write(*self.unwritten[0])
                 self.unwritten.popleft()
-                self.written.append((edit.name, edit.z, edit.box))
+
+    def _write(self, edit: LabelEdit, forward: bool) -> None:
+        edit.write(self._plane_of(edit.name, edit.z), forward)
+        self.written.append((edit.name, edit.z, edit.box))
 
     def release(self) -> None:
         """Let the memory of labels go that lie in files; called after every step."""

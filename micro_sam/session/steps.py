@@ -14,7 +14,7 @@ from micro_sam.session.history import History
 from micro_sam.session.journal.keeper import Keeper
 from micro_sam.session.journal.restoring import Restored, restore
 from micro_sam.session.journal.rows import Row
-from micro_sam.session.label_edits import crop
+from micro_sam.session.label_edits import LabelEdit, crop
 from micro_sam.session.prompts import PromptSet
 from micro_sam.session.rules import ImageRules
 from micro_sam.session.state import State
@@ -98,7 +98,7 @@ class Steps:
         details
             JSON-able facts for the journal.
         """
-        draft = Draft(self.state, details)
+        draft = Draft(self.state, details, writes_later=self.writes_later)
         try:
             yield draft
             for message in self.rules.complete(draft):
@@ -108,7 +108,7 @@ class Steps:
             raise
         if draft.edits:
             self._remember(Command(name, draft.edits, draft.details, kind), join)
-            self.revision += bool(draft.changes.regions.keys() & {"committed", "auto"})
+            self.revision += any(isinstance(edit, LabelEdit) and edit.name != "current" for edit in draft.edits)
             self._tell(draft.changes)
 
     def perform(self, command: Command, join: bool = False) -> None:

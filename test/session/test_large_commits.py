@@ -202,6 +202,49 @@ def test_runs_of_large_arrays_are_found_in_bands():
     assert bounding_box(labels) == (4, 4, 2396, 1996) and present(labels).tolist() == list(range(12_001))
 
 
+def test_a_large_object_is_opened_and_committed_again_at_once_and_its_pixels_come(monkeypatch):
+    monkeypatch.setattr("micro_sam.session.commands.BOX_PIXELS", 3 * 100 * 100)
+    labels = np.zeros((12, 120, 120), np.uint32)
+    labels[:, 10:110, 10:110], labels[3, :5, :5] = 1, 2
+    at_once, later = VolumeSession(labels.shape), VolumeSession(labels.shape)
+    later.steps.writes_later = True
+    told = []
+    later.events.labels_changed.connect(lambda name, region: told.append((name, region[0].start)))
+    for session in (at_once, later):
+        session.objects.load(labels)
+        finish(session)
+        told.clear()
+        session.objects.reopen(1)
+    assert later.steps.is_writing and not any(later.state.labels["current"][-1].flat), "its pixels come"
+    assert (later.state.plane("current", 11) == at_once.state.plane("current", 11)).all(), "who reads a slice gets it"
+    assert not later.state.labels["current"][10].any(), "and the others come in their order"
+    finish(later)
+    assert {("current", z) for z in range(1, 12)} <= set(told), "who draws a slice is told when it is there"
+    for act in ("undo", "redo"):
+        for session in (at_once, later):
+            getattr(session, act)()
+    for session in (at_once, later):
+        session.objects.commit()
+        finish(session)
+    for name in ("committed", "current"):
+        np.testing.assert_array_equal(at_once.labels.layer(name), later.labels.layer(name))
+    assert later.objects[1].area == at_once.objects[1].area == 12 * 100 * 100
+
+
+def test_a_large_step_that_fails_leaves_nothing_behind(monkeypatch):
+    monkeypatch.setattr("micro_sam.session.commands.BOX_PIXELS", 100)
+    labels = np.ones((6, 40, 40), np.uint32)
+    session = VolumeSession(labels.shape)
+    session.steps.writes_later = True
+    session.objects.load(labels)
+    finish(session)
+    with pytest.raises(ZeroDivisionError), session.steps.step("Fails") as draft:
+        for z in range(6):
+            draft.paint("committed", z, (0, 0, 40, 40), np.full((40, 40), 7, np.uint32))
+        1 / 0
+    assert not session.steps.state.unwritten and (session.committed == 1).all()
+
+
 @pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="only Linux tells what of a file is in memory")
 def test_labels_in_files_come_back_after_a_kill_and_stay_out_of_memory(tmp_path, monkeypatch):
     monkeypatch.setenv("MICROSAM_CACHEDIR", str(tmp_path / "cache"))

@@ -77,7 +77,7 @@ def place(viewer) -> None:
     """Give the window a size, and the keyboard."""
     window = viewer.window._qt_window
     window.showNormal()
-    window.setGeometry(0, 24, 1500, 940)
+    window.setGeometry(0, 24, 1200, 760)
     activate(viewer)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -42,11 +43,9 @@ def large_volume() -> np.ndarray:
 
 
 LIMIT = 0.3
-"""Seconds that the window's thread may compute in one go.
-
-The aim is 0.2 s. The longest is 0.16 s (committing a third of the volume; all others 0.14 s or less) on a 2.5 GHz core,
-and 0.23 s when other work shares that core, which is what the rest of the limit is for.
-"""
+"""Seconds that the window's thread may compute in one go; the aim is 0.2 s."""
+LOOKS = 10
+"""Or, where that takes longer, as long as so many looks at all pixels of the largest object: memory is slow there."""
 BIG = (slice(None), slice(100, 900), slice(560, 1000))
 """An object of a third of the volume."""
 
@@ -121,7 +120,19 @@ def acts(tool) -> dict[str, tuple[float, float]]:
 
 
 def slow(held: dict[str, tuple[float, float]]) -> dict[str, float]:
-    return {name: round(busy, 3) for name, (busy, _) in held.items() if busy > LIMIT}
+    limit = max(LIMIT, LOOKS * a_look())
+    return {name: round(busy, 3) for name, (busy, _) in held.items() if busy > limit}
+
+
+def a_look() -> float:
+    """Seconds of computing to compare the pixels of two label volumes where the largest object lies."""
+    labels, others = (np.ones(SHAPE, np.uint32) for _ in range(2))
+    seconds = []
+    for _ in range(3):
+        begin = time.thread_time()
+        assert not np.count_nonzero(labels[BIG] != others[BIG])
+        seconds.append(time.thread_time() - begin)
+    return min(seconds)
 
 
 @pytest.mark.slow
@@ -130,6 +141,7 @@ def test_a_large_volume_needs_little_memory_and_no_act_holds_up_the_window(opene
     tool = opened(annotator_3d, large_volume(), model_type="nano_lm")
     held = acts(tool)
     print(f"{gigabytes():.2f} GB, {before:.2f} GB before")
+    print(f"{a_look():.3f} s for a look")
     print("\n".join(f"{name:30} {busy:.3f} s computing, {long:.3f} s" for name, (busy, long) in held.items()))
     # Other tests of this process have taken memory before; a fresh window without an image has OTHERWISE.
     memory = OTHERWISE + gigabytes() - before

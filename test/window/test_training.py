@@ -108,7 +108,7 @@ def test_all_results_of_a_series_are_learned_from(opened, coins, coin_labels, tm
     tool = opened(image_series_annotator, images, tmp_path / "out", model_type="nano_lm")
     assert tool.series.index == 1
     tool.session.objects.load(coin_labels.astype(np.uint32))
-    assert [one.name for one in annotated_so_far(tool)] == ["b", "a"]
+    assert [one.name for one in annotated_so_far(tool.state)] == ["b", "a"]
 
 
 def test_only_the_annotated_slices_of_a_stack_or_movie_are_learned_from(tmp_path):
