@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from micro_sam.errors import InputError
+from micro_sam.errors import InputError, OutputError
 from micro_sam.session.journal.continuing import go_on
 from micro_sam.session.journal.recorder import Journal
 from micro_sam.session.label_edits import BOX_PIXELS, Runs, bounding_box, present
@@ -238,10 +238,10 @@ def test_a_large_step_that_fails_leaves_nothing_behind(monkeypatch):
     session.steps.writes_later = True
     session.objects.load(labels)
     finish(session)
-    with pytest.raises(ZeroDivisionError), session.steps.step("Fails") as draft:
+    with pytest.raises(OutputError), session.steps.step("Fails") as draft:
         for z in range(6):
             draft.paint("committed", z, (0, 0, 40, 40), np.full((40, 40), 7, np.uint32))
-        1 / 0
+        raise OutputError("The disc is full.")
     assert not session.steps.state.unwritten and (session.committed == 1).all()
 
 
