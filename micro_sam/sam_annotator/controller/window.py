@@ -349,6 +349,8 @@ class Window:
         windows = _OPEN.get(self.viewer.window._qt_window, [])
         if self in windows:
             windows.remove(self)
+        # psygnal keeps the slots of an object outside of it: what they use would stay in memory, and the object with it
+        self.state.events.disconnect()
 
     def _report(self, error: Exception) -> None:
         """Something went wrong in an action."""

@@ -18,6 +18,8 @@ from typing import Any
 from qtpy.QtCore import QObject, QTimer
 from qtpy.QtWidgets import QApplication
 
+from micro_sam.sam_annotator.runtime.leaving import active_threads
+
 INTERVAL_MS = 500
 NAME = "micro_sam_garbage"
 
@@ -32,7 +34,7 @@ class GarbageTimer(QObject):
         self._has_settled = False
         self._timer = QTimer(self)
         self._timer.setInterval(INTERVAL_MS)
-        self._timer.timeout.connect(collect_what_is_due)
+        self._timer.timeout.connect(self._tick)
 
     def hold(self) -> None:
         """A window opens."""
@@ -55,8 +57,18 @@ class GarbageTimer(QObject):
         """A window has closed."""
         self._holders -= 1
         if self._holders == 0:
-            self._timer.stop()
             gc.unfreeze()
+            self._end()
+
+    def _tick(self) -> None:
+        collect_what_is_due()
+        if self._holders == 0:
+            self._end()
+
+    def _end(self) -> None:
+        """Python may collect by itself again, as soon as no thread is left that could then delete the closed window."""
+        if not active_threads():
+            self._timer.stop()
             gc.enable()
 
 

@@ -70,6 +70,11 @@ def _leave() -> None:
     os._exit(1 if hasattr(sys, "last_value") else 0)  # an error that nobody has caught is an error still
 
 
+def active_threads() -> list[threading.Thread]:
+    """The background threads that have not ended."""
+    return [thread for thread in list(_threads) if thread.is_alive()]
+
+
 def _wait(until: float) -> list[threading.Thread]:
     """The threads that are still at work at a time."""
     threads = list(_threads)

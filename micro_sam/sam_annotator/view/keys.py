@@ -10,16 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from napari import Viewer
 from napari.layers import Layer
 from qtpy.QtGui import QKeySequence, QShortcut
-from qtpy.QtWidgets import QWidget
 
 from micro_sam.sam_annotator.actions import Action, Actions
 
-_IN_WINDOW: WeakKeyDictionary[QWidget, list[Keys]] = WeakKeyDictionary()
+_IN_WINDOW = "_micro_sam_keys"  # attribute of napari's window: what is kept elsewhere would keep a closed window
 DIGITS = range(1, 10)
 
 
@@ -41,7 +39,7 @@ class Keys:
         self._viewer = viewer
         self._actions = actions
         self._own_layers = own_layers
-        self._together = _IN_WINDOW.setdefault(viewer.window._qt_window, [])
+        self._together = _in_window(viewer)
         if not self._together:
             _bind_digits(viewer, self._together)
         self._together.append(self)
@@ -92,6 +90,13 @@ class Keys:
     def _action_of(self, name: str) -> Callable[[], object] | None:
         found = next((action for action in self.keys if name in action.keys), None)
         return None if found is None else getattr(self._actions, found.name)
+
+
+def _in_window(viewer: Viewer) -> list[Keys]:
+    """The keys of the tools in a viewer, in the order they were opened."""
+    window = viewer.window._qt_window
+    together: list[Keys] = window.__dict__.setdefault(_IN_WINDOW, [])
+    return together
 
 
 def _whose(viewer: Viewer, tools: Sequence[Keys]) -> Keys | None:

@@ -6,6 +6,7 @@ by a write into ``layer.data``, or by another array in its place.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -97,9 +98,18 @@ class LabelLayer:
             self.layer.data = np.array(self._shown)
 
     def _watch(self, data: SharedLabels) -> None:
-        self._shown = data
-        data.listener.written = self._on_paint
-        data.listener.is_deaf = lambda: bool(self.layer._staged_history)  # a stroke is told when it is complete
+        """Hear of writes into an array. It holds this weakly: no collector sees what an array is a view of, so that
+        all that its listener held would stay in memory with every slice that is kept of it."""
+        self._shown, me = data, weakref.ref(self)
+
+        def written(*change: Any) -> None:
+            if (this := me()) is not None:
+                this._on_paint(*change)
+
+        def is_deaf() -> bool:  # a stroke is told when it is complete
+            return (this := me()) is not None and bool(this.layer._staged_history)
+
+        data.listener.written, data.listener.is_deaf = written, is_deaf
 
     def repaint(self, region: Region | None = None) -> None:
         """Draw a region again (None: everything in view)."""

@@ -1,0 +1,81 @@
+"""What was shown goes from memory: with the window, and with the next image."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from qtpy.QtWidgets import QApplication
+
+from micro_sam.sam_annotator import (
+    annotator_2d,
+    annotator_3d,
+    annotator_tracking,
+    get_annotator,
+    image_series_annotator,
+)
+
+from . import driver
+from .driver import click, wait_idle, wait_until
+from .movies import small_movie
+from .volumes import small_volume
+
+OPENERS = {
+    "2d": lambda coins: annotator_2d(coins, model_type="nano_lm", return_viewer=True),
+    "3d": lambda _: annotator_3d(small_volume()[0], model_type="nano_lm", return_viewer=True),
+    "tracking": lambda _: annotator_tracking(small_movie()[0], model_type="nano_lm", return_viewer=True),
+}
+
+
+def parts_of(tool) -> dict[str, weakref.ref]:
+    """What takes memory, and a window that is kept."""
+    parts = {"session": tool.session, "model": tool.engine.predictor, "layers": tool.layers, "dock": tool.dock}
+    return {name: weakref.ref(part) for name, part in parts.items()}
+
+
+def kept(parts: dict[str, weakref.ref]) -> list[str]:
+    driver.process(0.3)
+    gc.collect()
+    return [name for name, part in parts.items() if part() is not None]
+
+
+@pytest.mark.parametrize("kind", OPENERS)
+def test_a_closed_window_leaves_nothing_in_memory(shared_window, coins, kind):
+    shared_window.close()
+    viewer = OPENERS[kind](coins)
+    tool = get_annotator(viewer)
+    driver.place(viewer)
+    assert wait_until(lambda: tool.engine.predictor is not None and not tool.engine.busy), tool.status.text
+    wait_idle(tool)
+    click(tool, (*(0,) * (tool.session.committed.ndim - 2), 60, 100))
+    wait_idle(tool)
+    parts = parts_of(tool)
+    driver.close(viewer)
+    del tool, viewer
+    QApplication.clipboard().clear()
+    assert not kept(parts)
+
+
+def test_the_labels_of_an_image_go_when_the_next_one_of_a_series_comes(shared_window, coins, tmp_path):
+    shared_window.close()
+    images = []
+    for name in "ab":
+        images.append(tmp_path / f"{name}.tif")
+        tifffile.imwrite(images[-1], coins)
+    viewer = image_series_annotator(images, tmp_path / "out", model_type="nano_lm", return_viewer=True)
+    tool = get_annotator(viewer)
+    driver.place(viewer)
+    wait_idle(tool)
+    labels = np.zeros(coins.shape, np.uint32)
+    labels[20:40, 20:40] = 1
+    tool.session.objects.load(labels)
+    first = {"session": weakref.ref(tool.session), "labels": weakref.ref(tool.session.committed)}
+    driver.key(viewer, "n")
+    assert wait_until(lambda: tool.series.index == 1), tool.status.text
+    wait_idle(tool)
+    assert Path(tmp_path / "out" / "a.tif").exists() and not kept(first)
+    driver.close(viewer)
