@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from qtpy.QtWidgets import QApplication
 
 from micro_sam.sam_annotator import (
     annotator_2d,
@@ -43,9 +42,8 @@ def kept(parts: dict[str, weakref.ref]) -> list[str]:
     return [name for name, part in parts.items() if part() is not None]
 
 
-@pytest.mark.parametrize("kind", OPENERS)
-def test_a_closed_window_leaves_nothing_in_memory(shared_window, coins, kind):
-    shared_window.close()
+def use(kind: str, coins: np.ndarray):
+    """A window in which something was clicked, and its parts."""
     viewer = OPENERS[kind](coins)
     tool = get_annotator(viewer)
     driver.place(viewer)
@@ -53,10 +51,15 @@ def test_a_closed_window_leaves_nothing_in_memory(shared_window, coins, kind):
     wait_idle(tool)
     click(tool, (*(0,) * (tool.session.committed.ndim - 2), 60, 100))
     wait_idle(tool)
-    parts = parts_of(tool)
+    return viewer, parts_of(tool)
+
+
+@pytest.mark.parametrize("kind", OPENERS)
+def test_a_closed_window_leaves_nothing_in_memory(shared_window, coins, kind):
+    shared_window.close()
+    viewer, parts = use(kind, coins)
     driver.close(viewer)
-    del tool, viewer
-    QApplication.clipboard().clear()
+    del viewer
     assert not kept(parts)
 
 
