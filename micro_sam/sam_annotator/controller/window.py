@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import napari
 from napari import Viewer
 from napari.layers import Image
-from qtpy.QtWidgets import QWidget
 
 from micro_sam.errors import AxesError, ChoiceError, InputError
 from micro_sam.sam_annotator.actions import Actions
@@ -51,6 +49,7 @@ from micro_sam.sam_annotator.state.tool import Tool
 from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.sam_annotator.view.dialogs import Dialogs
 from micro_sam.sam_annotator.view.dock import Dock
+from micro_sam.sam_annotator.view.frame import kept_with
 from micro_sam.sam_annotator.view.keys import Keys
 from micro_sam.sam_annotator.view.layers.mouse import Mouse
 from micro_sam.sam_annotator.view.layers.session_layers import SessionLayers
@@ -58,7 +57,7 @@ from micro_sam.sam_annotator.view.layers.track_layers import TrackLayers
 from micro_sam.sam_annotator.view.panels.series import SeriesPanel
 from micro_sam.sam_annotator.view.sight import Sight
 
-_OPEN: WeakKeyDictionary[QWidget, list[Window]] = WeakKeyDictionary()
+TOOLS = "tools"  # the windows of a viewer, in the order in which they were opened
 
 
 class Window:
@@ -144,7 +143,7 @@ class Window:
             viewer.window.add_dock_widget(self.dock, name=tool.title, area="right")
         self._guard = CloseGuard(viewer, state, self.saving, self._leaving, self._close)
         self._drops = Drops(viewer, state, self.actions, is_alone)
-        _OPEN.setdefault(viewer.window._qt_window, []).append(self)
+        kept_with(viewer, TOOLS).append(self)
 
     # ------------------------------------------------------------------ putting it together
 
@@ -346,9 +345,7 @@ class Window:
         for last in (self.automatic, self.training, self.table, self._autosave, self.jobs, self.recording):
             last.close()
         self._garbage.release()
-        windows = _OPEN.get(self.viewer.window._qt_window, [])
-        if self in windows:
-            windows.remove(self)
+        kept_with(self.viewer, TOOLS).remove(self)
         # psygnal keeps the slots of an object outside of it: what they use would stay in memory, and the object with it
         self.state.events.disconnect()
 
@@ -395,7 +392,7 @@ def get_annotator(viewer: Viewer) -> Window:
     InputError
         When there is none.
     """
-    windows = _OPEN.get(viewer.window._qt_window, [])
+    windows: list[Window] = kept_with(viewer, TOOLS)
     if not windows:
         raise InputError("There is no micro_sam tool in this viewer.")
     return windows[0]

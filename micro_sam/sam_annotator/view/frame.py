@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import napari
 from qtpy.QtCore import QEvent, QObject, QSettings
 from qtpy.QtWidgets import QWidget
@@ -29,6 +31,12 @@ def open_viewer(title: str) -> napari.Viewer:
         window.showMaximized()
     window.installEventFilter(_Keeper(viewer))
     return viewer
+
+
+def kept_with(viewer: napari.Viewer, name: str) -> list[Any]:
+    """A list that lives as long as the window of a viewer; what is kept elsewhere would keep a closed window."""
+    kept: list[Any] = viewer.window._qt_window.__dict__.setdefault(f"_micro_sam_{name}", [])
+    return kept
 
 
 def napari_panels(viewer: napari.Viewer) -> list[QWidget]:

@@ -16,8 +16,8 @@ from napari.layers import Layer
 from qtpy.QtGui import QKeySequence, QShortcut
 
 from micro_sam.sam_annotator.actions import Action, Actions
+from micro_sam.sam_annotator.view.frame import kept_with
 
-_IN_WINDOW = "_micro_sam_keys"  # attribute of napari's window: what is kept elsewhere would keep a closed window
 DIGITS = range(1, 10)
 
 
@@ -39,7 +39,7 @@ class Keys:
         self._viewer = viewer
         self._actions = actions
         self._own_layers = own_layers
-        self._together = _in_window(viewer)
+        self._together: list[Keys] = kept_with(viewer, "keys")
         if not self._together:
             _bind_digits(viewer, self._together)
         self._together.append(self)
@@ -90,13 +90,6 @@ class Keys:
     def _action_of(self, name: str) -> Callable[[], object] | None:
         found = next((action for action in self.keys if name in action.keys), None)
         return None if found is None else getattr(self._actions, found.name)
-
-
-def _in_window(viewer: Viewer) -> list[Keys]:
-    """The keys of the tools in a viewer, in the order they were opened."""
-    window = viewer.window._qt_window
-    together: list[Keys] = window.__dict__.setdefault(_IN_WINDOW, [])
-    return together
 
 
 def _whose(viewer: Viewer, tools: Sequence[Keys]) -> Keys | None:

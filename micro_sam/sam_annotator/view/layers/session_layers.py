@@ -168,9 +168,8 @@ class SessionLayers:
     @property
     def all(self) -> list[Layer]:
         """The layers of the tool that are in the viewer, from the bottom to the top."""
-        prompts = [part.layer for part in (self.shapes, self.points) if part is not None]
-        layers = [self.raw, *(part.layer for part in self.labels.values()), *prompts]
-        return [layer for layer in layers if layer is not None]
+        parts = [part for part in (*self.labels.values(), self.shapes, self.points) if part is not None]
+        return [layer for layer in (self.raw, *(part.layer for part in parts)) if layer is not None]
 
     def others(self, kind: type[Layer]) -> list[Any]:
         """Layers of a kind that the user has brought."""
