@@ -205,7 +205,8 @@ class Draft:
             self.edits.append(edit)
             self._pixels_at_once -= edit.n_pixels
             if self._pixels_at_once < 0:
-                self._write_later(edit)
+                check_room(self.state.labels[edit.name])
+                self.state.write_later(edit, True)
                 continue
             self._write_runs(edit, inside.crop(shift(edit.box, -part[0], -part[1])))
             self.changes.note(edit)
@@ -247,10 +248,6 @@ class Draft:
         check_room(plane)
         fill(plane, edit.box, runs.array(1) if runs.values[1].any() else 0)
 
-    def _write_later(self, edit: LabelEdit) -> None:
-        check_room(self.state.labels[edit.name])
-        self.state.unwritten.append((edit, True))
-
     def _add(self, edit: Edit) -> None:
         _write(edit, self.state, forward=True)
         self.edits.append(edit)
@@ -277,7 +274,7 @@ def _write_all(edits: Iterable[Edit], state: State, forward: bool, later: bool =
     changes = Changes()
     for edit in edits:
         if later and isinstance(edit, LabelEdit):
-            state.unwritten.append((edit, forward))
+            state.write_later(edit, forward)
             continue
         _write(edit, state, forward)
         changes.note(edit)

@@ -104,14 +104,9 @@ class State:
         """Slice `z` of a layer as a (H, W) view; a 2D layer is its own slice 0."""
         if self.unwritten:
             with self._lock:
-                others = []
-                for edit, forward in self.unwritten:
-                    if (edit.name, edit.z) == (name, z):
-                        self._write(edit, forward)
-                    else:
-                        others.append((edit, forward))
-                self.unwritten.clear()
-                self.unwritten.extend(others)
+                for entry in [entry for entry in self.unwritten if (entry[0].name, entry[0].z) == (name, z)]:
+                    self._write(*entry)
+                    self.unwritten.remove(entry)  # only now: who sees none waiting reads without the lock
         return self._plane_of(name, z)
 
     def _plane_of(self, name: str, z: int) -> np.ndarray:
@@ -123,6 +118,11 @@ class State:
         while self.unwritten:
             self.write_next()
         return self.labels[name]
+
+    def write_later(self, edit: LabelEdit, forward: bool) -> None:
+        """Leave an edit of pixels to :meth:`write_next`, or to who reads its slice first."""
+        with self._lock:
+            self.unwritten.append((edit, forward))
 
     def write_next(self) -> None:
         """Write the next of the edits that are not yet in `labels`. Any thread may do it."""

@@ -231,6 +231,27 @@ def test_a_large_object_is_opened_and_committed_again_at_once_and_its_pixels_com
     assert later.objects[1].area == at_once.objects[1].area == 12 * 100 * 100
 
 
+def test_a_thread_that_reads_slices_loses_none_of_the_pixels_that_come(monkeypatch):
+    monkeypatch.setattr("micro_sam.session.commands.BOX_PIXELS", 100)
+    session, ends = VolumeSession((40, 40, 40)), threading.Event()
+    session.steps.writes_later = True
+
+    def read():
+        while not ends.is_set():
+            for z in range(40):
+                session.state.plane("committed", z)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for value in range(1, 30):
+        session.objects.load(np.full(session.shape, value, np.uint32))
+        session.undo()
+        session.redo()
+    ends.set()
+    reader.join()
+    assert (session.committed == 29).all()
+
+
 def test_a_large_step_that_fails_leaves_nothing_behind(monkeypatch):
     monkeypatch.setattr("micro_sam.session.commands.BOX_PIXELS", 100)
     labels = np.ones((6, 40, 40), np.uint32)

@@ -58,7 +58,7 @@ def _leave() -> None:
     begin = time.monotonic()
     if not _wait(begin + SILENT):
         return
-    names = ", ".join(sorted(thread.name.removeprefix("micro_sam ") for thread in _wait(0)))
+    names = ", ".join(sorted(thread.name.removeprefix("micro_sam ") for thread in active_threads()))
     log.warning("The window is closed; waiting for the step at work to end: %s.", names)
     if not _wait(begin + PATIENCE):
         return
@@ -76,8 +76,7 @@ def active_threads() -> list[threading.Thread]:
 
 
 def _wait(until: float) -> list[threading.Thread]:
-    """The threads that are still at work at a time."""
-    threads = list(_threads)
-    for thread in threads:
+    """The threads that have not ended at a time."""
+    for thread in list(_threads):
         thread.join(max(0.0, until - time.monotonic()))
-    return [thread for thread in threads if thread.is_alive()]
+    return active_threads()

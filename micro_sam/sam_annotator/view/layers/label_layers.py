@@ -98,8 +98,8 @@ class LabelLayer:
             self.layer.data = np.array(self._shown)
 
     def _watch(self, data: SharedLabels) -> None:
-        """Hear of writes into an array. It holds this weakly: no collector sees what an array is a view of, so that
-        all that its listener held would stay in memory with every slice that is kept of it."""
+        # The array holds this weakly: no collector sees what an array is a view of, so that all that its listener held
+        # would stay in memory with every slice that is kept of it.
         self._shown, me = data, weakref.ref(self)
 
         def written(*change: Any) -> None:
