@@ -38,6 +38,7 @@ FIELDS = (
     "trainable",
     "dense_head",
     "steps",
+    "minutes",
     "batch_size",
     "accumulate",
     "objects",
@@ -100,6 +101,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     numbers = {
         "steps": (int, "optimiser steps (default: 500)"),
+        "minutes": (float, "end after so many minutes, should that be earlier than the steps (default: no limit)"),
         "batch_size": (int, "crops per pass (default: 4; halved by itself when the memory does not suffice)"),
         "accumulate": (int, "passes per step (default: 1)"),
         "objects": (int, "objects prompted per crop (default: 12)"),
@@ -152,7 +154,8 @@ def _train(options: argparse.Namespace, file: RunFile | None) -> int:
 
     trainer = Trainer(_config(options), options.overwrite)
     print(
-        f"{len(trainer.images)} images to learn from, {len(trainer.validation_images)} to measure on; {trainer.device}",
+        f"{len(trainer.images)} images to learn from, {len(trainer.validation_images)} to measure on"
+        f"{', and generated ones' if trainer.config.synthetic else ''}; {trainer.device}",
         file=sys.stderr,
     )
     if not _drive(trainer, file):

@@ -81,6 +81,9 @@ class TrainConfig:
         "auto" trains the dense head of a model that has one, "add" gives one to a model without, "off" leaves it.
     steps : int
         Optimiser steps.
+    minutes : float
+        End after so many minutes of steps, should that be earlier; the learning rate falls by the clock then. For a
+        machine that is lent for a time. 0 for no limit. Two such runs do not give the same weights.
     batch_size : int
         Crops per pass; halved by itself when the memory does not suffice.
     accumulate : int
@@ -152,6 +155,7 @@ class TrainConfig:
     lora_rank: int = 4
     dense_head: str = "auto"
     steps: int = 500
+    minutes: float = 0.0
     batch_size: int = 4
     accumulate: int = 1
     objects: int = 12
@@ -201,6 +205,8 @@ class TrainConfig:
         for name in ("pool", "validate_every", "patience", "warmup", "synthetic", "synthetic_images", "workers"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} must not be negative, but is {getattr(self, name)}.")
+        if not 0 <= self.minutes < math.inf:
+            raise InputError(f"The minutes of a training must be a number from 0 on, not {self.minutes}.")
         if not 0 <= self.learning_rate < 1 or not math.isfinite(self.learning_rate):
             raise InputError(f"The learning rate {self.learning_rate} makes no sense; usual are 1e-5 to 1e-3.")
         if not 0 <= self.average < 1:

@@ -105,13 +105,11 @@ def thin(images: Sequence[TrainingImage], limit: int) -> list[TrainingImage]:
     return chosen
 
 
-def sampling_weights(images: list[TrainingImage], config: TrainConfig) -> np.ndarray:
-    """Chance of every image: its group's weight, shared among the group's images."""
-    weight = {source.group: source.weight for source in config.train} | {"synthetic": config.synthetic}
-    size: dict[str, int] = {}
-    for image in images:
-        size[image.group] = size.get(image.group, 0) + 1
-    chance = np.array([weight[image.group] / size[image.group] for image in images], float)
+def sampling_weights(images: Sequence[TrainingImage], config: TrainConfig) -> np.ndarray:
+    """Chance of every image: its group's weight, shared among the group's images; at last that of a generated one."""
+    weight = {source.group: source.weight for source in config.train}
+    size = Counter(image.group for image in images)
+    chance = np.array([*(weight[image.group] / size[image.group] for image in images), config.synthetic], float)
     if not chance.sum() > 0:
         raise InputError("All groups of training images have the weight 0; give at least one a positive weight.")
     return np.asarray(chance / chance.sum())

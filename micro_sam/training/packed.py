@@ -6,6 +6,7 @@ that part, compressed, and gives the same run as the folders.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -52,16 +53,23 @@ def _read_sources(config: TrainConfig) -> tuple[list[TrainingImage], list[Traini
 def _write(path: Path, parts: Sequence[Sequence[TrainingImage]]) -> None:
     with write_result(path, "training") as (place,), h5py.File(place, "w") as file:
         file.attrs[KEY] = mark("training")
+        written: dict[tuple[str, str, bytes], h5py.Group] = {}
         for part, images in zip(PARTS, parts, strict=True):
             for number, image in enumerate(images):
                 group = file.create_group(f"{part}/{number:06}")
+                group.attrs.update(name=image.name, group=image.group, complete=image.complete)
+                key = part, image.name, hashlib.sha256(image.image.tobytes() + image.labels.tobytes()).digest()
+                if key in written:  # a recipe may name an image twice, to have it drawn more often
+                    for name in ("image", "labels"):
+                        group[name] = written[key][name]
+                    continue
+                written[key] = group
                 is_grey = (image.image == image.image[..., :1]).all()
                 for name, values in (
                     ("image", image.image[..., 0] if is_grey else image.image),
                     ("labels", image.labels.astype(np.min_scalar_type(int(image.labels.max())))),
                 ):
                     group.create_dataset(name, data=values, compression="gzip", compression_opts=9, shuffle=True)
-                group.attrs.update(name=image.name, group=image.group, complete=image.complete)
 
 
 def _read(path: Path, config: TrainConfig) -> tuple[list[TrainingImage], list[TrainingImage]]:

@@ -1,4 +1,4 @@
-"""The user in the training loop: where a first click or box falls, and where a correction goes.
+"""The user in the training loop: where a first click or box falls (corrections: ``corrections``).
 
 Positions are (x, y) in pixels of the crop, as the prompt encoder reads them once the crop's origin is added.
 """
@@ -50,25 +50,6 @@ def jittered_box(rng: np.random.Generator, mask: np.ndarray, jitter: float = 0.0
     size = np.tile(box[2:] - box[:2], 2)
     noise = np.clip(rng.normal(0, jitter * rng.uniform(0, 1), 4), -0.15, 0.15) * size
     return np.clip(box + noise, 0, max(mask.shape)).astype(np.float32)
-
-
-def correction(
-    rng: np.random.Generator, predicted: np.ndarray, target: np.ndarray, valid: np.ndarray
-) -> tuple[np.ndarray, int]:
-    """A click on the largest error: (x, y) and its label, 1 where object is missing, 0 where there is too much.
-
-    A perfect mask gets one more click inside.
-    """
-    errors = predicted != target
-    errors &= valid
-    if not errors.any():
-        return first_click(rng, target), 1
-    missing, surplus = inner_distance(errors & target), inner_distance(errors & predicted)
-    label = int(missing.max() >= surplus.max())
-    distance = missing if label else surplus
-    candidates = np.argwhere(distance >= distance.max() * (0.99 if rng.random() < 0.5 else 0.5))
-    place: np.ndarray = candidates[rng.integers(len(candidates))]
-    return place[::-1].astype(np.float32), label
 
 
 def inner_distance(mask: np.ndarray) -> np.ndarray:

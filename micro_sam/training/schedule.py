@@ -12,18 +12,14 @@ from micro_sam.training.config import TrainConfig
 
 
 class Pace:
-    """Estimates the time left from the steps of this training."""
+    """Estimates the time left; ``done`` is the share of the training that was done before."""
 
-    def __init__(self, steps: int) -> None:
-        self.start, self.steps = time.monotonic(), steps
-        self.first: int | None = None
+    def __init__(self, done: float) -> None:
+        self.start, self.first = time.monotonic(), done
 
-    def left(self, step: int) -> float:
-        """Seconds left after ``step``."""
-        if self.first is None:
-            self.first = step - 1
-        done = step - self.first
-        return (time.monotonic() - self.start) / done * max(self.steps - done, 0)
+    def left(self, done: float) -> float:
+        """Seconds left when this share of the training is done."""
+        return (time.monotonic() - self.start) / max(done - self.first, 1e-9) * max(1 - done, 0)
 
 
 RATES = {"nano": 5e-4}  # of architectures that were measured; fine-tuning of SAM's transformers uses less
@@ -37,10 +33,10 @@ def with_rate(config: TrainConfig, architecture: str) -> TrainConfig:
     return dataclasses.replace(config, learning_rate=RATES.get(architecture, OTHER_RATE))
 
 
-def learning_rate(step: int, config: TrainConfig) -> float:
-    """Rises over the warm-up, then falls to 2 % along a half cosine."""
+def learning_rate(step: int, done: float, config: TrainConfig) -> float:
+    """Rises over the steps of the warm-up, then falls to 2 % along a half cosine over the share that is ``done``."""
     rising = min(1.0, (step + 1) / max(config.warmup, 1))
-    fall = 0.5 * (1 + math.cos(math.pi * min(step / config.steps, 1.0)))
+    fall = 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
     return config.learning_rate * rising * max(fall, 0.02)
 
 

@@ -25,6 +25,8 @@ class TrainState:
         The settings and the data in words (JSON), to tell a training from another.
     step : int
         Optimiser steps done.
+    seconds : float
+        What they took.
     chunk, objects : int
         Crops per pass and objects per crop that the memory allows.
     model, average, best : dict[str, Tensor]
@@ -37,6 +39,7 @@ class TrainState:
 
     settings: str = ""
     step: int = 0
+    seconds: float = 0.0
     chunk: int = 0
     objects: int = 0
     model: dict[str, Tensor] = field(default_factory=dict)

@@ -28,32 +28,29 @@ DIFFERENT = 16  # shapes in an image, which come again turned and flipped: drawi
 LARGEST_SOURCE = 256  # pixels: side of the patches that textures are made from
 SAME_LIGHT = 0.6  # share of the images in which object and ground have the same mean
 
+GROUP = "synthetic"
+
 Rng = np.random.Generator
 Shape = tuple[int, int]
 
 
-def generated_images(
-    count: int, seed: int, sources: Sequence[TrainingImage] = (), group: str = "synthetic"
-) -> list[TrainingImage]:
-    """Generated images, the same for the same seed and sources: by turns objects that shine and textured ones.
+def generated_image(number: int, seed: int, sources: Sequence[TrainingImage] = (), group: str = GROUP) -> TrainingImage:
+    """A generated image with objects, the same for the same number, seed and sources: those of even numbers shine, in
+    those of odd ones texture and outline tell what an object is.
 
     Parameters
     ----------
-    count : int
-        How many to draw; those without an object are left out.
-    seed : int
+    number, seed : int
     sources : sequence of TrainingImage
         Images to learn from, which textures and objects are taken from.
     group : str
         Of the result.
     """
-    found = []
-    for number in range(count):
-        rng = np.random.default_rng((seed, 1, number))
+    rng = np.random.default_rng((seed, 1, number))
+    while True:  # few come out without an object
         image, labels = textured_image(rng, sources) if number % 2 else synthetic_image(rng, (288, 288))
         if labels.any():
-            found.append(TrainingImage(image, labels, f"synthetic {number}", group))
-    return found
+            return TrainingImage(image, labels, f"{GROUP} {number}", group)
 
 
 def textured_image(

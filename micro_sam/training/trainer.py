@@ -9,7 +9,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from micro_sam.errors import InputError, ModelError
 from micro_sam.io.atomic import remove
@@ -31,10 +32,11 @@ from micro_sam.models.predictor import Predictor
 from micro_sam.models.sam import Sam
 from micro_sam.segmentation.prompted.close_ups import SHARE
 from micro_sam.training import data
-from micro_sam.training.ahead import StepCrops, iter_ahead
+from micro_sam.training.ahead import Pass, Steps, iter_passes
+from micro_sam.training.batches import PromptSettings
 from micro_sam.training.card import describe, make_card
 from micro_sam.training.config import UNIMPORTANT, TrainConfig
-from micro_sam.training.crops import Crop, CropSettings, TrainingImage
+from micro_sam.training.crops import CropSettings, TrainingImage
 from micro_sam.training.lora import merge_adapters
 from micro_sam.training.model import choose_parameters, make_model, set_mode
 from micro_sam.training.objective import Objective, ObjectiveSettings
@@ -42,7 +44,6 @@ from micro_sam.training.outputs import check_outputs
 from micro_sam.training.packed import read_images
 from micro_sam.training.schedule import Pace, is_out_of_memory, learning_rate, with_rate
 from micro_sam.training.state import TrainState, load_state, save_state
-from micro_sam.training.textured import generated_images
 from micro_sam.training.validation import measure, score
 from micro_sam.training.windows import Encoder
 
@@ -104,15 +105,16 @@ class Trainer:
         self.weights = data.sampling_weights(self.images, config)
         self.model = make_model(config, self.device)
         self.config = config = with_rate(config, self.model.architecture)
-        self.crops = StepCrops(config, self.images, self.weights, self._crop_settings())
-        self._ahead: Iterator[list[Crop]] = iter(())
-        self._drawn: tuple[int, list[Crop]] = (-1, [])
         self.parameters = choose_parameters(self.model, config)
         self.encoder = Encoder(self.model, keep=config.trainable == "decoder" and bool(config.pool))
-        self._pool: dict[int, Crop] = {}
         self.state = load_state(self.state_path, self._settings()) or TrainState(self._settings())
         self.state.chunk = self.state.chunk or config.batch_size
         self.state.objects = self.state.objects or config.objects
+        self.objective = Objective(self.model, self._objective_settings(), self.encoder)
+        self.steps = Steps(
+            config, self.images, self.weights, self._crop_settings(), self._prompt_settings(), self.state.chunk
+        )
+        self._ahead: Iterator[list[Pass]] = iter(())
 
     def run(self) -> Generator[Progress, None, None]:
         """Trains to the end, from where an interrupted training with the same settings stopped, and writes the result.
@@ -127,16 +129,17 @@ class Trainer:
         if state.step == 0 and not state.history:
             state.history.append({"step": 0, **self._validate(self._weights())})
             yield Progress(0, config.steps, math.nan, validation=state.history[0])
-        if config.workers and not config.pool:
-            self._ahead = iter_ahead(self.crops, state.step)
+        self._ahead = iter_passes(self.steps, state.step, self.device)
         saved = time.monotonic()
-        pace = Pace(config.steps - state.step)
+        pace = Pace(self._done())
         try:
-            while state.step < config.steps and not self._finished():
+            while self._done() < 1 and not self._finished():
+                began = time.monotonic()
                 loss, figures = self._step(optimizer, scaler)
                 state.step += 1
+                state.seconds += time.monotonic() - began
                 validation = None
-                if state.step % config.validation_interval == 0 or state.step == config.steps:
+                if state.step % config.validation_interval == 0 or self._done() >= 1:
                     validation = {"step": state.step, **self._validate(state.average)}
                     if self._is_best(validation):
                         state.best = {name: value.clone() for name, value in state.average.items()}
@@ -145,7 +148,7 @@ class Trainer:
                 if time.monotonic() - saved > config.save_every or validation is not None:
                     self._save(optimizer, scaler)
                     saved = time.monotonic()
-                yield Progress(state.step, config.steps, loss, figures, pace.left(state.step), validation)
+                yield Progress(state.step, config.steps, loss, figures, pace.left(self._done()), validation)
         except GeneratorExit:
             self._save(optimizer, scaler)
             raise
@@ -155,9 +158,10 @@ class Trainer:
 
     def _step(self, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler) -> tuple[float, dict[str, float]]:
         """One optimiser step; repeated with half the crops per pass when the memory does not suffice."""
+        passes = next(self._ahead)
         while True:
             try:
-                return self._try_step(optimizer, scaler)
+                return self._try_step(passes, optimizer, scaler)
             except RuntimeError as error:  # torch.OutOfMemoryError is one; the CPU's allocator raises a plain one
                 if not is_out_of_memory(error):
                     raise
@@ -165,27 +169,26 @@ class Trainer:
             optimizer.zero_grad(set_to_none=True)
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
+            self.steps = dataclasses.replace(self.steps, chunk=self.state.chunk, prompts=self._prompt_settings())
+            self._ahead = iter_passes(self.steps, self.state.step, self.device)
+            passes = next(self._ahead)
 
     def _try_step(
-        self, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler
+        self, passes: Sequence[Pass], optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler
     ) -> tuple[float, dict[str, float]]:
         config, state = self.config, self.state
         set_mode(self.model, config)
-        rate = learning_rate(state.step, config)
+        rate = learning_rate(state.step, self._done(), config)
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.zero_grad(set_to_none=True)
-        share = self.crops.choose(state.step)[1]
-        objective = Objective(self.model, self._objective_settings(share), self.encoder)
-        wanted, done, total = self.crops.count(state.step), 0, 0.0
-        sums: dict[str, list[float]] = {}
-        while done < wanted:
-            # every crop has a random stream of its own: the same crops whatever the size of the passes
-            count = min(state.chunk, wanted - done)
-            keys, crops = zip(*(self._crop(done + i) for i in range(count)), strict=True)
+        wanted, done, total = sum(len(each.batch) for each in passes), 0, 0.0
+        sums: dict[str, list[Tensor]] = {}
+        for each in passes:
+            count = len(each.batch)
             with self._autocast():
-                rng = np.random.default_rng((config.seed, 3, state.step, done))
-                loss, figures = objective(rng, crops, keys)
+                rng = np.random.default_rng((config.seed, 7, state.step, done))
+                loss, figures = self.objective(rng, each.batch.to(self.device, non_blocking=True), each.keys)
             if loss.requires_grad and torch.isfinite(loss):
                 scaler.scale(loss * (count / wanted)).backward()
             total += loss.item() * count / wanted
@@ -200,31 +203,20 @@ class Trainer:
         elif torch.isfinite(norm):
             optimizer.step()
         self._average()
-        return total, {name: float(np.mean(values)) for name, values in sums.items()}
-
-    def _crop(self, number: int) -> tuple[int | None, Crop]:
-        """A crop of this step and, when it may come again, its key."""
-        step, key = self.state.step, self.crops.key(self.state.step, number)
-        if key is not None:
-            if key not in self._pool:
-                self._pool[key] = self.crops.draw(step, number)
-            return key, self._pool[key]
-        if not self.config.workers:
-            return None, self.crops.draw(step, number)
-        if self._drawn[0] != step:
-            self._drawn = step, next(self._ahead)
-        return None, self._drawn[1][number]
+        means = torch.stack([torch.stack(values).mean() for values in sums.values()]).tolist() if sums else []
+        return total, dict(zip(sums, means, strict=True))
 
     def _average(self) -> None:
         """Follows the weights with a running average, faster in the beginning."""
         step, average = self.state.step, self.state.average
         decay = min(self.config.average, (1 + step) / (10 + step)) if self.config.average else 0.0
-        with torch.no_grad():
-            for name, value in self._weights().items():
-                if name in average and value.is_floating_point():
-                    average[name].lerp_(value, 1 - decay)
-                else:
-                    average[name] = value.clone()
+        weights = self._weights()
+        followed = [name for name, value in weights.items() if name in average and value.is_floating_point()]
+        if followed:  # at once: a GPU is slow to be told of each by itself
+            follow = get_ema_multi_avg_fn(decay)
+            follow([average[name] for name in followed], [weights[name] for name in followed], 0)
+        for name in weights.keys() - set(followed):
+            average[name] = weights[name].clone()
 
     def _take_less(self) -> None:
         state = self.state
@@ -249,8 +241,6 @@ class Trainer:
         images, held_back = read_images(config)
         held_back = data.thin(held_back, config.validation_images)
         data.check_channels([*images, *held_back])
-        if config.synthetic:
-            images += generated_images(config.synthetic_images, config.seed, images)
         return images, held_back
 
     def _crop_settings(self) -> list[CropSettings]:
@@ -277,21 +267,25 @@ class Trainer:
             for size in sizes
         ]
 
-    def _objective_settings(self, share: float = 1.0) -> ObjectiveSettings:
-        """What is asked of crops whose area is ``share`` of the first size's."""
-        grid = self.model.grid_size
-        windows = (16, 32) if self.model.architecture == "nano" else (grid,)
+    def _prompt_settings(self) -> PromptSettings:
+        model, grid = self.model, self.model.grid_size
+        windows = (16, 32) if model.architecture == "nano" else (grid,)
+        stride = model.image_size // grid
+        step = stride // (model.dense_head.scale if model.dense_head is not None else 4)
+        return PromptSettings(objects=self.state.objects, windows=windows, stride=stride, dense_step=step)
+
+    def _objective_settings(self) -> ObjectiveSettings:
         dense = 0.0 if self.config.dense_head == "off" else 1.0
-        balance = 1.0 if self.config.from_scratch else 0.1
-        objects = max(1, round(self.state.objects * share))
-        return ObjectiveSettings(objects=objects, windows=windows, dense=dense, balance=balance)
+        return ObjectiveSettings(dense=dense, balance=1.0 if self.config.from_scratch else 0.1)
 
     def _optimizer(self) -> torch.optim.Optimizer:
         config = self.config
         matrices = [p for p in self.parameters if p.ndim > 1]
         others = [p for p in self.parameters if p.ndim <= 1]
         groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
-        return torch.optim.AdamW([g for g in groups if g["params"]], lr=config.learning_rate, betas=(0.9, 0.98))
+        return torch.optim.AdamW(
+            [g for g in groups if g["params"]], lr=config.learning_rate, betas=(0.9, 0.98), fused=True
+        )
 
     def _autocast(self) -> AbstractContextManager[object]:
         if self.precision == "fp32":
@@ -315,6 +309,12 @@ class Trainer:
     def _validate(self, weights: dict[str, Tensor]) -> dict[str, float]:
         predictor = Predictor(self.merged(weights), "training", precision=self.precision)
         return measure(predictor, self.validation_images, self.config.validation_objects)
+
+    def _done(self) -> float:
+        """The share of the training that is done: of its steps, or of its time if that is more."""
+        config, state = self.config, self.state
+        timed = state.seconds / (60 * config.minutes) if config.minutes else 0.0
+        return max(state.step / config.steps, timed)
 
     def _is_best(self, figures: dict[str, float]) -> bool:
         now, before = score(figures), [score(f) for f in self.state.history if f["step"] > 0]

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from micro_sam.models.modules.mask_decoder import MaskDecoder
 from micro_sam.models.modules.nano import NanoEncoder
 from micro_sam.models.sam import Sam
-from micro_sam.training.crops import Crop
+from micro_sam.training.batches import Batch
 
 
 @dataclass(frozen=True)
@@ -50,26 +49,24 @@ class Encoder:
         self.model, self.keep = model, keep
         self._kept: dict[int, Encoded] = {}
 
-    def __call__(self, crops: Sequence[Crop], keys: Sequence[int] | None = None) -> Encoded:
+    def __call__(self, batch: Batch, keys: Sequence[int] | None = None) -> Encoded:
         """Encodes crops; ``keys`` name them when they may come again."""
         if not self.keep or keys is None:
-            return self._encode(crops)
-        for crop, key in zip(crops, keys, strict=True):
+            return self._encode(batch.pixels, batch.valid, batch.origin)
+        for number, key in enumerate(keys):
             if key not in self._kept:  # one by one: the same numbers in whatever company a crop comes
+                one = slice(number, number + 1)
                 with torch.no_grad():
-                    self._kept[key] = self._encode([crop])
+                    self._kept[key] = self._encode(batch.pixels[one], batch.valid[one], batch.origin[one])
         parts = [self._kept[key] for key in keys]
         joined: list[Any] = [_join([getattr(part, f.name) for part in parts]) for f in fields(Encoded)]
         return Encoded(*joined)
 
-    def _encode(self, crops: Sequence[Crop]) -> Encoded:
+    def _encode(self, pixels: Tensor, inside: Tensor, origin: Tensor) -> Encoded:
         model = self.model
-        pixels = torch.from_numpy(np.stack([c.image for c in crops])).to(model.device)
-        inside = torch.from_numpy(np.stack([c.valid for c in crops])).to(model.device)
         pixels = (pixels - model.pixel_mean) / model.pixel_std * inside[:, None]
         pixels = pixels.contiguous(memory_format=torch.channels_last)  # convolutions on a CPU: up to twice as fast
-        origins = torch.tensor([c.origin for c in crops], device=model.device, dtype=torch.float32)
-        return encode_windows(model, pixels, origins)
+        return encode_windows(model, pixels, origin.float())
 
 
 def encode_windows(model: Sam, pixels: Tensor, origins: Tensor) -> Encoded:
@@ -121,11 +118,17 @@ def decode_all(
     return logits, decoder.iou_prediction_head(hidden[:, 0])[:, : len(chosen)]
 
 
-def cut(maps: Tensor, index: np.ndarray, corner: np.ndarray, window: int) -> Tensor:
-    """Square windows (P, C, w, w) of maps (B, C, g, g)."""
+def cut(maps: Tensor, index: Tensor, corner: Tensor, window: int) -> Tensor:
+    """Square windows (P, C, w, w) of maps (B, C, g, g): of the maps ``index`` (P,), from ``corner`` (P, 2), (y, x)."""
     if window == maps.shape[-1]:
-        return maps[torch.as_tensor(index, device=maps.device)]
-    return torch.stack([maps[i, :, y : y + window, x : x + window] for i, (y, x) in zip(index, corner, strict=True)])
+        return maps[index]
+    # rows of one table: the gradients of slices, one by one, would each be as large as all maps
+    side = maps.shape[-1]
+    steps = torch.arange(window, device=maps.device)
+    y, x = (corner[:, axis, None] + steps for axis in (0, 1))
+    rows = (index[:, None, None] * side + y[:, :, None]) * side + x[:, None, :]
+    taken = maps.permute(0, 2, 3, 1).flatten(0, 2).index_select(0, rows.flatten())
+    return taken.view(*rows.shape, -1).permute(0, 3, 1, 2)
 
 
 def _join(parts: Sequence[Tensor | None]) -> Tensor | None:

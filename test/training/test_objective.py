@@ -6,11 +6,13 @@ import torch
 
 from micro_sam.models.build import build_model, get_sam_model
 from micro_sam.training import losses, prompts
-from micro_sam.training.crops import CropSettings, TrainingImage, draw_crop
+from micro_sam.training.batches import Batch, PromptSettings, ask, collate
+from micro_sam.training.corrections import correct, inner_depth
+from micro_sam.training.crops import Crop, CropSettings, TrainingImage, draw_crop
 from micro_sam.training.objective import Objective, ObjectiveSettings
 from micro_sam.training.synthetic import synthetic_image
 from micro_sam.training.targets import dense_targets
-from micro_sam.training.windows import encode_windows
+from micro_sam.training.windows import cut, encode_windows
 
 
 @pytest.fixture
@@ -82,17 +84,53 @@ def test_touching_objects_have_a_boundary_between_them():
     assert distance[8, 15] < 0.5 and distance[8, 16] < 0.5 and distance[8, 8] > 0.85
 
 
+def make_batch(rng: np.random.Generator, crops: list[Crop], objects: int = 6) -> Batch:
+    settings = PromptSettings(objects=objects)
+    chosen = settings.choose(rng, crops[0].labels.shape[0])
+    asked = [{kind: ask(rng, crop, kind, *of, settings) for kind, of in chosen.items()} for crop in crops]
+    return collate(crops, asked, settings)
+
+
 def test_correction_goes_to_the_largest_error():
-    target, found = np.zeros((2, 40, 40), bool)
+    target, found = torch.zeros(2, 40, 40, dtype=torch.bool)
     target[5:35, 5:20] = True
     found[5:35, 5:35] = True
-    everywhere = np.ones_like(target)
-    (x, y), label = prompts.correction(np.random.default_rng(0), found, target, everywhere)
-    assert label == 0 and found[int(y), int(x)] and not target[int(y), int(x)]
-    (x, y), label = prompts.correction(np.random.default_rng(0), np.zeros_like(target), target, everywhere)
-    assert label == 1 and target[int(y), int(x)]
-    (x, y), label = prompts.correction(np.random.default_rng(0), target, target, everywhere)
-    assert label == 1 and target[int(y), int(x)]
+    predicted = torch.stack([found, torch.zeros_like(target), target])
+    targets = target.expand(3, -1, -1)
+    for seed in range(20):
+        generator = torch.Generator().manual_seed(seed)
+        places, labels = correct(predicted, targets, torch.ones_like(targets), generator)
+        assert labels.tolist() == [0, 1, 1]  # too much, all is missing, nothing is wrong: one more inside
+        x, y = places.long().T
+        assert found[y[0], x[0]] and not target[y[0], x[0]] and target[y[1:], x[1:]].all()
+
+
+def test_correction_ignores_what_lies_outside_of_the_image():
+    target, valid = torch.zeros(2, 1, 32, 32, dtype=torch.bool)
+    target[0, 4:10, 4:10], valid[0, :, :16] = True, True
+    places, labels = correct(torch.ones_like(target), target, valid, torch.Generator().manual_seed(0))
+    assert labels.tolist() == [0] and places[0, 0] < 16
+
+
+def test_depth_counts_pixels_to_the_border_of_a_mask_and_of_the_image():
+    mask = torch.zeros(40, 60, dtype=torch.bool)
+    mask[:30, 10:51] = True
+    depth = inner_depth(mask[None, None])[0, 0]
+    assert depth[0, 30] == 1 and depth[14, 30] == depth[15, 30] == depth.max() == 15 and depth[29, 30] == 1
+    assert depth[14, 11] == 2 and not depth[~mask].any()
+
+
+def test_windows_of_maps_and_their_gradients():
+    maps = torch.rand(3, 5, 12, 12, dtype=torch.float64, requires_grad=True)
+    index, corner = torch.tensor([2, 0, 2]), torch.tensor([[0, 4], [7, 7], [1, 4]])
+    taken = cut(maps, index, corner, 5)
+    expected = torch.stack([maps[i, :, y : y + 5, x : x + 5] for i, (y, x) in zip(index, corner.tolist(), strict=True)])
+    assert torch.equal(taken, expected)
+    weights = torch.rand_like(taken)
+    found, right = (
+        torch.autograd.grad((each * weights).sum(), maps, retain_graph=True)[0] for each in (taken, expected)
+    )
+    assert torch.allclose(found, right)
 
 
 def test_perfect_masks_have_the_smallest_loss():
@@ -129,7 +167,8 @@ def test_every_part_of_the_model_learns(picture, complete):
     source = TrainingImage(picture.image, picture.labels, complete=complete)
     rng = np.random.default_rng(0)
     crops = [draw_crop(rng, source, CropSettings(128)) for _ in range(2)]
-    loss, figures = Objective(sam, ObjectiveSettings(objects=6, rounds=(2, 2), previous_mask=1.0))(rng, crops)
+    batch = make_batch(rng, crops)
+    loss, figures = Objective(sam, ObjectiveSettings(rounds=(2, 2), previous_mask=1.0))(rng, batch)
     loss.backward()
     assert torch.isfinite(loss) and {"dense", "iou_click0", "iou_box1"} <= figures.keys()
     silent = {name.split(".")[0] for name, p in sam.named_parameters() if p.grad is not None and p.grad.any()}
@@ -140,5 +179,5 @@ def test_image_without_objects_in_the_crop_is_no_error():
     empty = TrainingImage(np.zeros((64, 64, 3), np.uint8), np.zeros((64, 64), np.int32))
     rng = np.random.default_rng(0)
     crops = [draw_crop(rng, empty, CropSettings(128))]
-    loss, _ = Objective(build_model("nano"), ObjectiveSettings(objects=2))(rng, crops)
+    loss, _ = Objective(build_model("nano"), ObjectiveSettings())(rng, make_batch(rng, crops))
     assert torch.isfinite(loss)

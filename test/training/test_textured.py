@@ -8,7 +8,7 @@ from micro_sam.errors import InputError
 from micro_sam.training.crops import TrainingImage
 from micro_sam.training.shapes import SHAPES
 from micro_sam.training.synthetic import synthetic_image
-from micro_sam.training.textured import generated_images, paste_objects, textured_image
+from micro_sam.training.textured import generated_image, paste_objects, textured_image
 
 
 @pytest.fixture(scope="module")
@@ -67,9 +67,10 @@ def test_pasted_objects_are_added_to_those_that_are_there(sources):
 def test_no_sources_and_same_seed(sources):
     first, second = (textured_image(np.random.default_rng(4), [], (64, 64)) for _ in range(2))
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
-    one, two = (generated_images(4, 0, sources) for _ in range(2))
-    assert [i.name for i in one] == [i.name for i in two]
+    one, two = ([generated_image(number, 0, sources) for number in range(4)] for _ in range(2))
+    assert [i.name for i in one] == [i.name for i in two] and len({i.name for i in one}) == 4
     assert all(np.array_equal(a.image, b.image) for a, b in zip(one, two, strict=True))
+    assert all(len(i.ids) for i in one)
 
 
 def test_too_small_an_image_is_refused(sources):

@@ -1,5 +1,6 @@
 """Training runs: what comes out, and that an interruption changes nothing."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -7,7 +8,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -114,6 +117,19 @@ def test_crops_that_are_drawn_ahead_are_the_same(tiny_set, tmp_path):
         list(Trainer(tiny_config(tiny_set, output, steps=2, crop=(128, 64), workers=workers)).run())
         weights.append(load_file(output))
     assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
+
+
+def test_an_image_that_is_named_twice_is_packed_once(tiny_set, tmp_path):
+    (one,) = tiny_config(tiny_set, tmp_path / "a.safetensors").train
+    twice = tuple(dataclasses.replace(one, group=group) for group in ("first", "second"))
+    config = tiny_config(tiny_set, tmp_path / "a.safetensors", packed=str(tmp_path / "all.h5"), train=twice)
+    training, again = Trainer(config), Trainer(config)
+    assert again._settings() == training._settings()
+    assert {image.group for image in again.images} == {"first", "second"}
+    with h5py.File(config.packed) as file:
+        images = [group["image"] for part in file.values() for group in part.values()]
+        places = {h5py.h5o.get_info(image.id).addr for image in images}
+    assert len(places) <= len(images) - len(again.images) // 2 + 1
 
 
 def test_packed_images_give_the_same_run_without_the_folders(tiny_set, tmp_path):
@@ -231,11 +247,11 @@ def test_memory_shortage_halves_the_pass_and_keeps_the_crops(tiny_set, tmp_path,
 
     plain, sizes = objective.Objective.__call__, []
 
-    def short_of_memory(self, rng, crops, keys):
-        sizes.append(len(crops))
-        if len(crops) > 1:
+    def short_of_memory(self, rng, batch, keys):
+        sizes.append(len(batch))
+        if len(batch) > 1:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
-        return plain(self, rng, crops, keys)
+        return plain(self, rng, batch, keys)
 
     monkeypatch.setattr(objective.Objective, "__call__", short_of_memory)
     trainer = Trainer(tiny_config(tiny_set, tmp_path / "mine.safetensors", steps=1))
@@ -269,8 +285,32 @@ def test_one_call_trains(tiny_set, tmp_path):
 
 def test_learning_rate_rises_and_falls():
     config = TrainConfig(steps=100, warmup=10, learning_rate=1e-3)
-    rates = [learning_rate(step, config) for step in range(100)]
+    rates = [learning_rate(step, step / 100, config) for step in range(100)]
     assert rates[0] == pytest.approx(1e-4) and max(rates) > 0.97e-3 and rates[-1] == pytest.approx(2e-5, rel=0.1)
+
+
+def test_a_training_of_some_minutes_ends_in_time(tiny_set, tmp_path, monkeypatch):
+    """The rate falls by the clock, and a run that was interrupted takes only what is left of its time."""
+    from micro_sam.training import trainer
+
+    rates, now = [], iter(range(0, 10_000, 10))  # each look at the clock is ten seconds later
+    plain = trainer.learning_rate
+    monkeypatch.setattr(trainer, "learning_rate", lambda *a: rates.append(plain(*a)) or rates[-1])
+    config = tiny_config(tiny_set, tmp_path / "mine.safetensors", steps=1000, minutes=1.0, warmup=0, save_every=1e9)
+    training = Trainer(config)
+    monkeypatch.setattr(training, "_validate", lambda _: {"click": 0.5})
+    monkeypatch.setattr(trainer, "time", SimpleNamespace(monotonic=lambda: next(now)))
+    run = training.run()
+    steps = [next(run).step for _ in range(3)]
+    run.close()
+    assert steps == [0, 1, 2] and training.state.seconds == 20
+    again = Trainer(config)
+    monkeypatch.setattr(again, "_validate", lambda _: {"click": 0.5})
+    assert [progress.step for progress in again.run()] == [3, 4, 5, 6]
+    assert len(rates) == 6 and rates == sorted(rates, reverse=True) and rates[-1] < 0.1 * rates[0]
+    assert (tmp_path / "mine.safetensors").exists()
+    with pytest.raises(InputError, match="minutes"):
+        TrainConfig(minutes=-1)
 
 
 def test_a_rate_that_is_not_given_suits_the_architecture():

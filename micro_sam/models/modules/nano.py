@@ -137,6 +137,7 @@ class DenseHead(nn.Module):
     """
 
     kind = "offsets"
+    scale = 4  # map positions per feature position, along each axis
 
     def __init__(self, dim: int = 128) -> None:
         super().__init__()

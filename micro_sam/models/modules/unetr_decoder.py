@@ -123,6 +123,7 @@ class UNETRDecoder(nn.Module):
     """
 
     kind = "distances"
+    scale = 2 ** (LEVELS + 1)  # map positions per feature position, along each axis
 
     def __init__(self, embed_dim: int = 256, out_channels: int = 3, width: int = 64, transposed: bool = False) -> None:
         super().__init__()
