@@ -195,6 +195,10 @@ def volume() -> None:
     window.click(*middle(labels, largest[0]))
     window.key("v")
     window.save("3d_object")
+    get_annotator(window.viewer).actions.show_sections(True)
+    wait(2)
+    window.save("3d_sections")
+    get_annotator(window.viewer).actions.show_sections(False)
     window.key("c")
     window.viewer.dims.ndisplay = 3
     window.viewer.layers["committed_objects"].visible = True

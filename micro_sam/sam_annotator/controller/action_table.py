@@ -279,6 +279,12 @@ ROWS_OF_VOLUMES = (
         "method and thresholds of Segment All Objects.",
     ),
     Row("set_volume_threshold", lambda to: to.volume.automatic.set_threshold),
+    Row(
+        "show_sections",
+        lambda to: to.volume.sections.show,
+        "Sections",
+        "Show the volume from the side, along y and x. A click there is a prompt, a right click goes there.",
+    ),
 )
 ROWS_OF_TRACKS = (
     Row(

@@ -9,6 +9,7 @@ from micro_sam.sam_annotator.controller.automatic_volume import AutomaticVolume
 from micro_sam.sam_annotator.controller.engine import Engine
 from micro_sam.sam_annotator.controller.preview import Preview
 from micro_sam.sam_annotator.controller.propagation import Propagation
+from micro_sam.sam_annotator.controller.sections import Sections
 from micro_sam.sam_annotator.controller.volume_maps import MapsWork, wants_maps
 from micro_sam.sam_annotator.controller.whole_object import WholeObject
 from micro_sam.sam_annotator.runtime.jobs import WORK, Jobs
@@ -24,6 +25,8 @@ class VolumeWork:
         Of the window.
     preview, automatic, propagation
         Answer the slice in view, find all objects of it, and go from slice to slice.
+    sections
+        Shows the volume from the side.
 
     Attributes
     ----------
@@ -33,6 +36,8 @@ class VolumeWork:
         Keeps the current objects in line with their prompts in all slices.
     automatic
         Finds the objects of all slices.
+    sections
+        Shows the volume from the side.
     """
 
     def __init__(
@@ -43,8 +48,9 @@ class VolumeWork:
         preview: Preview,
         automatic: Automatic,
         propagation: Propagation,
+        sections: Sections,
     ) -> None:
-        self._state, self._jobs, self._propagation = state, jobs, propagation
+        self._state, self._jobs, self._propagation, self.sections = state, jobs, propagation, sections
         self.maps = MapsWork(state, jobs, engine, lambda: preview.busy or automatic.busy, lambda: self.whole.busy)
         self.whole = WholeObject(state, jobs, preview, propagation, self.maps)
         self.automatic = AutomaticVolume(state, jobs, automatic, self.maps)
@@ -73,3 +79,4 @@ class VolumeWork:
         """End the threads."""
         self.whole.close()
         self.automatic.close()
+        self.sections.close()

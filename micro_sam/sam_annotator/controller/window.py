@@ -33,6 +33,7 @@ from micro_sam.sam_annotator.controller.recording import Recording
 from micro_sam.sam_annotator.controller.reviewing import Reviewing
 from micro_sam.sam_annotator.controller.saving import Saving
 from micro_sam.sam_annotator.controller.saving_tracks import TrackSaving
+from micro_sam.sam_annotator.controller.sections import Sections
 from micro_sam.sam_annotator.controller.series import Series
 from micro_sam.sam_annotator.controller.stacks import StackActions
 from micro_sam.sam_annotator.controller.table import ObjectTable
@@ -163,7 +164,9 @@ class Window:
                 self._looking,
             )
         if tool.work == "volume" and self.propagation is not None:
-            self.volume = VolumeWork(state, self.jobs, self.engine, self.preview, self.automatic, self.propagation)
+            sections = Sections(state, self.viewer, self.layers, self._sight, self.preview.edited)
+            parts = (self.preview, self.automatic, self.propagation, sections)
+            self.volume = VolumeWork(state, self.jobs, self.engine, *parts)
 
     def _make_files(self, is_alone: bool) -> None:
         """What opens and saves."""

@@ -56,6 +56,8 @@ class WindowState:
         A file was not opened because nothing says what its axes are, or which of its images is meant.
     series
         The series that the image is from, if any.
+    section
+        (y, x) through which the sections of a volume go; None where they are not shown.
     keys_shown
         Whether the list of keys is open.
     closed
@@ -81,6 +83,7 @@ class WindowState:
     offer: ModelOffer | None = None
     question: AxesError | ChoiceError | None = None
     series: SeriesState | None = None
+    section: tuple[int, int] | None = None
     keys_shown: bool = False
     closed: bool = False
 

@@ -44,6 +44,7 @@ from micro_sam.sam_annotator.view.panels.tracking import TrackingPanel
 from micro_sam.sam_annotator.view.panels.training import TrainingPanel, TrainingState
 from micro_sam.sam_annotator.view.panels.view import ViewRow
 from micro_sam.sam_annotator.view.panels.volume import MethodState, VolumePanel
+from micro_sam.sam_annotator.view.sections import SectionLines
 from micro_sam.sam_annotator.view.selected_frames import SelectedFrames
 
 WIDTH = 330
@@ -121,10 +122,13 @@ class Dock(QWidget):
         self.training_section = folded("Train a model", self.training)
         self.keys = KeyList(actions)
         self.keys_section = folded("Keys", self.keys)
-        self.view = ViewRow(viewer, layers.fit, layers.outline_committed, state.tool.work == "volume")
+        self.view = ViewRow(viewer, layers.fit, layers.outline_committed, actions, state.tool.work == "volume")
         self.main_button = MainButton(state, self.commit.run.native, self.extra[0].run.native if self.extra else None)
         self.outline = CurrentOutline(state, viewer, layers)
         self.selected = SelectedFrames(state, viewer, layers)
+        if self.view.sections is not None:
+            self.lines = SectionLines(state, viewer, layers)
+            state.events.section.connect(self.view.show_sections)
         self._image_section = folded("Image", self.image, is_open=state.image is None)
         panels = QWidget()
         self._panels = QVBoxLayout(panels)

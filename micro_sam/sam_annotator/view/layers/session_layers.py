@@ -378,11 +378,15 @@ class SessionLayers:
         """A click (not a drag) on the committed objects with the pick tool."""
         if self._state.mouse != "pick":
             return
-        position = event.position
+        position, ray, shown = event.position, event.view_direction, list(event.dims_displayed)
         yield
         if event.type == "mouse_move":
             return
-        self.picked.emit(self.session.objects.at(layer.world_to_data(position)))
+        if len(shown) == 3:  # the first object on the ray
+            found = layer.get_value(position, view_direction=ray, dims_displayed=shown, world=True)
+            self.picked.emit(int(found or 0))
+        else:
+            self.picked.emit(self.session.objects.at(layer.world_to_data(position)))
 
     def close(self) -> None:
         """Stop following the session; the layers stay."""

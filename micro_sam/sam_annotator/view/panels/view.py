@@ -7,12 +7,13 @@ from collections.abc import Callable
 from napari import Viewer
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QWidget
 
+from micro_sam.sam_annotator.actions import Actions
 from micro_sam.sam_annotator.view.frame import napari_panels, show_napari_panels
 from micro_sam.sam_annotator.view.panels.prompts import CHECKED
 
 
 class ViewRow(QWidget):
-    """``Fit``, ``Outlines``, ``3D`` (volumes only), ``Layers``.
+    """``Fit``, ``Outlines``, ``Sections`` and ``3D`` (volumes only), ``Layers``.
 
     Parameters
     ----------
@@ -22,12 +23,19 @@ class ViewRow(QWidget):
         Shows the whole image.
     outline
         Shows committed objects as outlines, or filled.
+    actions
+        Has ``show_sections`` where there are some.
     is_volume
         Whether there is something to see in 3D.
     """
 
     def __init__(
-        self, viewer: Viewer, fit: Callable[[], object], outline: Callable[[bool], object], is_volume: bool
+        self,
+        viewer: Viewer,
+        fit: Callable[[], object],
+        outline: Callable[[bool], object],
+        actions: Actions,
+        is_volume: bool,
     ) -> None:
         super().__init__()
         self._viewer = viewer
@@ -39,13 +47,19 @@ class ViewRow(QWidget):
         self.in_3d = self._switch("3D", "Show the volume in 3D, or slice by slice [Ctrl-Y].")
         self.in_3d.setVisible(is_volume)
         self.in_3d.clicked.connect(self._show_in_3d)
+        self.sections: QPushButton | None = None
+        if is_volume:
+            sections = actions["show_sections"]
+            self.sections = self._switch(sections.caption, sections.tip)
+            self.sections.clicked.connect(lambda shown: actions.show_sections(shown))
         self.layers = self._switch("Layers", "Show or hide napari's list of layers and their settings.")
         self.layers.clicked.connect(lambda shown: show_napari_panels(viewer, shown))
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(3)
-        for widget in (self.fit, self.outlines, self.in_3d, self.layers):
-            layout.addWidget(widget)
+        for widget in (self.fit, self.outlines, self.sections, self.in_3d, self.layers):
+            if widget is not None:
+                layout.addWidget(widget)
         viewer.dims.events.ndisplay.connect(self._follow)
         for panel in napari_panels(viewer):
             panel.visibilityChanged.connect(self._follow)
@@ -57,6 +71,11 @@ class ViewRow(QWidget):
         switch.setStyleSheet(CHECKED)
         switch.setToolTip(tip)
         return switch
+
+    def show_sections(self, place: tuple[int, int] | None) -> None:
+        """Show whether there are sections, and where."""
+        if self.sections is not None:
+            self.sections.setChecked(place is not None)
 
     def _show_in_3d(self, shown: bool) -> None:
         self._viewer.dims.ndisplay = 3 if shown else 2
