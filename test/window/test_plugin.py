@@ -79,3 +79,38 @@ def test_tools_of_the_plugins_menu_share_a_viewer_and_leave_it(viewer):
     other.end()
     key(viewer, "t")
     assert other.session.prompts.next_positive != positive
+
+
+def test_two_viewers_have_tools_of_their_own(viewer, coins):
+    """Prompts, keys, undo go to the tool of the viewer that has the keyboard; one viewer closes, the other works on."""
+    other_viewer = napari.Viewer()
+    try:
+        driver.place(other_viewer)
+        other_viewer.add_image(coins[::-1].copy(), name="theirs")
+        other_viewer.reset_view()
+        tools = []
+        for each, layer in ((viewer, "mine"), (other_viewer, "theirs")):
+            each.layers.selection.active = each.layers[layer]
+            tools.append(each.window.add_plugin_dock_widget("micro_sam", "2D annotator")[1].annotator)
+        mine, theirs = tools
+        assert mine.viewer is viewer and theirs.viewer is other_viewer
+        assert get_annotator(viewer) is mine and get_annotator(other_viewer) is theirs
+        for tool in tools:
+            assert wait_until(lambda t=tool: t.engine.predictor is not None and not t.engine.busy), tool.status.text
+        for tool, place in ((theirs, (coins.shape[0] - 1 - COIN[0], COIN[1])), (mine, COIN)):
+            driver.activate(tool.viewer)
+            click(tool, place)
+            wait_idle(tool)
+            key(tool.viewer, "c")
+            wait_idle(tool)
+            assert tool.session.committed[place] == 1, tool.status.text
+        assert [len(tool.session.objects) for tool in tools] == [1, 1]
+        driver.activate(viewer)
+        key(viewer, "ctrl+z")
+        assert not mine.session.committed.any() and theirs.session.committed.any()
+    finally:
+        driver.close(other_viewer)
+    assert theirs.state.closed and not mine.state.closed
+    driver.activate(viewer)
+    key(viewer, "ctrl+shift+z")
+    assert mine.session.committed[COIN] == 1
