@@ -113,18 +113,32 @@ def test_sections_that_were_closed_by_their_cross_come_again(tool_3d):
     assert sections_of(tool)[0] is xz
 
 
-def test_a_click_in_3d_selects_the_object_in_front(tool_3d):
+def place_in_space(tool, position: tuple[int, int, int]) -> QPoint:
+    """Where a position is on the canvas that shows the volume in 3D."""
+    node = tool.viewer.window._qt_viewer.canvas.layer_to_visual[tool.layers.raw].node
+    x, y, _, w = node.transforms.get_transform("visual", "canvas").map(np.array(position[::-1], float))
+    return QPoint(round(x / w), round(y / w))
+
+
+def test_a_click_in_3d_selects_the_object_in_front_and_places_no_prompt(tool_3d):
     tool = tool_3d
     truth = small_volume()[1]
     tool.session.objects.load((truth == FIRST).astype(tool.session.committed.dtype) * 7)
-    tool.actions.use_tool("pick")
-    tool.viewer.dims.ndisplay = 3
+    tool.actions.use_tool("box")
+    driver.press(tool.dock.view.in_3d)
     try:
+        assert tool.viewer.dims.ndisplay == 3 and tool.state.mouse == "pick"
         driver.process(0.3)
-        node = tool.viewer.window._qt_viewer.canvas.layer_to_visual[tool.layers.raw].node
-        x, y, _, w = node.transforms.get_transform("visual", "canvas").map(np.array(middle_of(FIRST)[::-1], float))
-        driver.press(driver.canvas(tool.viewer), QPoint(round(x / w), round(y / w)))
+        driver.press(driver.canvas(tool.viewer), place_in_space(tool, middle_of(FIRST)))
         assert wait_until(lambda: tool.state.selected == (7,), 10), tool.status.text
+        assert not len(tool.session.prompts.drawn)
+        key(tool.viewer, "shift+c")
+        assert tool.viewer.dims.ndisplay == 3 and tool.state.mouse == "pick"
+        driver.press(tool.dock.view.in_3d)
+        assert tool.viewer.dims.ndisplay == 2 and tool.state.mouse == "box", "the tool of before"
+        tool.viewer.dims.ndisplay = 3
+        driver.press(tool.dock.prompts.tools["point"])
+        assert tool.viewer.dims.ndisplay == 2 and tool.state.mouse == "point", "prompts are placed in the slices"
     finally:
         tool.viewer.dims.ndisplay = 2
         tool.actions.use_tool("point")

@@ -28,6 +28,8 @@ class Mouse:
     def __init__(self, viewer: Viewer, layers: SessionLayers, state: WindowState) -> None:
         self._viewer, self._layers, self._state = viewer, layers, state
         self._tool: MouseTool = "point"
+        self._in_slices: MouseTool = "point"
+        viewer.dims.events.ndisplay.connect(self._dimensions_changed)
         viewer.layers.selection.events.active.connect(self._changed)
         layers.mode_changed.connect(self._changed)
         layers.recreated.connect(lambda _names: self.use(self._tool))
@@ -38,7 +40,13 @@ class Mouse:
         return self._tool
 
     def use(self, tool: MouseTool) -> None:
-        """Give the mouse a tool: select the layer it works on, in the mode it needs."""
+        """Give the mouse a tool: select the layer it works on, in the mode it needs.
+
+        In the 3D view a click has no depth: objects are selected there, and other tools lead back to the slices.
+        """
+        if tool != "pick" and self._viewer.dims.ndisplay == 3:
+            self._in_slices, self._viewer.dims.ndisplay = tool, 2
+            return
         self._tool, layers = tool, self._layers
         if tool == "point":
             self._activate(layers.points.layer, "add")
@@ -52,12 +60,29 @@ class Mouse:
             self._activate(layers.points.layer, "select")
 
     def use_prompts(self) -> None:
-        """After a commit or clear the next click must place a prompt, whatever was selected before."""
-        self.use(self._tool if self._tool == "point" or self._tool in SHAPE_MODES else "point")
+        """After a commit or clear the next click must place a prompt, whatever was selected before; in the 3D view the
+        next one in the slices."""
+        in_3d = self._viewer.dims.ndisplay == 3
+        tool = self._in_slices if in_3d else self._tool
+        tool = tool if tool == "point" or tool in SHAPE_MODES else "point"
+        if in_3d:
+            self._in_slices = tool
+        else:
+            self.use(tool)
 
     def close(self) -> None:
         """Hear no more of the viewer."""
+        self._viewer.dims.events.ndisplay.disconnect(self._dimensions_changed)
         self._viewer.layers.selection.events.active.disconnect(self._changed)
+
+    def _dimensions_changed(self, _event: Any = None) -> None:
+        if self._state.closed or self._layers.points is None:
+            return
+        if self._viewer.dims.ndisplay == 3:
+            self._in_slices = self._tool
+            self.use("pick")
+        else:
+            self.use(self._in_slices)
 
     def _activate(self, layer: Layer, mode: str) -> None:
         self._viewer.layers.selection.active = layer
