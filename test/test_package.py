@@ -119,7 +119,6 @@ MAY_REPLACE = {
     "sample_data/download.py": "its own partial download",
     "models/export/tracing.py": "parts of a file in a folder of its own",
     "embeddings/zarr_layout.py": "probe files and partial chunks of zarr in a cache",
-    "embeddings/plain_files.py": "a chunk of a cache, whole or not at all",
     "embeddings/temporary_store.py": "a file in a temporary folder of its own",
     "session/journal/moving.py": "sessions, which get other names and places and never replace another one",
     "segmentation/automatic/dense_blocks.py": "maps of another model or image, numbered files in a folder of the cache",
