@@ -93,7 +93,7 @@ def of_workers(path: Path, folder: Path, workers: int) -> dict[str, float]:
     from micro_sam.embeddings.tasks import EmbeddingSettings, EmbeddingTask, embed
 
     source = ModelSource.prepare("nano_lm", device="cpu")
-    with open_cluster(ClusterOptions("local", workers=workers, cores=workers)) as cluster:
+    with open_cluster(ClusterOptions(scheduler="local", workers=workers, cores=workers)) as cluster:
         list(iter_tasks(cluster, nothing, source, range(4 * workers)))  # the model is loaded
         before = _cpu()
         list(iter_tasks(cluster, nothing, source, range(NOTHING)))

@@ -119,7 +119,6 @@ MAY_REPLACE = {
     "sample_data/download.py": "its own partial download",
     "models/export/tracing.py": "parts of a file in a folder of its own",
     "embeddings/zarr_layout.py": "probe files and partial chunks of zarr in a cache",
-    "embeddings/plain_files.py": "a chunk of a cache, whole or not at all",
     "embeddings/temporary_store.py": "a file in a temporary folder of its own",
     "session/journal/moving.py": "sessions, which get other names and places and never replace another one",
     "segmentation/automatic/dense_blocks.py": "maps of another model or image, numbered files in a folder of the cache",
@@ -151,11 +150,11 @@ def test_every_command_answers_help_before_anything_heavy_is_imported():
         "import sys; before = set(sys.modules); from micro_sam.cli.{0} import main\n"
         "try: main(['-h'])\nexcept SystemExit as e: assert not e.code\n"
         "new = set(sys.modules) - before\n"
-        "print('MODULES', len(new), sorted({{'torch', 'napari', 'numpy', 'scipy', 'pydantic'}} & new))"
+        "print('MODULES', len(new), sorted({{'torch', 'napari', 'numpy', 'scipy'}} & new))"
     )
     for name in names:
         run = subprocess.run([sys.executable, "-c", code.format(name)], capture_output=True, text=True)
         assert run.returncode == 0, run.stderr
         last = run.stdout.strip().splitlines()[-1].split(maxsplit=2)
-        # 51 to 109 modules, 0.1 to 0.2 s of processor time; torch alone is more than 1,000
+        # 170 to 180 modules, most of them pydantic's, 0.1 s of processor time; torch alone is more than 1,000
         assert int(last[1]) < 200 and last[2] == "[]", (name, last)

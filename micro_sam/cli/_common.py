@@ -11,15 +11,22 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel, PrivateAttr, model_validator
 
 from micro_sam import __version__
+from micro_sam.cli._fields import Options, add_options, option
 from micro_sam.errors import InputError, MicroSamError
 from micro_sam.io.atomic import recover
 from micro_sam.models.malloc import keep_memory
 
 Main = Callable[["Sequence[str] | None"], "int | None"]
 
+IMAGE = (
+    "the image: tif, OME-TIFF, png, jpg, mrc, hdf5, n5, zarr, OME-Zarr, czi, nd2, lif; a folder of slices or a pattern "
+    "in quotes"
+)
 FAILED = 2  # also argparse's exit code for arguments that cannot be
 INTERRUPTED = 130  # what shells expect after Ctrl-C
 
@@ -48,165 +55,116 @@ def run(main: Main) -> Callable[..., int]:
     return wrapped
 
 
-def make_parser(name: str, description: str) -> argparse.ArgumentParser:
-    """The parser of the command ``micro_sam.<name>``, with ``--version``."""
+def make_parser(
+    name: str, description: str, kind: type[BaseModel] | None = None, epilog: str | None = None
+) -> argparse.ArgumentParser:
+    """The parser of the command ``micro_sam.<name>``, with ``--version`` and the options of a model."""
     parser = argparse.ArgumentParser(prog=f"micro_sam.{name}", description=description, allow_abbrev=False)
+    if epilog is not None:
+        parser.epilog, parser.formatter_class = epilog, argparse.RawDescriptionHelpFormatter
     parser.add_argument("--version", action="version", version=f"micro_sam {__version__}")
+    if kind is not None:
+        add_options(parser, kind)
     return parser
 
 
-def parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Parse, and check whatever can be checked without reading an image or a model.
+class ImageOptions(Options):
+    """Which image; none: the window opens and takes a dropped file."""
 
-    ``model_type`` is filled in: the default model, or None with a checkpoint of which no type was said (it is then
-    found in the file; or nothing was said to a command that opens a window). Shapes become tuples.
-
-    Raises
-    ------
-    InputError
-        When arguments contradict each other or name files that are not there.
-    """
-    options = parser.parse_args(arguments)
-    if "model_type" in options:
-        _complete_model(options)
-    if "tile_shape" in options:
-        _check_tiling(options)
-    if "input" in options and "key" in options:
-        _key_of_files(options)
-    return options
-
-
-def add_input(parser: argparse.ArgumentParser, *names: str, required: bool, more: str = "") -> None:
-    """``-i`` and ``-k``; ``names`` are further spellings of the first, which is kept as ``input``."""
-    parser.add_argument(
+    input: str | None = option(
+        None,
+        f"{IMAGE}; sample:NAME for a sample. Without it the window opens and takes a dropped file",
         "-i",
-        "--input",
-        *names,
-        dest="input",
-        required=required,
         metavar="PATH",
-        help="the image: tif, OME-TIFF, png, jpg, mrc, hdf5, n5, zarr, OME-Zarr, czi, nd2, lif; a folder of "
-        f"slices or a pattern in quotes{more}",
     )
-    parser.add_argument(
-        "-k",
-        "--key",
-        help="which image, where a file holds several: the dataset in a container (hdf5, zarr, n5), the number or name "
+    key: str | None = option(
+        None,
+        "which image, where a file holds several: the dataset in a container (hdf5, zarr, n5), the number or name "
         "of an image or position in a tif, czi, nd2 or lif, or a pattern of file names in a folder",
+        "-k",
     )
-    parser.add_argument(
-        "--axes",
-        metavar="LETTERS",
-        help="what the axes of the image are, where its file does not say: T time, Z slices, C channels, Y, X; for "
+    axes: str | None = option(
+        None,
+        "what the axes of the image are, where its file does not say: T time, Z slices, C channels, Y, X; for "
         "instance CZYX",
+        metavar="LETTERS",
     )
+    _is_stack: bool = PrivateAttr(False)
+
+    @property
+    def is_stack(self) -> bool:
+        """Whether the files of a folder were asked for as the slices of a stack."""
+        return self._is_stack
+
+    @model_validator(mode="after")
+    def _key_of_files(self) -> Self:
+        """In micro-sam 1.x the key of a folder is the pattern of its slices."""
+        folder, key = self.input, self.key
+        if folder is not None and key is not None and any(c in key for c in "*?[") and Path(folder).is_dir():
+            self.input, self.key, self._is_stack = str(Path(folder) / key), None, True
+        return self
 
 
-def add_embedding_path(parser: argparse.ArgumentParser) -> None:
-    """``-e``."""
-    parser.add_argument(
-        "-e",
-        "--embedding_path",
-        metavar="PATH",
-        help="where the embeddings are kept (a zarr folder, made if it is not there), so that the next start needs "
-        "not compute them",
-    )
+class RequiredImage(ImageOptions):
+    """Which image; a sample, too."""
 
-
-def add_model(parser: argparse.ArgumentParser, window: bool = False) -> None:
-    """``-m``, ``-c`` and ``-d``; a `window` begins with the model that works at once."""
-    default = "nano_lm, which works at once; the window offers vit_h" if window else "vit_h"
-    parser.set_defaults(is_window=window)
-    parser.add_argument(
-        "-m",
-        "--model_type",
-        type=_model_type,
-        metavar="NAME",
-        help=f"the model (default: {default}); nano_lm ships with the package; micro_sam.info lists them all",
-    )
-    parser.add_argument(
-        "-c", "--checkpoint", metavar="PATH", help="weights of your own; their type is found in the file"
-    )
-    parser.add_argument(
-        "-d", "--device", help="auto (default: the best there is), cpu, cuda, cuda:1, ... or mps (Apple)"
-    )
-
-
-def add_tiling(parser: argparse.ArgumentParser) -> None:
-    """``--tile_shape`` and ``--halo``."""
-    pair: dict[str, Any] = {"type": _positive, "nargs": 2, "metavar": ("Y", "X")}
-    parser.add_argument("--tile_shape", **pair, help="process the image in tiles of this size, in pixels")
-    parser.add_argument("--halo", **{**pair, "type": _not_negative}, help="overlap of the tiles, in pixels")
-
-
-def add_annotator(parser: argparse.ArgumentParser, result: str = "segmentation", short: str = "s") -> None:
-    """All arguments of an annotator but what is its own; ``result`` and ``short`` name the result to go on with."""
-    add_input(
-        parser, required=False, more="; sample:NAME for a sample. Without it the window opens and takes a dropped file"
-    )
-    add_embedding_path(parser)
-    parser.add_argument(
-        f"-{short}",
-        f"--{result}_result",
-        metavar="PATH",
-        help=f"an earlier {result} to go on with: labels of any program, also of Cellpose (_seg.npy), ROIs of ImageJ "
-        "or StarDist (zip), GeoJSON of QuPath",
-    )
-    parser.add_argument(
-        f"-{short}k", f"--{result}_key", metavar="KEY", help="the dataset of that result in a container"
-    )
-    add_model(parser, window=True)
-    add_tiling(parser)
-    parser.add_argument("--decoder_path", metavar="PATH", help="a decoder for automatic segmentation, in its own file")
-    parser.add_argument(
-        "--prefer_decoder",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="begin the automatic segmentation with the model's decoder where it has one (default)",
-    )
-    parser.add_argument("--show_embeddings", action="store_true", help="show the embeddings as an image layer")
-    parser.add_argument(
-        "--precompute_amg_state",
-        action="store_true",
-        help="prepare the automatic segmentation at the start, so that it answers at once later",
-    )
-    add_session(parser)
-
-
-def add_session(parser: argparse.ArgumentParser) -> None:
-    """``--session``, ``--resume`` and ``--new_session``."""
-    parser.add_argument(
-        "--session",
-        metavar="FOLDER",
-        help="where everything that is done is kept, and what to go on with if it is there (default: beside the "
-        "result once it is saved)",
-    )
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument("--resume", action="store_true", help="go on with the last session on this image at once")
-    which.add_argument(
-        "--new_session", action="store_true", help="begin a new session and do not offer to go on with an earlier one"
-    )
-
-
-def resume_of(options: argparse.Namespace) -> bool | str:
-    """What the window does about an earlier session."""
-    return True if options.resume else False if options.new_session else "ask"
+    input: str = option(..., f"{IMAGE}; sample:NAME for a sample", "-i", "--input", "--input_path", metavar="PATH")
 
 
 def _model_type(name: str) -> str:
     from micro_sam.models.registry import get_architecture_name
 
-    try:
-        get_architecture_name(name)
-    except InputError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+    get_architecture_name(name)
     return name
+
+
+def _model_option(default: str) -> Any:
+    tip = f"the model (default: {default}); nano_lm ships with the package; micro_sam.info lists them all"
+    return option(None, tip, "-m", metavar="NAME", reads=_model_type)
+
+
+class WeightsOptions(Options):
+    """Which model.
+
+    ``model_type`` becomes the default where neither it nor a checkpoint is given. It is None with a checkpoint of which
+    no type was said: that is found in the file.
+    """
+
+    model_type: str | None = _model_option("vit_h")
+    checkpoint: str | None = option(None, "weights of your own; their type is found in the file", "-c", metavar="PATH")
+    has_default: ClassVar[bool] = True
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        from micro_sam.models.registry import DEFAULT_MODEL, get_spec
+
+        if self.checkpoint is not None:
+            recover(self.checkpoint)
+        if self.checkpoint is None and (self.model_type is not None or self.has_default):
+            self.model_type = get_spec(self.model_type or DEFAULT_MODEL).name
+        elif self.checkpoint is not None and not Path(self.checkpoint).is_file():
+            what = "is a folder" if Path(self.checkpoint).is_dir() else "does not exist"
+            raise InputError(f"The checkpoint {self.checkpoint} {what}; give the file with the weights.")
+        return self
+
+
+class ModelOptions(WeightsOptions):
+    """Which model, and where it computes."""
+
+    device: str | None = option(None, "auto (default: the best there is), cpu, cuda, cuda:1, ... or mps (Apple)", "-d")
+
+
+class WindowModel(ModelOptions):
+    """Which model a window begins with; None without a checkpoint: the one that works at once."""
+
+    model_type: str | None = _model_option("nano_lm, which works at once; the window offers vit_h")
+    has_default: ClassVar[bool] = False
 
 
 def _positive(text: str) -> int:
     value = _not_negative(text)
     if value == 0:
-        raise argparse.ArgumentTypeError("must be at least 1 pixel")
+        raise InputError("must be at least 1 pixel")
     return value
 
 
@@ -214,39 +172,40 @@ def _not_negative(text: str) -> int:
     try:
         value = int(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of pixels") from None
+        raise InputError(f"{text!r} is no whole number of pixels") from None
     if value < 0:
-        raise argparse.ArgumentTypeError(f"{value} is negative")
+        raise InputError(f"{value} is negative")
     return value
 
 
-def _key_of_files(options: argparse.Namespace) -> None:
-    """In micro-sam 1.x the key of a folder is the pattern of its slices."""
-    folder, key = options.input, options.key
-    if folder is not None and key is not None and any(c in key for c in "*?[") and Path(folder).is_dir():
-        options.input, options.key = str(Path(folder) / key), None
-        if getattr(options, "ndim", 0) is None:
-            options.ndim = 3
+class TilingOptions(Options):
+    """How a large image is cut, (y, x) in pixels; None: by itself."""
+
+    tile_shape: tuple[int, int] | None = option(
+        None, "process the image in tiles of this size, in pixels", metavar=("Y", "X"), reads=_positive
+    )
+    halo: tuple[int, int] | None = option(
+        None, "overlap of the tiles, in pixels", metavar=("Y", "X"), reads=_not_negative
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.halo is not None and self.tile_shape is None:
+            raise InputError("--halo is the overlap of tiles and needs --tile_shape Y X as well.")
+        return self
 
 
-def _complete_model(options: argparse.Namespace) -> None:
-    from micro_sam.models.registry import DEFAULT_MODEL, get_spec
-
-    if options.checkpoint is not None:
-        recover(options.checkpoint)
-    if options.checkpoint is None and (options.model_type is not None or not getattr(options, "is_window", False)):
-        options.model_type = get_spec(options.model_type or DEFAULT_MODEL).name
-    elif options.checkpoint is not None and not Path(options.checkpoint).is_file():
-        what = "is a folder" if Path(options.checkpoint).is_dir() else "does not exist"
-        raise InputError(f"The checkpoint {options.checkpoint} {what}; give the file with the weights.")
+EMBEDDING_PATH = (
+    "where the embeddings are kept (a zarr folder, made if it is not there), so that the next start needs "
+    "not compute them"
+)
+PREFER_DECODER = "begin the automatic segmentation with the model's decoder where it has one (default)"
+ALL_IMAGES = 'take every image of the input folder that matches, for instance "*.tif"'
 
 
-def _check_tiling(options: argparse.Namespace) -> None:
-    if options.halo is not None and options.tile_shape is None:
-        raise InputError("--halo is the overlap of tiles and needs --tile_shape Y X as well.")
-    for name in ("tile_shape", "halo"):
-        value = getattr(options, name)
-        setattr(options, name, None if value is None else tuple(value))
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """``-m``, ``-c`` and ``-d``."""
+    add_options(parser, ModelOptions)
 
 
 def _command(main: Main) -> str:

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from micro_sam.embeddings.jobs import EmbeddingJob
 from micro_sam.embeddings.tasks import Embedded, EmbeddingSettings, EmbeddingTask, Progress, embed, open_image
-from micro_sam.segmentation.automatic.dense_parts import is_in_blocks
-from micro_sam.segmentation.volume.keeping import automatic_parts, keep_parts
 
 if TYPE_CHECKING:
     from micro_sam.models.predictor import Predictor
@@ -49,6 +47,9 @@ def precompute(predictor: Predictor, task: EmbeddingTask | FinishTask) -> Embedd
 
 
 def _finish(predictor: Predictor, task: FinishTask) -> Finished:
+    from micro_sam.segmentation.automatic.dense_parts import is_in_blocks
+    from micro_sam.segmentation.volume.keeping import automatic_parts, keep_parts
+
     image = open_image(predictor, task.job, task.settings)
     derived = image.embeddings.derived
     if ("voxel size",) not in derived:

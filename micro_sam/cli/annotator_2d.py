@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from micro_sam.cli._common import add_annotator, make_parser, parse, resume_of, run
-from micro_sam.cli._window import check_device, check_screen
+from micro_sam.cli._annotator import AnnotatorOptions
+from micro_sam.cli._common import make_parser, run
+from micro_sam.cli._fields import read_options
 from micro_sam.errors import InputError
 
 EPILOG = """examples:
@@ -20,42 +21,20 @@ point, Shift-C clear, Ctrl-Z undo, Ctrl-Shift-Z redo."""
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of the command."""
-    parser = make_parser("annotator_2d", "Segment the objects of a 2D image by clicking them.")
-    parser.epilog, parser.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
-    add_annotator(parser)
-    return parser
+    return make_parser("annotator_2d", "Segment the objects of a 2D image by clicking them.", AnnotatorOptions, EPILOG)
 
 
 @run
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
-    options = parse(build_parser(), arguments)
-    if options.segmentation_result is not None and options.input is None:
+    options = read_options(build_parser(), AnnotatorOptions, arguments)
+    if options.result is not None and options.image.input is None:
         raise InputError("--segmentation_result needs the image it belongs to: give it with --input.")
-    check_screen()
-    check_device(options.device)
+    given = options.arguments()
 
     from micro_sam.sam_annotator import annotator_2d
 
-    annotator_2d(
-        options.input,
-        embedding_path=options.embedding_path,
-        show_embeddings=options.show_embeddings,
-        segmentation_result=options.segmentation_result,
-        model_type=options.model_type,
-        tile_shape=options.tile_shape,
-        halo=options.halo,
-        precompute_amg_state=options.precompute_amg_state,
-        checkpoint_path=options.checkpoint,
-        device=options.device,
-        key=options.key,
-        axes=options.axes,
-        decoder_path=options.decoder_path,
-        prefer_decoder=options.prefer_decoder,
-        session=options.session,
-        resume=resume_of(options),
-        segmentation_key=options.segmentation_key,
-    )
+    annotator_2d(**given)
     return 0
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from micro_sam.cli._common import add_annotator, make_parser, parse, resume_of, run
-from micro_sam.cli._window import check_device, check_screen
+from micro_sam.cli._annotator import TrackingOptions
+from micro_sam.cli._common import make_parser, run
+from micro_sam.cli._fields import read_options
 
 EPILOG = """examples:
   micro_sam.annotator_tracking -i sample:dividing_cells -m nano_lm
@@ -18,40 +19,20 @@ An earlier result is a folder of the Cell Tracking Challenge, a GEFF, a TrackMat
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of the command."""
-    parser = make_parser("annotator_tracking", "Track the objects of a movie (2D + time) interactively.")
-    parser.epilog, parser.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
-    add_annotator(parser, result="tracking", short="t")
-    return parser
+    return make_parser(
+        "annotator_tracking", "Track the objects of a movie (2D + time) interactively.", TrackingOptions, EPILOG
+    )
 
 
 @run
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
-    options = parse(build_parser(), arguments)
-    check_screen()
-    check_device(options.device)
+    options = read_options(build_parser(), TrackingOptions, arguments)
+    given = options.arguments()
 
     from micro_sam.sam_annotator import annotator_tracking
 
-    annotator_tracking(
-        options.input,
-        embedding_path=options.embedding_path,
-        show_embeddings=options.show_embeddings,
-        tracking_result=options.tracking_result,
-        model_type=options.model_type,
-        tile_shape=options.tile_shape,
-        halo=options.halo,
-        precompute_amg_state=options.precompute_amg_state,
-        checkpoint_path=options.checkpoint,
-        device=options.device,
-        key=options.key,
-        axes=options.axes,
-        decoder_path=options.decoder_path,
-        prefer_decoder=options.prefer_decoder,
-        session=options.session,
-        resume=resume_of(options),
-        tracking_key=options.tracking_key,
-    )
+    annotator_tracking(**given)
     return 0
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from micro_sam.cli._common import make_parser, run
+from micro_sam.cli._fields import Options, option, read_options
 from micro_sam.errors import OutputError
 
 if TYPE_CHECKING:
@@ -29,19 +30,23 @@ again. Without a screen, your own images are segmented and prepared for the wind
   {commands}micro_sam.precompute_embeddings -i image.tif -o embeddings.zarr -m nano_lm"""
 
 
+class DemoOptions(Options):
+    """Where the results go."""
+
+    output_folder: str | None = option(
+        None, f"default: a new folder {FOLDER} where the command is started", "-o", metavar="PATH"
+    )
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The options of the command."""
-    parser = make_parser("cli.demo", "Segment a sample image without a window and write what was found.")
-    parser.add_argument(
-        "-o", "--output_folder", metavar="PATH", help=f"default: a new folder {FOLDER} where the command is started"
-    )
-    return parser
+    return make_parser("cli.demo", "Segment a sample image without a window and write what was found.", DemoOptions)
 
 
 @run
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
-    options = build_parser().parse_args(arguments)
+    options = read_options(build_parser(), DemoOptions, arguments)
     folder = new_folder(options.output_folder)
 
     from micro_sam.embeddings.compute import precompute_image_embeddings

@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Self
+
+from pydantic import model_validator
 
 from micro_sam.cli._common import make_parser, run
+from micro_sam.cli._fields import Options, option, read_options
 from micro_sam.errors import InputError
 from micro_sam.io.results import check_not_input, check_result, recover
 
@@ -15,46 +18,49 @@ if TYPE_CHECKING:
     from micro_sam.evaluation.metrics import Labels
 
 
+class EvaluateOptions(Options):
+    """What is compared with which truth, and where the table goes."""
+
+    labels: tuple[str, ...] = option(
+        ..., "label image of the truth, several, or a folder of them", "-l", metavar="PATH"
+    )
+    segmentations: tuple[str, ...] = option(
+        ...,
+        "segmentation; several, in the order of the labels; or a folder with the same file names",
+        *("-s", "--segmentations", "--predictions"),
+        metavar="PATH",
+    )
+    pattern: str | None = option(None, "files of the folders, such as '*.tif'", "-p")
+    output: str | None = option(None, "CSV file for the figures of every image", "-o", "--output", "--output_path")
+    tracks: bool = option(False, "both are tracks: a folder of the challenge, GEFF, TrackMate, CSV or masks")
+    label_key: str | None = option(None, "their pattern in a folder, or the dataset in a container", metavar="KEY")
+    prediction_key: str | None = option(None, "their pattern in a folder, or the dataset in a container", metavar="KEY")
+    verbose: bool = option(False, "", "-v")  # of micro-sam 1.8, no effect
+    threshold: tuple[float, ...] | None = option(None, "")  # refused with a sentence
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.tracks and (len(self.labels) > 1 or len(self.segmentations) > 1):
+            raise InputError("--tracks compares one result with one truth: give one path each.")
+        return self
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The options of the command."""
-    parser = make_parser(
+    return make_parser(
         "evaluate",
         "Compare segmentations with the truth: mean segmentation accuracy (mSA), its values at overlaps of 0.5 (SA50) "
         "and 0.75 (SA75), and the dice score of the foreground. With --tracks: SEG, DET and TRA of the Cell Tracking "
         "Challenge, and precision and recall of divisions.",
+        EvaluateOptions,
     )
-    several: dict[str, Any] = {"required": True, "nargs": "+", "metavar": "PATH"}
-    parser.add_argument("-l", "--labels", **several, help="label image of the truth, several, or a folder of them")
-    parser.add_argument(
-        "-s",
-        "--segmentations",
-        "--predictions",
-        **several,
-        help="segmentation; several, in the order of the labels; or a folder with the same file names",
-    )
-    parser.add_argument("-p", "--pattern", help="files of the folders, such as '*.tif'")
-    parser.add_argument("-o", "--output", "--output_path", help="CSV file for the figures of every image")
-    parser.add_argument(
-        "--tracks",
-        action="store_true",
-        help="both are tracks: a folder of the challenge, GEFF, TrackMate, CSV or masks",
-    )
-    for name in ("label", "prediction"):
-        parser.add_argument(
-            f"--{name}_key", metavar="KEY", help="their pattern in a folder, or the dataset in a container"
-        )
-    parser.add_argument("-v", "--verbose", action="store_true", help=argparse.SUPPRESS)  # of micro-sam 1.8, no effect
-    parser.add_argument("--threshold", nargs="+", help=argparse.SUPPRESS)
-    return parser
 
 
 @run
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compare segmentations or tracks with the truth and print the figures of merit."""
-    options = build_parser().parse_args(arguments)
+    options = read_options(build_parser(), EvaluateOptions, arguments)
     if options.tracks:
-        if len(options.labels) > 1 or len(options.segmentations) > 1:
-            raise InputError("--tracks compares one result with one truth: give one path each.")
         return _compare_tracks(Path(options.labels[0]), Path(options.segmentations[0]), options.output)
     if options.threshold:
         from micro_sam.evaluation.metrics import check_thresholds
@@ -99,7 +105,7 @@ def _compare_tracks(truth: Path, result: Path, output: str | None) -> int:
     return 0
 
 
-def _pairs(options: argparse.Namespace) -> list[tuple[Labels, Labels]]:
+def _pairs(options: EvaluateOptions) -> list[tuple[Labels, Labels]]:
     """The truth and the segmentation of each image: by file name, or in the order in which they are given."""
     if len(options.labels) == len(options.segmentations) == 1 and not (options.label_key or options.prediction_key):
         return [*find_pairs(Path(options.labels[0]), Path(options.segmentations[0]), options.pattern)]

@@ -9,61 +9,93 @@ import platform
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib import metadata
-from typing import Any
+from typing import Any, Self
+
+from pydantic import Field, model_validator
 
 from micro_sam import __version__
 from micro_sam.cli._common import make_parser, run
-from micro_sam.errors import MicroSamError
+from micro_sam.cli._fields import Options, option, read_options
+from micro_sam.errors import InputError, MicroSamError
 
 PACKAGES = ("torch", "napari", "PyQt6", "zarr", "numpy", "segment-anything", "python-elf")
 
 
+class SessionQuestions(Options):
+    """What is asked of recorded sessions."""
+
+    session: str | None = option(
+        None,
+        "what a methods section needs: model, versions, settings, objects, prompts and time per object, corrections; "
+        "PATH is a session, or the folder of the results of a series",
+        metavar="PATH",
+    )
+    table: bool = option(False, "with --session: the objects as a table (CSV)")
+    compact: bool = option(False, "with --session: drop what was undone from the file")
+    sessions: bool = option(False, "list the sessions whose results were not saved yet")
+    prune: float | None = option(None, "with --sessions: delete those that are older than so many days", metavar="DAYS")
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether anything is."""
+        return self.session is not None or self.sessions
+
+
+class InfoOptions(Options):
+    """What is asked."""
+
+    as_json: bool = option(False, "print JSON, for programs and bug reports", "--json")
+    cache: str | None = option(None, "show instead what embeddings on disc are of and what is missing", metavar="PATH")
+    download: tuple[str, ...] | None = option(
+        None,
+        "download models now, for a machine without network later: 'models vit_b vit_b_lm', or all: 'models'",
+        metavar=("models", "NAME"),
+    )
+    recorded: SessionQuestions = Field(title="sessions", description="what was done in a window, as it was recorded")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.download is not None and self.download[0] not in ("model", "models"):
+            raise InputError(
+                f"--download takes 'models' and their names, not '{self.download[0]}'; samples need no download."
+            )
+        asked = self.recorded
+        if self.download is None and not asked.is_asked and (asked.table or asked.compact or asked.prune is not None):
+            raise InputError("--table and --compact need --session, and --prune needs --sessions.")
+        return self
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The options of the command."""
-    parser = make_parser("info", "Show versions, device, cache directory, and which models are on this machine.")
-    parser.add_argument("--json", action="store_true", help="print JSON, for programs and bug reports")
-    parser.add_argument(
-        "--cache", metavar="PATH", help="show instead what embeddings on disc are of and what is missing"
+    return make_parser(
+        "info", "Show versions, device, cache directory, and which models are on this machine.", InfoOptions
     )
-    parser.add_argument(
-        "--download",
-        nargs="+",
-        metavar=("models", "NAME"),
-        help="download models now, for a machine without network later: 'models vit_b vit_b_lm', or all: 'models'",
-    )
-    _add_sessions(parser)
-    return parser
 
 
 @run
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print what is installed, as a table or as JSON."""
-    parser = build_parser()
-    options = parser.parse_args(arguments)
+    options = read_options(build_parser(), InfoOptions, arguments)
     if options.download is not None:
-        return _download(parser, *options.download)
-    if options.session is not None or options.sessions:
-        return _tell_sessions(parser, options)
-    if options.table or options.compact or options.prune is not None:
-        parser.error("--table and --compact need --session, and --prune needs --sessions")
+        return _download(*options.download[1:])
+    if options.recorded.is_asked:
+        return _tell_sessions(options.recorded, options.as_json)
     if options.cache is not None:
         from micro_sam.embeddings import report
 
         found = report.describe_cache(options.cache)
-        print(json.dumps(found, indent=2) if options.json else report.as_text(found))
+        print(json.dumps(found, indent=2) if options.as_json else report.as_text(found))
         return 0
     info = collect()
-    print(json.dumps(info, indent=2) if options.json else as_text(info))
+    print(json.dumps(info, indent=2) if options.as_json else as_text(info))
     return 0
 
 
-def _download(parser: argparse.ArgumentParser, what: str, *names: str) -> int:
+def _download(*names: str) -> int:
     """Download models by name; all of them when none is named."""
     from micro_sam.models.build import download_model
     from micro_sam.models.registry import get_model_names, get_spec
 
-    if what not in ("model", "models"):
-        parser.error(f"--download takes 'models' and their names, not '{what}'; samples need no download.")
     for name in names:
         get_spec(name)  # a wrong name is told before anything is downloaded
     for name in names or get_model_names():
@@ -72,23 +104,7 @@ def _download(parser: argparse.ArgumentParser, what: str, *names: str) -> int:
     return 0
 
 
-def _add_sessions(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("sessions", "what was done in a window, as it was recorded")
-    group.add_argument(
-        "--session",
-        metavar="PATH",
-        help="what a methods section needs: model, versions, settings, objects, prompts and time per object, "
-        "corrections; PATH is a session, or the folder of the results of a series",
-    )
-    group.add_argument("--table", action="store_true", help="with --session: the objects as a table (CSV)")
-    group.add_argument("--compact", action="store_true", help="with --session: drop what was undone from the file")
-    group.add_argument("--sessions", action="store_true", help="list the sessions whose results were not saved yet")
-    group.add_argument(
-        "--prune", type=float, metavar="DAYS", help="with --sessions: delete those that are older than so many days"
-    )
-
-
-def _tell_sessions(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+def _tell_sessions(options: SessionQuestions, as_json: bool) -> int:
     from micro_sam.session.journal import places, report
 
     if options.sessions:
@@ -108,6 +124,7 @@ def _tell_sessions(parser: argparse.ArgumentParser, options: argparse.Namespace)
         if not folders:
             print(f"There are no sessions in {places.sessions_folder()}.")
         return 0
+    assert options.session is not None
     folders = report.sessions_in(options.session)
     if options.compact:
         for folder in folders:
@@ -115,7 +132,7 @@ def _tell_sessions(parser: argparse.ArgumentParser, options: argparse.Namespace)
             print(f"{folder}: {before:,} bytes before, {after:,} now")
         return 0
     facts = [report.facts_of(folder) for folder in folders]
-    if options.json:
+    if as_json:
         print(json.dumps([asdict(one) for one in facts], indent=2, default=str))
     else:
         print(

@@ -6,40 +6,45 @@ import argparse
 from collections.abc import Sequence
 
 from micro_sam.cli._common import make_parser, run
+from micro_sam.cli._fields import Options, option, read_options
+
+
+class MeasureOptions(Options):
+    """What is measured, in which image, and where the table goes."""
+
+    segmentation: str = option(
+        ...,
+        "labels of any program, or with --tracks a folder of the Cell Tracking Challenge, GEFF, TrackMate, CSV or "
+        "masks",
+        "-s",
+        metavar="PATH",
+    )
+    segmentation_key: str | None = option(None, "their dataset in a container", "-sk", metavar="KEY")
+    input: str | None = option(None, "the image, for mean intensities and the size of a pixel", "-i", metavar="PATH")
+    key: str | None = option(None, "which image, where a file holds several", "-k")
+    axes: str | None = option(None, "axes of the image, where its file does not say, as CZYX", metavar="LETTERS")
+    output: str = option(..., "NAME.csv or NAME.parquet", "-o", metavar="TABLE")
+    movie: bool = option(False, "the first axis of the labels is time: a row per frame")
+    tracks: bool = option(False, "make a table of tracks")
+    scale: tuple[float, ...] | None = option(
+        None, "size of a pixel in µm along each axis (frames: seconds)", metavar="SIZE"
+    )
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of the command."""
-    parser = make_parser(
+    return make_parser(
         "measure",
         "Make a table of objects: area or volume, place, pieces, mean intensities. With --tracks a table of tracks: "
         "path, displacement, speed, divisions.",
+        MeasureOptions,
     )
-    parser.add_argument(
-        "-s",
-        "--segmentation",
-        required=True,
-        metavar="PATH",
-        help="labels of any program, or with --tracks a folder of the Cell Tracking Challenge, GEFF, TrackMate, CSV or "
-        "masks",
-    )
-    parser.add_argument("-sk", "--segmentation_key", metavar="KEY", help="their dataset in a container")
-    parser.add_argument("-i", "--input", metavar="PATH", help="the image, for mean intensities and the size of a pixel")
-    parser.add_argument("-k", "--key", help="which image, where a file holds several")
-    parser.add_argument("--axes", metavar="LETTERS", help="axes of the image, where its file does not say, as CZYX")
-    parser.add_argument("-o", "--output", required=True, metavar="TABLE", help="NAME.csv or NAME.parquet")
-    parser.add_argument("--movie", action="store_true", help="the first axis of the labels is time: a row per frame")
-    parser.add_argument("--tracks", action="store_true", help="make a table of tracks")
-    parser.add_argument(
-        "--scale", nargs="+", type=float, metavar="SIZE", help="size of a pixel in µm along each axis (frames: seconds)"
-    )
-    return parser
 
 
 @run
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, and write the table."""
-    options = build_parser().parse_args(arguments)
+    options = read_options(build_parser(), MeasureOptions, arguments)
 
     from micro_sam.io.collisions import check_not_input
     from micro_sam.io.tables import check_table_path, save_table

@@ -7,9 +7,10 @@ import csv
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from micro_sam.cli._common import add_embedding_path, add_input, add_model, add_tiling, make_parser, parse, run
+from micro_sam.cli._common import EMBEDDING_PATH, IMAGE, ImageOptions, ModelOptions, TilingOptions, make_parser, run
+from micro_sam.cli._fields import Options, option, read_options
 from micro_sam.cli._window import check_device
 from micro_sam.session.journal.moving import FILE
 
@@ -20,58 +21,78 @@ EPILOG = """examples:
 Objects that were painted, loaded or found automatically are taken as they were recorded, and listed."""
 
 
+class RecordedImage(ImageOptions):
+    """The image of the session."""
+
+    input: str = option(..., IMAGE, "-i", metavar="PATH")
+
+
+class RecordedModel(ModelOptions):
+    """The model; None: that of the session."""
+
+    has_default: ClassVar[bool] = False
+
+
+class ReplayOptions(Options):
+    """Which session is done again, on what, and where the result goes."""
+
+    session: str = option(..., "the folder of the session", "session", metavar="SESSION")
+    image: RecordedImage
+    embedding_path: str | None = option(None, EMBEDDING_PATH, "-e", metavar="PATH")
+    model: RecordedModel
+    tiling: TilingOptions
+    output: str | None = option(None, "where the labels go (tif or zarr), tracks: a folder", "-o", metavar="PATH")
+    table: str | None = option(None, "the overlap (IoU) of each object as a table (CSV)", metavar="PATH")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The options of the command."""
-    parser = make_parser("replay", "Segment the prompted objects of a recorded session anew, without a window.")
-    parser.epilog, parser.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
-    parser.add_argument("session", metavar="SESSION", help="the folder of the session")
-    add_input(parser, required=True)
-    add_embedding_path(parser)
-    add_model(parser)
-    add_tiling(parser)
-    parser.add_argument("-o", "--output", metavar="PATH", help="where the labels go (tif or zarr), tracks: a folder")
-    parser.add_argument("--table", metavar="PATH", help="the overlap (IoU) of each object as a table (CSV)")
-    return parser
+    return make_parser(
+        "replay",
+        "Segment the prompted objects of a recorded session anew, without a window.",
+        ReplayOptions,
+        EPILOG,
+    )
 
 
 @run
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
-    parser = build_parser()
-    given = parser.parse_args(arguments)
-    options = parse(parser, arguments)
-    check_device(options.device)
+    options = read_options(build_parser(), ReplayOptions, arguments)
+    check_device(options.model.device)
 
     from micro_sam.io.checks import check_image
     from micro_sam.io.images import open_image
     from micro_sam.io.results import check_not_input
+    from micro_sam.models.registry import DEFAULT_MODEL
     from micro_sam.session.journal import places, store
 
     for path in (options.output, options.table):
-        check_not_input(path, options.input)
+        check_not_input(path, options.image.input)
     folder = Path(options.session).expanduser()
     contents = store.read(folder.parent if folder.name == FILE else folder)
     header = contents.header
     tool = header.get("tool", "2d")
-    source = open_image(options.input, options.key)
+    source = open_image(options.image.input, options.image.key)
     channel = header.get("image", {}).get("channel")
-    checked = check_image(source, tool, channel=None if channel == "colours" else channel, axes=options.axes)
+    checked = check_image(source, tool, channel=None if channel == "colours" else channel, axes=options.image.axes)
     from micro_sam.embeddings.signature import hash_samples
     from micro_sam.io.inputs import as_array
 
     pixels = source.data if checked.n_channels > 1 else checked.data  # as the window signs it: with all channels
     places.check_image(header, hash_samples(as_array(pixels)), tool, folder)
-    if given.model_type is None and given.checkpoint is None:
-        options.model_type = header.get("settings", {}).get("model_type") or options.model_type
+    settings = header.get("settings", {})
+    if options.model.model_type is None and options.model.checkpoint is None:
+        options.model.model_type = settings.get("model_type") or DEFAULT_MODEL
     for name in ("tile_shape", "halo"):
-        if getattr(options, name) is None and header.get("settings", {}).get(name):
-            setattr(options, name, tuple(header["settings"][name]))
+        if getattr(options.tiling, name) is None and settings.get(name):
+            setattr(options.tiling, name, tuple(settings[name]))
     result = _replay(options, tool, checked, contents.rows)
     _tell(result, options, checked, tool)
     return 0
 
 
-def _replay(options: argparse.Namespace, tool: str, checked: Any, rows: Sequence[Any]) -> Any:
+def _replay(options: ReplayOptions, tool: str, checked: Any, rows: Sequence[Any]) -> Any:
     from tqdm import tqdm
 
     from micro_sam.embeddings.compute import iter_embeddings, open_embeddings
@@ -80,14 +101,15 @@ def _replay(options: argparse.Namespace, tool: str, checked: Any, rows: Sequence
     from micro_sam.segmentation.volume.scripts import maps_of
     from micro_sam.session.replaying import replay
 
-    predictor = get_sam_model(options.model_type, device=options.device, checkpoint_path=options.checkpoint)
+    model = options.model
+    predictor = get_sam_model(model.model_type, device=model.device, checkpoint_path=model.checkpoint)
     embeddings, store = open_embeddings(
         predictor,
         checked.data,
         save_path=options.embedding_path,
         ndim=checked.ndim,
-        tile_shape=options.tile_shape,
-        halo=options.halo,
+        tile_shape=options.tiling.tile_shape,
+        halo=options.tiling.halo,
         smooth_noise=True,
     )
     for _ in tqdm(iter_embeddings(predictor, checked.data, store), desc="Embedding", disable=None):
@@ -110,7 +132,7 @@ def _replay(options: argparse.Namespace, tool: str, checked: Any, rows: Sequence
     return result
 
 
-def _tell(result: Any, options: argparse.Namespace, checked: Any, tool: str) -> None:
+def _tell(result: Any, options: ReplayOptions, checked: Any, tool: str) -> None:
     from micro_sam.io.labels import save_labels
     from micro_sam.io.tracks import save_tracks
 

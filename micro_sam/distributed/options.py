@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from micro_sam.errors import InputError
 
@@ -18,49 +20,55 @@ _MEMORY = re.compile(r"\d+(\.\d+)? ?([kmgt]i?b?)$", re.IGNORECASE)
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class ClusterOptions:
+def _field(tip: str, metavar: str, default: Any = None, **limits: Any) -> Any:
+    return Field(default, description=tip, json_schema_extra={"metavar": metavar, "several": "repeated"}, **limits)
+
+
+class ClusterOptions(BaseModel):
     """What a user asks of a cluster.
 
-    Parameters
-    ----------
-    scheduler
-        "local": processes on this machine; "slurm", "lsf", "pbs", "sge": jobs of that scheduler; "tcp://HOST:PORT": a
-        dask scheduler that is there already.
-    workers
-        How many; each holds the model once and does one thing at a time. With ``gpus`` each has one GPU.
-    cores, memory, gpus
-        Of a job; with "local" of all workers together. Memory as "16GB".
-    queue, walltime, job_extra, job_script_prologue
-        Of the jobs: queue or partition, longest time as HH:MM:SS or D-HH:MM:SS, further lines of the header, and lines
-        to be run before a worker starts (modules, conda).
+    Each worker holds the model once and does one thing at a time; with ``gpus`` each has one GPU. Cores, memory and
+    GPUs are those of a job, with "local" of all workers together.
 
     Raises
     ------
-    InputError
+    ValidationError
         With a sentence, for whatever cannot be.
     """
 
-    scheduler: str = "local"
-    workers: int | None = None
-    cores: int | None = None
-    memory: str | None = None
-    gpus: int | None = None
-    queue: str | None = None
-    walltime: str | None = None
-    job_extra: tuple[str, ...] = ()
-    job_script_prologue: tuple[str, ...] = ()
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
-    def __post_init__(self) -> None:
+    scheduler: str = _field(
+        "spread the work over workers: local (processes here), slurm, lsf, pbs or sge (jobs), or the address "
+        "tcp://HOST:PORT of a dask scheduler that runs already",
+        "NAME",
+    )
+    workers: int | None = _field("how many workers (default: 1, or one for each GPU)", "N", ge=1)
+    cores: int | None = _field("processor cores of a job (default: 4)", "N", ge=1)
+    memory: str | None = _field("memory of a job, such as 32GB (default: 16GB)", "SIZE")
+    gpus: int | None = _field("GPUs of a job; each has a worker of its own", "N", ge=1)
+    queue: str | None = _field("queue or partition that jobs go to", "NAME")
+    walltime: str | None = _field("longest time of a job; others go on when it ends", "HH:MM:SS")
+    job_extra: tuple[str, ...] = _field("a further line of a job's header; repeatable", "LINE", ())
+    job_script_prologue: tuple[str, ...] = _field(
+        "a command to run in a job before the worker starts, such as 'module load cuda'; repeatable", "LINE", ()
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _belong_to_a_scheduler(cls, values: dict[str, Any]) -> dict[str, Any]:
+        given = [name for name, value in values.items() if value not in (None, [], ())]
+        if given and values.get("scheduler") is None:
+            raise InputError(f"--{given[0]} belongs to a cluster: say which with --scheduler.")
+        return values
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
         if self.scheduler not in SCHEDULERS and not self.is_address:
             raise InputError(
                 f"There is no scheduler {self.scheduler!r}; choose {', '.join(SCHEDULERS)}, or give the address of a "
                 "dask scheduler as tcp://HOST:PORT."
             )
-        for name in ("workers", "cores", "gpus"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"--{name} must be 1 or more, not {value}.")
         if self.memory is not None and not _MEMORY.match(self.memory):
             raise InputError(f"--memory {self.memory!r} is no amount of memory; write it like 16GB.")
         if self.walltime is not None and self.seconds == 0:
@@ -78,6 +86,7 @@ class ClusterOptions:
                         f"--{name} cannot be chosen for a scheduler that runs already; its workers are as they were "
                         "started."
                     )
+        return self
 
     @property
     def is_address(self) -> bool:

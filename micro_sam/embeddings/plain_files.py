@@ -6,12 +6,9 @@ compute it; this takes 5 ms, most of it for the bytes themselves, and makes the 
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
 import math
-import os
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +18,7 @@ import zarr
 from micro_sam.embeddings.item_files import ItemFiles, noted_size
 from micro_sam.embeddings.tiles import TileGrid
 from micro_sam.embeddings.zarr_layout import ZARR_FORMAT, make_array, stack_shape
+from micro_sam.io.atomic import write_chunk
 
 
 class PlainFiles(ItemFiles):
@@ -59,7 +57,7 @@ class PlainFiles(ItemFiles):
         return _read_number(self._mark_file(i, tile))
 
     def write_mark(self, i: int | None, tile: int, value: int) -> None:
-        write_file(self._mark_file(i, tile), np.uint64(value).tobytes())
+        write_chunk(self._mark_file(i, tile), np.uint64(value).tobytes())
 
     def is_whole(self, i: int | None, tile: int) -> bool:
         folder = self._path / "features" / (str(tile) if self._grid.is_tiled else "")
@@ -83,7 +81,7 @@ class PlainFiles(ItemFiles):
             describe_array(folder, *stack_shape(self._n_slices, data.shape), str(data.dtype), attributes)
             self._described.add(name)
             self._arrays.pop(name, None)  # it may have been read with a description that was damaged
-        write_file(folder / _chunk_name(i, data.ndim), np.ascontiguousarray(data).tobytes())
+        write_chunk(folder / _chunk_name(i, data.ndim), np.ascontiguousarray(data).tobytes())
 
 
 def describe_array(
@@ -99,30 +97,12 @@ def describe_array(
     folder.mkdir(parents=True, exist_ok=True)
     group = folder.parent / ".zgroup"
     if not group.exists():
-        write_file(group, json.dumps({"zarr_format": ZARR_FORMAT}).encode())
+        write_chunk(group, json.dumps({"zarr_format": ZARR_FORMAT}).encode())
     description = _description(shape, chunks, dtype)
     if _content(folder / ".zarray") != json.loads(description):
-        write_file(folder / ".zarray", description)
+        write_chunk(folder / ".zarray", description)
     if attributes is not None and _content(folder / ".zattrs") != attributes:
-        write_file(folder / ".zattrs", json.dumps(attributes, indent=2).encode())
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """Write a file, wholly or not at all, as zarr does.
-
-    Raises
-    ------
-    OSError
-        When it cannot be written; what was there before is intact.
-    """
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
-    try:
-        partial.write_bytes(content)
-        os.replace(partial, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            partial.unlink()
-        raise
+        write_chunk(folder / ".zattrs", json.dumps(attributes, indent=2).encode())
 
 
 def _chunk_name(i: int | None, ndim: int) -> str:

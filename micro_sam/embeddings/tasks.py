@@ -1,7 +1,7 @@
 """Embedding many images, and many parts of one, as tasks that any process can do.
 
 A task opens an image and its cache, does what is little, and says what else there is to do in tasks of their own. Items
-that are stored are never computed again, so a task may be done twice.
+that are stored are never computed again, so a task may be done twice. Who only hands tasks out need not import torch.
 """
 
 from __future__ import annotations
@@ -14,14 +14,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from micro_sam.distributed.options import Part
-from micro_sam.embeddings.compute import iter_embeddings, open_embeddings
-from micro_sam.embeddings.embeddings import Embeddings
 from micro_sam.embeddings.jobs import EmbeddingJob
-from micro_sam.embeddings.order import Focus
-from micro_sam.embeddings.store import EmbeddingStore, Item
-from micro_sam.io.checks import CheckedImage
 
 if TYPE_CHECKING:
+    from micro_sam.embeddings.embeddings import Embeddings
+    from micro_sam.embeddings.store import EmbeddingStore, Item
+    from micro_sam.io.checks import CheckedImage
     from micro_sam.models.predictor import Predictor
 
 FEW = 8  # items in one task at most, unless a file holds more
@@ -122,6 +120,8 @@ def open_image(predictor: Predictor, job: EmbeddingJob, settings: EmbeddingSetti
     anew
         Look again, whatever is open.
     """
+    from micro_sam.embeddings.compute import open_embeddings
+
     key = (job, settings, predictor.model_hash)
     if anew:
         _OPEN.pop(key, None)
@@ -180,6 +180,9 @@ def items_of_part(store: EmbeddingStore, part: Part, whole_slices: bool = False)
 
 
 def _compute(predictor: Predictor, image: OpenImage, items: Iterable[Item], settings: EmbeddingSettings) -> int:
+    from micro_sam.embeddings.compute import iter_embeddings
+    from micro_sam.embeddings.order import Focus
+
     order = Focus(wanted=tuple(items))  # as they are handed out
     run = iter_embeddings(
         predictor, image.checked.data, image.store, batch_size=settings.batch_size, items=items, focus=lambda: order

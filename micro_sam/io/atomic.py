@@ -115,6 +115,18 @@ def write_bytes(path: str | os.PathLike[str], content: bytes, durable: bool = Tr
         new.write_bytes(content)
 
 
+def write_chunk(path: Path, content: bytes) -> None:
+    """Write one of the many files of an array, whole or not at all, in as few steps as zarr; OSError when it fails."""
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        partial.write_bytes(content)
+        os.replace(partial, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise
+
+
 def move_into_place(prepared: Path, target: Path) -> None:
     """Rename a file that lies complete beside its target, such as a download; OSError when it fails."""
     _flush_file(prepared)

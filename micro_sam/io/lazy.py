@@ -13,7 +13,36 @@ from micro_sam.errors import InputError, MicroSamError
 from micro_sam.io.addresses import is_address
 
 
-class LazyArray:
+class OnDemand:
+    """An array whose pixels are read where it is indexed; what follows from ``shape`` and ``dtype``."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Of the whole, if it were in memory."""
+        return self.size * int(self.dtype.itemsize)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return self[...].astype(dtype or self.dtype, copy=False)
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        raise NotImplementedError
+
+
+class LazyArray(OnDemand):
     """Any array on disc (zarr, hdf5, n5, the pages of a tif), read where it is indexed.
 
     Parameters
@@ -37,31 +66,13 @@ class LazyArray:
     ) -> None:
         self._array, self.path, self._convert, self._fixed = array, path, convert, fixed or {}
         free = [k for k in range(len(array.shape)) if k not in self._fixed]
-        self.shape: tuple[int, ...] = tuple(int(array.shape[k]) for k in free)
+        self.shape = tuple(int(array.shape[k]) for k in free)
         self.dtype = np.dtype(array.dtype)
         chunks = getattr(array, "chunks", None)
         if isinstance(chunks, tuple) and len(chunks) == len(array.shape) and all(isinstance(c, int) for c in chunks):
             self.chunks: tuple[int, ...] | None = tuple(chunks[k] for k in free)
         else:
             self.chunks = None
-
-    @property
-    def ndim(self) -> int:
-        return len(self.shape)
-
-    @property
-    def size(self) -> int:
-        return math.prod(self.shape)
-
-    @property
-    def nbytes(self) -> int:
-        return self.size * int(self.dtype.itemsize)
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return self[...].astype(dtype or self.dtype, copy=False)
 
     def __getitem__(self, index: Any) -> np.ndarray:
         index = _full_index(index, self.ndim)
@@ -73,7 +84,7 @@ class LazyArray:
         return found if self._convert is None else self._convert(found)
 
 
-class FileStack:
+class FileStack(OnDemand):
     """Images of equal shape in files, as one lazy array with the files along the first axis.
 
     Parameters
@@ -87,23 +98,9 @@ class FileStack:
     def __init__(self, paths: Sequence[Path], read: Callable[[Path], np.ndarray]) -> None:
         first = read(paths[0])
         self._paths, self._read = list(paths), read
-        self.shape: tuple[int, ...] = (len(paths), *first.shape)
+        self.shape = (len(paths), *first.shape)
         self.dtype = first.dtype
         self._last: tuple[int, np.ndarray] = (0, first)
-
-    @property
-    def ndim(self) -> int:
-        return len(self.shape)
-
-    @property
-    def nbytes(self) -> int:
-        return math.prod(self.shape) * self.dtype.itemsize
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return self[:].astype(dtype or self.dtype, copy=False)
 
     def __getitem__(self, index: Any) -> np.ndarray:
         first, *rest = _full_index(index, self.ndim)

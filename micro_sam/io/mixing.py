@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from micro_sam.io.lazy import OnDemand
 from micro_sam.io.normalization import Normalization, estimate_normalization
 
 
-class MixedChannels:
+class MixedChannels(OnDemand):
     """The mean of some arrays of one shape, each stretched between its percentiles 1 and 99.7, as float32 in 0..1.
 
     Parameters
@@ -27,27 +27,6 @@ class MixedChannels:
         self._planes = list(planes)
         self.shape = tuple(int(size) for size in self._planes[0].shape)
         self._stretches = [estimate_normalization(plane, self.ndim) for plane in self._planes]
-
-    @property
-    def ndim(self) -> int:
-        """2 or 3."""
-        return len(self.shape)
-
-    @property
-    def size(self) -> int:
-        """Number of pixels."""
-        return math.prod(self.shape)
-
-    @property
-    def nbytes(self) -> int:
-        """Of the whole, if it were in memory."""
-        return 4 * self.size
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return self[...].astype(dtype or self.dtype, copy=False)
 
     def __getitem__(self, index: Any) -> np.ndarray:
         total = np.zeros((), "float32")

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
 
 PERCENTILES = (1.0, 99.7)
 MAX_SAMPLED_PIXELS = 4_000_000  # enough for percentiles to 0.1 %, and read in a fraction of a second
@@ -91,6 +90,8 @@ def estimate_noise(image: Any, normalization: Normalization) -> float:
     Immerkaer 1996, "Fast noise variance estimation": a second derivative leaves little of edges, so it shows the noise.
     The median over blocks in the middle of some slices.
     """
+    from scipy import ndimage  # here and below: who only compares normalisations need not import it
+
     kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], "float32")
     found = []
     for z in np.unique(np.linspace(0, image.shape[0] - 1, 8).astype(int)).tolist():
@@ -114,6 +115,8 @@ def with_smoothing(image: Any, normalization: Normalization) -> Normalization:
 
 def smooth(image: np.ndarray, normalization: Normalization) -> np.ndarray:
     """A slice or tile (h, w[, C]), smoothed as the normalization says, float32; NaN and infinity as black and white."""
+    from scipy import ndimage
+
     lower, upper = float(np.min(normalization.lower)), float(np.max(normalization.upper))
     finite = np.nan_to_num(image.astype("float32"), nan=lower, posinf=upper, neginf=lower)
     sigma = (normalization.smoothing,) * 2 + (0.0,) * (image.ndim - 2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -272,28 +272,12 @@ def automatic_tracking(
     embeddings
         If asked for.
     """
-    frames, embeddings = _segment_stack(
-        timeseries, predictor, segmentor, embedding_path, tile_shape, halo, verbose, batch_size, kwargs
-    )
+    embeddings = _embed_stack(timeseries, predictor, embedding_path, tile_shape, halo, verbose, batch_size)
+    frames = segment_slices(segmentor, embeddings, verbose=verbose, **kwargs)
     tracks, lineages = track_across_frames(
         None, frames, gap_closing, min_time_extent, mode, tracking_model, verbose, output_folder=output_folder
     )
     return (tracks, lineages, embeddings) if return_embeddings else (tracks, lineages)
-
-
-def _segment_stack(
-    stack: Any,
-    predictor: Predictor,
-    segmentor: Segmenter,
-    path: str | os.PathLike[str] | None,
-    tile_shape: tuple[int, int] | None,
-    halo: tuple[int, int] | None,
-    verbose: bool,
-    batch_size: int | None,
-    thresholds: Mapping[str, Any],
-) -> tuple[np.ndarray, Embeddings]:
-    embeddings = _embed_stack(stack, predictor, path, tile_shape, halo, verbose, batch_size)
-    return segment_slices(segmentor, embeddings, verbose=verbose, **thresholds), embeddings
 
 
 def _embed_stack(

@@ -90,7 +90,7 @@ class Lineage(Mapping[int, Track]):
     def track(self, track_id: int) -> Track:
         """One track; InputError when there is none."""
         if track_id not in self._by_id:
-            raise InputError(f"There is no track {track_id}. Click on a committed track to choose it.")
+            raise InputError(f"There is no track {track_id}. Click on a committed track to select it.")
         return self._by_id[track_id]
 
     def daughters(self, track_id: int) -> tuple[int, ...]:

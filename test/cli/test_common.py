@@ -8,15 +8,15 @@ import sys
 import pytest
 
 from micro_sam.cli import _common
-from micro_sam.cli._common import add_annotator, make_parser, parse, run
+from micro_sam.cli._annotator import AnnotatorOptions, TrackingOptions
+from micro_sam.cli._common import make_parser, run
+from micro_sam.cli._fields import read_options
 from micro_sam.errors import InputError
 from micro_sam.sam_annotator.state.settings import Settings
 
 
-def annotator(*arguments, **options):
-    parser = make_parser("annotator_2d", "Annotate.")
-    add_annotator(parser, **options)
-    return parse(parser, list(arguments))
+def annotator(*arguments, kind=AnnotatorOptions):
+    return read_options(make_parser("annotator_2d", "Annotate.", kind), kind, list(arguments))
 
 
 def test_short_and_long_arguments_mean_the_same():
@@ -27,36 +27,37 @@ def test_short_and_long_arguments_mean_the_same():
         *("--input", "a.tif", "--key", "raw", "--embedding_path", "cache", "--segmentation_result", "s.tif"),
         *("--segmentation_key", "seg", "--model_type", "vit_b", "--device", "cpu"),
     )
-    assert short == long and short.model_type == "vit_b"
+    assert short == long and short.model.model_type == "vit_b"
 
 
 def test_without_arguments_the_defaults_are_those_of_the_functions_and_the_window_chooses_the_model():
     options = annotator()
-    assert options.model_type is None
-    settings = Settings.of(options.model_type, options.checkpoint)
+    settings = Settings.of(options.model.model_type, options.model.checkpoint)
     assert (settings.model_type, settings.offered) == ("nano_lm", "vit_h")
     assert not options.show_embeddings and not options.precompute_amg_state
-    names = ("input", "key", "embedding_path", "segmentation_result", "checkpoint", "device", "tile_shape", "halo")
-    assert all(getattr(options, name) is None for name in names)
+    names = ("raw", "key", "embedding_path", "segmentation_result", "checkpoint_path", "device", "tile_shape", "halo")
+    arguments = options.arguments()
+    assert all(arguments[name] is None for name in (*names, "model_type"))
 
 
 def test_the_tracking_annotator_names_its_result_differently():
-    options = annotator("-t", "tracks.tif", "-tk", "labels", result="tracking", short="t")
-    assert (options.tracking_result, options.tracking_key) == ("tracks.tif", "labels")
+    options = annotator("-t", "tracks.tif", "-tk", "labels", kind=TrackingOptions).arguments()
+    assert (options["tracking_result"], options["tracking_key"]) == ("tracks.tif", "labels")
+    assert "segmentation_result" not in options
 
 
 def test_with_a_checkpoint_the_type_is_left_to_the_file_unless_it_is_said(tmp_path):
     path = tmp_path / "mine.pt"
     path.touch()
-    assert annotator("-c", str(path)).model_type is None
-    assert annotator("-c", str(path), "-m", "vit_t").model_type == "vit_t"
+    assert annotator("-c", str(path)).model.model_type is None
+    assert annotator("-c", str(path), "-m", "vit_t").model.model_type == "vit_t"
     for wrong in (tmp_path, tmp_path / "other.pt"):
         with pytest.raises(InputError, match=str(wrong)):
             annotator("-c", str(wrong))
 
 
 def test_tiles_become_tuples():
-    options = annotator("--tile_shape", "512", "256", "--halo", "64", "0")
+    options = annotator("--tile_shape", "512", "256", "--halo", "64", "0").tiling
     assert (options.tile_shape, options.halo) == ((512, 256), (64, 0))
     with pytest.raises(InputError, match="--tile_shape"):
         annotator("--halo", "8", "8")
@@ -129,8 +130,8 @@ def test_version_is_printed(capsys):
 
 def test_parsing_imports_nothing_heavy():
     code = (
-        "import sys; from micro_sam.cli import _common as c; p = c.make_parser('x', ''); c.add_annotator(p); "
-        "c.parse(p, ['-m', 'nano_lm', '--tile_shape', '5', '5']); "
+        "import sys; from micro_sam.cli import _annotator as a, _common as c, _fields as f; kind = a.AnnotatorOptions; "
+        "f.read_options(c.make_parser('x', '', kind), kind, ['-m', 'nano_lm', '--tile_shape', '5', '5']); "
         "print(sorted({'torch', 'numpy', 'napari', 'zarr', 'skimage'} & set(sys.modules)))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
@@ -138,7 +139,6 @@ def test_parsing_imports_nothing_heavy():
 
 
 def test_help_explains_every_argument():
-    parser = make_parser("annotator_2d", "Annotate.")
-    add_annotator(parser)
+    parser = make_parser("annotator_2d", "Annotate.", AnnotatorOptions)
     assert all(action.help for action in parser._actions)
     assert "sample:NAME" in parser.format_help() and _common.FAILED == 2

@@ -10,6 +10,7 @@ import tifffile
 import zarr
 
 from micro_sam.cli import automatic_segmentation, evaluate, export, precompute_embeddings, train
+from micro_sam.cli._fields import read_options
 from micro_sam.errors import CacheError, OutputError
 from micro_sam.io.labels import save_labels
 from micro_sam.io.marks import read_kind
@@ -97,8 +98,9 @@ def test_segmentation_of_folders_and_with_embeddings_never_writes_onto_inputs(wo
 def test_labels_of_earlier_runs_are_replaced_and_new_groups_of_labels_are_planned(work):
     save_labels("labels.tif", np.ones((4, 4), "uint16"))
     for output in ("labels.tif", "raw.zarr/labels/cells"):
-        parser = automatic_segmentation.build_parser()
-        options = parser.parse_args(["-i", "raw.zarr", "-o", output, "-m", "nano_lm"])
+        command = automatic_segmentation
+        arguments = ["-i", "raw.zarr", "-o", output, "-m", "nano_lm"]
+        options = read_options(command.build_parser(), command.SegmentationOptions, arguments)
         assert str(automatic_segmentation.plan(options)[0][1]) == output
 
 

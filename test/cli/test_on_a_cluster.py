@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -235,3 +236,14 @@ def test_info_of_what_is_no_cache_is_one_sentence(tmp_path, capsys, kind, stack)
     said = capsys.readouterr().err
     assert said.startswith("micro_sam") and str(path) in said and len(said.strip().splitlines()) == 1
     assert kind != "folder of caches" or "a.zarr" in said
+
+
+def test_who_hands_out_work_imports_no_network_and_a_worker_no_scikit_learn():
+    code = (
+        "import sys, micro_sam.cli._segment, micro_sam.distributed.clusters\n"
+        "assert not {'torch', 'scipy', 'skimage', 'pandas', 'sklearn', 'elf'} & set(sys.modules), sys.modules\n"
+        "import micro_sam.compat.automatic, micro_sam.segmentation.volume.keeping\n"
+        "assert not {'pandas', 'sklearn', 'elf'} & set(sys.modules), sys.modules"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr

@@ -1,7 +1,11 @@
 """What a user may ask of a cluster, and the sentences for what cannot be."""
 
-import pytest
+import re
 
+import pytest
+from pydantic import ValidationError
+
+from micro_sam.cli._fields import as_input_error
 from micro_sam.cli.automatic_segmentation import main as segment
 from micro_sam.cli.precompute_embeddings import main as precompute
 from micro_sam.distributed.options import ClusterOptions, Part
@@ -23,14 +27,15 @@ from micro_sam.errors import InputError
     ],
 )
 def test_what_cannot_be_is_refused_in_a_sentence(options, words):
-    with pytest.raises(InputError, match=words):
+    with pytest.raises(ValidationError) as caught:
         ClusterOptions(**options)
+    assert re.search(words, str(as_input_error(caught.value)))
 
 
 def test_there_is_one_worker_for_each_gpu_and_as_many_jobs_as_that_takes():
-    assert ClusterOptions("slurm", workers=10, gpus=4).jobs == 3
-    assert ClusterOptions("slurm", gpus=4).jobs == 1
-    assert ClusterOptions("slurm", workers=10).jobs == 10
+    assert ClusterOptions(scheduler="slurm", workers=10, gpus=4).jobs == 3
+    assert ClusterOptions(scheduler="slurm", gpus=4).jobs == 1
+    assert ClusterOptions(scheduler="slurm", workers=10).jobs == 10
 
 
 @pytest.mark.parametrize("text", ["0/3", "4/3", "3", "a/b", "1/0", "", "-1/3"])
@@ -51,6 +56,7 @@ def test_parts_share_everything_out_and_files_have_one_writer(number, count, gro
 @pytest.mark.parametrize(
     ("more", "words"),
     [
+        (["--workers", "0"], "--workers belongs to a cluster: say which with --scheduler"),
         (["--workers", "2"], "--workers belongs to a cluster: say which with --scheduler"),
         (["--scheduler", "local", "--part", "1/2"], "leave one of them out"),
         (["--scheduler", "nowhere"], "no scheduler 'nowhere'"),

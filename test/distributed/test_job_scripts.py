@@ -78,14 +78,14 @@ def no_configuration(monkeypatch):
 
 @pytest.mark.parametrize("scheduler", HEADERS)
 def test_job_script_asks_for_what_the_user_asked_for(scheduler):
-    script = job_script(ClusterOptions(scheduler, **ASKED, job_extra=("EXTRA",)))
+    script = job_script(ClusterOptions(scheduler=scheduler, **ASKED, job_extra=("EXTRA",)))
     expected = "#!/usr/bin/env bash\n\n" + HEADERS[scheduler] + REST.replace("PYTHON", sys.executable)
     assert script == expected
 
 
 @pytest.mark.parametrize("scheduler", HEADERS)
 def test_job_without_gpus_or_walltime_names_neither(scheduler):
-    script = job_script(ClusterOptions(scheduler, workers=3, cores=2, memory="8GB"))
+    script = job_script(ClusterOptions(scheduler=scheduler, workers=3, cores=2, memory="8GB"))
     assert "gpu" not in script and "LIFETIME" not in script and "--nworkers" not in script
     assert "export OMP_NUM_THREADS=2" in script
     memory = {"slurm": "--mem=8G", "lsf": "-M 8000000", "pbs": "mem=8gb", "sge": "h_vmem=4096M"}[scheduler]
@@ -95,7 +95,7 @@ def test_job_without_gpus_or_walltime_names_neither(scheduler):
 def test_with_dask_cuda_its_workers_are_started(monkeypatch):
     real = __import__("importlib").util.find_spec
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name if name == "dask_cuda" else real(name))
-    script = job_script(ClusterOptions("slurm", **ASKED))
+    script = job_script(ClusterOptions(scheduler="slurm", **ASKED))
     assert f"{sys.executable} -m dask cuda worker tcp://SCHEDULER:PORT" in script
     assert "--nworkers" not in script and "--nanny" not in script and "--lifetime" not in script
 
@@ -117,7 +117,7 @@ def test_jobs_that_ended_are_submitted_again_and_those_that_wait_are_not():
     names = ["job-0-0", "job-0-1"]  # job-1 waits in the queue
     client = SimpleNamespace(scheduler_info=lambda n_workers: {"workers": {n: {"name": n} for n in names}})
     jobs = Jobs()
-    cluster = Cluster(client, jobs, ClusterOptions("slurm", workers=4, gpus=2))
+    cluster = Cluster(client, jobs, ClusterOptions(scheduler="slurm", workers=4, gpus=2))
     cluster.refill()
     names.clear()  # its time is over, or its workers are started anew
     cluster.refill()

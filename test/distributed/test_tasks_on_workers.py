@@ -17,7 +17,7 @@ from micro_sam.errors import ClusterError
 
 @pytest.fixture(scope="module")
 def cluster():
-    with open_cluster(ClusterOptions("local", workers=2, cores=2)) as one:
+    with open_cluster(ClusterOptions(scheduler="local", workers=2, cores=2)) as one:
         yield one
 
 
@@ -84,7 +84,7 @@ def test_a_task_is_done_again_however_often_its_worker_ends(cluster, source, tmp
 @pytest.mark.slow
 def test_a_worker_that_cannot_load_the_model_leaves_the_work_to_others(tmp_path):
     said = []
-    with open_cluster(ClusterOptions("local", workers=2)) as cluster:
+    with open_cluster(ClusterOptions(scheduler="local", workers=2)) as cluster:
         source = work.Source(str(tmp_path), unfit=1)
         answers = dict(iter_tasks(cluster, work.double, source, range(20), say=said.append))
         assert sorted(answer.value for answer in answers.values()) == [2 * k for k in range(20)]
@@ -94,7 +94,7 @@ def test_a_worker_that_cannot_load_the_model_leaves_the_work_to_others(tmp_path)
 @pytest.mark.slow
 def test_when_no_worker_can_load_the_model_there_is_one_sentence(tmp_path):
     before = {name: os.environ.get(name) for name in THREADS}
-    with open_cluster(ClusterOptions("local", workers=2)) as cluster:
+    with open_cluster(ClusterOptions(scheduler="local", workers=2)) as cluster:
         with pytest.raises(ClusterError, match="No worker can work. .*The weights are not here."):
             list(iter_tasks(cluster, work.double, work.Source(str(tmp_path), unfit=99), range(5)))
     assert {name: os.environ.get(name) for name in THREADS} == before, "dask changes them for its workers"
@@ -103,7 +103,7 @@ def test_when_no_worker_can_load_the_model_there_is_one_sentence(tmp_path):
 def test_a_scheduler_that_does_not_answer_is_one_sentence(monkeypatch):
     monkeypatch.setattr("micro_sam.distributed.clusters.CONNECT", 2)
     with pytest.raises(ClusterError, match="no answer from the scheduler tcp://127.0.0.1:9"):
-        with open_cluster(ClusterOptions("tcp://127.0.0.1:9")):
+        with open_cluster(ClusterOptions(scheduler="tcp://127.0.0.1:9")):
             pass
 
 

@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 import bioimage_cpp as bic
 import numpy as np
-from elf.segmentation.multicut import compute_edge_costs, multicut_kernighan_lin
 
 from micro_sam.errors import InputError
 from micro_sam.segmentation.interpolation import interpolate_masks
@@ -172,6 +171,9 @@ def _multicut(n_nodes: int, links: np.ndarray, similarity: np.ndarray, slice_of:
     if len(links) == 0:
         return np.arange(n_nodes)
     rivals = _rivals(links, slice_of)
+    # here, not above: it imports scikit-learn and pandas, 1,200 modules that nothing but this needs
+    from elf.segmentation.multicut import compute_edge_costs, multicut_kernighan_lin
+
     costs = compute_edge_costs(1 - similarity, beta=beta)
     edges = np.concatenate([links, rivals]).astype(np.uint64)
     costs = np.concatenate([costs, np.full(len(rivals), _NEVER)])

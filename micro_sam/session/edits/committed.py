@@ -56,7 +56,7 @@ def check_ids(state: State, ids: Iterable[int]) -> list[int]:
     ids = sorted({int(i) for i in ids})
     unknown = [i for i in ids if i not in state.objects]
     if unknown:
-        raise InputError(f"There is no committed object {listing(unknown)}. Click on an object to choose it.")
+        raise InputError(f"There is no committed object {listing(unknown)}. Click on an object to select it.")
     if not ids:
         raise InputError("No object is selected. Click on a committed object first.")
     return ids
