@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 EPILOG = """examples:
   micro_sam.automatic_segmentation -i image.tif -o labels.tif -m nano_lm
+  micro_sam.automatic_segmentation -i slide.tif -o labels.tif -m nano_lm --region 4000 6000 5000 7500
   micro_sam.automatic_segmentation -i folder --pattern "*.tif" -o labels -m nano_lm --threshold min_size 50
 
 With --pattern the output is a folder that gets one label image per image; those that are there already are skipped."""
@@ -86,6 +87,14 @@ def build_parser() -> argparse.ArgumentParser:
         help="look again, enlarged, where objects are small (default: in images of up to 64 tiles, about 3,500 pixels "
         "square); finds more of them, and takes up to eight times as long as embedding the image",
     )
+    parser.add_argument(
+        "--region",
+        nargs="+",
+        type=int,
+        metavar="N",
+        help="only the objects whose centre lies in this box, in pixels: Y0 X0 Y1 X1, in a stack also Z0 Y0 X0 Z1 Y1 "
+        "X1; only the tiles and slices that see it are embedded",
+    )
     parser.add_argument("--tracking", action="store_true", help="link the objects of a movie; the output is a folder")
     parser.add_argument("--annotate", action="store_true", help="open the result in the window")
     parser.add_argument("--batch_size", type=int, metavar="N", help="images per pass of the network")
@@ -107,6 +116,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.tracking and options.pattern:
         raise InputError("--tracking is for one movie; leave --pattern out.")
     wanted = cluster_options(options)
+    if options.region is not None:
+        if options.tracking or wanted is not None:
+            raise InputError("--region is for images and stacks on this machine: leave --tracking and --scheduler out.")
+        if len(options.region) not in (4, 6):
+            raise InputError("--region needs 4 numbers, Y0 X0 Y1 X1, or 6 in a stack, Z0 Y0 X0 Z1 Y1 X1.")
     if options.annotate:
         if wanted is not None or options.part is not None:
             raise InputError("--annotate opens a window here; leave it out on a cluster.")
@@ -144,6 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.volume_method,
         None if options.scale is None else tuple(options.scale),
         options.look_closer,
+        None if options.region is None else tuple(options.region),
     )
     tasks = []
     for job, output in jobs:

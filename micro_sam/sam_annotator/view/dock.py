@@ -101,7 +101,7 @@ class Dock(QWidget):
         self.segment = SegmentPanel(state, actions)
         self.commit = CommitPanel(state, actions)
         self.commit_options = CommitOptions(state, actions)
-        self.automatic = AutomaticPanel(automatic, actions)
+        self.automatic = AutomaticPanel(state, automatic, actions)
         self.extra: list[VolumePanel | TrackingPanel] = []
         self.objects: ObjectsPanel | LineagePanel
         if isinstance(layers, TrackLayers):
