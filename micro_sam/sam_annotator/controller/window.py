@@ -321,10 +321,11 @@ class Window:
         if self.state.closed or not self._leaving.may_leave():
             return False
         self.state.selected = ()
-        self.table.hide()
         self._guard.forget()
         self._close()
         self.keys.close()
+        for part in (self.table.remove, self._drops.close, self.dock.end):
+            part()
         return True
 
     # ------------------------------------------------------------------ inside

@@ -170,6 +170,11 @@ class Dock(QWidget):
         state.events.question.connect(self._show_question)
         state.events.keys_shown.connect(self._show_keys)
 
+    def end(self) -> None:
+        """Draw nothing over the canvas any more; the viewer stays."""
+        for overlay in (self.outline, self.selected):
+            overlay.end()
+
     def _canvas(self) -> QWidget:
         return self._viewer.window._qt_viewer.canvas.native
 

@@ -88,14 +88,19 @@ class LabelLayer:
 
     def forget(self) -> None:
         """Follow the layer no more; somebody deleted it, and what is done to it from now on is not the session's."""
+        self.leave()
+        if not isinstance(self.layer, LargeLabels):
+            self.layer.data = np.array(self._shown)
+
+    def leave(self) -> None:
+        """Follow the layer no more: the session ends, its array is the layer's."""
         self._thumbnail.stop()
         self.layer.events.paint.disconnect(self._painted)
         self.layer.events.data.disconnect(self._data_changed)
         self.layer.events.scale.disconnect(self._moved)
         self.layer.events.translate.disconnect(self._moved)
         self._shown.listener.written = None
-        if not isinstance(self.layer, LargeLabels):
-            self.layer.data = np.array(self._shown)
+        self._shown.listener.is_deaf = bool  # False
 
     def _watch(self, data: SharedLabels) -> None:
         # The array holds this weakly: no collector sees what an array is a view of, so that all that its listener held

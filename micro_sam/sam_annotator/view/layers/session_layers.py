@@ -242,19 +242,19 @@ class SessionLayers:
 
     # ------------------------------------------------------------------ session -> layers
 
-    def _wire_session(self) -> None:
+    def _wires(self) -> tuple[tuple[Any, Any], ...]:
+        """Signals of the session, and what follows them."""
         events = self.session.events
-        events.objects_changed.connect(self._colour)
-        events.prompts_changed.connect(self._show_prompts)
-        events.labels_changed.connect(self._show_labels)
-        events.polarity_changed.connect(self._show_polarity)
+        labels = ((events.objects_changed, self._colour), (events.labels_changed, self._show_labels))
+        return (*labels, (events.prompts_changed, self._show_prompts), (events.polarity_changed, self._show_polarity))
+
+    def _wire_session(self) -> None:
+        for signal, follow in self._wires():
+            signal.connect(follow)
 
     def _unwire_session(self) -> None:
-        events = self.session.events
-        events.objects_changed.disconnect(self._colour)
-        events.prompts_changed.disconnect(self._show_prompts)
-        events.labels_changed.disconnect(self._show_labels)
-        events.polarity_changed.disconnect(self._show_polarity)
+        for signal, follow in self._wires():
+            signal.disconnect(follow)
 
     def _colour(self, _: Any = None) -> None:
         """Show what is not committed yet in the colours that it will have then; tracks keep those of their numbers."""
@@ -347,13 +347,9 @@ class SessionLayers:
             QTimer.singleShot(0, self._recreate)
 
     def _recreate(self) -> None:
-        if self._closed:
-            return
-        made = self._make_missing()
-        if not made:
-            return
-        self._restore_order()
-        self.recreated.emit(tuple(made))
+        if not self._closed and (made := self._make_missing()):
+            self._restore_order()
+            self.recreated.emit(tuple(made))
 
     def _restore_order(self) -> None:
         """Put the layers of the tool back into their order; layers of the user stay below or above them."""
@@ -396,5 +392,8 @@ class SessionLayers:
         if self.session is None:
             return
         self._unwire_session()
+        for part in self.labels.values():
+            part.leave()
+        self.labels["committed"].layer.mouse_drag_callbacks.remove(self._pick)
         viewer.layers.events.removed.disconnect(self._removed)
         camera_of(viewer).events.zoom.disconnect(self._zoomed)
