@@ -169,6 +169,12 @@ def start_2d() -> None:
     window.tool.actions.segment_all()
     window.idle()
     window.save("2d_all")
+    window.tool.actions.draw_region_box()
+    window.drag((84, 70), (222, 250))
+    wait(0.5)
+    window.tool.actions.segment_all()
+    window.idle()
+    window.save("2d_region")
     window.close()
 
 

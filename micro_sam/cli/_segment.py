@@ -40,6 +40,7 @@ class SegmentationSettings:
     volume_method: str = "auto"
     scale: tuple[float, float, float] | None = None
     look_closer: bool | None = None
+    region: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,7 @@ def segment_one(predictor: Predictor, segmenter: Segmenter, task: SegmentationTa
         labels, _ = automatic_tracking(predictor, segmenter, image.data, task.output, **common)
     else:
         stack: dict[str, Any] = {"method": settings.volume_method, "scale": settings.scale or job.voxel_size(image)}
+        stack["region"] = settings.region
         labels = automatic_instance_segmentation(
             predictor, segmenter, image.data, None, ndim=settings.ndim, **stack, **common
         )

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 EPILOG = """examples:
   micro_sam.automatic_segmentation -i image.tif -o labels.tif -m nano_lm
+  micro_sam.automatic_segmentation -i slide.tif -o labels.tif -m nano_lm --region 4000 6000 5000 7500
   micro_sam.automatic_segmentation -i folder --pattern "*.tif" -o labels -m nano_lm --threshold min_size 50
 
 With --pattern the output is a folder that gets one label image per image; those that are there already are skipped."""
@@ -113,6 +114,12 @@ class SegmentationOptions(Options):
         "look again, enlarged, where objects are small (default: in images of up to 64 tiles, about 3,500 pixels "
         "square); finds more of them, and takes up to eight times as long as embedding the image",
     )
+    region: tuple[int, ...] | None = option(
+        None,
+        "only the objects whose centre lies in this box, in pixels: Y0 X0 Y1 X1, in a stack also Z0 Y0 X0 Z1 Y1 "
+        "X1; only the tiles and slices that see it are embedded",
+        metavar="N",
+    )
     tracking: bool = option(False, "link the objects of a movie; the output is a folder")
     annotate: bool = option(False, "open the result in the window")
     batch_size: int | None = option(None, "images per pass of the network", metavar="N", low=1)
@@ -131,6 +138,13 @@ class SegmentationOptions(Options):
             raise InputError("--tracking is for one movie; leave --pattern out.")
         if self.annotate and (self.sharing.cluster is not None or self.sharing.part is not None):
             raise InputError("--annotate opens a window here; leave it out on a cluster.")
+        if self.region is not None:
+            if self.tracking or self.sharing.cluster is not None:
+                raise InputError(
+                    "--region is for images and stacks on this machine: leave --tracking and --scheduler out."
+                )
+            if len(self.region) not in (4, 6):
+                raise InputError("--region needs 4 numbers, Y0 X0 Y1 X1, or 6 in a stack, Z0 Y0 X0 Z1 Y1 X1.")
         if self.sharing.part is not None and not self.pattern:
             raise InputError(
                 "--part shares out the images of a folder: give --pattern, too. A large image by itself is shared out "
@@ -163,6 +177,7 @@ class SegmentationOptions(Options):
             self.volume_method,
             self.scale,
             self.look_closer,
+            self.region,
         )
 
 

@@ -21,6 +21,7 @@ from micro_sam.io.source import is_movie
 from micro_sam.models.build import get_sam_model
 from micro_sam.segmentation.automatic.dense import get_segmenter
 from micro_sam.segmentation.automatic.segmenter import Segmenter
+from micro_sam.segmentation.region_of_interest import RegionOfInterest, RegionPart
 
 if TYPE_CHECKING:
     from micro_sam.models.predictor import Predictor
@@ -90,6 +91,7 @@ def automatic_instance_segmentation(
     batch_size: int | None = None,
     method: Method = "auto",
     scale: Sequence[float] | None = None,
+    region: RegionOfInterest | Sequence[int] | None = None,
     **generate_kwargs: Any,
 ) -> np.ndarray | tuple[np.ndarray, Embeddings]:
     """Segment all objects of an image.
@@ -123,6 +125,8 @@ def automatic_instance_segmentation(
         For stacks; see :func:`~micro_sam.segmentation.volume.automatic.segment_stack`.
     scale : (z, y, x), optional
         Size of a voxel of a stack, with which it is looked at along y and x too. None: that of the file.
+    region : RegionOfInterest, or (y0, x0, y1, x1), or (z0, y0, x0, z1, y1, x1), optional
+        Only the tiles (and slices) that see it are embedded and segmented; objects whose centre lies inside are kept.
     **generate_kwargs
         Thresholds for ``segmenter.generate``; with maps those of ``segment_volume``.
 
@@ -141,26 +145,36 @@ def automatic_instance_segmentation(
     image, ndim = checked.data, checked.ndim
     cache = None if embedding_path is None else Path(embedding_path)
     embeddings, store = open_embeddings(predictor, image, cache, ndim, tile_shape, halo, image_path=path)
-    missing = len(store.missing())
+    if region is not None and not isinstance(region, RegionOfInterest):
+        region = RegionOfInterest.of_numbers(region)
+    if region is not None and mask is not None:
+        raise InputError("Give a region or a mask, not both.")
+    items = None if region is None else region.items(store.grid, store.n_slices)
+    missing = len(store.missing()) if items is None else sum(not store.is_complete(*item) for item in items)
     for _ in tqdm(
-        iter_embeddings(predictor, image, store, batch_size=batch_size, mask=mask),
+        iter_embeddings(predictor, image, store, batch_size=batch_size, mask=mask, items=items),
         total=missing,
         desc="Embed",
         disable=not (verbose and missing),
     ):
         pass
+    part = RegionPart.of(region, embeddings)
     if embeddings.n_slices is None:
-        segmenter.initialize(image, embeddings, verbose=verbose)
+        seen = image if part.embeddings is embeddings else part.embeddings.image
+        segmenter.initialize(seen, part.embeddings, verbose=verbose)
         labels = segmenter.generate(**generate_kwargs)
     else:
         from micro_sam.segmentation.volume.automatic import segment_stack
 
         if scale is None and not is_movie(getattr(source, "axes", None)):
             scale = checked.scale
-        labels = segment_stack(segmenter, embeddings, method, scale, verbose=verbose, **generate_kwargs)
+        labels = segment_stack(segmenter, part.embeddings, method, scale, verbose=verbose, **generate_kwargs)
     if not isinstance(labels, np.ndarray):
+        if output_path is not None or region is not None:
+            what = "be written" if region is None else "be cut to a region"
+            raise InputError(f'Only label images can {what}: use output_mode="instance_segmentation".')
+    else:
+        labels = part.place(labels)
         if output_path is not None:
-            raise InputError('Only label images can be written: use output_mode="instance_segmentation".')
-    elif output_path is not None:
-        save_labels(Path(output_path), labels)
+            save_labels(Path(output_path), labels)
     return (labels, embeddings) if return_embeddings else labels

@@ -14,6 +14,7 @@ from micro_sam.models.sizes import Box
 from micro_sam.session.prompts import PromptSet
 
 if TYPE_CHECKING:
+    from micro_sam.segmentation.region_of_interest import RegionOfInterest
     from micro_sam.session.current_tracks import CurrentTrack
     from micro_sam.session.label_edits import LabelEdit
     from micro_sam.session.lineage import Track
@@ -58,6 +59,8 @@ class State:
         Daughter -> mother among the labels of `auto`.
     auto_in_pieces
         Whether objects of `auto` may have several pieces: another program or the user's brush made them so.
+    region_of_interest
+        Where automatic segmentation looks for objects; None: in the whole image.
     classes
         Classes of objects, sorted by number.
     current_class
@@ -84,6 +87,7 @@ class State:
     current_tracks: dict[int, CurrentTrack] = field(default_factory=dict)
     auto_parents: dict[int, int] = field(default_factory=dict)
     auto_in_pieces: bool = False
+    region_of_interest: RegionOfInterest | None = None
     classes: tuple[ObjectClass, ...] = ()
     current_class: int = 0
     unwritten: deque[tuple[LabelEdit, bool]] = field(default_factory=deque)

@@ -29,6 +29,8 @@ class SessionEvents(SignalGroup):
     """Layer name ("current", "committed", "auto") and the index of the smallest region that changed."""
     objects_changed = Signal()
     """Records of committed objects were added, replaced or removed, or classes changed."""
+    region_changed = Signal()
+    """Automatic segmentation looks elsewhere now."""
     lineage_changed = Signal()
     """Tracks or their relations changed (tracking only)."""
     track_changed = Signal(int, str)
@@ -210,6 +212,8 @@ class Steps:
             self.events.prompts_changed.emit(self.state.prompts)
         if changes.keys & {"objects", "classes"}:
             self.events.objects_changed.emit()
+        if "region_of_interest" in changes.keys:
+            self.events.region_changed.emit()
         if changes.keys & {"tracks", "current_tracks"}:
             self.events.lineage_changed.emit()
         self.events.history_changed.emit()

@@ -78,3 +78,16 @@ def test_a_stack_is_segmented_by_the_maps_of_the_volume_or_slice_by_slice(tmp_pa
     assert opened == [(1.0, 1.0, 1.0)] and not merged
     assert main([*call, str(tmp_path / "slices.tif"), "--volume_method", "slices"]) == 0
     assert merged and len(opened) == 1
+
+
+def test_only_the_objects_of_a_region_are_segmented(tmp_path, coins, capsys):
+    tifffile.imwrite(tmp_path / "coins.tif", coins)
+    output = tmp_path / "labels.tif"
+    call = ["-i", str(tmp_path / "coins.tif"), "-o", str(output), "-m", "nano_lm", "-d", "cpu"]
+    assert main([*call, "--region", "30", "60", "140", "190"]) == 0
+    labels = tifffile.imread(output)
+    assert labels.shape == coins.shape and 2 <= labels.max() <= 8
+    assert not labels[200:].any() and not labels[:, 260:].any()
+    for numbers, sentence in ((["1", "2"], "needs 4 numbers"), (["900", "900", "950", "950"], "outside the image")):
+        assert main([*call[:3], str(tmp_path / "other.tif"), *call[4:], "--region", *numbers]) == 2
+        assert sentence in capsys.readouterr().err

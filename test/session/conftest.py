@@ -120,6 +120,7 @@ def snapshot(session):
         "objects": dict(state.objects),
         "last_id": state.last_id,
         "auto_in_pieces": state.auto_in_pieces,
+        "region_of_interest": state.region_of_interest,
         "regions": dict(state.regions),
         "answers": masks,
         "confidence": dict(state.confidence),

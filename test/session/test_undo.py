@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from micro_sam.errors import InputError
+from micro_sam.segmentation.region_of_interest import RegionOfInterest
 from micro_sam.session.session import Session, VolumeSession
 
 from .conftest import attach_fake, check_invariants, snapshot
@@ -63,6 +64,9 @@ def random_act(session, rng):
                 rng.integers(0, 5, [-(-s // 8) if s > 8 else s for s in shape]),
                 np.ones([8 if s > 8 else 1 for s in shape], int),
             )[tuple(slice(s) for s in shape)]
+        ),
+        "region": lambda: session.automatic.set_region(
+            rng.choice([None, RegionOfInterest.of_numbers((2, 3, 20, 5 + rng.integers(5, 30)))])
         ),
         "paint current": lambda: paint("current"),
         "paint committed": lambda: paint("committed"),

@@ -6,9 +6,12 @@ import gc
 import weakref
 from pathlib import Path
 
+import napari
 import numpy as np
 import pytest
 import tifffile
+from qtpy.QtCore import QEvent
+from qtpy.QtWidgets import QApplication
 
 from micro_sam.sam_annotator import (
     annotator_2d,
@@ -17,6 +20,7 @@ from micro_sam.sam_annotator import (
     get_annotator,
     image_series_annotator,
 )
+from micro_sam.segmentation.region_of_interest import RegionOfInterest
 
 from . import driver
 from .driver import click, wait_idle, wait_until
@@ -37,7 +41,9 @@ def parts_of(tool) -> dict[str, weakref.ref]:
 
 
 def kept(parts: dict[str, weakref.ref]) -> list[str]:
-    driver.process(0.3)
+    for _ in range(3):  # what Qt deletes has connections that it deletes afterwards
+        driver.process(0.1)
+        QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)  # as an event loop does
     gc.collect()
     return [name for name, part in parts.items() if part() is not None]
 
@@ -60,6 +66,46 @@ def test_a_closed_window_leaves_nothing_in_memory(shared_window, coins, kind):
     viewer, parts = use(kind, coins)
     driver.close(viewer)
     del viewer
+    assert not kept(parts)
+
+
+def use_plugin(viewer):
+    """The dock of a tool in which something was done, and its parts."""
+    dock, widget = viewer.window.add_plugin_dock_widget("micro_sam", "2D annotator")
+    tool = widget.annotator
+    assert wait_until(lambda: tool.engine.predictor is not None and not tool.engine.busy), tool.status.text
+    tool.actions.toggle_hover()
+    click(tool, (60, 100))
+    wait_idle(tool)
+    tool.actions.commit()
+    tool.actions.toggle_table()
+    tool.session.automatic.set_region(RegionOfInterest.of_numbers((20, 20, 90, 120)))
+    return dock, parts_of(tool) | {"table": weakref.ref(tool.table)}
+
+
+def test_a_tool_that_ended_in_a_napari_that_stays_leaves_nothing_in_memory(shared_window, coins):
+    shared_window.close()
+    viewer = napari.Viewer()
+    driver.place(viewer)
+    viewer.add_image(coins, name="mine")
+    dock, parts = use_plugin(viewer)
+    driver.answer("Close without saving")
+    dock.destroyOnClose()
+    del dock
+    assert not kept(parts)
+    assert viewer.layers["committed_objects"].data[60, 100] == 1
+    for name in ("committed_objects", "prompts"):  # what stays is napari's, and asks nobody who is gone
+        viewer.layers.selection.active = viewer.layers[name]
+        driver.press(driver.canvas(viewer))
+        driver.key(viewer, "s")
+    viewer.layers["committed_objects"].fill((60, 100), 5)
+    assert viewer.layers["committed_objects"].data[60, 100] == 5
+
+    viewer.layers.selection.active = viewer.layers["mine"]
+    dock, parts = use_plugin(viewer)  # another one works as the first did
+    assert viewer.layers["committed_objects (2)"].data[60, 100] == 1
+    driver.close(viewer)
+    del dock, viewer
     assert not kept(parts)
 
 

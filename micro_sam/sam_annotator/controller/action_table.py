@@ -18,7 +18,7 @@ class Row:
     """One action of a tool.
 
     Captions and tips may have ``{key}`` and ``{keys[NAME]}`` (its own key, and that of another row), ``{noun}``,
-    ``{place}``, ``{part}``, ``{committed}`` (of the tool) and ``{formats}`` (in which it saves).
+    ``{place}``, ``{part}``, ``{image}``, ``{committed}`` (of the tool) and ``{formats}`` (in which it saves).
     """
 
     name: str
@@ -31,7 +31,7 @@ class Row:
 
 def bind(rows: tuple[Row, ...], handlers: Any, tool: Tool, formats: str = "") -> list[Action]:
     """The actions of a window."""
-    words = {"noun": tool.noun, "place": tool.place, "part": tool.part}
+    words = {"noun": tool.noun, "place": tool.place, "part": tool.part, "image": tool.image_noun}
     keys = {row.name: key_shown(row.keys) for row in rows}
 
     def filled(text: str, row: Row) -> str:
@@ -224,6 +224,19 @@ ROWS = (
         "Segment All Objects",
         "Find all objects of the image, into auto_segmentation.",
     ),
+    Row(
+        "draw_region_box",
+        lambda to: lambda: to.region.draw("rectangle"),
+        "Box",
+        "Draw a rectangle: Segment All then finds the {noun}s whose centre lies inside, and looks nowhere else.",
+    ),
+    Row(
+        "draw_region_polygon",
+        lambda to: lambda: to.region.draw("polygon"),
+        "Polygon",
+        "Click the corners of a polygon: Segment All then finds the {noun}s whose centre lies inside.",
+    ),
+    Row("clear_region", lambda to: to.region.clear, "Clear", "Segment All looks at the whole {image} again."),
     Row("set_method", lambda to: to.automatic.set_method),
     Row("set_threshold", lambda to: to.automatic.set_threshold),
     Row(

@@ -14,17 +14,23 @@ import numpy as np
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
+from micro_sam.embeddings.store import Item
 from micro_sam.errors import InputError
 from micro_sam.sam_annotator.controller.engine import Engine
+from micro_sam.sam_annotator.controller.looking import Looking
 from micro_sam.sam_annotator.controller.preparation import Preparation
 from micro_sam.sam_annotator.runtime.jobs import Job, Jobs, Progress
 from micro_sam.sam_annotator.runtime.latest import LatestWins
 from micro_sam.sam_annotator.state.options import THRESHOLDS
 from micro_sam.sam_annotator.state.window import WindowState
+from micro_sam.segmentation.region_of_interest import RegionPart
 from micro_sam.session.large_commits import AutoRequest, PlannedAuto, apply_auto, is_large, plan_auto, run_auto
 from micro_sam.session.session import Session
 
 DEBOUNCE_MS = 120
+
+Key = tuple[str, int, bool]
+"""Method, slice, and whether all of the image was looked at, or the part around the region."""
 
 
 class Automatic:
@@ -48,12 +54,17 @@ class Automatic:
     methods_changed = Signal(tuple)
     method_changed = Signal(str)
 
-    def __init__(self, state: WindowState, jobs: Jobs, engine: Engine, preparation: Preparation) -> None:
+    def __init__(
+        self, state: WindowState, jobs: Jobs, engine: Engine, preparation: Preparation, looking: Looking
+    ) -> None:
         self._state, self._jobs, self._engine, self._preparation = state, jobs, engine, preparation
+        self._looking = looking
         self.method: str | None = None
         self.methods: tuple[str, ...] = ()
         self.values = {name: value for kind in THRESHOLDS.values() for name, value in kind()}
-        self._segmenters: dict[tuple[str, int], Any] = {}
+        self._segmenters: dict[Key, Any] = {}
+        self._part: RegionPart | None = None
+        self._wants_stack = False
         self._shown = False
         self._waits_for: tuple[int, bool] | None = None
         self._latest = LatestWins("thresholds")
@@ -67,6 +78,7 @@ class Automatic:
         preparation.attached.connect(self._reset)
         engine.progressed.connect(self._retry)
         engine.ready.connect(self._prepare)
+        looking.serve_last(self)
 
     @property
     def thresholds(self) -> dict[str, Any]:
@@ -78,10 +90,37 @@ class Automatic:
         """Whether thresholds are being applied."""
         return self._latest.busy or self._timer.isActive()
 
-    def _follow(self) -> None:
+    @property
+    def wanted(self) -> tuple[Item, ...]:
+        """The tiles of the region that it waits for (see :class:`.Looking`)."""
+        session = self._state.session
+        embeddings = None if session is None else session.model.embeddings
+        if session is None or embeddings is None or (self._waits_for is None and not self._wants_stack):
+            return ()
+        region, index = session.automatic.region, self._state.tool.index(self._state.z)
+        items = [] if region is None else region.items(embeddings.grid, embeddings.n_slices)
+        store = embeddings.store
+        there = (item for item in items if self._wants_stack or item[0] == index)
+        return tuple(item for item in there if not (store.is_complete(*item) or store.is_skipped(*item)))
+
+    def part(self, *, whole: bool = False) -> RegionPart | None:
+        """What is looked at for the region of the session; None before there are features.
+
+        `whole`: what is known of the whole image is used, and only the objects are chosen by the region.
+        """
+        session = self._state.needed()
+        embeddings, region = session.model.embeddings, session.automatic.region
+        if embeddings is None or whole or region is None:
+            return None if embeddings is None else RegionPart.of(region, embeddings, whole=whole)
+        if self._part is None or self._part.region != region:  # kept: it has maps that were computed
+            self._part = RegionPart.of(region, embeddings)
+        return self._part
+
+    def _follow(self, session: Session) -> None:
         """Another session is open."""
-        self._shown = False
-        self._waits_for = None
+        session.events.region_changed.connect(self._region_changed)
+        self._shown = self._wants_stack = False
+        self._part = self._waits_for = None
         self._segmenters.clear()
         self._latest.forget()
         self._timer.stop()
@@ -89,6 +128,7 @@ class Automatic:
     def _reset(self) -> None:
         """The model or the features changed: what the network saw before is void (PITFALLS: reused states)."""
         self._segmenters.clear()
+        self._part = None
         self._latest.forget()
         predictor = self._state.needed().model.predictor
         methods = ("dense", "grid") if getattr(getattr(predictor, "model", None), "dense_kind", None) else ("grid",)
@@ -97,6 +137,12 @@ class Automatic:
             self.method = methods[0 if self._state.settings.prefer_decoder else -1]
             self.methods_changed.emit(methods)
             self.method_changed.emit(self.method)
+
+    def _region_changed(self) -> None:
+        """What is shown stays until the user asks again; the sliders do not change it to another region's objects."""
+        self._shown = self._wants_stack = False
+        self._part = self._waits_for = None
+        self._segmenters = {key: found for key, found in self._segmenters.items() if key[2]}
 
     def set_method(self, method: str) -> None:
         """Choose how objects are found."""
@@ -114,22 +160,24 @@ class Automatic:
         """Look at the whole image (the slice in view) and show the objects; without `show` only look."""
         state, session = self._state, self._state.needed()
         index, method = state.tool.index(state.z), self.method
-        if session.model.embeddings is None or method is None or not session.model.embeddings.is_complete(index):
+        part = self.part()
+        if part is None or method is None or not part.embeddings.is_complete(index):
             self._wait(show)
             return
         self._waits_for = None
-        key = (method, state.z)
-        if key in self._segmenters:
+        if self._known() is not None:
             self._generate()
             return
-        predictor, embeddings = session.model.predictor, session.model.embeddings
+        predictor, embeddings = session.model.predictor, part.embeddings
+        key = (method, state.z, embeddings is session.model.embeddings)
         self._jobs.start(
             "Segmenting all objects",
             lambda job: self._steps(job, predictor, embeddings, index, method),
             on_done=lambda segmenter: self._initialised(session, key, segmenter, show),
         )
         if show:
-            state.status.say("Looking for all objects. You can go on annotating meanwhile.")
+            where = "all objects" if session.automatic.region is None else "the objects in the region"
+            state.status.say(f"Looking for {where}. You can go on annotating meanwhile.")
 
     def _prepare(self) -> None:
         """All is embedded: let the network look at it before somebody asks."""
@@ -147,23 +195,30 @@ class Automatic:
         self._waits_for = (self._state.z, show)
         self._state.status.say("Segment All Objects begins as soon as the embedding is ready.")
         self._preparation.needed()
-        self._engine.want(self._state.tool.index(self._state.z))
+        if self._state.needed().automatic.region is None:
+            self._engine.want(self._state.tool.index(self._state.z))
+        else:
+            self._looking.tell()
 
     def _retry(self) -> None:
         """More features are there: begin, if the user still looks at the slice that was meant."""
         session = self._state.session
         if self._waits_for is None or session is None or session.model.embeddings is None:
             return
-        z, show = self._waits_for
+        (z, show), part = self._waits_for, self.part()
         if z != self._state.z:
             self._waits_for = None
-        elif session.model.embeddings.is_complete(self._state.tool.index(self._state.z)):
+        elif part is not None and part.embeddings.is_complete(self._state.tool.index(self._state.z)):
             self._start(show)
 
     def want_all(self) -> None:
-        """Embed all slices, if that is not done."""
+        """Embed all slices, if that is not done; with a region, what it needs of them."""
         self._preparation.needed()
-        self._engine.want_all()
+        if self._state.needed().automatic.region is None:
+            self._engine.want_all()
+        else:
+            self._wants_stack = True
+            self._looking.tell()
 
     def close(self) -> None:
         """End the thread."""
@@ -184,27 +239,37 @@ class Automatic:
 
     # In the window's thread.
 
-    def _initialised(self, session: Session, key: tuple[str, int], segmenter: Any, show: bool) -> None:
+    def _initialised(self, session: Session, key: Key, segmenter: Any, show: bool) -> None:
         if self._state.shows(session):
             self._segmenters[key] = segmenter
             if show:
                 self._generate()
 
     def _again(self) -> None:
-        if (self.method, self._state.z) in self._segmenters and self._shown:
+        if self._shown and self._known() is not None:
             self._timer.start()
 
+    def _known(self) -> tuple[RegionPart, Any] | None:
+        """What the network said of the slice in view, as far as it was asked: of the image, or around the region."""
+        if self._state.session is None or self.method is None:
+            return None
+        for whole in (True, False):
+            segmenter, part = self._segmenters.get((self.method, self._state.z, whole)), self.part(whole=whole)
+            if part is not None and segmenter is not None:
+                return part, segmenter
+        return None
+
     def _generate(self) -> None:
-        session, z, method = self._state.session, self._state.z, self.method
-        segmenter = self._segmenters.get((method, z)) if session is not None and method is not None else None
-        if session is None or method is None or segmenter is None:
+        session, z, method, known = self._state.session, self._state.z, self.method, self._known()
+        if session is None or method is None or known is None:
             return
+        part, segmenter = known
         self._shown = True
         values = self.thresholds
         request = self._plan(session, method, values)
 
         def answer() -> tuple[Any, str | None, PlannedAuto | None]:
-            labels = segmenter.generate(**values)
+            labels = part.place(segmenter.generate(**values))
             return labels, segmenter.hint, None if request is None else run_auto(request, labels)
 
         self._latest.ask((session, z, method, values), answer)
@@ -249,13 +314,18 @@ class SliceWork:
     """What is to be done: the method and thresholds of Segment All Objects, on all slices of some features."""
 
     predictor: Any
-    embeddings: Any
+    part: RegionPart
     method: str
     values: Mapping[str, Any]
 
+    @property
+    def embeddings(self) -> Any:
+        """Of what is looked at."""
+        return self.part.embeddings
+
     @classmethod
-    def of(cls, state: WindowState, automatic: Automatic) -> SliceWork:
-        """The work as the panels say now.
+    def of(cls, state: WindowState, automatic: Automatic, *, whole: bool = False) -> SliceWork:
+        """The work as the panels say now; `whole` as for :meth:`.Automatic.part`.
 
         Raises
         ------
@@ -263,14 +333,14 @@ class SliceWork:
             When there is no image, or slices are still being embedded.
         """
         session, place = state.needed(), state.tool.place
-        embeddings, method = session.model.embeddings, automatic.method
-        if embeddings is None or method is None or not embeddings.is_complete():
+        part, method = automatic.part(whole=whole), automatic.method
+        if part is None or method is None or not part.embeddings.is_complete():
             automatic.want_all()
             raise InputError(f"Not all {place}s are embedded yet. Wait for them, or segment the {place} in view alone.")
-        return cls(session.model.predictor, embeddings, method, automatic.thresholds)
+        return cls(session.model.predictor, part, method, automatic.thresholds)
 
     def run(self, job: Job, name: str) -> Generator[Progress, None, np.ndarray]:
-        """Segment one slice after the other; returns labels (Z, H, W) uint32 that differ in all slices."""
+        """Segment one slice after the other; returns labels (z, h, w) uint32 of the part, different in all slices."""
         from micro_sam.segmentation.automatic.states import iter_initialize_kept
 
         n = self.embeddings.n_slices

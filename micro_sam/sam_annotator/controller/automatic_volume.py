@@ -69,9 +69,11 @@ class AutomaticVolume:
             When slices are still being embedded, or another job is running.
         """
         session = self._state.needed()
-        work = SliceWork.of(self._state, self._automatic)
+        maps = session.model.maps
+        is_known = self.by_maps and maps is not None and maps.is_complete
+        work = SliceWork.of(self._state, self._automatic, whole=is_known)
         by_maps, values = self.by_maps, dict(self.values if self.by_maps else work.values)
-        scale, focus = self._maps.scale, self._maps.focus
+        scale, focus = self._maps.scale, self._maps.focus if is_known or session.automatic.region is None else None
         self._shown = None
         self._job = self._jobs.start(
             NAME,
@@ -112,7 +114,8 @@ class AutomaticVolume:
             return
         if not session.has_current:
             self._state.source = "auto"
-        self._state.status.say(f"Found {count(number, 'object')} in the volume. Commit them with C.", "good")
+        where = "volume" if session.automatic.region is None else "region"
+        self._state.status.say(f"Found {count(number, 'object')} in the {where}. Commit them with C.", "good")
 
     def _failed(self, error: Exception) -> None:
         self._ended()
@@ -143,6 +146,7 @@ def _by_maps(work: SliceWork, scale: Any, focus: Any, values: Mapping[str, Any])
             yield Progress(NAME, done, total)
         except StopIteration as end:
             labels = end.value
+    labels = work.part.place(labels)
     yield from enumerate(labels)  # one by one, so that the window never waits for the whole volume
     return int(labels.max(initial=0))
 
@@ -152,6 +156,6 @@ def _slice_by_slice(job: Job, work: SliceWork) -> Generator[Any, None, int]:
 
     labels = yield from work.run(job, NAME)
     yield Progress("Joining the objects of all slices", len(labels), len(labels))
-    merged = merge_instance_segmentation_3d(labels, verbose=False)
+    merged = work.part.place(merge_instance_segmentation_3d(labels, verbose=False))
     yield from enumerate(merged)
     return int(merged.max(initial=0))

@@ -20,6 +20,7 @@ from micro_sam.sam_annotator.actions import Actions
 from micro_sam.sam_annotator.controller.saving import Saving
 from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.sam_annotator.view.dialogs import Dialogs
+from micro_sam.sam_annotator.view.frame import intercept, leave
 
 log = logging.getLogger(__name__)
 
@@ -142,13 +143,13 @@ class CloseGuard(QObject):
         self._decided = False
         self._window.installEventFilter(self)
         # The menu of napari closes through this method, and says so with `confirm_need`.
-        self._close = self._window.close
-        self._window.close = self._close_by_menu
+        self._give_back = intercept(viewer, self._window, "close", self._close_by_menu)
 
     def forget(self) -> None:
         """Ask no more: the tool has ended, its window stays."""
         self._decided = True
-        self._window.removeEventFilter(self)
+        self._give_back()
+        leave(self._window, self)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """See Qt."""
@@ -169,7 +170,7 @@ class CloseGuard(QObject):
                 if self._leaving.may_leave():
                     self._decided = True
                     # napari asks as well when the user closes the window; one question is enough.
-                    QTimer.singleShot(0, self._close)
+                    QTimer.singleShot(0, self._window.close)
                 return True
             path = self._leaving.keep_copy()
             if path is not None:
@@ -179,9 +180,9 @@ class CloseGuard(QObject):
             self._end()
         return True
 
-    def _close_by_menu(self, quit_app: bool = False, confirm_need: bool = False) -> Any:
+    def _close_by_menu(self, close: Callable[..., Any], quit_app: bool = False, confirm_need: bool = False) -> Any:
         if self._state.closed:
-            return self._close(quit_app, confirm_need)
+            return close(quit_app, confirm_need)
         try:
             self._saving.save_silently(may_ask=confirm_need)
             if confirm_need and self._saving.must_ask:
@@ -191,7 +192,7 @@ class CloseGuard(QObject):
         except Exception as error:
             self._state.status.report(error)
             return None
-        return self._close(quit_app, confirm_need)
+        return close(quit_app, confirm_need)
 
 
 @contextlib.contextmanager

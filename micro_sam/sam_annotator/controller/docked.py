@@ -66,4 +66,6 @@ class ToolWidget(QWidget):
     def end(self) -> None:
         """End the tool: its layers stay, its keys are napari's again."""
         if self.annotator.end() and self._end is not None:
-            self._end()
+            end, self._end = self._end, None
+            end()
+            self.deleteLater()  # napari keeps what was docked

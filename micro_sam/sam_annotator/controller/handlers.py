@@ -16,6 +16,7 @@ from micro_sam.sam_annotator.controller.opening import Opening
 from micro_sam.sam_annotator.controller.preparation import Preparation
 from micro_sam.sam_annotator.controller.prompts import PromptActions
 from micro_sam.sam_annotator.controller.recording import Recording
+from micro_sam.sam_annotator.controller.region import RegionActions
 from micro_sam.sam_annotator.controller.reviewing import Reviewing
 from micro_sam.sam_annotator.controller.saving import Saving
 from micro_sam.sam_annotator.controller.stacks import StackActions
@@ -37,6 +38,7 @@ class Handlers:
     preparation: Preparation
     engine: Engine
     automatic: Automatic
+    region: RegionActions
     saving: Saving
     table: ObjectTable
     review: Reviewing

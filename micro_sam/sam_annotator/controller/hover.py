@@ -87,7 +87,11 @@ class Hover:
             self._overlay.draw(None)
 
     def close(self) -> None:
-        """End the thread."""
+        """End the thread, and hear no more of the mouse."""
+        viewer = self._viewer
+        viewer.mouse_move_callbacks.remove(self._moved)
+        viewer.mouse_drag_callbacks.remove(self._pressed)
+        viewer.events.mouse_over_canvas.disconnect(self._left)
         self._state.hover = False
         if self._latest is not None:
             self._latest.close()

@@ -43,7 +43,7 @@ class Linking:
 
         def steps(job: Job) -> Generator[Any, None, Lineage]:
             labels = yield from work.run(job, SEGMENTING)
-            return (yield from _link(labels))
+            return (yield from _link(work.part.place(labels)))
 
         self._start(SEGMENTING, steps, method=work.method, **work.values)
         self._state.status.say("Looking for the objects of all frames. You can go on looking around meanwhile.")

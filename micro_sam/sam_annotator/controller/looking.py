@@ -64,6 +64,10 @@ class Looking:
         """What it waits for comes before what others wait for."""
         self._waiting.insert(0, waiting)
 
+    def serve_last(self, waiting: Waiting) -> None:
+        """What it waits for comes after what others wait for, and before the rest."""
+        self._waiting.append(waiting)
+
     def tell(self) -> None:
         """Tell the engine now."""
         state, session = self._state, self._state.session

@@ -25,6 +25,7 @@ from micro_sam.sam_annotator.runtime.jobs import WORK, Jobs
 from micro_sam.sam_annotator.state.images import OpenImage, from_layer, from_path, with_channel
 from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.sam_annotator.view.dialogs import Dialogs
+from micro_sam.sam_annotator.view.frame import intercept
 from micro_sam.sam_annotator.view.layers.mouse import Mouse
 from micro_sam.sam_annotator.view.layers.session_layers import SessionLayers
 from micro_sam.sam_annotator.view.sight import Sight
@@ -193,9 +194,11 @@ class Drops:
 
     def __init__(self, viewer: Viewer, state: WindowState, actions: Actions, is_alone: bool) -> None:
         self._viewer, self._state, self._actions, self._is_alone = viewer, state, actions, is_alone
-        view = viewer.window._qt_viewer
-        self._napari: Callable[..., Any] = view._qt_open
-        view._qt_open = self._open
+        self._give_back = intercept(viewer, viewer.window._qt_viewer, "_qt_open", self._open)
+
+    def close(self) -> None:
+        """Let napari open files by itself again."""
+        self._give_back()
 
     def welcome(self) -> None:
         """There is no image yet: say how to get one."""
@@ -209,7 +212,7 @@ class Drops:
         if self._state.session is None and self._is_alone and isinstance(layer, Image):
             QTimer.singleShot(0, lambda: self._actions.take_dropped(layer))
 
-    def _open(self, filenames: list[str], *args: Any, **kwargs: Any) -> Any:
+    def _open(self, napari: Callable[..., Any], filenames: list[str], *args: Any, **kwargs: Any) -> Any:
         state = self._state
         is_plain = not any(kwargs.get(name) for name in ("stack", "choose_plugin", "plugin"))
         if len(filenames) == 1 and is_plain and not state.closed:
@@ -218,7 +221,7 @@ class Drops:
                 return self._actions.load_labels(path)
             if state.session is None and self._is_alone:
                 return self._actions.open_path(path)
-        return self._napari(filenames, *args, **kwargs)
+        return napari(filenames, *args, **kwargs)
 
 
 def take_dropped(viewer: Viewer, state: WindowState, opening: Opening, layer: Image) -> None:

@@ -80,7 +80,9 @@ class Sections:
         """End the thread, and put the dock away."""
         if self._reader is not None:
             self._reader.close()
+        if self.view is not None:
             self._dock.hide()
+            self.view.end()
 
     # ------------------------------------------------------------------ inside
 

@@ -101,6 +101,13 @@ class ObjectTable:
         if self._dock is not None:
             self._dock.hide()
 
+    def remove(self) -> None:
+        """Take the panel out of the viewer."""
+        dock, panel, self._dock, self.panel = self._dock, self.panel, None, None
+        if dock is not None and panel is not None:
+            self._viewer.window.remove_dock_widget(dock)
+            panel.deleteLater()  # napari keeps what was docked
+
     def save(self, path: str | Path | None = None) -> Path | None:
         """Write the table; None when the user cancelled the dialog, or keeps the file that is there.
 

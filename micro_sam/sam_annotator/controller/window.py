@@ -30,6 +30,7 @@ from micro_sam.sam_annotator.controller.preview import Preview
 from micro_sam.sam_annotator.controller.prompts import PromptActions
 from micro_sam.sam_annotator.controller.propagation import FollowingView, Propagation
 from micro_sam.sam_annotator.controller.recording import Recording
+from micro_sam.sam_annotator.controller.region import RegionActions
 from micro_sam.sam_annotator.controller.reviewing import Reviewing
 from micro_sam.sam_annotator.controller.saving import Saving
 from micro_sam.sam_annotator.controller.saving_tracks import TrackSaving
@@ -105,19 +106,13 @@ class Window:
         self.preview = Preview(state)
         self._looking = Looking(state, viewer, self._sight, self.engine, self.preview, self.jobs)
         self._preparation = Preparation(state, self.engine, self.jobs, self.preview, self._looking)
-        self.automatic = Automatic(state, self.jobs, self.engine, self._preparation)
+        self.automatic = Automatic(state, self.jobs, self.engine, self._preparation, self._looking)
         self.hover = Hover(state, viewer, self.layers, self.jobs, lambda: self.preview.busy or self.automatic.busy)
         self._make_propagation()
         self._make_files(is_alone)
-        self.table = ObjectTable(
-            state,
-            self.actions,
-            self.jobs,
-            viewer=viewer,
-            layers=self.layers,
-            saving=self.saving,
-            dialogs=self._dialogs,
-        )
+        self._region = RegionActions(state, viewer, self.layers, self._mouse)
+        own = {"viewer": viewer, "layers": self.layers, "saving": self.saving, "dialogs": self._dialogs}
+        self.table = ObjectTable(state, self.actions, self.jobs, **own)
         self.review = Reviewing(state, self.actions, self.table)
         self.training = Training(state, self.jobs, self.engine, self.saving, self._preparation)
         self.series: Series | None = None
@@ -234,6 +229,7 @@ class Window:
             preparation=self._preparation,
             engine=self.engine,
             automatic=self.automatic,
+            region=self._region,
             saving=self.saving,
             table=self.table,
             review=self.review,
@@ -328,10 +324,11 @@ class Window:
         if self.state.closed or not self._leaving.may_leave():
             return False
         self.state.selected = ()
-        self.table.hide()
         self._guard.forget()
         self._close()
         self.keys.close()
+        for part in (self.table.remove, self._drops.close, self.dock.end):
+            part()
         return True
 
     # ------------------------------------------------------------------ inside
@@ -342,7 +339,8 @@ class Window:
             return
         self.state.closed = True
         self.layers.close()
-        for part in (self._mouse, self._sight, self._looking, self.hover, self._commits, self.preview, self.volume):
+        first = (self._mouse, self._sight, self._looking, self.hover, self._region, self._commits, self.preview)
+        for part in (*first, self.volume):
             if part is not None:
                 part.close()
         for last in (self.automatic, self.training, self.table, self._autosave, self.jobs, self.recording):

@@ -26,6 +26,7 @@ class LayerNames:
     committed: str = "committed_objects"
     auto: str = "auto_segmentation"
     tracks: str = ""
+    region: str = "region_of_interest"
 
     def beside(self, present: Iterable[str]) -> LayerNames:
         """Names that no layer of a viewer has yet: with `` (2)``, `` (3)``, ... where another tool has these."""

@@ -16,6 +16,7 @@ from qtpy.QtWidgets import QWidget
 
 from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.sam_annotator.view.camera import camera_of
+from micro_sam.sam_annotator.view.frame import leave
 from micro_sam.sam_annotator.view.layers.session_layers import SessionLayers
 
 
@@ -36,8 +37,15 @@ class CanvasOverlay(QWidget):
         self.setAttribute(Qt.WidgetAttribute.WA_NoSystemBackground)
         self.hide()
         self._canvas.installEventFilter(self)
-        for event in (camera_of(viewer).events, viewer.dims.events.ndisplay, state.events.z):
+        self._events = (camera_of(viewer).events, viewer.dims.events.ndisplay)
+        for event in (*self._events, state.events.z):
             event.connect(self._show)
+
+    def end(self) -> None:
+        """Draw no more; the canvas stays."""
+        for event in self._events:
+            event.disconnect(self._show)
+        leave(self._canvas, self)
 
     def _is_needed(self) -> bool:
         """Whether there is something to draw."""

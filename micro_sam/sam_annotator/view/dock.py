@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QScrollArea, QVBoxLayout, QWidget
 from micro_sam.sam_annotator.actions import Actions
 from micro_sam.sam_annotator.runtime.jobs import Jobs
 from micro_sam.sam_annotator.state.window import WindowState
+from micro_sam.sam_annotator.view.canvas_overlay import CanvasOverlay
 from micro_sam.sam_annotator.view.layers.session_layers import SessionLayers
 from micro_sam.sam_annotator.view.layers.track_layers import TrackLayers
 from micro_sam.sam_annotator.view.main_button import MainButton
@@ -102,7 +103,7 @@ class Dock(QWidget):
         self.segment = SegmentPanel(state, actions)
         self.commit = CommitPanel(state, actions)
         self.commit_options = CommitOptions(state, actions)
-        self.automatic = AutomaticPanel(automatic, actions)
+        self.automatic = AutomaticPanel(state, automatic, actions)
         self.extra: list[VolumePanel | TrackingPanel] = []
         self.objects: ObjectsPanel | LineagePanel
         if isinstance(layers, TrackLayers):
@@ -126,8 +127,9 @@ class Dock(QWidget):
         self.main_button = MainButton(state, self.commit.run.native, self.extra[0].run.native if self.extra else None)
         self.outline = CurrentOutline(state, viewer, layers)
         self.selected = SelectedFrames(state, viewer, layers)
+        self._overlays: list[CanvasOverlay] = [self.outline, self.selected]
         if self.view.sections is not None:
-            self.lines = SectionLines(state, viewer, layers)
+            self._overlays.append(SectionLines(state, viewer, layers))
             state.events.section.connect(self.view.show_sections)
         self._image_section = folded("Image", self.image, is_open=state.image is None)
         panels = QWidget()
@@ -173,6 +175,11 @@ class Dock(QWidget):
         state.events.session.connect(lambda _session: self._image_section.collapse(animate=False))
         state.events.question.connect(self._show_question)
         state.events.keys_shown.connect(self._show_keys)
+
+    def end(self) -> None:
+        """Draw nothing over the canvas any more; the viewer stays."""
+        for overlay in self._overlays:
+            overlay.end()
 
     def _canvas(self) -> QWidget:
         return self._viewer.window._qt_viewer.canvas.native

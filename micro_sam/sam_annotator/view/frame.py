@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import napari
@@ -37,6 +39,59 @@ def kept_with(viewer: napari.Viewer, name: str) -> list[Any]:
     """A list that lives as long as the window of a viewer; what is kept elsewhere would keep a closed window."""
     kept: list[Any] = viewer.window._qt_window.__dict__.setdefault(f"_micro_sam_{name}", [])
     return kept
+
+
+def intercept(viewer: napari.Viewer, target: Any, name: str, handler: Callable[..., Any]) -> Callable[[], None]:
+    """Have a handler called in place of a method of napari's window; several tools may do so, and end in any order.
+
+    Parameters
+    ----------
+    viewer
+        Whose window it is.
+    target, name
+        The object and its method.
+    handler
+        Called with what would have been called before it (the handler of an older tool, at last napari's method),
+        then with the arguments.
+
+    Returns
+    -------
+    callable
+        Takes the handler away again.
+    """
+    handlers = kept_with(viewer, f"handlers_of_{name}")
+    if not handlers:
+        setattr(target, name, _Chain(getattr(target, name), handlers))
+    handlers.append(handler)
+
+    def end() -> None:
+        handlers.remove(handler)
+        if not handlers:
+            setattr(target, name, getattr(target, name).original)
+
+    return end
+
+
+class _Chain:
+    """Calls handlers, the newest first, and at last the original."""
+
+    def __init__(self, original: Callable[..., Any], handlers: list[Callable[..., Any]]) -> None:
+        self.original, self._handlers = original, handlers
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        call = self.original
+        for handler in self._handlers:
+            call = partial(handler, call)
+        return call(*args, **kwargs)
+
+
+def leave(watched: QObject, child: QObject | QWidget) -> None:
+    """Let a child of napari's window or canvas go, which has watched it: it would live as long as its parent."""
+    watched.removeEventFilter(child)
+    if isinstance(child, QWidget):
+        child.hide()
+    child.setParent(None)
+    child.deleteLater()
 
 
 def napari_panels(viewer: napari.Viewer) -> list[QWidget]:

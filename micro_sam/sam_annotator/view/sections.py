@@ -84,6 +84,10 @@ class Section(QWidget):
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self.setMinimumSize(80, 60)
 
+    def end(self) -> None:
+        """Tell nobody of clicks any more."""
+        self._clicked, self._turned = lambda *_: None, lambda _: None
+
     def sizeHint(self) -> QSize:
         """See Qt."""
         return QSize(300, 160)
@@ -187,6 +191,11 @@ class SectionsView(QWidget):
         layout.setSpacing(4)
         for section in (self.xz, self.yz):
             layout.addWidget(section)
+
+    def end(self) -> None:
+        """Tell nobody of clicks any more; napari keeps what was docked."""
+        for section in (self.xz, self.yz):
+            section.end()
 
 
 class SectionLines(CanvasOverlay):

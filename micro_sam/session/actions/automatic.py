@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from micro_sam.io.label_arrays import any_label
+from micro_sam.segmentation.region_of_interest import RegionOfInterest
 from micro_sam.session import queries
 from micro_sam.session.commands import Draft
 from micro_sam.session.edits.committed import check_labels
@@ -36,6 +37,33 @@ class AutomaticActions:
         """Whether what is shown now is one step of undo with what was shown last: a slider shows many."""
         last = self._steps.history.last
         return last is not None and last.kind == "auto" and self._steps.history.next is None
+
+    @property
+    def region(self) -> RegionOfInterest | None:
+        """Where objects are looked for; None: in the whole image."""
+        return self._steps.state.region_of_interest
+
+    def set_region(self, region: RegionOfInterest | None) -> None:
+        """Look for objects inside a region only, or (None) in the whole image again.
+
+        What is committed, and what is shown in `auto` already, stays as it is.
+
+        Raises
+        ------
+        InputError
+            When the region lies outside the image.
+        """
+        if region == self.region:
+            return
+        if region is None:
+            with self._steps.step("Clear region") as draft:
+                draft.set("region_of_interest", None)
+            self._steps.say("Segment All looks at the whole image again.")
+            return
+        region.box(self._steps.state.shape)  # inside the image
+        with self._steps.step("Set region") as draft:
+            draft.set("region_of_interest", region)
+        self._steps.say("Segment All looks inside the region only, and keeps objects whose centre lies in it.")
 
     def show(
         self,
@@ -91,13 +119,15 @@ class AutomaticActions:
 
     def say_found(self, number: int) -> None:
         """Tell how many objects an automatic segmentation has, and what to do next."""
+        where = "" if self.region is None else " in the region"
         if number:
             has_current = queries.has_current(self._steps.state)
             how = "C commits the current object, not these" if has_current else "Commit them with C"
-            self._steps.say(f"Found {count(number, 'object')}. {how}, or change the thresholds.")
+            self._steps.say(f"Found {count(number, 'object')}{where}. {how}, or change the thresholds.")
         else:
             self._steps.say(
-                "No object passes the thresholds. Lower them, beginning with the foreground or quality threshold."
+                f"No object{where} passes the thresholds. "
+                "Lower them, beginning with the foreground or quality threshold."
             )
 
 

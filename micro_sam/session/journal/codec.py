@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from micro_sam.errors import CacheError
+from micro_sam.segmentation.region_of_interest import RegionOfInterest
 from micro_sam.segmentation.values import ObjectMask
 from micro_sam.session.commands import EntriesEdit, EntryEdit, ValueEdit
 from micro_sam.session.current_tracks import CurrentTrack
@@ -29,6 +30,16 @@ Number = Callable[[AnyPrompt], int]
 Prompt = Callable[[int], AnyPrompt]
 
 _DEFAULTS = {"positive": True, "track_id": None, "state": "track"}
+SINGLE = (
+    "prompts",
+    "last_id",
+    "anchors",
+    "reopened",
+    "auto_in_pieces",
+    "region_of_interest",
+    "classes",
+    "current_class",
+)
 _WIDTHS = ("<u1", "<u2", "<u4")
 
 
@@ -76,7 +87,16 @@ def value_from_json(key: str, value: Any, prompt: Prompt) -> Any:
 
 def is_single(key: str) -> bool:
     """Whether the state has one value under this key, not a dict of entries."""
-    return key in ("prompts", "last_id", "anchors", "reopened", "auto_in_pieces", "classes", "current_class")
+    return key in (
+        "prompts",
+        "last_id",
+        "anchors",
+        "reopened",
+        "auto_in_pieces",
+        "region_of_interest",
+        "classes",
+        "current_class",
+    )
 
 
 def to_plain(value: Any) -> Any:
@@ -209,6 +229,7 @@ _WRITERS: dict[str, Callable[[Any, Number], Any]] = {
     "anchors": _anchors_to_json,
     "reopened": _reopened_to_json,
     "auto_in_pieces": _same,
+    "region_of_interest": lambda region, number: region.record(),
     "classes": lambda classes, number: [one.record() for one in classes],
     "current_class": lambda value, number: int(value),
     "objects": _object_to_json,
@@ -226,6 +247,7 @@ _READERS: dict[str, Callable[[Any, Prompt], Any]] = {
     "anchors": _anchors_from_json,
     "reopened": _reopened_from_json,
     "auto_in_pieces": _same,
+    "region_of_interest": lambda value, prompt: RegionOfInterest.from_record(value),
     "classes": lambda value, prompt: tuple(ObjectClass(*one) for one in value),
     "current_class": _same,
     "objects": _object_from_json,

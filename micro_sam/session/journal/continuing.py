@@ -14,7 +14,7 @@ from typing import Any
 
 from micro_sam.errors import CacheError
 from micro_sam.session.commands import Draft, Edit
-from micro_sam.session.journal import moving, places, store
+from micro_sam.session.journal import codec, moving, places, store
 from micro_sam.session.journal.recorder import Journal
 from micro_sam.session.journal.rows import Row
 from micro_sam.session.state import LAYERS, State
@@ -107,7 +107,7 @@ def as_edits(state: State) -> list[Edit]:
             plane = state.plane(name, z)
             if plane.any():
                 draft.paint(name, z, (0, 0, *plane.shape), plane)
-    for key in ("prompts", "last_id", "anchors", "reopened", "auto_in_pieces", "classes", "current_class"):
+    for key in codec.SINGLE:
         draft.set(key, getattr(state, key))
     for key in ("objects", "regions", "answers", "confidence", "painted", "tracks", "current_tracks", "auto_parents"):
         draft.put_all(key, dict(getattr(state, key)))

@@ -7,6 +7,7 @@ from napari import Viewer
 from qtpy.QtCore import QEvent, QObject, QTimer
 
 from micro_sam.sam_annotator.view.camera import camera_of
+from micro_sam.sam_annotator.view.frame import leave
 
 
 class FittedView(QObject):
@@ -37,7 +38,7 @@ class FittedView(QObject):
     def close(self) -> None:
         """Watch no more."""
         self._timer.stop()
-        self._canvas.removeEventFilter(self)
+        leave(self._canvas, self)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """See Qt."""

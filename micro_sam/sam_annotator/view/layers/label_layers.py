@@ -88,14 +88,19 @@ class LabelLayer:
 
     def forget(self) -> None:
         """Follow the layer no more; somebody deleted it, and what is done to it from now on is not the session's."""
+        self.leave()
+        if not isinstance(self.layer, LargeLabels):
+            self.layer.data = np.array(self._shown)
+
+    def leave(self) -> None:
+        """Follow the layer no more: the session ends, its array is the layer's."""
         self._thumbnail.stop()
         self.layer.events.paint.disconnect(self._painted)
         self.layer.events.data.disconnect(self._data_changed)
         self.layer.events.scale.disconnect(self._moved)
         self.layer.events.translate.disconnect(self._moved)
         self._shown.listener.written = None
-        if not isinstance(self.layer, LargeLabels):
-            self.layer.data = np.array(self._shown)
+        self._shown.listener.is_deaf = bool  # False
 
     def _watch(self, data: SharedLabels) -> None:
         # The array holds this weakly: no collector sees what an array is a view of, so that all that its listener held
@@ -182,6 +187,11 @@ class LabelLayer:
         self.forget_strokes()
         if steps:
             self._on_paint(*read_steps(steps, whole_of(self.layer.data)))
+
+
+def label_on_ray(layer: Labels, position: Any, ray: Any, displayed: list[int]) -> int:
+    """The first label that a ray (from a position of the world in its direction) hits in the 3D view; 0: none."""
+    return int(layer.get_value(position, view_direction=ray, dims_displayed=displayed, world=True) or 0)
 
 
 def read_steps(steps: Sequence[Any], data: np.ndarray) -> tuple[Region, np.ndarray, np.ndarray]:

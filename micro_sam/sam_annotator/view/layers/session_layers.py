@@ -18,7 +18,7 @@ from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.sam_annotator.view.camera import camera_of
 from micro_sam.sam_annotator.view.layers import overlays
 from micro_sam.sam_annotator.view.layers.fitted import FittedView
-from micro_sam.sam_annotator.view.layers.label_layers import LabelLayer
+from micro_sam.sam_annotator.view.layers.label_layers import LabelLayer, label_on_ray
 from micro_sam.sam_annotator.view.layers.prompt_layers import PointLayer, ShapeLayer
 from micro_sam.sam_annotator.view.layers.shared_labels import Region
 from micro_sam.session.prompts import PromptSet
@@ -242,19 +242,19 @@ class SessionLayers:
 
     # ------------------------------------------------------------------ session -> layers
 
-    def _wire_session(self) -> None:
+    def _wires(self) -> tuple[tuple[Any, Any], ...]:
+        """Signals of the session, and what follows them."""
         events = self.session.events
-        events.objects_changed.connect(self._colour)
-        events.prompts_changed.connect(self._show_prompts)
-        events.labels_changed.connect(self._show_labels)
-        events.polarity_changed.connect(self._show_polarity)
+        labels = ((events.objects_changed, self._colour), (events.labels_changed, self._show_labels))
+        return (*labels, (events.prompts_changed, self._show_prompts), (events.polarity_changed, self._show_polarity))
+
+    def _wire_session(self) -> None:
+        for signal, follow in self._wires():
+            signal.connect(follow)
 
     def _unwire_session(self) -> None:
-        events = self.session.events
-        events.objects_changed.disconnect(self._colour)
-        events.prompts_changed.disconnect(self._show_prompts)
-        events.labels_changed.disconnect(self._show_labels)
-        events.polarity_changed.disconnect(self._show_polarity)
+        for signal, follow in self._wires():
+            signal.disconnect(follow)
 
     def _colour(self, _: Any = None) -> None:
         """Show what is not committed yet in the colours that it will have then; tracks keep those of their numbers."""
@@ -347,13 +347,9 @@ class SessionLayers:
             QTimer.singleShot(0, self._recreate)
 
     def _recreate(self) -> None:
-        if self._closed:
-            return
-        made = self._make_missing()
-        if not made:
-            return
-        self._restore_order()
-        self.recreated.emit(tuple(made))
+        if not self._closed and (made := self._make_missing()):
+            self._restore_order()
+            self.recreated.emit(tuple(made))
 
     def _restore_order(self) -> None:
         """Put the layers of the tool back into their order; layers of the user stay below or above them."""
@@ -382,11 +378,8 @@ class SessionLayers:
         yield
         if event.type == "mouse_move":
             return
-        if len(shown) == 3:  # the first object on the ray
-            found = layer.get_value(position, view_direction=ray, dims_displayed=shown, world=True)
-            self.picked.emit(int(found or 0))
-        else:
-            self.picked.emit(self.session.objects.at(layer.world_to_data(position)))
+        found = label_on_ray(layer, position, ray, shown) if len(shown) == 3 else None
+        self.picked.emit(self.session.objects.at(layer.world_to_data(position)) if found is None else found)
 
     def close(self) -> None:
         """Stop following the session; the layers stay."""
@@ -394,11 +387,14 @@ class SessionLayers:
             return
         self._closed = True
         self._view.close()
-        viewer = self.viewer
-        for event in (viewer.layers.events.inserted, viewer.layers.events.removed):
+        events = self.viewer.layers.events
+        for event in (events.inserted, events.removed):
             event.disconnect(self._present_changed)
         if self.session is None:
             return
         self._unwire_session()
-        viewer.layers.events.removed.disconnect(self._removed)
-        camera_of(viewer).events.zoom.disconnect(self._zoomed)
+        for part in self.labels.values():
+            part.leave()
+        self.labels["committed"].layer.mouse_drag_callbacks.remove(self._pick)
+        events.removed.disconnect(self._removed)
+        camera_of(self.viewer).events.zoom.disconnect(self._zoomed)

@@ -6,12 +6,14 @@ from typing import Protocol
 
 from magicgui.widgets import ComboBox
 from psygnal import SignalInstance
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from micro_sam.sam_annotator.actions import Actions
 from micro_sam.sam_annotator.state.options import AUTOMATIC_METHODS, THRESHOLDS
+from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.sam_annotator.view.forms import Form
 from micro_sam.sam_annotator.view.panels.parts import action_button, folded
+from micro_sam.session.session import Session
 
 
 class AutomaticState(Protocol):
@@ -28,8 +30,9 @@ class AutomaticState(Protocol):
 class AutomaticPanel(QWidget):
     """``Segment All Objects``; its parameters act at once when the network has seen the image."""
 
-    def __init__(self, automatic: AutomaticState, actions: Actions) -> None:
+    def __init__(self, state: WindowState, automatic: AutomaticState, actions: Actions) -> None:
         super().__init__()
+        self._state = state
         self._automatic, self._actions = automatic, actions
         self.run = action_button(actions, "segment_all")
         self.method = ComboBox(choices=[], label="method", tooltip="How objects are found.", nullable=False)
@@ -41,10 +44,37 @@ class AutomaticPanel(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
         layout.addWidget(self.run.native)
+        layout.addLayout(self._region_row())
         self.parameters = folded("Parameters of Segment All", self.form.native)
         layout.addWidget(self.parameters)
         automatic.methods_changed.connect(self._show_methods)
         self._show_methods(automatic.methods)
+        state.events.session.connect(self._follow)
+
+    def _region_row(self) -> QHBoxLayout:
+        """``Segment All`` in a region only: draw it, or clear it."""
+        self.region_text = QLabel()
+        names = ("draw_region_box", "draw_region_polygon", "clear_region")
+        self.region_box, self.region_polygon, self.region_clear = (action_button(self._actions, name) for name in names)
+        layout = QHBoxLayout()
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.region_text, 1)
+        for button in (self.region_box, self.region_polygon, self.region_clear):
+            layout.addWidget(button.native)
+        self._show_region()
+        return layout
+
+    def _follow(self, session: Session) -> None:
+        session.events.region_changed.connect(self._show_region)
+        self._show_region()
+
+    def _show_region(self) -> None:
+        session = self._state.session
+        has_region = session is not None and session.automatic.region is not None
+        self.region_text.setText(
+            "only inside the region" if has_region else f"whole {self._state.tool.image_noun}; region:"
+        )
+        self.region_clear.enabled = has_region
 
     def _set_method(self, method: str | None) -> None:
         if method:
