@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from skimage.measure import points_in_poly
+import skimage  # its parts are loaded when they are used
 
 from micro_sam.embeddings.part import items_around, part_of
 from micro_sam.embeddings.store import Item
@@ -114,7 +114,7 @@ class RegionOfInterest:
 
     def holds(self, places: np.ndarray) -> np.ndarray:
         """Which of some places (n, 2), as (y, x), lie inside; bool."""
-        return np.asarray(points_in_poly(places, np.asarray(self.corners)), bool)
+        return np.asarray(skimage.measure.points_in_poly(places, np.asarray(self.corners)), bool)
 
     def record(self) -> dict[str, Any]:
         """JSON-able."""

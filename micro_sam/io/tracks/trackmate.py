@@ -14,8 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+import scipy  # its parts are loaded when they are used
 
 from micro_sam.errors import InputError
 from micro_sam.io.results import mark
@@ -218,8 +217,8 @@ def _add_tracks(model: ET.Element, spots: np.ndarray, links: np.ndarray) -> None
     filtered = ET.SubElement(model, "FilteredTracks")
     if not len(links):
         return
-    graph = coo_array((np.ones(len(links)), links.T), shape=(len(spots), len(spots)))
-    _, part = connected_components(graph, directed=False)
+    graph = scipy.sparse.coo_array((np.ones(len(links)), links.T), shape=(len(spots), len(spots)))
+    _, part = scipy.sparse.csgraph.connected_components(graph, directed=False)
     sizes = np.bincount(part)
     links = links[np.argsort(part[links[:, 0]], kind="stable")]
     cuts = np.flatnonzero(np.diff(part[links[:, 0]])) + 1

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
+import scipy  # its parts are loaded when they are used
 
 from micro_sam.errors import InputError
 from micro_sam.io.tracks.rows import TrackRow
@@ -146,7 +146,7 @@ def positions_of(labels: np.ndarray) -> np.ndarray:
         if len(ids):
             compact = np.searchsorted(ids, frame) + 1  # a table as long as the largest id would be wasteful
             compact = np.where(frame > 0, compact, 0)
-            centres = ndimage.center_of_mass(compact > 0, compact, np.arange(1, len(ids) + 1))
+            centres = scipy.ndimage.center_of_mass(compact > 0, compact, np.arange(1, len(ids) + 1))
             rows += [(int(i), t, y, x) for i, (y, x) in zip(ids, centres, strict=True)]
     return np.array(sorted(rows), float).reshape(-1, 4)
 

@@ -11,6 +11,7 @@ from qtpy.QtCore import QEvent, QObject, QSettings
 from qtpy.QtWidgets import QWidget
 
 from micro_sam.models.cache import get_cache_directory
+from micro_sam.sam_annotator.runtime.garbage import no_collection
 
 FILE = "window.ini"
 GEOMETRY = "geometry"
@@ -24,7 +25,8 @@ def open_viewer(title: str) -> napari.Viewer:
     title
         Of the window.
     """
-    viewer = napari.Viewer(title=title, show=False)
+    with no_collection():  # it imports most of napari
+        viewer = napari.Viewer(title=title, show=False)
     window = viewer.window._qt_window
     show_napari_panels(viewer, False)
     viewer.window.show()  # in the size of napari's last window

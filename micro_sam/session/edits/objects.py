@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import ndimage
+import scipy  # its parts are loaded when they are used
 
 from micro_sam.segmentation.values import ObjectMask
 from micro_sam.session.commands import Draft
@@ -72,7 +72,7 @@ def split(draft: Draft, object_id: int) -> list[int]:
     record = state.objects[object_id]
     slices = range(*record.slices)
     inside = np.stack([state.plane("committed", z)[crop(record.box)] == object_id for z in slices])
-    pieces, number = ndimage.label(inside, np.ones((3, 3, 3)))
+    pieces, number = scipy.ndimage.label(inside, np.ones((3, 3, 3)))
     sizes = np.bincount(pieces.ravel(), minlength=number + 1)[1:]
     order = np.argsort(-sizes, kind="stable")
     ids = [object_id, *range(state.last_id + 1, state.last_id + number)]

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
+import scipy  # its parts are loaded when they are used
 
 from micro_sam.models.sizes import Box
 from micro_sam.segmentation.label_runs import values_and_places
@@ -124,8 +123,8 @@ class Spans:
             same = group[a] == group[b]
             pairs.append((a[same], b[same]))
         a, b = (np.concatenate(ends) for ends in zip(*pairs, strict=True))
-        links = coo_matrix((np.ones(len(a), bool), (a, b)), (len(here), len(here)))
-        number, piece[here] = connected_components(links, directed=False)
+        links = scipy.sparse.coo_matrix((np.ones(len(a), bool), (a, b)), (len(here), len(here)))
+        number, piece[here] = scipy.sparse.csgraph.connected_components(links, directed=False)
         return piece, number
 
     def prompted(self, prompts: Mapping[int, PromptSet], piece: np.ndarray) -> np.ndarray:

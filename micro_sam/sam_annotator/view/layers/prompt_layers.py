@@ -7,16 +7,18 @@ original), so an id counts only where it is known to the session and seen for th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from napari.layers import Points, Shapes
 from qtpy.QtCore import QTimer
 
 from micro_sam.session.prompts import SHAPE_KINDS, PointPrompt, PromptSet, ShapePrompt
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 POSITIVE, NEGATIVE = "positive", "negative"
 POINT_COLOURS = {POSITIVE: "#2ecc40", NEGATIVE: "#ff4136"}
@@ -59,10 +61,12 @@ class _PromptLayer:
 
     def _known_ids(self, known: PromptSet) -> list[int | None]:
         """Id of the prompt of each row; None for rows that are new."""
+        from pandas import isna
+
         seen: set[int] = set()
         ids: list[int | None] = []
         for value in self.layer.features["id"]:
-            fresh = pd.isna(value) or int(value) == NEW or int(value) in seen or int(value) not in known
+            fresh = isna(value) or int(value) == NEW or int(value) in seen or int(value) not in known
             ids.append(None if fresh else int(value))
             if not fresh:
                 seen.add(int(value))
@@ -79,14 +83,7 @@ class PointLayer(_PromptLayer):
     @staticmethod
     def make(name: str, ndim: int, scale: tuple[float, ...] | None) -> Points:
         """An empty layer, ready for clicks."""
-        features = pd.DataFrame(
-            {
-                "label": pd.Categorical([], categories=[POSITIVE, NEGATIVE]),
-                "id": np.zeros(0, dtype=np.int64),
-                "state": pd.Categorical([], categories=["track", "division"]),
-                "track_id": np.zeros(0, dtype=np.int64),
-            }
-        )
+        features = _point_features(())
         return Points(
             name=name,
             ndim=ndim,
@@ -151,14 +148,7 @@ class PointLayer(_PromptLayer):
         """Paint the points of the session, touching the layer only where it differs."""
         layer, points = self.layer, prompts.points
         data = np.array([p.position for p in points], dtype=np.float64).reshape(-1, layer.ndim)
-        features = pd.DataFrame(
-            {
-                "label": pd.Categorical([POSITIVE if p.positive else NEGATIVE for p in points], [POSITIVE, NEGATIVE]),
-                "id": np.array([p.id for p in points], dtype=np.int64),
-                "state": pd.Categorical([p.state for p in points], ["track", "division"]),
-                "track_id": np.array([p.track_id or 0 for p in points], dtype=np.int64),
-            }
-        )
+        features = _point_features(points)
         with self._painted():
             if data.shape != layer.data.shape or not np.array_equal(data, layer.data):
                 layer.selected_data = set()
@@ -198,7 +188,7 @@ class ShapeLayer(_PromptLayer):
             name=name,
             ndim=ndim,
             scale=scale,
-            features=pd.DataFrame({"id": np.zeros(0, dtype=np.int64), "track_id": np.zeros(0, dtype=np.int64)}),
+            features={"id": np.zeros(0, dtype=np.int64), "track_id": np.zeros(0, dtype=np.int64)},
             feature_defaults={"id": NEW, "track_id": 0},
             edge_color=BOX_COLOUR,
             face_color="transparent",
@@ -249,7 +239,7 @@ class ShapeLayer(_PromptLayer):
                 layer.selected_data = set()
             if len(ids):
                 tracks = np.array([s.track_id or 0 for s in shapes], dtype=np.int64)
-                layer.features = pd.DataFrame({"id": ids, "track_id": tracks})
+                layer.features = {"id": ids, "track_id": tracks}
             layer.feature_defaults = {"id": NEW, "track_id": 0}
 
 
@@ -257,6 +247,20 @@ def _is_flat(vertices: np.ndarray) -> bool:
     """Whether a shape has no area that could hold a pixel."""
     extent = np.ptp(vertices[:, -2:], axis=0)
     return len(vertices) < 3 or bool((extent < 0.5).any())
+
+
+def _point_features(points: Sequence[PointPrompt]) -> pd.DataFrame:
+    """A row for each point."""
+    from pandas import Categorical, DataFrame  # a quarter of a second, which napari needs for the first layer only
+
+    return DataFrame(
+        {
+            "label": Categorical([POSITIVE if p.positive else NEGATIVE for p in points], [POSITIVE, NEGATIVE]),
+            "id": np.array([p.id for p in points], dtype=np.int64),
+            "state": Categorical([p.state for p in points], ["track", "division"]),
+            "track_id": np.array([p.track_id or 0 for p in points], dtype=np.int64),
+        }
+    )
 
 
 def _same_table(a: pd.DataFrame, b: pd.DataFrame) -> bool:
