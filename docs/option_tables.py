@@ -84,7 +84,7 @@ def keys_page() -> str:
 
     sections = {
         "All tools": (*rows.ROWS_BEFORE, *rows.ROWS),
-        "2D and 3D annotator": rows.ROWS_OF_HOVER,
+        "2D and 3D annotator": (*rows.ROWS_OF_HOVER, *rows.ROWS_OF_PROPOSALS),
         "3D annotator": rows.ROWS_OF_VOLUMES,
         "Tracking annotator": rows.ROWS_OF_TRACKS,
         "Series of images": rows.ROWS_OF_SERIES,

@@ -24,9 +24,9 @@ def has_current(state: State) -> bool:
     return any(state.plane("current", z)[crop(box)].any() for z, box in state.regions.items())
 
 
-def object_at(state: State, position: Sequence[float]) -> int:
-    """Id of the committed object at (y, x) or (z, y, x); 0 for background and outside."""
-    labels = state.layer("committed")
+def object_at(state: State, position: Sequence[float], name: str = "committed") -> int:
+    """Id of the committed object at (y, x) or (z, y, x), or the label of another layer; 0: background and outside."""
+    labels = state.layer(name)
     index = tuple(int(np.floor(value + 0.5)) for value in position)
     inside = len(index) == labels.ndim and all(0 <= i < size for i, size in zip(index, labels.shape, strict=True))
     return int(labels[index]) if inside else 0

@@ -129,6 +129,8 @@ def _do_again(again: Any, recorded: Any, command: Command) -> None:
         again.objects.merge(ids)
     elif name.startswith("Reopen object"):
         again.objects.reopen(details["ids"][0])
+    elif name in ("Set region", "Clear region"):
+        again.automatic.set_region(recorded.automatic.region)
     elif name.startswith("Clear"):
         again.prompts.clear(details.get("z"))
     elif name.startswith("Split track"):
@@ -165,7 +167,7 @@ def _commit(again: Any, command: Command) -> None:
     before = [edit.before for edit in command.edits if isinstance(edit, ValueEdit) and edit.key == "last_id"]
     if before:  # a new object has the id that it had, also where one before was not found again
         again.state.last_id = max(before[0], max(again.objects, default=0))
-    again.objects.commit(details["source"], details["preserve"], details["min_size"])
+    again.objects.commit(details["source"], details["preserve"], details["min_size"], only=details.get("only"))
 
 
 def _take(again: Any, command: Command) -> None:

@@ -255,6 +255,8 @@ class CommitRules:
         Whether the masks of an object in different slices are decided one by one, as in movies.
     families
         Label of `current` -> a number that it shares with those which are committed together with it, or not at all.
+    only
+        Labels of `auto` that are committed, the others stay there; None: all.
     """
 
     preserve: str = "pixels"
@@ -262,6 +264,7 @@ class CommitRules:
     noun: str = "object"
     per_slice: bool = False
     families: Mapping[int, int] | None = None
+    only: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.preserve not in PRESERVE_MODES:
@@ -272,7 +275,8 @@ class CommitRules:
 
     def record(self, source: str) -> dict[str, Any]:
         """What the history says of a commit."""
-        return {"source": source, "preserve": self.preserve, "min_size": self.min_size}
+        only = {} if self.only is None else {"only": list(self.only)}
+        return {"source": source, "preserve": self.preserve, "min_size": self.min_size, **only}
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from micro_sam.errors import CacheError, InputError
+from micro_sam.segmentation.region_of_interest import RegionOfInterest
 from micro_sam.session.journal import places, report, store
 from micro_sam.session.journal.continuing import go_on
 from micro_sam.session.journal.recorder import Journal
@@ -277,6 +278,26 @@ def test_replay_gives_the_same_masks_and_takes_what_was_painted(kept, folder):
     assert not result.problems and result.taken == {3: "painted", 9: "painted"}
     assert result.ious == {1: 1.0} and result.mean_iou == 1.0
     assert (result.session.committed == kept.committed).all()
+
+
+def test_a_region_and_single_automatic_objects_come_back_and_replay(kept, folder):
+    region = RegionOfInterest.of_numbers((1, 2, 30, 40))
+    labels = np.zeros(SHAPE, np.uint32)
+    labels[2:12, 2:12], labels[2:12, 14:24] = 3, 5
+    kept.prompts.add_point((40, 20))
+    kept.automatic.set_region(region)
+    kept.automatic.show(labels)
+    kept.objects.commit("auto", only=[5])
+    kept.prompts.add_point((44, 20))
+    kept.automatic.set_region(None)  # "Clear region" clears no prompts when it is replayed
+    kept.automatic.set_region(region)
+    kept.keeper.journal.close()
+    assert snapshot(again(folder).session) == snapshot(kept) and again(folder).session.automatic.region == region
+    *_, result = replay("2d", SHAPE, store.read(folder).rows, FakePredictor(), FakeEmbeddings(SHAPE))
+    assert not result.problems and result.session.automatic.region == region
+    assert len(result.session.prompts.drawn) == len(kept.prompts.drawn)
+    assert np.array_equal(result.session.committed > 0, labels == 5)
+    assert np.array_equal(result.session.auto > 0, labels == 3)
 
 
 def test_volumes_and_tracks_come_back_and_replay(fake_network, runs, tmp_path):

@@ -265,3 +265,17 @@ def test_other_content_of_a_layer_is_one_step_and_what_stays_keeps_its_record():
     with pytest.raises(InputError, match="shape"):
         session.labels.replace("committed", np.zeros((5, 5), int))
     assert np.array_equal(array, before[::-1])
+
+
+def test_one_automatic_object_is_committed_and_the_others_stay(session):
+    labels = np.zeros(session.shape, np.uint32)
+    labels[2:12, 2:12], labels[2:12, 14:24], labels[14:24, 2:24] = 3, 5, 8
+    session.automatic.show(labels)
+    report = session.objects.commit("auto", only=[5])
+    assert report.labels == (5,) and session.automatic.at((5, 5)) == 3 and session.automatic.at((5, 18)) == 0
+    assert np.array_equal(session.auto, np.where(labels == 5, 0, labels))
+    assert np.array_equal(session.committed > 0, labels == 5)
+    session.undo()
+    assert np.array_equal(session.auto, labels) and not session.committed.any()
+    with pytest.raises(InputError):
+        session.objects.commit("auto", only=[77])

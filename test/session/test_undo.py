@@ -59,6 +59,9 @@ def random_act(session, rng):
         "replace": lambda: session.prompts.replace(session.prompts.drawn.points[1:], session.prompts.drawn.shapes[:1]),
         "commit": lambda: session.objects.commit("current", str(rng.choice(["pixels", "objects", "none"]))),
         "commit auto": lambda: session.objects.commit("auto", str(rng.choice(["pixels", "objects", "none"]))),
+        "accept": lambda: session.objects.commit(
+            "auto", str(rng.choice(["pixels", "objects", "none"])), only=rng.integers(1, 5, 2).tolist()
+        ),
         "auto": lambda: session.automatic.show(
             np.kron(
                 rng.integers(0, 5, [-(-s // 8) if s > 8 else s for s in shape]),

@@ -48,7 +48,8 @@ def rows_of(tool: Tool) -> tuple[Row, ...]:
     hover = ROWS_OF_HOVER if tool.has_hover else ()
     stack = ROWS_OF_STACKS if tool.ndim == 3 else (SELECT_ONE,)
     work = {"volume": ROWS_OF_VOLUMES, "tracks": ROWS_OF_TRACKS}.get(tool.work, ())
-    return (*ROWS_BEFORE, *hover, *ROWS, *work, *stack)
+    proposals = () if tool.work == "tracks" else ROWS_OF_PROPOSALS
+    return (*ROWS_BEFORE, *hover, *ROWS, *proposals, *work, *stack)
 
 
 ROWS_BEFORE = (
@@ -149,12 +150,7 @@ ROWS = (
         "Split",
         "Make an object of each of its pieces; the largest keeps the id.",
     ),
-    Row(
-        "delete_selected",
-        lambda to: to.objects.delete,
-        "Delete",
-        "Remove the chosen {noun}s. Undo brings them back.",
-    ),
+    Row("delete_selected", lambda to: to.objects.delete, "Delete", "Remove the chosen {noun}s. Undo brings them back."),
     Row("go_to_object", lambda to: to.objects.go_to),
     Row("set_class", lambda to: to.objects.set_class),
     Row("define_class", lambda to: to.objects.define_class),
@@ -204,12 +200,7 @@ ROWS = (
     ),
     Row("cancel", lambda to: to.cancel, "Cancel", "Stop what is running. What is finished stays."),
     Row("continue_session", lambda to: to.continuing.go_on_with_offer, "Continue", "Go on where it ended."),
-    Row(
-        "new_session",
-        lambda to: to.recording.start_new,
-        "Start new",
-        "Begin a new session; the earlier one is kept.",
-    ),
+    Row("new_session", lambda to: to.recording.start_new, "Start new", "Begin a new session; the earlier one is kept."),
     Row("save", lambda to: to.saving.start, "Save", "Write what is committed ({formats})."),
     Row(
         "save_as",
@@ -248,6 +239,22 @@ ROWS = (
     Row("stop_training", lambda to: to.training.stop, "Stop", "After this step. It can go on later."),
     Row("continue_training", lambda to: to.training.go_on, "Go on", "Take the training up where it stopped."),
     Row("use_trained_model", lambda to: to.training.use, "Use the new model", "In this window, from now on."),
+)
+ROWS_OF_PROPOSALS = (
+    Row(
+        "find_similar",
+        lambda to: to.similar.start,
+        "Find similar {noun}s",
+        "Propose those that look like the chosen ones, among what Segment All finds. {keys[commit]} commits all of "
+        "them, {keys[accept_proposal]} the one under the mouse.",
+    ),
+    Row(
+        "accept_proposal",
+        lambda to: to.similar.accept,
+        keys=("a",),
+        text="commit the automatic object under the mouse",
+    ),
+    Row("set_similarity", lambda to: to.similar.set_threshold),
 )
 SELECT_ONE = Row("select_one", lambda to: to.objects.select_one)
 ROWS_OF_STACKS = (

@@ -19,6 +19,7 @@ from micro_sam.sam_annotator.controller.recording import Recording
 from micro_sam.sam_annotator.controller.region import RegionActions
 from micro_sam.sam_annotator.controller.reviewing import Reviewing
 from micro_sam.sam_annotator.controller.saving import Saving
+from micro_sam.sam_annotator.controller.similar import SimilarObjects
 from micro_sam.sam_annotator.controller.stacks import StackActions
 from micro_sam.sam_annotator.controller.table import ObjectTable
 from micro_sam.sam_annotator.controller.tracks import LineageActions, TrackActions
@@ -28,7 +29,7 @@ from micro_sam.sam_annotator.controller.volume import VolumeWork
 
 @dataclass(frozen=True)
 class Handlers:
-    """Who does it. Those of stacks, volumes and tracks are there in the tools that have them."""
+    """Who does it. Those of proposals, stacks, volumes and tracks are there in the tools that have them."""
 
     prompts: PromptActions
     commits: CommitActions
@@ -46,6 +47,7 @@ class Handlers:
     continuing: Continuing
     recording: Recording
     cancel: Callable[[], None]
+    similar: SimilarObjects | None = None
     stacks: StackActions | None = None
     volume: VolumeWork | None = None
     tracks: TrackActions | None = None

@@ -36,6 +36,7 @@ from micro_sam.sam_annotator.controller.saving import Saving
 from micro_sam.sam_annotator.controller.saving_tracks import TrackSaving
 from micro_sam.sam_annotator.controller.sections import Sections
 from micro_sam.sam_annotator.controller.series import Series
+from micro_sam.sam_annotator.controller.similar import SimilarObjects
 from micro_sam.sam_annotator.controller.stacks import StackActions
 from micro_sam.sam_annotator.controller.table import ObjectTable
 from micro_sam.sam_annotator.controller.tracks import LineageActions, TrackActions
@@ -110,6 +111,7 @@ class Window:
         self.hover = Hover(state, viewer, self.layers, self.jobs, lambda: self.preview.busy or self.automatic.busy)
         self._make_propagation()
         self._make_files(is_alone)
+        self._similar = SimilarObjects(state, self.jobs, self._sight, self.automatic)
         self._region = RegionActions(state, viewer, self.layers, self._mouse)
         own = {"viewer": viewer, "layers": self.layers, "saving": self.saving, "dialogs": self._dialogs}
         self.table = ObjectTable(state, self.actions, self.jobs, **own)
@@ -133,6 +135,7 @@ class Window:
             preparation=self._preparation,
             review=self.review,
             training=self.training,
+            similar=self._similar,
             volume=None if self.volume is None else self.volume.automatic,
         )
         if is_docked:
@@ -237,6 +240,7 @@ class Window:
             continuing=self._continuing,
             recording=self.recording,
             cancel=self._cancel,
+            similar=self._similar,
             stacks=stacks,
             volume=volume,
             tracks=tracks,
@@ -340,7 +344,7 @@ class Window:
         self.state.closed = True
         self.layers.close()
         first = (self._mouse, self._sight, self._looking, self.hover, self._region, self._commits, self.preview)
-        for part in (*first, self.volume):
+        for part in (*first, self._similar, self.volume):
             if part is not None:
                 part.close()
         for last in (self.automatic, self.training, self.table, self._autosave, self.jobs, self.recording):

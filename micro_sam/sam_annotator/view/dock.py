@@ -24,7 +24,7 @@ from micro_sam.sam_annotator.view.panels.image import ImagePanel
 from micro_sam.sam_annotator.view.panels.key_list import KeyList
 from micro_sam.sam_annotator.view.panels.lineage import LineagePanel
 from micro_sam.sam_annotator.view.panels.model import ModelPanel, PredictorState
-from micro_sam.sam_annotator.view.panels.objects import ObjectsPanel
+from micro_sam.sam_annotator.view.panels.objects import ObjectsPanel, SimilarState
 from micro_sam.sam_annotator.view.panels.offers import (
     EmbedAllPanel,
     EmbeddingState,
@@ -69,7 +69,7 @@ class Dock(QWidget):
         Of the window.
     viewer, layers
         The frames of selected objects lie over the canvas; images and labels of the user are offered.
-    jobs, engine, automatic, saving, recording, preparation, review, training, volume
+    jobs, engine, automatic, saving, recording, preparation, review, training, similar, volume
         What panels show beside the state; `volume` is there in the 3D tool.
     """
 
@@ -88,6 +88,7 @@ class Dock(QWidget):
         preparation: PreparationState,
         review: ReviewState,
         training: TrainingState,
+        similar: SimilarState,
         volume: MethodState | None = None,
     ) -> None:
         super().__init__()
@@ -111,7 +112,7 @@ class Dock(QWidget):
             self.extra.append(TrackingPanel(state, actions, strip, layers))
             committed_title, self.objects = "Committed tracks and lineage", LineagePanel(state, actions)
         else:
-            committed_title, self.objects = "Committed objects", ObjectsPanel(state, actions)
+            committed_title, self.objects = "Committed objects", ObjectsPanel(state, actions, similar)
         if volume is not None:
             strip = ConfidenceStrip(state, actions, jobs, engine)
             self.extra.append(VolumePanel(state, actions, strip, volume))

@@ -62,6 +62,11 @@ class Sight:
         layer = self._layers.labels["committed"].layer
         return int(self._layers.session.objects.at(layer.world_to_data(self._viewer.cursor.position)))
 
+    def proposal_under_mouse(self) -> int:
+        """Label of the automatic object under the mouse; 0: none."""
+        layer = self._layers.labels["auto"].layer
+        return int(self._layers.session.automatic.at(layer.world_to_data(self._viewer.cursor.position)))
+
     def go_to_slice(self, z: int) -> None:
         """Show a slice (or frame); the nearest that there is."""
         raw, dims = self._layers.raw, self._viewer.dims

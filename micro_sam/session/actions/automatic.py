@@ -32,6 +32,10 @@ class AutomaticActions:
         """Whether there is an automatic segmentation that was not committed."""
         return any_label(self._steps.state.layer("auto"))
 
+    def at(self, position: Sequence[float]) -> int:
+        """Label of the automatic object at (y, x) or (z, y, x); 0 for background and outside."""
+        return queries.object_at(self._steps.state, position, "auto")
+
     @property
     def can_join(self) -> bool:
         """Whether what is shown now is one step of undo with what was shown last: a slider shows many."""

@@ -80,6 +80,7 @@ class ObjectActions(Mapping[int, ObjectRecord]):
         source: LayerName = "current",
         preserve: PreserveMode = "pixels",
         min_size: int = MIN_SIZE,
+        only: Iterable[int] | None = None,
         **details: Any,
     ) -> CommitReport:
         """Move the current object(s), or the automatic segmentation, into the committed objects, with new ids.
@@ -94,6 +95,8 @@ class ObjectActions(Mapping[int, ObjectRecord]):
             ``"none"``: the new objects overwrite, and the report says who lost what.
         min_size
             Pixels that must stay of an object that is cut (in a movie: in a frame).
+        only
+            Labels of `auto`: the others stay there. None: all are committed.
         details
             JSON-able facts for the record.
 
@@ -114,7 +117,8 @@ class ObjectActions(Mapping[int, ObjectRecord]):
             When there is nothing to commit, or nothing of it is free.
         """
         steps = self._steps
-        rules = CommitRules(preserve, int(min_size), steps.rules.noun, per_slice=steps.rules.per_slice)
+        chosen = None if only is None or source != "auto" else tuple(int(label) for label in only)
+        rules = CommitRules(preserve, int(min_size), steps.rules.noun, steps.rules.per_slice, only=chosen)
         with steps.step("Commit", **rules.record(source), **details) as draft:
             report = steps.rules.commit(draft, source, rules, self._model.facts)
             draft.details.update(ids=list(report.ids))

@@ -43,9 +43,9 @@ def commit(draft: Draft, source: str, rules: CommitRules, model: dict[str, str])
     if source not in ("current", "auto"):
         raise InputError(f"Only 'current' and 'auto' can be committed, not '{source}'.")
     state = draft.state
-    windows = dict(_windows(state, source))
+    windows = dict(_windows(state, source, rules.only))
     if rules.preserve == "none":
-        windows = _with_all_below(state, source, windows)
+        windows = _with_all_below(state, source, windows, rules.only)
     spans = Spans.of(windows, 1)
     if not len(spans.label):
         raise InputError(messages.nothing_there(state, source))
@@ -80,21 +80,26 @@ def commit(draft: Draft, source: str, rules: CommitRules, model: dict[str, str])
         crumbs,
         vanished,
     )
-    _take_away(draft, source, windows, refused)
+    _take_away(draft, source, windows, refused, rules.only)
     return replace(report, message=messages.describe(report, source, rules, refused, cut))
 
 
 # ---------------------------------------------------------------------- what is committed
 
 
-def _windows(state: State, source: str) -> Iterator[tuple[int, tuple[Box, Runs]]]:
+def _windows(state: State, source: str, only: Sequence[int] | None = None) -> Iterator[tuple[int, tuple[Box, Runs]]]:
     """Slice -> rectangle with all of the source, and the runs of the committed objects (0) and the source (1) in it."""
     array = state.labels[source]
     slices = sorted(state.regions) if source == "current" else range(1 if array.ndim == 2 else len(array))
     for z in slices:
         box = state.regions[z] if source == "current" else bounding_box(state.plane(source, z))
         if box is not None:
-            yield z, (box, Runs.of(*(state.plane(name, z)[crop(box)] for name in ("committed", source))))
+            yield z, (box, _runs(state, source, z, box, only))
+
+
+def _runs(state: State, source: str, z: int, box: Box, only: Sequence[int] | None) -> Runs:
+    below, plane = (state.plane(name, z)[crop(box)] for name in ("committed", source))
+    return Runs.of(below, plane if only is None else np.where(np.isin(plane, only), plane, 0))
 
 
 def _choose(
@@ -165,7 +170,9 @@ def _painted(state: State, spans: Spans) -> np.ndarray:
 # ---------------------------------------------------------------------- what is cut by it
 
 
-def _with_all_below(state: State, source: str, windows: Windows) -> dict[int, tuple[Box, Runs]]:
+def _with_all_below(
+    state: State, source: str, windows: Windows, only: Sequence[int] | None
+) -> dict[int, tuple[Box, Runs]]:
     """Windows that hold the committed objects whole that lie under those of the source."""
     below = Spans.of(windows, 1).other
     boxes = {z: box for z, (box, _) in windows.items()}
@@ -178,7 +185,7 @@ def _with_all_below(state: State, source: str, windows: Windows) -> dict[int, tu
         if z in windows and windows[z][0] == box:
             larger[z] = windows[z]
         else:
-            larger[z] = (box, Runs.of(*(state.plane(name, z)[crop(box)] for name in ("committed", source))))
+            larger[z] = (box, _runs(state, source, z, box, only))
     return larger
 
 
@@ -281,10 +288,16 @@ def _prompts_of(state: State, label: int) -> PromptSet:
     return state.prompts.without([prompt.id for prompt in state.prompts if prompt.id not in mine])
 
 
-def _take_away(draft: Draft, source: str, windows: Windows, refused: Mapping[int, str]) -> None:
-    """Empty the source; of `current` those stay that were not committed."""
+def _take_away(
+    draft: Draft, source: str, windows: Windows, refused: Mapping[int, str], only: Sequence[int] | None
+) -> None:
+    """Empty the source; of `current` those stay that were not committed, of `auto` those that were not meant."""
     state = draft.state
-    if source == "auto":
+    if source == "auto" and only is not None:
+        for z, (box, _) in windows.items():
+            plane = state.plane("auto", z)[crop(box)]
+            draft.paint("auto", z, box, np.where(np.isin(plane, only), 0, plane))
+    elif source == "auto":
         for z, (box, runs) in windows.items():
             draft.paint_runs("auto", z, box, runs.with_values(runs.values[1], np.zeros_like(runs.values[1])))
     elif refused:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from magicgui.widgets import LineEdit
+from typing import Protocol
+
+from magicgui.widgets import FloatSlider, LineEdit
+from psygnal import SignalInstance
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from micro_sam.sam_annotator.actions import Actions
@@ -11,10 +14,20 @@ from micro_sam.sam_annotator.view.panels.parts import CHECKED, action_button, co
 from micro_sam.session.session import Session
 
 
+class SimilarState(Protocol):
+    """What the panel reads of the proposals."""
+
+    threshold: float
+
+    @property
+    def found(self) -> SignalInstance:
+        """Whether there are candidates, so that the slider acts."""
+
+
 class ObjectsPanel(QWidget):
     """Actions on committed objects (or tracks), which are selected by clicking them or by their ids."""
 
-    def __init__(self, state: WindowState, actions: Actions) -> None:
+    def __init__(self, state: WindowState, actions: Actions, similar: SimilarState) -> None:
         super().__init__()
         self._state, self._actions = state, actions
         self._noun = noun = state.tool.noun
@@ -31,6 +44,19 @@ class ObjectsPanel(QWidget):
         self.merge = action_button(actions, "merge_selected")
         self.split = action_button(actions, "split_pieces")
         self.delete = action_button(actions, "delete_selected")
+        self.similar = action_button(actions, "find_similar")
+        self.similarity = FloatSlider(
+            min=0,
+            max=1,
+            step=0.05,
+            value=similar.threshold,
+            label="similarity",
+            tooltip="How similar proposed objects are at least. Proposals follow at once.",
+        )
+        self.similarity.changed.connect(actions.set_similarity)
+        self._similarity = column(self.similarity, labels=True)
+        self._show_found(False)
+        similar.found.connect(self._show_found)
         self.table = action_button(actions, "toggle_table")
         self.review = action_button(actions, "review_next")
         layout = QVBoxLayout(self)
@@ -44,11 +70,16 @@ class ObjectsPanel(QWidget):
         layout.addWidget(self.choose)
         layout.addWidget(column(self.ids, labels=True).native)
         layout.addWidget(row(self.reopen, self.merge, self.split, self.delete).native)
+        layout.addWidget(self.similar.native)
+        layout.addWidget(self._similarity.native)
         state.events.selected.connect(self._show_selected)
         state.events.session.connect(self._follow)
         state.events.mouse.connect(self._show_tool)
         self._show_selected(state.selected)
         self._show_count()
+
+    def _show_found(self, found: bool) -> None:
+        self._similarity.visible = found
 
     def _typed(self) -> None:
         if self.ids.value != _text(self._state.selected):
@@ -68,7 +99,7 @@ class ObjectsPanel(QWidget):
         self.ids.value = _text(ids)
         self.reopen.enabled = len(ids) == 1
         self.merge.enabled = len(ids) > 1
-        self.split.enabled = self.delete.enabled = len(ids) > 0
+        self.split.enabled = self.delete.enabled = self.similar.enabled = len(ids) > 0
 
     def _show_tool(self) -> None:
         self.choose.setChecked(self._state.mouse == "pick")
