@@ -186,12 +186,7 @@ ROWS = (
         tip="Go on with the model that comes with the program.",
     ),
     Row("download_model", lambda to: to.preparation.download, tip="Fetch the weights, then go on."),
-    Row(
-        "start_again",
-        lambda to: to.preparation.start_again,
-        "Start again",
-        "Load the model and compute the embeddings.",
-    ),
+    Row("start_again", lambda to: to.preparation.start_again, "Start again", "Load the model, compute the embeddings."),
     Row(
         "embed_all",
         lambda to: to.engine.want_all,
@@ -202,12 +197,7 @@ ROWS = (
     Row("continue_session", lambda to: to.continuing.go_on_with_offer, "Continue", "Go on where it ended."),
     Row("new_session", lambda to: to.recording.start_new, "Start new", "Begin a new session; the earlier one is kept."),
     Row("save", lambda to: to.saving.start, "Save", "Write what is committed ({formats})."),
-    Row(
-        "save_as",
-        lambda to: to.saving.save_as,
-        "Save As...",
-        "Write what is committed ({formats}) into another file.",
-    ),
+    Row("save_as", lambda to: to.saving.save_as, "Save As...", "Write what is committed ({formats}) to another file."),
     # automatic segmentation and training
     Row(
         "segment_all",

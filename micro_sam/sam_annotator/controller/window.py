@@ -7,7 +7,6 @@ from typing import Any
 
 import napari
 from napari import Viewer
-from napari.layers import Image
 
 from micro_sam.errors import AxesError, ChoiceError, InputError
 from micro_sam.sam_annotator.actions import Actions
@@ -228,7 +227,7 @@ class Window:
             commits=self._commits,
             objects=objects,
             opening=self._opening,
-            take_dropped=self._take_dropped,
+            take_dropped=lambda layer: take_dropped(self.viewer, state, self._opening, layer),
             preparation=self._preparation,
             engine=self.engine,
             automatic=self.automatic,
@@ -359,9 +358,6 @@ class Window:
         if isinstance(error, (AxesError, ChoiceError)) and error.path is not None:
             self.state.question = error
         self.state.status.report(error)
-
-    def _take_dropped(self, layer: Image) -> None:
-        take_dropped(self.viewer, self.state, self._opening, layer)
 
     def _cancel(self) -> None:
         """Stop the job that the progress bar shows, and what only waits for its first slice.
