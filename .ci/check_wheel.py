@@ -46,9 +46,10 @@ def main() -> None:
         wheel = Path(sys.argv[1]) if len(sys.argv) > 1 else _built(out)
         names = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
         assert {name for name in names if not name.endswith(".dist-info")} == {"micro_sam"}, names
-        venv.create(out / "env", with_pip=True)
+        venv.create(out / "env", with_pip=False)  # the pip that we have installs into it
         python = out / "env" / "bin" / "python"
-        subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-deps", wheel], check=True)
+        pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps"]
+        subprocess.run([*pip, wheel], check=True)
         # a .pth file puts the borrowed folder behind the environment's own, so the wheel wins over an editable install
         (site_packages,) = (out / "env" / "lib").glob("python*/site-packages")
         (site_packages / "borrowed.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")

@@ -8,6 +8,7 @@ all, is borrowed from the environment that runs this script. The first row of th
 whole suite runs.
 """
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import sysconfig
 import tempfile
 import tomllib
 import venv
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -60,13 +62,15 @@ JOBS = {
 
 def run(name: str, folder: Path) -> str:
     """Make the environment of a job, test in it, and return its versions as a row of the table."""
+    print(f"Versions: {name}", flush=True)
     requirements, variables, tests = JOBS[name]
-    venv.create(folder, with_pip=True)
+    venv.create(folder, with_pip=False)  # the pip that we have installs into it
     python = folder / "bin" / "python"
     # a .pth file puts the borrowed folder behind the environment's own, so what is installed here wins
     (site_packages,) = (folder / "lib").glob("python*/site-packages")
     (site_packages / "borrowed.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
-    subprocess.run([python, "-m", "pip", "install", "--quiet", *requirements()], check=True)
+    pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-compile"]
+    subprocess.run([*pip, *requirements()], check=True)
     # plugins of pytest that are borrowed may want newer versions of what is tested here
     environment = _test_environment() | {"PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"} | variables
     pytest = [python, "-m", "pytest", "-q", "-p", "pytest_timeout", "-p", "no:cacheprovider"]
@@ -82,10 +86,10 @@ def versions(python: Path, environment: dict[str, str]) -> str:
 
 def main() -> None:
     rows = {"whole suite": versions(Path(sys.executable), dict(os.environ))}
-    for name in sys.argv[1:] or JOBS:
-        print(f"Versions: {name}", flush=True)
-        with tempfile.TemporaryDirectory() as folder:
-            rows[name] = run(name, Path(folder))
+    names = sys.argv[1:] or list(JOBS)
+    with ThreadPoolExecutor() as pool, contextlib.ExitStack() as stack:  # all at once: one waits while another computes
+        folders = [Path(stack.enter_context(tempfile.TemporaryDirectory())) for _ in names]
+        rows |= zip(names, pool.map(run, names, folders), strict=True)
     print("\n".join(["", f"| job | {' | '.join(COLUMNS)} |", f"|{'---|' * (len(COLUMNS) + 1)}"]))
     print("\n".join(f"| {name} | {row} |" for name, row in rows.items()))
 

@@ -144,9 +144,11 @@ def _install_package(python: str, with_tests: bool) -> None:
         return
     print("Installing micro_sam and what it needs (PyTorch is large: this takes some minutes)", flush=True)
     index = _torch_index()
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "--upgrade", "pip"], check=True)
+    # Python compiles a module when it is first imported: compiling all 24,000 here takes most of a minute
+    pip = [python, "-m", "pip", "install", "--quiet", "--no-compile"]
+    subprocess.run([*pip, "--upgrade", "pip"], check=True)
     target = ".[test]" if with_tests else "."
-    subprocess.run([python, "-m", "pip", "install", "--quiet", *index, "--editable", target], check=True, cwd=ROOT)
+    subprocess.run([*pip, *index, "--editable", target], check=True, cwd=ROOT)
     stamp.write_text(f"{state} tests" if with_tests else state)
 
 

@@ -153,7 +153,9 @@ def test_workers_segment_as_one_process_does(folder, tmp_path, capsys, keep):
     assert segment([*arguments, "-o", str(tmp_path / "single")]) == 0
     capsys.readouterr()
     more = ["-e", str(tmp_path / "embeddings")] if keep else []
-    workers = ["--scheduler", "local", "--workers", "2" if keep else "1", "--cores", "2"]
+    number = "2" if keep else "1"
+    # one thread each: threads that wait for a core that others have cost more than they bring
+    workers = ["--scheduler", "local", "--workers", number, "--cores", number]
     assert segment([*arguments, "-o", str(tmp_path / "spread"), *more, *workers]) == 0
     assert capsys.readouterr().out.count("objects: ") == 3
     for name in "abc":

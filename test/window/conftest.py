@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import gc
 import logging
 import os
 import shutil
@@ -99,6 +102,61 @@ def coins() -> np.ndarray:
     return open_sample("coins").image
 
 
+class KnownFeatures:
+    """What the network said about images of earlier tests, by their pixels: most tests begin with the same image."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple, object] = {}
+
+    @contextlib.contextmanager
+    def used(self):
+        """Meanwhile the encoder of the model itself is run on new images only."""
+        from micro_sam.models.predictor import Predictor
+
+        real = Predictor.encode_batch
+
+        def encode_batch(predictor, images):
+            images = list(images)
+            keys = [(predictor.model_hash, predictor.backend, image.shape, image.tobytes()) for image in images]
+            if any(key not in self._known for key in keys):
+                self._known.update(zip(keys, real(predictor, images), strict=True))
+            return [dataclasses.replace(self._known[key]) for key in keys]
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Predictor, "encode_batch", encode_batch)
+            yield
+
+
+@pytest.fixture(scope="session")
+def known_features():
+    """Features of images that every other test begins with."""
+    return KnownFeatures()
+
+
+class Garbage:
+    """What earlier tests left: a full collection takes half of the processor time of a reset."""
+
+    def __init__(self) -> None:
+        self._left = 0
+
+    @contextlib.contextmanager
+    def left(self):
+        """Meanwhile it is only set aside when an image is open, and collected every tenth time."""
+        from micro_sam.sam_annotator.runtime.garbage import GarbageTimer
+
+        self._left = (self._left + 1) % 10
+        with pytest.MonkeyPatch.context() as patch:
+            if self._left:
+                patch.setattr(GarbageTimer, "settle", lambda _: gc.freeze())
+            yield
+
+
+@pytest.fixture(scope="session")
+def garbage():
+    """What earlier tests left."""
+    return Garbage()
+
+
 class SharedWindow:
     """At most one window that several tests use: a window costs seconds under software OpenGL."""
 
@@ -144,11 +202,12 @@ def shared_tool(shared_window, coins):
 
 
 @pytest.fixture
-def tool(shared_tool, coins):
+def tool(shared_tool, coins, known_features, garbage):
     """The 2D tool on the coins, as it is right after the start: nothing clicked, nothing committed."""
     from micro_sam.sam_annotator.state.images import from_array
 
-    driver.reset(shared_tool, from_array(coins, "2d", "coins"))
+    with known_features.used(), garbage.left():
+        driver.reset(shared_tool, from_array(coins, "2d", "coins"))
     yield shared_tool
     shared_tool.saving.unsaved = False
 
