@@ -86,6 +86,8 @@ def start_again(tool) -> None:
         menu(tool).form.widgets[name].value = value
     tool.session.prompts.clear()
     tool.session.objects.load(np.zeros_like(tool.session.committed))
+    tool.session.automatic.set_region(None)
+    tool.session.automatic.show(np.zeros_like(tool.session.auto))
     tool.session.history.clear()
     tool.actions.use_tool("point")
     tool.actions.go_to_slice(tool.session.shape[0] // 2)

@@ -71,9 +71,7 @@ class AutomaticPanel(QWidget):
     def _show_region(self) -> None:
         session = self._state.session
         has_region = session is not None and session.automatic.region is not None
-        self.region_text.setText(
-            "only inside the region" if has_region else f"whole {self._state.tool.image_noun}; region:"
-        )
+        self.region_text.setText("in the region" if has_region else "in a region:")
         self.region_clear.enabled = has_region
 
     def _set_method(self, method: str | None) -> None:

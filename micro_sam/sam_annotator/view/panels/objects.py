@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from magicgui.widgets import FloatSlider, LineEdit
+from magicgui.widgets import FloatSlider, LineEdit, PushButton
 from psygnal import SignalInstance
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
@@ -27,10 +27,11 @@ class SimilarState(Protocol):
 class ObjectsPanel(QWidget):
     """Actions on committed objects (or tracks), which are selected by clicking them or by their ids."""
 
-    def __init__(self, state: WindowState, actions: Actions, similar: SimilarState) -> None:
+    def __init__(self, state: WindowState, actions: Actions, similar: SimilarState | None = None) -> None:
         super().__init__()
         self._state, self._actions = state, actions
         self._noun = noun = state.tool.noun
+        self.similar: PushButton | None = None
         self.count = QLabel()
         self.choose = QPushButton(f"Choose {noun}s by clicking")
         self.choose.setCheckable(True)
@@ -44,19 +45,6 @@ class ObjectsPanel(QWidget):
         self.merge = action_button(actions, "merge_selected")
         self.split = action_button(actions, "split_pieces")
         self.delete = action_button(actions, "delete_selected")
-        self.similar = action_button(actions, "find_similar")
-        self.similarity = FloatSlider(
-            min=0,
-            max=1,
-            step=0.05,
-            value=similar.threshold,
-            label="similarity",
-            tooltip="How similar proposed objects are at least. Proposals follow at once.",
-        )
-        self.similarity.changed.connect(actions.set_similarity)
-        self._similarity = column(self.similarity, labels=True)
-        self._show_found(False)
-        similar.found.connect(self._show_found)
         self.table = action_button(actions, "toggle_table")
         self.review = action_button(actions, "review_next")
         layout = QVBoxLayout(self)
@@ -70,13 +58,31 @@ class ObjectsPanel(QWidget):
         layout.addWidget(self.choose)
         layout.addWidget(column(self.ids, labels=True).native)
         layout.addWidget(row(self.reopen, self.merge, self.split, self.delete).native)
-        layout.addWidget(self.similar.native)
-        layout.addWidget(self._similarity.native)
+        if similar is not None:
+            self._add_similar(similar, layout)
         state.events.selected.connect(self._show_selected)
         state.events.session.connect(self._follow)
         state.events.mouse.connect(self._show_tool)
         self._show_selected(state.selected)
         self._show_count()
+
+    def _add_similar(self, similar: SimilarState, layout: QVBoxLayout) -> None:
+        """*Find similar objects*, and its slider."""
+        self.similar = action_button(self._actions, "find_similar")
+        self.similarity = FloatSlider(
+            min=0,
+            max=1,
+            step=0.05,
+            value=similar.threshold,
+            label="similarity",
+            tooltip="How similar proposed objects are at least. Proposals follow at once.",
+        )
+        self.similarity.changed.connect(self._actions.set_similarity)
+        self._similarity = column(self.similarity, labels=True)
+        self._show_found(False)
+        similar.found.connect(self._show_found)
+        layout.addWidget(self.similar.native)
+        layout.addWidget(self._similarity.native)
 
     def _show_found(self, found: bool) -> None:
         self._similarity.visible = found
@@ -99,7 +105,9 @@ class ObjectsPanel(QWidget):
         self.ids.value = _text(ids)
         self.reopen.enabled = len(ids) == 1
         self.merge.enabled = len(ids) > 1
-        self.split.enabled = self.delete.enabled = self.similar.enabled = len(ids) > 0
+        self.split.enabled = self.delete.enabled = len(ids) > 0
+        if self.similar is not None:
+            self.similar.enabled = len(ids) > 0
 
     def _show_tool(self) -> None:
         self.choose.setChecked(self._state.mouse == "pick")
