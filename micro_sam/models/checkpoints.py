@@ -164,7 +164,14 @@ def save_checkpoint(
     known = {**(metadata or {}), "architecture": model.architecture, "dense_head": model.dense_kind}
     known[KEY] = mark("weights")
     notes = {key: json.dumps(value) for key, value in known.items()}
-    _write(Path(path), lambda place: save_file(state, place, notes), parts)
+    _write(Path(path), lambda place: _save_safetensors(state, place, notes), parts)
+
+
+def _save_safetensors(state: dict[str, Tensor], place: str | os.PathLike[str], notes: dict[str, str]) -> None:
+    Path(place).touch()
+    mode = Path(place).stat().st_mode
+    save_file(state, place, notes)
+    os.chmod(place, mode)  # as any new file: safetensors makes one that nobody but its owner may read
 
 
 def export_custom_sam_model(
@@ -213,7 +220,7 @@ def export_custom_sam_model(
             known["dense_head"] = checkpoint.metadata.get("dense_head", "distances")
         known[KEY] = mark("weights")
         metadata = {key: json.dumps(value) for key, value in known.items()}
-        _write(Path(save_path), lambda place: save_file(state, place, metadata))
+        _write(Path(save_path), lambda place: _save_safetensors(state, place, metadata))
         return
     content = state if decoder is None else {"model_state": state, "decoder_state": _copies(decoder)}
     _write(Path(save_path), lambda place: _write_torch(content, place))

@@ -247,3 +247,11 @@ def test_metadata_is_json(tmp_path):
     header = Path(tmp_path / "a.safetensors").read_bytes()
     length = int.from_bytes(header[:8], "little")
     assert json.loads(json.loads(header[8 : 8 + length])["__metadata__"]["figures"]) == {"one click": 0.7}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no such permissions")
+def test_weights_may_be_read_by_whoever_may_read_other_files(tmp_path):
+    """A facility trains, its users segment."""
+    save_checkpoint(tmp_path / "mine.safetensors", build_model("nano"))
+    (tmp_path / "other").touch()
+    assert (tmp_path / "mine.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
