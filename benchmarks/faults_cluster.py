@@ -13,6 +13,8 @@ Needs Linux and the extra ``cluster``.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
 import os
 import random
@@ -93,11 +95,11 @@ class Scene:
             "DASK_DISTRIBUTED__WORKER__PRELOAD": f'["{self.folder / "preload.py"}"]',
         }
 
-    def client(self, *more: str, scheduler: str | None = "local", cache: str = "cache.zarr") -> subprocess.Popen:
-        """Start the command; without a scheduler it does the work itself."""
+    def client(self, *more: str, scheduler: str = "local", cache: str = "cache.zarr") -> subprocess.Popen:
+        """Start the command with workers."""
         call = [sys.executable, "-m", "micro_sam.cli.precompute_embeddings", "-m", "nano_lm", "-d", "cpu"]
         source = () if "-i" in more else ("-i", str(self.folder / "stack.tif"), "-o", str(self.folder / cache))
-        call += [*source, *(() if scheduler is None else ("--scheduler", scheduler)), *more, *self.extra]
+        call += [*source, "--scheduler", scheduler, *more, *self.extra]
         if scheduler == "local" and "--workers" not in more:
             call += ["--workers", "2"]
         return subprocess.Popen(
@@ -116,7 +118,7 @@ class Scene:
 def kills(folder: Path, number: int, slices: int, seed: int = 0, extra: tuple[str, ...] = ()) -> dict[str, Any]:
     """Kill so many times, over as many runs as that takes; returns counts and what was wrong."""
     scene = Scene(folder, slices, extra)
-    assert _end(scene.client(scheduler=None, cache="undisturbed.zarr"))[0] == 0
+    undisturbed(scene)
     expected = content(folder / "undisturbed.zarr")
     rng, done, wrong, again, runs = random.Random(seed), 0, [], 0, 0
     killed_in_all = dict.fromkeys(KINDS, 0)
@@ -163,6 +165,21 @@ def kills(folder: Path, number: int, slices: int, seed: int = 0, extra: tuple[st
             if not set(pids[:-1]) <= killed or any([str(pid), item] in marked for pid in pids[:-1]):
                 wrong.append(f"run {runs}: slice {item} was computed {len(pids)} times, by {pids}; killed {killed}")
     return {"kills": killed_in_all, "runs": runs, "slices": slices, "computed_again": again, "wrong": wrong}
+
+
+def undisturbed(scene: Scene) -> None:
+    """The same work in this process, which imports the network anyway to compare; on one thread, as workers do it."""
+    import torch
+
+    from micro_sam.cli.precompute_embeddings import main as precompute
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    source = ["-i", str(scene.folder / "stack.tif"), "-o", str(scene.folder / "undisturbed.zarr")]
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        code = precompute([*source, "-m", "nano_lm", "-d", "cpu", *scene.extra])
+    torch.set_num_threads(threads)
+    assert code == 0
 
 
 def _repeated(scene: Scene, slices: int) -> dict[str, list[int]]:

@@ -35,7 +35,7 @@ def exported(tmp_path_factory):
     """The folder as the command writes it, in a process of its own, and the modules that this imported."""
     folder = tmp_path_factory.mktemp("export") / "new" / "nano_lm"
     code = (
-        "import sys, torch; torch.set_num_threads(2); from micro_sam.cli.export import main\n"
+        "import sys, torch; torch.set_num_threads(1); from micro_sam.cli.export import main\n"
         f"assert main(['-m', 'nano_lm', '-o', {str(folder)!r}]) == 0\n"
         "print({'torchvision', 'triton', 'segment_anything', 'napari'} & set(sys.modules))"
     )

@@ -83,8 +83,10 @@ def test_the_image_encoder_gives_stock_features_at_full_resolution_with_few_laye
 
 @pytest.mark.slow
 def test_the_whole_vit_b_gives_stock_features():
-    ours = randomise(Sam.from_architecture("vit_b"))
-    image = torch.randn(1, 3, 1024, 1024)
+    """All layers at full width on a part of the grid; on the whole grid a few narrow layers are compared above."""
+    ours, grid = randomise(Sam.from_architecture("vit_b")), 24  # where windows of 14 do not fit, as on 64 x 64
+    ours.image_encoder.pos_embed = nn.Parameter(ours.image_encoder.pos_embed[:, :grid, :grid].clone())
+    image = torch.randn(1, 3, 16 * grid, 16 * grid)
     with torch.no_grad():
         expected = to_segment_anything(ours).image_encoder(image)
         torch.testing.assert_close(ours.image_encoder(image), expected, atol=TOLERANCE, rtol=0)

@@ -187,7 +187,7 @@ def test_a_prompt_outside_the_mask_of_the_embeddings_says_so(predictor):
 
 
 def test_a_volume_of_tiles_grows_from_a_click_in_tiles_that_are_there(predictor):
-    volume, labels = nuclei_volume(shape=(7, 192, 192), n_objects=2, radius=11, seed=1)
+    volume, labels = nuclei_volume(shape=(7, 128, 128), n_objects=2, radius=11, seed=1)
     ids, counts = np.unique(labels[labels > 0], return_counts=True)
     truth = labels == ids[counts.argmax()]
     z = int(truth.sum(axis=(1, 2)).argmax())
@@ -212,7 +212,7 @@ def test_a_volume_of_tiles_grows_from_a_click_in_tiles_that_are_there(predictor)
 
 
 def test_a_track_over_tiles_begins_with_the_tile_of_its_click(predictor):
-    movie, labels, tracks = dividing_cells(shape=(4, 192, 192), n_cells=2, n_divisions=0, radius=12, seed=1)
+    movie, labels, tracks = dividing_cells(shape=(3, 128, 128), n_cells=2, n_divisions=0, radius=12, seed=1)
     session = TrackingSession(movie.shape)
     run = opened(session, predictor, movie)
     y, x = (int(round(v)) for v in np.argwhere(labels[0] == tracks[0].track_id).mean(axis=0))

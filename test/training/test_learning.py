@@ -53,7 +53,7 @@ def test_from_random_weights_to_usable_on_a_tiny_set(tmp_path):
             validation=(held_out,),
             output=str(tmp_path / "cells.safetensors"),
             steps=60,
-            batch_size=8,
+            batch_size=5,
             objects=4,
             crop=128,
             vary=1.0,

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from micro_sam.models import frames
 from micro_sam.models.export.graphs import BOX_CORNERS
@@ -31,6 +32,7 @@ class OnnxSam:
         self.known = json.loads((folder / "model.json").read_text())
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
+        options.intra_op_num_threads = torch.get_num_threads()  # all cores otherwise, and they wait for work in a loop
         self._sessions = {
             name: onnxruntime.InferenceSession(folder / f"{name}.onnx", options, providers=["CPUExecutionProvider"])
             for name in self.known["files"]
