@@ -38,7 +38,7 @@ def vit_b():
 
 
 @pytest.fixture(scope="module")
-def stock(vit_b):
+def stock_predictor(vit_b):
     """Segment-anything with the same weights; images that are set get the one embedding."""
     predictor = SamPredictor(to_segment_anything(vit_b.model))
 
@@ -48,8 +48,14 @@ def stock(vit_b):
         predictor.is_image_set = True
 
     predictor.set_image = set_image
-    set_image(None)
     return predictor
+
+
+@pytest.fixture
+def stock(stock_predictor):
+    """The same with the image set; its generator of masks takes it away."""
+    stock_predictor.set_image(None)
+    return stock_predictor
 
 
 def agree(found, expected):

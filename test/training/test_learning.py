@@ -82,10 +82,10 @@ def test_fine_tuning_on_five_images_beats_the_shipped_model_on_five_others(share
             train=(learn,),
             validation=(learn,),  # the images that it is judged by choose nothing here
             output=str(tmp_path / "yeast.safetensors"),
-            steps=50,
+            steps=70,
             batch_size=4,
             crop=256,
-            validate_every=50,
+            validate_every=70,
             validation_objects=1,
             device="cpu",
         )
@@ -96,4 +96,6 @@ def test_fine_tuning_on_five_images_beats_the_shipped_model_on_five_others(share
     after = measure(get_sam_model(None, device="cpu", checkpoint_path=weights), images, 12)
     print("held-out frames, before:", before, "after:", after)
     assert all(after[figure] > before[figure] for figure in FIGURES), (before, after)
-    assert score(after) > score(before) + 0.08, (before, after)
+    # of what is left to gain: weights that know such cells better from the start gain less
+    assert score(after) - score(before) > 0.18 * (1 - score(before)), (before, after)
+    assert after["click"] > 0.8, (before, after)
