@@ -288,20 +288,18 @@ def test_lineages_are_edited_by_choosing_tracks_and_every_act_is_undone(with_tru
     assert tool.state.selected == (OTHER,) and tool.state.z in session.tracks.lineage[OTHER].frames
     go_to(tool, 4)
     press(tool, acts.split.native)
-    assert (
-        session.tracks.lineage[OTHER].end == 3
-        and session.tracks.lineage[7].start == 4
-        and session.tracks.lineage[7].parent is None
-    )
-    assert tool.state.selected == (OTHER, 7)
+    (new,) = {track.id for track in session.tracks.lineage.tracks} - {track.id for track in lineage.tracks}
+    assert session.tracks.lineage[OTHER].end == 3
+    assert session.tracks.lineage[new].start == 4 and session.tracks.lineage[new].parent is None
+    assert tool.state.selected == (OTHER, new)
     press(tool, acts.link.native)
-    assert session.tracks.lineage[7].parent == OTHER
-    tool.actions.select((7,))
+    assert session.tracks.lineage[new].parent == OTHER
+    tool.actions.select((new,))
     press(tool, acts.unlink.native)
-    assert session.tracks.lineage[7].parent is None
-    tool.actions.select((OTHER, 7))
+    assert session.tracks.lineage[new].parent is None
+    tool.actions.select((OTHER, new))
     press(tool, acts.objects.merge.native)
-    assert session.tracks.lineage[OTHER].end == N_FRAMES - 1 and 7 not in session.tracks.lineage
+    assert session.tracks.lineage[OTHER].end == N_FRAMES - 1 and new not in session.tracks.lineage
     tool.actions.select((DAUGHTERS[1],))
     press(tool, acts.objects.delete.native)
     assert session.tracks.lineage.daughters(MOTHER) == (DAUGHTERS[0],)
