@@ -125,23 +125,25 @@ def test_automatic_masks_of_10000_x_10000_pixels_need_little_more_than_their_lab
 def test_clearing_and_committing_in_a_large_volume_touches_only_the_object():
     session = VolumeSession((60, 1024, 1024))
     arrays = {name: session.labels.layer(name) for name in ("current", "committed", "auto")}
-    seconds = {}
+    seconds = {"commit": [], "clear": []}
     actions = {"commit": session.objects.commit, "clear": session.prompts.clear}
-    for z, act in ((10, "commit"), (20, "clear"), (30, "commit")):
+    acts = {z: "clear" if z % 20 == 0 else "commit" for z in range(10, 60, 5)}
+    for z, act in acts.items():
         region = (slice(z, z + 1), slice(100, 160), slice(200, 260))
         before = session.current[region].copy()
         session.labels.layer("current")[region] = 1
         session.labels.paint("current", region, np.ones((1, 60, 60), session.current.dtype), before=before)
         begin = time.process_time()
         actions[act]()
-        seconds[f"{act} at {z}"] = time.process_time() - begin
+        seconds[act].append(time.process_time() - begin)
         assert not session.current[z].any()
         assert session.committed[z].any() == (act == "commit")
-    print({name: f"{value * 1e3:.1f} ms" for name, value in seconds.items()})
+    print({name: [f"{value * 1e3:.1f} ms" for value in values] for name, values in seconds.items()})
     assert all(session.labels.layer(name) is array for name, array in arrays.items())
     begin = time.process_time()
-    assert session.committed.any(axis=(1, 2)).sum() == 2
-    assert max(seconds.values()) < 0.5 * (time.process_time() - begin)  # reading through 240 MB
+    assert session.committed.any(axis=(1, 2)).sum() == len(seconds["commit"])
+    reading = time.process_time() - begin  # 240 MB
+    assert all(np.median(values) < 0.5 * reading for values in seconds.values())
 
 
 def test_a_mask_is_as_large_as_its_object():
