@@ -7,8 +7,8 @@ from functools import partial
 from typing import Any
 
 import napari
-from qtpy.QtCore import QEvent, QObject, QSettings
-from qtpy.QtWidgets import QWidget
+from qtpy.QtCore import QEvent, QEventLoop, QObject, QSettings
+from qtpy.QtWidgets import QApplication, QWidget
 
 from micro_sam.models.cache import get_cache_directory
 from micro_sam.sam_annotator.runtime.garbage import no_collection
@@ -34,6 +34,8 @@ def open_viewer(title: str) -> napari.Viewer:
     if geometry is None or not window.restoreGeometry(geometry):
         window.showMaximized()
     window.installEventFilter(_Keeper(viewer))
+    # the window is seen at once; tools and layers take another second
+    QApplication.processEvents(QEventLoop.ProcessEventsFlag.ExcludeUserInputEvents)
     return viewer
 
 

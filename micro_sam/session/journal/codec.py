@@ -87,16 +87,7 @@ def value_from_json(key: str, value: Any, prompt: Prompt) -> Any:
 
 def is_single(key: str) -> bool:
     """Whether the state has one value under this key, not a dict of entries."""
-    return key in (
-        "prompts",
-        "last_id",
-        "anchors",
-        "reopened",
-        "auto_in_pieces",
-        "region_of_interest",
-        "classes",
-        "current_class",
-    )
+    return key in SINGLE
 
 
 def to_plain(value: Any) -> Any:
