@@ -15,7 +15,7 @@ from micro_sam.sam_annotator import annotator_2d, image_folder_annotator
 from micro_sam.sam_annotator.state.images import from_path
 
 from . import driver
-from .driver import key, wait_until
+from .driver import key, wait_idle, wait_until
 
 
 def commit_anything(tool):
@@ -128,7 +128,11 @@ def folder(tmp_path, coins):
 
 
 def start_series(opened, folder, results):
-    return opened(image_folder_annotator, folder, results, model_type="nano_lm", is_volumetric=True)
+    tool = opened(image_folder_annotator, folder, results, model_type="nano_lm", is_volumetric=True)
+    # else what is said when it is ready may come after what the test looks for
+    assert wait_until(lambda: tool.engine.predictor is not None and not tool.engine.busy), tool.status.text
+    wait_idle(tool)
+    return tool
 
 
 def test_an_image_that_the_series_refuses_never_gets_the_labels_of_the_one_before(opened, folder, tmp_path):
