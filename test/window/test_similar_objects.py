@@ -1,4 +1,4 @@
-"""Objects like the chosen ones are proposed, and accepted one by one or all."""
+"""Objects like the selected ones are proposed, and accepted one by one or all."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_objects_like_the_chosen_one_are_proposed_and_accepted_by_key_or_all_at_
 
 def test_without_a_chosen_object_a_sentence_says_so(tool):
     tool.actions.find_similar()
-    assert "Choose one or more committed objects" in tool.status.text
+    assert "Select one or more committed objects" in tool.status.text
 
 
 def test_nuclei_of_a_volume_are_proposed(tool_3d):

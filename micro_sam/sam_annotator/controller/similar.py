@@ -79,7 +79,7 @@ class SimilarObjects:
         """
         session = self._state.needed()
         if not self._state.selected:
-            raise InputError("Choose one or more committed objects first: then others like them are proposed.")
+            raise InputError("Select one or more committed objects first: then others like them are proposed.")
         self._examples = self._state.selected
         if session.automatic.exists:
             self._begin()
@@ -141,13 +141,11 @@ class SimilarObjects:
         try:
             if embeddings is None:
                 raise InputError("The embeddings are not ready yet. Wait for them, then try again.")
-            known = self._candidates
-            labels = session.auto.copy() if known is None else known.labels  # also those that are not proposed now
-            committed = np.where(np.isin(session.committed, wanted), session.committed, 0)
+            known = None if self._candidates is None else self._candidates.labels  # also those not proposed now
             self._jobs.start(
                 NAME,
-                lambda job: _steps(job, embeddings, labels, committed),
-                on_done=lambda similar: self._done(Candidates(session, labels, similar, tuple(wanted))),
+                lambda job: _steps(job, embeddings, session, known, wanted),
+                on_done=lambda found: self._done(Candidates(session, *found, tuple(wanted))),
             )
         except InputError as error:
             self._state.status.report(error)
@@ -192,14 +190,17 @@ class SimilarObjects:
             status.say("No object is so similar. Lower the similarity.")
 
 
-def _steps(job: Job, embeddings: Any, labels: np.ndarray, committed: np.ndarray) -> Generator[Any, None, np.ndarray]:
-    """Similarity of each label; in the thread of the job."""
+def _steps(
+    job: Job, embeddings: Any, session: Session, known: np.ndarray | None, wanted: list[int]
+) -> Generator[Any, None, tuple[np.ndarray, np.ndarray]]:
+    """The candidates, and the similarity of each label; in the thread of the job, which may read whole volumes."""
     from micro_sam.segmentation.similar import object_features, similarity
 
     yield Progress(NAME)
-    examples = object_features(embeddings, committed)
+    labels = session.auto.copy() if known is None else known
+    examples = object_features(embeddings, np.where(np.isin(session.committed, wanted), session.committed, 0))
     yield Progress(NAME)
     candidates = object_features(embeddings, labels)
     similar = np.zeros(int(labels.max(initial=0)) + 1, "float32")
     similar[candidates.ids] = similarity(examples, candidates)
-    return similar
+    return labels, similar
