@@ -143,14 +143,16 @@ ROWS = (
         "Re-open",
         "Make it the current {noun} again, with its prompts.",
     ),
-    Row("merge_selected", lambda to: to.objects.merge, "Merge", "Make one {noun} of the chosen ones."),
+    Row("merge_selected", lambda to: to.objects.merge, "Merge", "Make one {noun} of the selected ones."),
     Row(
         "split_pieces",
         lambda to: to.objects.split,
         "Split",
         "Make an object of each of its pieces; the largest keeps the id.",
     ),
-    Row("delete_selected", lambda to: to.objects.delete, "Delete", "Remove the chosen {noun}s. Undo brings them back."),
+    Row(
+        "delete_selected", lambda to: to.objects.delete, "Delete", "Remove the selected {noun}s. Undo brings them back."
+    ),
     Row("go_to_object", lambda to: to.objects.go_to),
     Row("set_class", lambda to: to.objects.set_class),
     Row("define_class", lambda to: to.objects.define_class),
@@ -235,7 +237,7 @@ ROWS_OF_PROPOSALS = (
         "find_similar",
         lambda to: to.similar.start,
         "Find similar {noun}s",
-        "Propose those that look like the chosen ones, among what Segment All finds. {keys[commit]} commits all of "
+        "Propose those that look like the selected ones, among what Segment All finds. {keys[commit]} commits all of "
         "them, {keys[accept_proposal]} the one under the mouse.",
     ),
     Row(
@@ -363,14 +365,16 @@ ROWS_OF_TRACKS = (
         "Link the objects of this layer between frames, find divisions, and show the tracks; commit them with C.",
     ),
     Row("show_track", lambda to: to.lineage.show_track),
-    Row("split_selected", lambda to: to.lineage.split, "Split here", "Cut the chosen track before the frame in view."),
+    Row(
+        "split_selected", lambda to: to.lineage.split, "Split here", "Cut the selected track before the frame in view."
+    ),
     Row(
         "link_selected",
         lambda to: to.lineage.link,
         "Link",
-        "Of two chosen tracks, make the later one a daughter of the other. A mother that goes on is divided there.",
+        "Of two selected tracks, make the later one a daughter of the other. A mother that goes on is divided there.",
     ),
-    Row("unlink_selected", lambda to: to.lineage.unlink, "Unlink", "Take the mother from the chosen tracks."),
+    Row("unlink_selected", lambda to: to.lineage.unlink, "Unlink", "Take the mother from the selected tracks."),
 )
 ROWS_OF_SERIES = (
     Row(

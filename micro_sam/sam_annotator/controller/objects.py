@@ -69,7 +69,9 @@ class ObjectActions:
     def selected(self) -> tuple[int, ...]:
         """Ids of the selected objects; InputError when there are none."""
         if not self._state.selected:
-            raise InputError("No object is chosen. Press 'Choose objects', then click the objects in the image.")
+            raise InputError(
+                "No object is selected. Press 'Select objects by clicking', then click the objects in the image."
+            )
         return self._state.selected
 
     def delete(self) -> None:

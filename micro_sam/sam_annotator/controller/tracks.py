@@ -171,7 +171,7 @@ class LineageActions:
         session = self._state.needed()
         linked = [i for i in self._selected() if session.tracks.lineage.track(i).parent is not None]
         if not linked:
-            raise InputError("The chosen tracks have no mother.")
+            raise InputError("The selected tracks have no mother.")
         for track_id in linked:
             session.tracks.relink(track_id, None)
 

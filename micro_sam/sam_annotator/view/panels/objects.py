@@ -33,12 +33,12 @@ class ObjectsPanel(QWidget):
         self._noun = noun = state.tool.noun
         self.similar: PushButton | None = None
         self.count = QLabel()
-        self.choose = QPushButton(f"Choose {noun}s by clicking")
+        self.choose = QPushButton(f"Select {noun}s by clicking")
         self.choose.setCheckable(True)
-        self.choose.setToolTip(f"Click committed {noun}s in the image to choose them, again to let them go.")
+        self.choose.setToolTip(f"Click committed {noun}s in the image to select them, again to let them go.")
         self.choose.setStyleSheet(CHECKED)
         self.choose.clicked.connect(lambda checked: actions.use_tool("pick" if checked else "point"))
-        self.ids = LineEdit(label="chosen ids", tooltip=f"Ids of {noun}s, for example: 3, 7")
+        self.ids = LineEdit(label="selected ids", tooltip=f"Ids of {noun}s, for example: 3, 7")
         self.ids.native.setPlaceholderText(f"click {noun}s, or type ids: 3, 7")
         self.ids.native.editingFinished.connect(self._typed)
         self.reopen = action_button(actions, "reopen_selected")
