@@ -273,10 +273,10 @@ def two_clients(folder: Path, slices: int) -> dict[str, Any]:
     """Two clients at once on one cache."""
     scene = Scene(folder, slices)
     clients = [scene.client("--workers", "1") for _ in range(2)]
-    codes = [_end(client)[0] for client in clients]
+    ends = [_end(client) for client in clients]
     content(folder / "cache.zarr")
     begun = Counter(item for _, item in scene.events("begin"))
-    wrong = [] if codes == [0, 0] else [f"ended with {codes}"]
+    wrong = [f"ended with {code}: {text[-400:]}" for code, text in ends if code != 0]
     # Both may have begun an item before one of them had stored it; how often that is depends on how few are left.
     wrong += [f"slice {item} was computed {times} times" for item, times in begun.items() if times > len(clients)]
     return {"two_clients": {"slices": slices, "computed": begun.total()}, "wrong": wrong}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib.util
 import logging
 import os
@@ -23,6 +24,12 @@ ENDED = 2  # looks at which a job is not there any more
 CONNECT = 30  # seconds to wait for a scheduler
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 ENVIRONMENT = (*THREADS, "MALLOC_TRIM_THRESHOLD_")
+# they tell of every worker that ends, and of what its nanny wanted to say after it had closed its connections
+QUIET = (
+    *(f"distributed{name}" for name in ("", ".client", ".nanny", ".worker", ".scheduler", ".core")),
+    "asyncio",
+    "tornado.application",
+)
 _CLASSES = {"slurm": "SLURM", "lsf": "LSF", "pbs": "PBS", "sge": "SGE"}
 
 
@@ -139,13 +146,14 @@ def open_cluster(options: ClusterOptions) -> Iterator[Cluster]:
 def _same_environment() -> Iterator[None]:
     """Put back what dask sets in this process for its workers: variables, and how much its loggers tell."""
     before = {name: os.environ.get(name) for name in ENVIRONMENT}
-    loggers = [logging.getLogger(f"distributed{name}") for name in ("", ".nanny", ".worker", ".scheduler", ".core")]
+    loggers = [logging.getLogger(name) for name in QUIET]
     levels = [logger.level for logger in loggers]
-    for logger in loggers:  # they tell of every worker that ends
+    for logger in loggers:
         logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
+        gc.collect()  # asyncio tells of a task that failed when it is forgotten
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)

@@ -129,8 +129,22 @@ def open_embeddings(
     signed = dataclasses.replace(key, signature=compute_signature(image, image_path))
     stored_stretch = stretch or estimate_normalization(image, ndim)
     feature_shape = (1, model.embed_dim, model.grid_size, model.grid_size)
-    store = ZarrStore.create(save_path, signed, feature_shape, stored_stretch, model.image_size, shard or 1, half)
-    return Embeddings(store, image), store
+    made = ZarrStore.create(save_path, signed, feature_shape, stored_stretch, model.image_size, shard or 1, half)
+    if made is None:  # by another process since it was looked for: checked like any cache that was there before
+        return open_embeddings(
+            predictor,
+            image,
+            save_path,
+            ndim,
+            tile_shape,
+            halo,
+            image_path=image_path,
+            normalization=normalization,
+            smooth_noise=smooth_noise,
+            shard=shard,
+            half=half,
+        )
+    return Embeddings(made, image), made
 
 
 def infer_ndim(image: Any, ndim: int | None = None) -> int:

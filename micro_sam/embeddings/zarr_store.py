@@ -122,8 +122,8 @@ class ZarrStore(EmbeddingStore):
         image_size: int = 1024,
         shard: int = 1,
         half: bool = False,
-    ) -> ZarrStore:
-        """Make an empty cache; if another process is quicker, open the one that it made.
+    ) -> ZarrStore | None:
+        """Make an empty cache; None if another process was quicker, whose cache may be of anything.
 
         Parameters
         ----------
@@ -148,15 +148,18 @@ class ZarrStore(EmbeddingStore):
             When the folder cannot be made.
         """
         path = Path(path)
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise OutputError(f"{path} exists and does not hold embeddings. Choose another embedding path.")
         try:
             with replacing(path, only_new=True) as (place,):
                 shard = min(shard, len(key.grid) * (key.n_slices or 1))
                 make_group(place, key, feature_shape, normalization, image_size, shard, half)
         except OutputError as error:
-            if not path.exists():
-                raise _cannot_write(path, error.__cause__ if isinstance(error.__cause__, OSError) else error) from error
+            if is_cache(path):
+                return None
+            if path.exists() and (not path.is_dir() or any(path.iterdir())):
+                raise OutputError(
+                    f"{path} exists and does not hold embeddings. Choose another embedding path."
+                ) from error
+            raise _cannot_write(path, error.__cause__ if isinstance(error.__cause__, OSError) else error) from error
         return cls.open(path)
 
     # the store's interface

@@ -39,6 +39,26 @@ def test_a_task_that_fails_is_answered_with_one_line_and_the_others_are_done(clu
     assert answers[1].error == "1 cannot be read." and answers[3].error == "ZeroDivisionError: by zero"
 
 
+def test_what_a_nanny_wants_to_say_after_it_has_closed_is_not_printed(tmp_path):
+    script = """
+from micro_sam.distributed.clusters import open_cluster
+from micro_sam.distributed.options import ClusterOptions
+
+if __name__ == "__main__":
+    with open_cluster(ClusterOptions(scheduler="local", workers=1, cores=1)) as cluster:
+        nanny = cluster._owner.workers[0]
+
+        async def close_and_talk():
+            await nanny.rpc.close()
+            nanny.log_event("topic", {"words": "too late"})
+
+        cluster._owner.sync(close_and_talk)
+"""
+    (tmp_path / "late.py").write_text(script)
+    done = subprocess.run([sys.executable, str(tmp_path / "late.py")], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and "Traceback" not in done.stderr + done.stdout
+
+
 def test_follow_up_tasks_come_before_new_ones(cluster, source):
     def follow(task, answer):
         return [answer.value + 1000] if task < 100 else []

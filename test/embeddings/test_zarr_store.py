@@ -316,14 +316,52 @@ def test_two_writers_do_not_disturb_each_other(predictor, make_predictor, stack,
     assert dict(zarr.open_group(str(tmp_path / "e")).attrs)["input_size"] == [46, 64]
 
 
-def test_losing_the_race_of_creating_opens_the_winner(predictor, stack, tmp_path):
+@pytest.mark.parametrize("step", ["compute_signature", "estimate_normalization"])
+def test_losing_the_race_of_creating_opens_the_winner(predictor, stack, tmp_path, monkeypatch, step):
+    """Another process makes the cache after this one has seen that there is none."""
+    from micro_sam.embeddings import opening
+
+    real = getattr(opening, step)
+
+    def overtaken(*arguments):
+        monkeypatch.setattr(opening, step, real)
+        _, store = open_embeddings(predictor, stack, tmp_path / "e", tile_shape=(32, 32))
+        list(iter_embeddings(predictor, stack, store))
+        return real(*arguments)
+
+    monkeypatch.setattr(opening, step, overtaken)
+    view, _ = open_embeddings(predictor, stack, tmp_path / "e")
+    assert view.is_complete() and view.store.key.tile_shape == (32, 32)
+    assert [p.name for p in tmp_path.iterdir()] == ["e"]
+
+
+def test_losing_the_race_to_a_cache_of_another_image_is_refused(predictor, stack, tmp_path, monkeypatch):
+    from micro_sam.embeddings import opening
+
+    real = opening.compute_signature
+
+    def overtaken(*arguments):
+        monkeypatch.setattr(opening, "compute_signature", real)
+        open_embeddings(predictor, 255 - stack, tmp_path / "e")
+        return real(*arguments)
+
+    monkeypatch.setattr(opening, "compute_signature", overtaken)
+    with pytest.raises(CacheError, match="the image differs"):
+        open_embeddings(predictor, stack, tmp_path / "e")
+
+
+def test_a_cache_is_not_made_over_anything(predictor, stack, tmp_path):
     _, store = open_embeddings(predictor, stack, tmp_path / "e")
-    list(iter_embeddings(predictor, stack, store))
-    with pytest.raises(OutputError):
-        ZarrStore.create(tmp_path / "e", store.key, (1, 4, 8, 8), store.normalization)
-    signed = dataclasses.replace(store.key)
-    assert ZarrStore.create(tmp_path / "f", signed, (1, 4, 8, 8), store.normalization).missing()
-    assert not [p for p in tmp_path.iterdir() if p.name.endswith(".tmp")]
+    assert ZarrStore.create(tmp_path / "e", store.key, (1, 4, 8, 8), store.normalization) is None
+    assert ZarrStore.create(tmp_path / "f", store.key, (1, 4, 8, 8), store.normalization).missing()
+    (tmp_path / "file").write_text("a note")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "note.txt").write_text("a note")
+    for name in ("file", "folder"):
+        with pytest.raises(OutputError, match="does not hold embeddings"):
+            ZarrStore.create(tmp_path / name, store.key, (1, 4, 8, 8), store.normalization)
+    assert (tmp_path / "file").read_text() == (tmp_path / "folder" / "note.txt").read_text() == "a note"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["e", "f", "file", "folder"]
 
 
 def test_one_slice_is_read_quickly(predictor, tmp_path):
