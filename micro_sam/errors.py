@@ -4,6 +4,13 @@ The message of each is written for the user at the screen: one or two full sente
 and what to do. The command line prints it and exits with code 2, the window shows it; neither shows a traceback.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
 
 class MicroSamError(Exception):
     """A foreseen problem. Never raised itself; its subclasses say where the problem lies."""
@@ -86,3 +93,35 @@ class Cancelled(MicroSamError):
 
 class ClusterError(MicroSamError, RuntimeError):
     """Workers cannot be had, or none of them can work."""
+
+
+def as_input_error(error: ValidationError, prefix: str = "") -> MicroSamError:
+    """The first of what pydantic finds wrong, as a sentence.
+
+    Parameters
+    ----------
+    error
+        Its reasons may be errors of this module, which are kept.
+    prefix
+        In front of the name of a field: ``"--"`` where that is an option of a command.
+    """
+    first = error.errors(include_url=False)[0]
+    limits = first.get("ctx", {})
+    cause = limits.get("error")
+    if isinstance(cause, MicroSamError):
+        return cause
+    name = prefix + next((part for part in reversed(first["loc"]) if isinstance(part, str)), "value")
+    wanted = {
+        "greater_than_equal": "{ge} or more",
+        "greater_than": "more than {gt}",
+        "less_than_equal": "{le} or less",
+        "less_than": "less than {lt}",
+        "literal_error": "{expected}",
+        "finite_number": "a number",
+        "int_parsing": "a whole number",
+        "int_from_float": "a whole number",
+        "float_parsing": "a number",
+    }.get(first["type"])
+    if wanted is not None:
+        return InputError(f"{name} must be {wanted.format(**limits)}, not {first['input']!r}.")
+    return InputError(f"{name} {first['input']!r}: {first['msg']}.")

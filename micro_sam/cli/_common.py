@@ -118,7 +118,8 @@ def _model_type(name: str) -> str:
     return name
 
 
-def _model_option(default: str) -> Any:
+def model_option(default: str) -> Any:
+    """``-m``."""
     tip = f"the model (default: {default}); nano_lm ships with the package; micro_sam.info lists them all"
     return option(None, tip, "-m", metavar="NAME", reads=_model_type)
 
@@ -130,7 +131,7 @@ class WeightsOptions(Options):
     no type was said: that is found in the file.
     """
 
-    model_type: str | None = _model_option("vit_h")
+    model_type: str | None = model_option("vit_h")
     checkpoint: str | None = option(None, "weights of your own; their type is found in the file", "-c", metavar="PATH")
     has_default: ClassVar[bool] = True
 
@@ -157,7 +158,7 @@ class ModelOptions(WeightsOptions):
 class WindowModel(ModelOptions):
     """Which model a window begins with; None without a checkpoint: the one that works at once."""
 
-    model_type: str | None = _model_option("nano_lm, which works at once; the window offers vit_h")
+    model_type: str | None = model_option("nano_lm, which works at once; the window offers vit_h")
     has_default: ClassVar[bool] = False
 
 
@@ -201,11 +202,6 @@ EMBEDDING_PATH = (
 )
 PREFER_DECODER = "begin the automatic segmentation with the model's decoder where it has one (default)"
 ALL_IMAGES = 'take every image of the input folder that matches, for instance "*.tif"'
-
-
-def add_model(parser: argparse.ArgumentParser) -> None:
-    """``-m``, ``-c`` and ``-d``."""
-    add_options(parser, ModelOptions)
 
 
 def _command(main: Main) -> str:

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
-from micro_sam.errors import InputError, MicroSamError
+from micro_sam.errors import MicroSamError, as_input_error
 
 Model = TypeVar("Model", bound=BaseModel)
 _Group = Any  # argparse's parsers and groups, which have no common public type
@@ -87,19 +87,7 @@ def read_options(parser: argparse.ArgumentParser, kind: type[Model], arguments: 
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise as_input_error(error) from None
-
-
-def as_input_error(error: ValidationError) -> MicroSamError:
-    """The first of what is wrong as a sentence."""
-    first = error.errors(include_url=False)[0]
-    cause = first.get("ctx", {}).get("error")
-    if isinstance(cause, MicroSamError):
-        return cause
-    name = next(part for part in reversed(first["loc"]) if isinstance(part, str))
-    if first["type"] == "greater_than_equal":
-        return InputError(f"--{name} must be {first['ctx']['ge']} or more, not {first['input']}.")
-    return InputError(f"--{name} {first['input']!r}: {first['msg']}.")
+        raise as_input_error(error, "--") from None
 
 
 def _values(typed: dict[str, Any], kind: type[BaseModel]) -> dict[str, Any]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from micro_sam.training.config import DataSource, TrainConfig, load_recipe
-from micro_sam.training.trainer import Progress, Trainer
+
+if TYPE_CHECKING:
+    from micro_sam.training.trainer import Progress, Trainer
 
 __all__ = ["DataSource", "Progress", "TrainConfig", "Trainer", "default_sam_loader", "load_recipe", "train_sam"]
 __all__ += ["default_sam_dataset", "export_instance_segmentation_model", "train_instance_segmentation"]
@@ -40,7 +42,11 @@ Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
 
 def __getattr__(name: str) -> Any:
-    """Names of micro-sam 1.x, imported on first use."""
+    """What needs torch, and names of micro-sam 1.x, imported on first use."""
+    if name in ("Progress", "Trainer"):
+        from micro_sam.training import trainer
+
+        return getattr(trainer, name)
     if name in _OF_1_X or name in _PARTS:
         from micro_sam.compat import training
 
@@ -99,6 +105,8 @@ def train_sam(
         if validation_images is not None and validation_labels is not None:
             settings["validation"] = (DataSource(_paths(validation_images), _paths(validation_labels)),)
         config = TrainConfig(output=str(output), **settings)
+    from micro_sam.training.trainer import Trainer
+
     for step in Trainer(config, overwrite).run():
         if progress is not None:
             progress(step)

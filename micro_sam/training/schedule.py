@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import time
 
@@ -30,7 +29,7 @@ def with_rate(config: TrainConfig, architecture: str) -> TrainConfig:
     """The settings with a learning rate; one that is not given is chosen by the architecture."""
     if config.learning_rate:
         return config
-    return dataclasses.replace(config, learning_rate=RATES.get(architecture, OTHER_RATE))
+    return config.model_copy(update={"learning_rate": RATES.get(architecture, OTHER_RATE)})
 
 
 def learning_rate(step: int, done: float, config: TrainConfig) -> float:

@@ -299,7 +299,9 @@ class Trainer:
 
     def merged(self, weights: dict[str, Tensor]) -> Sam:
         """An independent model with these weights, in evaluation mode, its adapters merged."""
-        config = dataclasses.replace(self.config, checkpoint=None, from_scratch=True, model=self.model.architecture)
+        config = self.config.model_copy(
+            update={"checkpoint": None, "from_scratch": True, "model": self.model.architecture}
+        )
         model = _empty_twin(self.model)
         choose_parameters(model, config)  # the adapters' names
         model.load_state_dict(weights)

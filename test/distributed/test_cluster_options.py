@@ -5,11 +5,10 @@ import re
 import pytest
 from pydantic import ValidationError
 
-from micro_sam.cli._fields import as_input_error
 from micro_sam.cli.automatic_segmentation import main as segment
 from micro_sam.cli.precompute_embeddings import main as precompute
 from micro_sam.distributed.options import ClusterOptions, Part
-from micro_sam.errors import InputError
+from micro_sam.errors import InputError, as_input_error
 
 
 @pytest.mark.parametrize(
