@@ -28,7 +28,7 @@ from micro_sam.errors import InputError, as_input_error
 def test_what_cannot_be_is_refused_in_a_sentence(options, words):
     with pytest.raises(ValidationError) as caught:
         ClusterOptions(**options)
-    assert re.search(words, str(as_input_error(caught.value)))
+    assert re.search(words, str(as_input_error(caught.value, "--")))
 
 
 def test_there_is_one_worker_for_each_gpu_and_as_many_jobs_as_that_takes():

@@ -1,6 +1,5 @@
 """Training runs: what comes out, and that an interruption changes nothing."""
 
-import dataclasses
 import json
 import os
 import shutil
@@ -125,7 +124,7 @@ def test_crops_that_are_drawn_ahead_are_the_same(tiny_set, tmp_path):
 
 def test_an_image_that_is_named_twice_is_packed_once(tiny_set, tmp_path):
     (one,) = tiny_config(tiny_set, tmp_path / "a.safetensors").train
-    twice = tuple(dataclasses.replace(one, group=group) for group in ("first", "second"))
+    twice = tuple(one.model_copy(update={"group": group}) for group in ("first", "second"))
     config = tiny_config(tiny_set, tmp_path / "a.safetensors", packed=str(tmp_path / "all.h5"), train=twice)
     training, again = Trainer(config), Trainer(config)
     assert again._settings() == training._settings()
