@@ -27,7 +27,7 @@ from micro_sam.compat.decoder_segmentation import (
 )
 from micro_sam.embeddings.embeddings import Embeddings, as_embeddings
 from micro_sam.errors import InputError, OutputError
-from micro_sam.io.atomic import remove
+from micro_sam.io.atomic import locked, remove
 from micro_sam.segmentation.automatic import states
 from micro_sam.segmentation.automatic.dense_blocks import in_blocks
 from micro_sam.segmentation.automatic.masks import AutomaticMaskGenerator, get_amg
@@ -174,17 +174,22 @@ def write_maps(path: Path, i: int | None, maps: Mapping[str, np.ndarray]) -> Non
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _check_space(path.parent, sum(4 * np.size(values) for values in maps.values()))
-        if _is_damaged(path):
-            logger.warning("%s cannot be read as HDF5: it is kept as a .bak file, and a new one is begun.", path)
-            remove(path, backup=True)
-        with h5py.File(path, "a") as file:
-            if _group(i) in file:
-                del file[_group(i)]
-            group = file.create_group(_group(i))
-            for name in MAPS:
-                group.create_dataset(name, data=np.asarray(maps[name], "float32"), compression="gzip")
+        with locked(path.parent):  # a file that another process writes looks damaged
+            _add_maps(path, i, maps)
     except (OSError, RuntimeError, ValueError, TypeError) as error:
         raise OutputError(f"The automatic segmentation cannot be kept in {path}: {error}.") from error
+
+
+def _add_maps(path: Path, i: int | None, maps: Mapping[str, np.ndarray]) -> None:
+    if _is_damaged(path):
+        logger.warning("%s cannot be read as HDF5: it is kept as a .bak file, and a new one is begun.", path)
+        remove(path, backup=True)
+    with h5py.File(path, "a") as file:
+        if _group(i) in file:
+            del file[_group(i)]
+        group = file.create_group(_group(i))
+        for name in MAPS:
+            group.create_dataset(name, data=np.asarray(maps[name], "float32"), compression="gzip")
 
 
 def _check_space(folder: Path, needed: int) -> None:

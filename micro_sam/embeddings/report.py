@@ -145,8 +145,13 @@ def _runs(numbers: list[int]) -> list[tuple[int, int]]:
 
 def _prepared(path: Path) -> list[str]:
     found = []
-    if (path / "automatic").is_dir():
-        found.append(f"automatic segmentation ({sum(1 for _ in (path / 'automatic').glob('*.npz'))})")
+    slices = sum(1 for _ in (path / "automatic").glob("*.npz"))
+    if slices:
+        found.append(f"automatic segmentation ({slices})")
+    for folder, words in (("dense_blocks", ""), ("closer_blocks", ", looked at closer")):  # of a large image
+        blocks = sum(1 for _ in (path / "automatic" / folder).glob("*.npy"))
+        if blocks:
+            found.append(f"automatic segmentation ({blocks} block{'s' * (blocks > 1)}{words})")
     if (path / "is_state.h5").is_file():
         found.append("automatic segmentation for micro-sam 1.x")
     if (path / "state" / "volume").is_dir():

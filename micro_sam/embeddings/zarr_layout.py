@@ -18,6 +18,7 @@ zarr, so a file is there wholly or not at all.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import time
 import uuid
@@ -214,9 +215,8 @@ def is_writable(path: Path) -> bool:
 
 def remove_partial_files(path: Path) -> None:
     """Take away what a killed process left half written, but not what a living one is writing now."""
-    for file in path.rglob("*.partial"):
-        if _PARTIAL.search(file.name) is None:
-            continue
-        with contextlib.suppress(OSError):
-            if time.time() - file.stat().st_mtime > PARTIAL_AGE:
-                file.unlink()
+    for folder, _, names in os.walk(path):  # which folders that others make and remove meanwhile do not disturb
+        for file in (Path(folder) / name for name in names if _PARTIAL.search(name)):
+            with contextlib.suppress(OSError):
+                if time.time() - file.stat().st_mtime > PARTIAL_AGE:
+                    file.unlink()

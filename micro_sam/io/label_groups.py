@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from micro_sam.errors import OutputError
-from micro_sam.io.atomic import replacing, write_bytes
+from micro_sam.io.atomic import locked, replacing, write_bytes
 from micro_sam.io.label_arrays import Cast, written_pieces
 from micro_sam.io.marks import KEY, mark
 
@@ -46,9 +46,10 @@ def write_label_group(path: Path, labels: np.ndarray | Cast, scale: tuple[float,
         raise OutputError(f"{path} exists already. Choose another name for the new group of labels.")
     image = path.parent.parent
     version: Literal[2, 3] = 3 if (image / "zarr.json").is_file() else 2
-    with replacing(path) as (place,):
+    with replacing(path, only_new=True) as (place,):  # another process may make it meanwhile
         write_pyramid(place, path.name, labels, scale, "labels", version, "../../")
-    _list(path, version)
+    with locked(image):  # of groups that are added at once, each is listed
+        _list(path, version)
 
 
 def write_pyramid(

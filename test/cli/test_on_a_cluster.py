@@ -90,6 +90,9 @@ def test_one_large_image_is_prepared_in_parts_and_by_several_workers_as_by_one_p
         assert precompute([*arguments, *tiles, "-o", str(tmp_path / "parts.zarr"), "-p", "--part", part]) == 0
     blocks = sorted((tmp_path / "parts.zarr" / "automatic").glob("*_blocks/*.npy"))
     assert len(blocks) == 2 and not (tmp_path / "parts.zarr" / "is_state.h5").exists(), "too large for one file"
+    capsys.readouterr()
+    assert info(["--cache", str(tmp_path / "parts.zarr")]) == 0
+    assert "prepared          automatic segmentation (2 blocks, looked at closer)\n" in capsys.readouterr().out
     written = [block.stat().st_mtime_ns for block in blocks]
     assert spread(image, tmp_path / "workers.zarr", tmp_path / "workers.tif") == [1, 1]
     labels = []

@@ -1,5 +1,7 @@
 """``micro_sam.precompute_state`` with the calls of micro-sam 1.8."""
 
+import threading
+import time
 from types import SimpleNamespace
 
 import h5py
@@ -9,6 +11,7 @@ import pytest
 from micro_sam import precompute_state
 from micro_sam.compat import states
 from micro_sam.errors import OutputError
+from micro_sam.io.atomic import locked
 
 
 def test_states_are_kept_in_the_file_of_1_8(predictor, blobs, embeddings, tmp_path):
@@ -41,6 +44,28 @@ def test_a_damaged_file_of_states_is_begun_anew(tmp_path, damage):
     assert states.read_maps(path, 1, (8, 9))["foreground"].min() == 0.5
     if damage != "no group":  # it may be somebody else's file
         assert (tmp_path / "is_state.h5.bak").read_bytes() == content
+
+
+def test_a_file_that_another_process_writes_is_waited_for(tmp_path):
+    """Half written, it looks damaged."""
+    path, maps = tmp_path / "is_state.h5", {name: np.full((8, 9), 0.5, "float32") for name in states.MAPS}
+    begun = threading.Event()
+
+    def other():
+        with locked(tmp_path):
+            path.write_bytes(b"half")
+            begun.set()
+            time.sleep(0.3)
+            path.unlink()
+            states._add_maps(path, 0, maps)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    begun.wait()
+    states.write_maps(path, 1, maps)
+    thread.join()
+    assert [file.name for file in tmp_path.iterdir()] == ["is_state.h5"]
+    assert all(states.read_maps(path, i, (8, 9)) is not None for i in range(2))
 
 
 def test_states_are_not_written_onto_a_full_disc(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """Caches that were damaged, cut off from their run, or edited: each is mended by the next run or refused by name."""
 
+import os
 import shutil
 
 import numpy as np
@@ -249,3 +250,18 @@ def test_the_precompute_command_mends_what_segmenting_found_damaged(tmp_path, ca
     assert "1 slice embedded" in capsys.readouterr().out
     assert segment(call) == 0
     shutil.rmtree(cache)
+
+
+def test_a_cache_opens_while_others_make_and_remove_folders_in_it(predictor, stack, tmp_path, monkeypatch):
+    open_embeddings(predictor, stack, tmp_path / "e")
+    staging, real = tmp_path / "e" / "automatic" / ".dense.npz.micro_sam-0-0-0", os.scandir
+    staging.mkdir(parents=True)
+
+    def scandir(path="."):
+        if os.path.basename(path) == staging.name:
+            os.rmdir(path)  # after it was seen, before it is looked into
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert ZarrStore.open(tmp_path / "e").missing()
+    assert not staging.exists()

@@ -12,6 +12,7 @@ import tifffile
 import zarr
 
 from micro_sam.errors import NotOurs, OutputError
+from micro_sam.io import label_groups
 from micro_sam.io.collisions import Inputs, check_not_input
 from micro_sam.io.images import open_image
 from micro_sam.io.labels import load_labels, save_labels
@@ -340,3 +341,35 @@ def test_labels_are_added_to_an_ome_zarr_as_a_new_group(objects, tmp_path):
         assert np.array_equal(load_labels(image, "labels/nuclei"), objects)
         with pytest.raises(OutputError, match="exists already"):
             save_labels(image / "labels" / "cells", objects)
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_groups_of_labels_that_are_added_at_once_are_all_listed(tmp_path, monkeypatch, version):
+    image, objects, real = tmp_path / "image.zarr", np.eye(9, dtype="uint16"), label_groups.locked
+    zarr.open_group(str(image), mode="w", zarr_format=version)
+
+    def overtaken(folder):
+        monkeypatch.setattr(label_groups, "locked", real)
+        save_labels(image / "labels" / "cells", objects)
+        return real(folder)
+
+    monkeypatch.setattr(label_groups, "locked", overtaken)
+    save_labels(image / "labels" / "nuclei", objects)
+    attributes = dict(zarr.open_group(str(image / "labels"), mode="r").attrs)
+    assert attributes.get("ome", attributes)["labels"] == ["cells", "nuclei"]
+
+
+def test_a_group_of_labels_that_came_while_one_was_written_is_not_replaced(tmp_path, monkeypatch):
+    image, objects, real = tmp_path / "image.zarr", np.eye(9, dtype="uint16"), label_groups.write_pyramid
+    zarr.open_group(str(image), mode="w", zarr_format=2)
+
+    def overtaken(*arguments):
+        monkeypatch.setattr(label_groups, "write_pyramid", real)
+        save_labels(image / "labels" / "cells", objects)
+        real(*arguments)
+
+    monkeypatch.setattr(label_groups, "write_pyramid", overtaken)
+    with pytest.raises(OutputError, match="exists already"):
+        save_labels(image / "labels" / "cells", 2 * objects)
+    assert np.array_equal(load_labels(image, "labels/cells"), objects)
+    assert sorted(path.name for path in (image / "labels").iterdir() if not path.name.startswith(".z")) == ["cells"]

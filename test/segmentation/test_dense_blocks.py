@@ -15,6 +15,7 @@ from micro_sam.errors import InputError
 from micro_sam.models.predictor import ImageFeatures
 from micro_sam.segmentation.automatic import dense, dense_blocks
 from micro_sam.segmentation.automatic.dense import DenseInstanceSegmenter
+from micro_sam.segmentation.automatic.dense_maps import tile_maps
 from micro_sam.segmentation.automatic.hilltops import hilltops
 from micro_sam.training.targets import dense_targets
 
@@ -253,3 +254,33 @@ def test_images_are_looked_at_closer_up_to_a_size_and_larger_ones_are_told_of(tr
     monkeypatch.setattr(dense, "LOOK_CLOSER", (90.0, 90.0))
     segmenter = in_blocks(truth)
     assert segmenter.generate().any() and "look_closer" in segmenter.hint
+
+
+def test_of_two_that_begin_at_once_none_removes_what_the_other_has_made(truth, tmp_path, monkeypatch):
+    """The other begins, and makes a block, after this one has seen that nothing is there."""
+    first, second = (dense_blocks.DenseBlocks(GRID, "offsets", "about", tmp_path / "maps") for _ in range(2))
+    predictor, real = Known(truth), dense_blocks.locked
+    store, block = predictor.store(), first.blocks[0]
+
+    def maps_of(tile):
+        return tile_maps(predictor, store.load(None, tile.index))
+
+    def overtaken(folder):
+        monkeypatch.setattr(dense_blocks, "locked", real)
+        first.measure(maps_of(GRID[0]), GRID[0])
+        first.write(block, first.stitch(block, maps_of))
+        return real(folder)
+
+    monkeypatch.setattr(dense_blocks, "locked", overtaken)
+    second.measure(maps_of(GRID[0]), GRID[0])
+    assert second.is_kept and [one.index for one in second.missing()] == [one.index for one in second.blocks][1:]
+    assert np.array_equal(second.read(second.area(block)).values, first.read(first.area(block)).values)
+
+
+def test_maps_of_something_else_are_removed(truth, tmp_path):
+    maps = torch.from_numpy(Known(truth).maps[(slice(None), *GRID[0].outer)])
+    for about, left in (("one", 0), ("one", 1), ("other", 0)):
+        blocks = dense_blocks.DenseBlocks(GRID, "offsets", about, tmp_path / "maps")
+        blocks.measure(maps, GRID[0])
+        assert len(blocks.blocks) - len(blocks.missing()) == left
+        blocks.write(blocks.blocks[0], blocks.stitch(blocks.blocks[0], lambda tile: None))

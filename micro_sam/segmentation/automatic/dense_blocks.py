@@ -20,8 +20,8 @@ import numpy as np
 import torch
 
 from micro_sam.embeddings.tiles import Tile, TileGrid
-from micro_sam.errors import InputError, OutputError
-from micro_sam.io.atomic import replacing
+from micro_sam.errors import InputError
+from micro_sam.io.atomic import locked, replacing, write_chunk
 from micro_sam.segmentation.automatic.dense_maps import (
     DenseMaps,
     placed_size,
@@ -209,16 +209,25 @@ class DenseBlocks:
         note = folder / "about.json"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            if not note.is_file() or note.read_text("utf-8") != about:
-                for file in folder.glob("[0-9][0-9][0-9][0-9][0-9][0-9].npy"):
-                    file.unlink()
-                with replacing(note) as (place,):
-                    Path(place).write_text(about, "utf-8")
-        except (OSError, OutputError) as error:
+            if not _says(note, about):
+                with locked(folder):  # of several that begin, one removes what is there: the others' maps stay
+                    if not _says(note, about):
+                        for file in folder.glob("[0-9][0-9][0-9][0-9][0-9][0-9].npy"):
+                            file.unlink(missing_ok=True)
+                        write_chunk(note, about.encode())
+        except OSError as error:
             logger.warning("The maps of the automatic segmentation are not kept in %s: %s", folder, error)
             return False
         self._folder = folder
         return True
+
+
+def _says(note: Path, about: str) -> bool:
+    """Whether a note is there and says this."""
+    try:
+        return note.read_bytes() == about.encode()
+    except FileNotFoundError:
+        return False
 
 
 def in_blocks(embeddings: Embeddings) -> bool:
