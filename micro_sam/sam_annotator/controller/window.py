@@ -10,7 +10,8 @@ from napari import Viewer
 
 from micro_sam.errors import AxesError, ChoiceError, InputError
 from micro_sam.sam_annotator.actions import Actions
-from micro_sam.sam_annotator.controller.action_table import ROWS_OF_SERIES, bind, rows_of
+from micro_sam.sam_annotator.controller.action_rows import bind
+from micro_sam.sam_annotator.controller.action_table import ROWS_OF_SERIES, rows_of
 from micro_sam.sam_annotator.controller.automatic import Automatic
 from micro_sam.sam_annotator.controller.autosave import Autosave
 from micro_sam.sam_annotator.controller.closing import CloseGuard, Leaving, ends_in_order
@@ -98,7 +99,7 @@ class Window:
         self._garbage.hold()
         self.viewer = viewer
         self.state = state = WindowState(tool, names, settings, options=tool.options)
-        self.actions = Actions(self._report)
+        self.actions = Actions(self._report, state.status.acted)
         self.jobs = Jobs(state.status.report)
         self.engine = Engine(self.jobs)
         self.layers = TrackLayers(viewer, state) if tool.work == "tracks" else SessionLayers(viewer, state)

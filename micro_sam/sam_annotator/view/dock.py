@@ -124,7 +124,7 @@ class Dock(QWidget):
         self.training_section = folded("Train a model", self.training)
         self.keys = KeyList(actions)
         self.keys_section = folded("Keys", self.keys)
-        self.view = ViewRow(viewer, layers.fit, layers.outline_committed, actions, state.tool.work == "volume")
+        self.view = ViewRow(viewer, layers.fit, layers.colours.outline, actions, state.tool.work == "volume")
         self.main_button = MainButton(state, self.commit.run.native, self.extra[0].run.native if self.extra else None)
         self.outline = CurrentOutline(state, viewer, layers)
         self.selected = SelectedFrames(state, viewer, layers)
