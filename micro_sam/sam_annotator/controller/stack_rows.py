@@ -64,6 +64,20 @@ ROWS_OF_TRACKS = (
         "track the object(s)",
     ),
     Row(
+        "divide_as_found",
+        lambda to: to.tracks.divisions.divide,
+        "Divide [{key}]",
+        "Two daughters begin here: mark the division, and follow them.",
+        ("Shift-D",),
+        "divide the track as it was found",
+    ),
+    Row(
+        "is_one_object",
+        lambda to: to.tracks.divisions.go_on,
+        "One object",
+        "It does not divide: a point says where it is, and it is followed farther.",
+    ),
+    Row(
         "toggle_state",
         lambda to: to.tracks.toggle_state,
         "track_state [{key}]",

@@ -190,7 +190,8 @@ def _run_part(request: TrackRequest, part: TrackPart, masks: dict[int, ObjectMas
 
     def as_step(step: TrackStep) -> PropagationStep:
         reason = f"Track {part.label}: {step.reason}" if step.reason and several else step.reason
-        return PropagationStep(request, part.label, step.t, step.mask, step.score, step.overlap, step.source, reason)
+        values = (step.mask, step.score, step.overlap, step.source, reason)
+        return PropagationStep(request, part.label, step.t, *values, division=step.division)
 
     reached: dict[int, ObjectMask] = {}
     options = {**request.options, "occupied": request.occupied}
