@@ -36,6 +36,7 @@ def test_it_is_read_once_and_does_not_come_again(opened, coins, first_start):
     assert card.isVisible() and canvas(tool.viewer).rect().contains(card.geometry())
     for word in ("Click an object", "C commits the object", "Save", "F1 lists all keys", "Ctrl-Z"):
         assert word in words(card)
+    assert card.text.height() >= card.text.heightForWidth(card.text.width()), "nothing is cut"
     assert wait_until(lambda: not tool.engine.busy), tool.status.text
     click(tool, (60, 100))  # it holds nothing up
     wait_idle(tool)

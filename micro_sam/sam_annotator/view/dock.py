@@ -130,7 +130,8 @@ class Dock(QWidget):
         self.keys = KeyList(actions)
         self.keys_section = folded("Keys", self.keys)
         self.view = ViewRow(viewer, layers.fit, layers.colours.outline, actions, state.tool.work == "volume")
-        self.main_button = MainButton(state, self.commit.run.native, self.extra[0].run.native if self.extra else None)
+        extend = self.extra[0].run.native if self.extra else None
+        self.main_button = MainButton(state, self.commit.run.native, extend, divisions)
         self.outline = CurrentOutline(state, viewer, layers)
         self.selected = SelectedFrames(state, viewer, layers)
         self._overlays: list[CanvasOverlay] = [self.outline, self.selected]

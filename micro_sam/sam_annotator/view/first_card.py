@@ -40,10 +40,10 @@ class FirstCard(QFrame):
         self.read.setToolTip("Do not show this again.")
         self.read.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.read.clicked.connect(self.put_away)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(14, 10, 14, 10)
-        layout.addWidget(self.text)
-        layout.addWidget(self.read, 0, Qt.AlignmentFlag.AlignRight)
+        self._layout = QVBoxLayout(self)
+        self._layout.setContentsMargins(14, 10, 14, 10)
+        self._layout.addWidget(self.text)
+        self._layout.addWidget(self.read, 0, Qt.AlignmentFlag.AlignRight)
         self.setFixedWidth(WIDTH)
         self._canvas.installEventFilter(self)
         state.events.keys_shown.connect(self.put_away)  # who has found the list of keys has read it
@@ -68,7 +68,8 @@ class FirstCard(QFrame):
         return False
 
     def _place(self) -> None:
-        self.adjustSize()
+        self.ensurePolished()  # the font decides the height
+        self.setFixedHeight(self._layout.totalHeightForWidth(WIDTH))
         self.move(MARGIN, max(0, self._canvas.height() - self.height() - MARGIN))
 
 
@@ -76,8 +77,8 @@ def text_of(state: WindowState, actions: Actions) -> str:
     """The card of a tool, with its keys."""
     tool, key = state.tool, {name: f"<b>{actions[name].key}</b>" for name in ("toggle_polarity", "commit", "undo")}
     lines = [
-        "Click an object: its mask appears at once. A box around it or more points correct it; "
-        f"{key['toggle_polarity']} makes the next point one that does not belong to it.",
+        "Click an object: its mask appears at once. More points or a box correct it; "
+        f"after {key['toggle_polarity']} click what does not belong to it.",
         f"{key['commit']} commits the {tool.noun}. The next click begins the next one.",
         "<b>Save</b> writes all that is committed.",
         f"<b>{actions['toggle_keys'].key}</b> lists all keys, {key['undo']} takes back any step.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -11,7 +11,6 @@ import numpy as np
 from micro_sam.errors import InputError
 from micro_sam.segmentation.interpolation import centre_of, interpolate_masks, shifted
 from micro_sam.segmentation.prompted.projection import Projection, project_mask, resolve_projection
-from micro_sam.segmentation.propagation.division import Daughters, find_division
 from micro_sam.segmentation.propagation.motion import MotionModel
 from micro_sam.segmentation.propagation.search import is_taken, search_nearby
 from micro_sam.segmentation.values import ObjectMask
@@ -20,12 +19,15 @@ if TYPE_CHECKING:
     from micro_sam.embeddings.embeddings import Embeddings
     from micro_sam.models.predictor import Predictor
 
-__all__ = ["Division", "TrackStep", "iter_track"]
+__all__ = ["Daughters", "Division", "TrackStep", "iter_track"]
 
 # On 25 tracks of H2B nuclei (nano_lm, one click in the first frame) 32 % are followed to their end from a perfect first
 # mask by the innermost point alone, 28 % with the mask, 16 % by the box; by looking around 76 % from one click.
 DEFAULT_PROJECTION = Projection(use_points=True, use_single_point=True)
 _DIVIDES = "It seems to divide after frame {}."
+
+
+Daughters = tuple[ObjectMask, ObjectMask]
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def iter_track(
     backward: bool = False,
     search: bool = True,
     occupied: np.ndarray | None = None,
-    divisions: bool = False,
+    divides: Callable[[int, ObjectMask], Daughters | None] | None = None,
 ) -> Iterator[TrackStep]:
     """Follow one object from the first frame in which it is known, one frame at a time.
 
@@ -127,9 +129,10 @@ def iter_track(
     occupied : (T, H, W) array of integers, optional
         Other tracks that are settled already. A mask that lies mostly on them is not believed: one object is not two.
         Tracks on which ``masks`` lie are not meant: they are being done again.
-    divisions : bool
-        After the last prompted frame, stop where the object becomes two, see
-        :func:`~micro_sam.segmentation.propagation.division.find_division`. Not backward, where daughters become one.
+    divides : callable, optional
+        Asked with each frame after the last prompted one, and the object in the frame before: the two objects that it
+        has become there, or None; see :func:`~micro_sam.segmentation.divisions.find_division`. The track stops where
+        there are two. Not asked backward, where daughters become one.
 
     Yields
     ------
@@ -144,8 +147,7 @@ def iter_track(
     mode = resolve_projection(projection, DEFAULT_PROJECTION)
     end = _last_frame(embeddings.n_slices, masks, stops, last, backward)
     motion = MotionModel(motion_smoothing)
-    divisions = divisions and not backward
-    options = (iou_threshold, mode, motion, box_extension, backward, search, occupied, divisions)
+    options = (iou_threshold, mode, motion, box_extension, backward, search, occupied, None if backward else divides)
     return _follow(predictor, embeddings, dict(masks), end, *options)
 
 
@@ -189,7 +191,7 @@ def _follow(
     backward: bool,
     search: bool,
     occupied: np.ndarray | None,
-    divisions: bool,
+    divides: Callable[[int, ObjectMask], Daughters | None] | None,
 ) -> Iterator[TrackStep]:
     direction = -1 if backward else 1
     prompted = sorted(masks, reverse=backward)
@@ -212,7 +214,7 @@ def _follow(
                 nearby, likeness = search_nearby(predictor, embeddings, t, mask, shift, known, others)
                 if likeness > overlap:
                     result, overlap = nearby, likeness
-            if divisions and t > prompted[-1] and (two := find_division(predictor, embeddings, t, mask)):
+            if divides is not None and t > prompted[-1] and (two := divides(t, mask)) is not None:
                 yield TrackStep(t, None, 0.0, overlap, "stop", shift, _DIVIDES.format(t - 1), Division(two, result))
                 return
             found = TrackStep(t, result, result.score, overlap, "propagated", shift)

@@ -11,8 +11,8 @@ import tifffile
 from micro_sam.embeddings.compute import iter_embeddings, open_embeddings
 from micro_sam.prompt_generators import innermost
 from micro_sam.sample_data.synthetic import dividing_cells
+from micro_sam.segmentation.divisions import find_division
 from micro_sam.segmentation.prompted.segment import segment_objects
-from micro_sam.segmentation.propagation.division import find_division
 from micro_sam.segmentation.propagation.tracking import iter_track
 from micro_sam.segmentation.values import ObjectMask, Prompts
 
@@ -50,7 +50,9 @@ def clicked(predictor, embeddings, labels, label, t) -> ObjectMask:
 def test_a_track_stops_where_its_object_becomes_two(predictor, features):
     labels = movie()[1]
     first = clicked(predictor, features, labels, MOTHER, 0)
-    *steps, stop = iter_track(predictor, features, {0: first}, divisions=True)
+    *steps, stop = iter_track(
+        predictor, features, {0: first}, divides=functools.partial(find_division, predictor, features)
+    )
     assert [step.t for step in steps] == list(range(LAST + 1)) and (stop.t, stop.source) == (LAST + 1, "stop")
     assert f"divide after frame {LAST}" in stop.reason
     found = {int(np.bincount(labels[stop.t][one.slices][one.mask]).argmax()) for one in stop.division.daughters}
@@ -65,7 +67,9 @@ def test_a_track_stops_where_its_object_becomes_two(predictor, features):
 def test_objects_that_do_not_divide_are_followed_to_the_end(predictor, features, label):
     images, labels = movie()
     first = clicked(predictor, features, labels, label, 0)
-    steps = list(iter_track(predictor, features, {0: first}, divisions=True))
+    steps = list(
+        iter_track(predictor, features, {0: first}, divides=functools.partial(find_division, predictor, features))
+    )
     assert not any(step.division for step in steps)
     assert [step.t for step in steps if step.mask is not None] == [
         step.t for step in iter_track(predictor, features, {0: first}) if step.mask is not None
@@ -75,7 +79,14 @@ def test_objects_that_do_not_divide_are_followed_to_the_end(predictor, features,
 def test_a_later_prompt_says_that_it_is_one_object(predictor, features):
     labels = movie()[1]
     first, later = (clicked(predictor, features, labels, i, t) for i, t in ((MOTHER, 0), (DAUGHTERS[0], LAST + 1)))
-    steps = list(iter_track(predictor, features, {0: first, LAST + 1: later}, divisions=True))
+    steps = list(
+        iter_track(
+            predictor,
+            features,
+            {0: first, LAST + 1: later},
+            divides=functools.partial(find_division, predictor, features),
+        )
+    )
     assert not any(step.division for step in steps) and steps[-1].t > LAST + 1
 
 
@@ -106,7 +117,15 @@ def test_h2b_nuclei(predictor, embed, shared_data):
     found, false, silent = [], [], []
     for i in rows[rows[:, 1] == 0][:, 0].tolist():
         first = clicked(predictor, embeddings, truth, i, 0)
-        steps = list(iter_track(predictor, embeddings, {0: first}, divisions=True)) if not first.is_empty else []
+        steps = (
+            list(
+                iter_track(
+                    predictor, embeddings, {0: first}, divides=functools.partial(find_division, predictor, embeddings)
+                )
+            )
+            if not first.is_empty
+            else []
+        )
         if not steps:
             continue
         if steps[-1].division is not None:

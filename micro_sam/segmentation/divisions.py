@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from micro_sam.segmentation.automatic.dense import objects_of
+from micro_sam.segmentation.automatic.dense_maps import DenseMaps, tile_maps
 from micro_sam.segmentation.interpolation import centre_of
 from micro_sam.segmentation.propagation.frame_linking import FrameObjects, link_frames
+from micro_sam.segmentation.propagation.tracking import Daughters
 from micro_sam.segmentation.values import ObjectMask
 
 if TYPE_CHECKING:
     from micro_sam.embeddings.embeddings import Embeddings
     from micro_sam.models.predictor import Predictor
 
-__all__ = ["Daughters", "find_division"]
-
-Daughters = tuple[ObjectMask, ObjectMask]
+__all__ = ["find_division"]
 
 _AROUND = 2.5
 """Diameters of the object beyond it that are looked at: daughters move less, and neighbours are seen whole."""
@@ -89,9 +90,6 @@ class _Area:
 
     def objects(self, t: int) -> np.ndarray:
         """Labels of all objects, at the resolution of the maps."""
-        from micro_sam.segmentation.automatic.dense import objects_of
-        from micro_sam.segmentation.automatic.dense_maps import DenseMaps, tile_maps
-
         model = self._predictor.model
         features = self._embeddings.load(t, self._tile.index, self._predictor.device)
         maps = tile_maps(self._predictor, features)
