@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 
+import napari
 import pytest
-from napari.settings import get_settings
-from qtpy.QtCore import QTimer
 
 from micro_sam.sam_annotator import annotator_2d, annotator_3d, annotator_tracking, get_annotator
 from micro_sam.sam_annotator.view.frame import is_first_start
@@ -77,13 +76,10 @@ def test_a_window_with_somebody_in_front_of_it_shows_it(coins, first_start, monk
     seen = []
 
     def look() -> None:
-        import napari
-
         viewer = napari.current_viewer()
         seen.append(get_annotator(viewer).dock.card.isVisible())
         driver.close(viewer)
 
-    QTimer.singleShot(4000, look)
-    monkeypatch.setattr(get_settings().application, "confirm_close_window", False)
+    monkeypatch.setattr(napari, "run", look)  # in place of the event loop
     annotator_2d(coins, model_type="nano_lm")
     assert seen == [True] and is_first_start()
