@@ -92,12 +92,12 @@ def test_an_object_is_committed_in_the_colour_of_the_class_that_it_gets(tool, by
     wait_idle(tool)
     key(tool.viewer, "shift+3")
     current = tool.layers.labels["current"].layer
-    assert wait_until(lambda: np.allclose(current.get_color(1)[:3], colour_of(tool, 3)), 5)
+    assert wait_until(lambda: np.allclose(current.get_color(1)[:3], colour_of(tool, 3)))
     key(tool.viewer, "c")
     wait_idle(tool)
     assert np.allclose(shown(tool, 1), colour_of(tool, 3))
     tool.actions.set_by_class(False)
-    assert wait_until(lambda: not np.allclose(current.get_color(1)[:3], colour_of(tool, 3)), 5)
+    assert wait_until(lambda: not np.allclose(current.get_color(1)[:3], colour_of(tool, 3)))
 
 
 def test_a_layer_that_was_deleted_comes_again_in_the_colours_of_classes(tool, by_class):
@@ -107,8 +107,8 @@ def test_a_layer_that_was_deleted_comes_again_in_the_colours_of_classes(tool, by
     key(tool.viewer, "shift+2")
     tool.actions.set_by_class(True)
     tool.viewer.layers.remove("committed_objects")
-    assert wait_until(lambda: "committed_objects" in tool.viewer.layers, 10)
-    assert wait_until(lambda: np.allclose(shown(tool, 1), colour_of(tool, 2)), 10)
+    assert wait_until(lambda: "committed_objects" in tool.viewer.layers)
+    assert wait_until(lambda: np.allclose(shown(tool, 1), colour_of(tool, 2)))
 
 
 def test_sections_show_classes_too(tool_3d, by_class):
