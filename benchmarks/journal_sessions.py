@@ -48,7 +48,9 @@ def stub(delay: float) -> None:
             far = abs(nearest - t) > reach
             source = "prompt" if t in known else "propagated"
             mask = None if far else known[nearest]
-            yield types.SimpleNamespace(z=t, t=t, mask=mask, score=0.8, overlap=0.7, source=source, reason="")
+            yield types.SimpleNamespace(
+                z=t, t=t, mask=mask, score=0.8, overlap=0.7, source=source, reason="", division=None
+            )
             if far:
                 return
 

@@ -55,6 +55,8 @@ class Actions:
     ----------
     report
         Called with the exception of an action.
+    acted
+        Called when the user does something, before it is done.
 
     Signals
     -------
@@ -64,8 +66,8 @@ class Actions:
 
     added = Signal()
 
-    def __init__(self, report: Callable[[Exception], None]) -> None:
-        self._report = report
+    def __init__(self, report: Callable[[Exception], None], acted: Callable[[], object] = lambda: None) -> None:
+        self._report, self._acted = report, acted
         self._actions: dict[str, Action] = {}
 
     def add(self, actions: Iterable[Action]) -> None:
@@ -90,6 +92,7 @@ class Actions:
             raise AttributeError(f"There is no action {name!r}.")
 
         def call(*args: Any, **kwargs: Any) -> Any:
+            self._acted()
             try:
                 return self._actions[name].do(*args, **kwargs)
             except Exception as error:

@@ -157,7 +157,15 @@ def _segment(again: Any, command: Command) -> None:
                 again.segment.apply(again.segment.run(again.segment.plan(z, edit.after.batched)), preview=preview)
     details = command.details
     if "iou_threshold" in details or "method" in details:
-        names = ("method", "iou_threshold", "projection", "box_extension", "interpolation", "motion_smoothing")
+        names = (
+            "method",
+            "iou_threshold",
+            "projection",
+            "box_extension",
+            "interpolation",
+            "motion_smoothing",
+            "divisions",
+        )
         options = {name: details[name] for name in names if name in details}
         again.propagation.segment(**options)
 

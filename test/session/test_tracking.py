@@ -169,6 +169,25 @@ def test_a_division_ends_the_mother_and_starts_two_daughters_in_the_next_frame(s
     assert work[1].division == 4 and work[2].parent == work[3].parent == 1 and work[2].begin == 5
 
 
+def test_a_division_that_was_found_is_marked_in_one_step_of_undo(session):
+    session.prompts.add_point((0, 30, 40))
+    session.propagation.segment()
+    before = snapshot(session)
+    assert session.prompts.divide(1, (4, 30, 40), [(5, 45, 60), (5, 20, 30)]) == (2, 3)
+    assert [(p.track_id, p.state, p.z) for p in session.prompts.drawn.points] == [
+        *[(1, "track", 0), (1, "division", 4), (2, "track", 5), (3, "track", 5)]
+    ]
+    session.propagation.segment()
+    assert frames_of(session, 1) == list(range(5)) and frames_of(session, 2) == list(range(5, 12))
+    assert session.current[5, 45, 60] == 2 and session.current[5, 20, 30] == 3
+    session.undo()
+    assert session.undo() == "Mark division"
+    assert snapshot(session) == before
+    with pytest.raises(InputError, match="last one"):
+        session.prompts.divide(1, (11, 30, 40), [(11, 45, 60), (11, 20, 30)])
+    check_invariants(session)
+
+
 def test_a_box_marks_a_division_too(session):
     session.prompts.add_shape("rectangle", [(0, 20, 20), (0, 32, 36)])
     session.tracks.set_next_state("division")

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import micro_sam
+from micro_sam.sam_annotator.view.frame import card_was_read
 
 from . import driver
 
@@ -52,6 +53,7 @@ def own_cache_directory(tmp_path_factory):
     """Models, recovery files and samples of the tests do not mix with those of the person."""
     old = os.environ.get("MICROSAM_CACHEDIR")
     os.environ["MICROSAM_CACHEDIR"] = str(tmp_path_factory.mktemp("cache"))
+    card_was_read()
     yield
     if old is None:
         del os.environ["MICROSAM_CACHEDIR"]

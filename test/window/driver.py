@@ -22,6 +22,7 @@ REAL = shutil.which("xdotool") is not None and bool(os.environ.get("DISPLAY"))
 KEYS = {
     "ctrl+z": (Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier),
     "ctrl+shift+z": (Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier),
+    "shift+d": (Qt.Key.Key_D, Qt.KeyboardModifier.ShiftModifier),
     "shift+c": (Qt.Key.Key_C, Qt.KeyboardModifier.ShiftModifier),
 }
 

@@ -51,6 +51,23 @@ def test_sections_go_through_the_last_point_and_show_objects(tool_3d):
     assert tool.state.section is None and not tool.volume.sections.view.isVisible()
 
 
+def test_sections_follow_the_contrast_of_the_image(tool_3d):
+    tool = tool_3d
+    volume, raw = small_volume()[0].astype(float), tool.layers.raw
+    raw.contrast_limits = (0, 255)
+    xz, yz = sections_of(tool)
+    tool.volume.sections.go_to((3, 40, 50))
+    assert wait_until(lambda: shows(xz, volume[:, 40]) and shows(yz, volume[:, :, 50]))
+    raw.contrast_limits = (20, 120)
+    assert shows(xz, (np.clip((volume[:, 40] - 20) / 100, 0, 1) * 255).round())
+    picture = xz._picture.copy()
+    raw.gamma = 2
+    assert np.array_equal(yz.plane.image, (np.clip((volume[:, :, 50] - 20) / 100, 0, 1) ** 2 * 255).round())
+    assert xz._picture != picture
+    raw.gamma, raw.contrast_limits = 1, (0, 255)
+    assert shows(xz, volume[:, 40])
+
+
 def test_a_click_in_a_section_is_a_prompt_and_gives_the_object(tool_3d):
     tool = tool_3d
     z, y, x = middle_of(FIRST)

@@ -318,6 +318,19 @@ def damage(path):
         file.write(b"\xff\x00\xff\x00")
 
 
+def test_a_warning_stays_when_the_preparation_ends_and_goes_with_the_next_click(tool, coins, held_encoder):
+    open_slowly(tool, coins)
+    tool.actions.open_path("missing.tif")
+    assert tool.status.kind == "error" and "missing.tif" in tool.status.text
+    held_encoder.set()
+    assert wait_until(lambda: "is ready" in tool.status.text), tool.status.text
+    assert tool.status.kind == "error" and "missing.tif" in tool.status.text.splitlines()[0]
+    assert "missing.tif" in tool.dock.status.text.text()
+    click(tool, COIN)
+    wait_idle(tool)
+    assert tool.status.kind != "error" and "missing.tif" not in tool.status.text
+
+
 def test_a_click_on_embeddings_that_turn_out_damaged_has_them_computed_again(tool, on_disc):
     damage(on_disc(tool) / "features" / "0.0.0.0")
     click(tool, COIN)

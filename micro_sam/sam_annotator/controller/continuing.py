@@ -65,7 +65,7 @@ class Continuing:
             self.show(image, continued)
             if journal is not None and journal.is_on_disc:
                 text = f"What you did before in this window is kept in the session {journal.folder}."
-                state.status.say(f"{state.status.text} {text}")
+                state.status.add(text)
 
         self._jobs.start("Reading the session", steps, lane=JOURNAL, on_done=done)
 

@@ -62,6 +62,7 @@ class ToolWidget(QWidget):
             dock = dock.parent()
         if dock is not None and self._end is None:
             self._end, dock.destroyOnClose = dock.destroyOnClose, self.end
+            self.annotator.dock.welcome()
 
     def end(self) -> None:
         """End the tool: its layers stay, its keys are napari's again."""

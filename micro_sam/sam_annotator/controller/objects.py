@@ -112,6 +112,10 @@ class ObjectActions:
         """Make a class, or change its name or colour."""
         self._state.needed().classes.define(number, name, colour)
 
+    def set_by_class(self, on: bool) -> None:
+        """Show committed objects in the colours of their classes, or each in its own."""
+        self._state.by_class = on
+
     def save_class_image(self, path: str | Path | None = None) -> None:
         """Write labels that hold the number of the class of each object; without a path, ask."""
         self._state.needed()

@@ -21,6 +21,8 @@ from micro_sam.sam_annotator.state.status import duration
 from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.session.session import Session
 
+MATTER = "preparation"
+"""What its sentences are about: news of it take the place of its warnings."""
 HOW = "Press 'Start again', or click an object: prompts are kept and segmented then."
 NO_MEMORY = (
     "There is not enough memory to prepare the image. Close other programs or choose a smaller model in the menu of "
@@ -99,7 +101,7 @@ class Preparation:
         self._engine.prepare(image, state.tool.ndim, state.settings, download=download)
         note = f"{image.note} " if image.note else ""
         text = f"{note}Getting ready. You can click objects already: they are segmented as soon as possible."
-        state.status.say(text)
+        state.status.say(text, about=MATTER)
 
     def download(self) -> None:
         """Fetch the weights of the wanted model, then prepare."""
@@ -147,9 +149,10 @@ class Preparation:
             return
         if self.stopped or self._engine.busy:  # busy: the step in which it was cancelled has not ended yet
             self.prepare()
-            status.say("The preparation starts again. Your prompts are kept and segmented when it is ready.")
+            text = "The preparation starts again. Your prompts are kept and segmented when it is ready."
+            status.say(text, about=MATTER)
         elif self._state.offer is not None:
-            status.say("Your prompts are kept. Choose below which model segments them.", "warning")
+            status.say("Your prompts are kept. Choose below which model segments them.", "warning", MATTER)
 
     # ------------------------------------------------------------------ from the engine
 
@@ -174,11 +177,12 @@ class Preparation:
         name = engine.predictor.model_name if engine.predictor is not None else str(state.settings.model_type)
         offered = state.settings.offered
         more = f" {offered}, larger and slower: menu 'Model and embeddings'." if offered else ""
-        state.status.say(f"{name} is ready, {embedding}.{noise} Click an object to segment it.{more}", "good")
+        text = f"{name} is ready, {embedding}.{noise} Click an object to segment it.{more}"
+        state.status.say(text, "good", MATTER)
 
     def _offered(self, offer: ModelOffer) -> None:
         text = f"The weights of {offer.wanted} are not on this machine. Choose below how to go on."
-        self._state.status.say(text, "warning")
+        self._state.status.say(text, "warning", MATTER)
         self._state.offer = offer
 
     def _cancelled(self) -> None:
@@ -190,14 +194,14 @@ class Preparation:
             text = "Cancelled: what is embedded already can be segmented, the rest is not computed."
         else:
             text = f"Cancelled: {session.model.predictor.model_name} stays in use."
-        self._state.status.say(f"{text} {HOW}", "warning")
+        self._state.status.say(f"{text} {HOW}", "warning", MATTER)
         self._tell(text)
 
     def _failed(self, error: Exception) -> None:
         is_model = isinstance(error, ModelError)
         if isinstance(error, MemoryError):
             error = ModelError(NO_MEMORY)
-        self._state.status.report(error)
+        self._state.status.report(error, MATTER)
         self._tell("The preparation has failed, so nothing is being computed.")
         if is_model:
             self._state.offer = no_model(self._state.settings)
@@ -217,7 +221,7 @@ class Preparation:
         if not (self.stopped or self._engine.busy):
             self.prepare()
             text = "A part of the embeddings is damaged and computed again. Your prompts are kept."
-            self._state.status.say(text)
+            self._state.status.say(text, about=MATTER)
 
     def _prompts_changed(self, _prompts: object) -> None:
         QTimer.singleShot(0, self._prompts_wait)  # the preview hears of it first

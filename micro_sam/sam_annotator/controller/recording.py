@@ -29,6 +29,7 @@ from micro_sam.session.session import Session
 log = logging.getLogger(__name__)
 
 JOURNAL = "journal"
+WRITING = "writing the session"
 """Lane for looking for sessions and reading them."""
 Resume = Literal["ask"] | bool | None
 
@@ -272,10 +273,11 @@ class Recording:
                 f"The session cannot be written to {journal.folder}: {journal.trouble}. Make room there, or save your "
                 "objects elsewhere; it is tried again all the time.",
                 "error",
+                WRITING,
             )
         elif self._says_trouble and not journal.trouble:
             self._says_trouble = False
-            self._state.status.say("The session is written to the disc again; nothing is lost.", "good")
+            self._state.status.say("The session is written to the disc again; nothing is lost.", "good", WRITING)
 
 
 def _signature(image: OpenImage) -> str:

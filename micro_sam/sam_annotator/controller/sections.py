@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from micro_sam.sam_annotator.runtime.latest import LatestWins
 from micro_sam.sam_annotator.state.images import full_scale
 from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.sam_annotator.view.layers.session_layers import SessionLayers
-from micro_sam.sam_annotator.view.sections import Plane, SectionsView, brightness
+from micro_sam.sam_annotator.view.sections import Plane, SectionsView
 from micro_sam.sam_annotator.view.sight import Sight
 from micro_sam.session.prompts import PromptSet
 from micro_sam.session.session import Session
@@ -52,6 +53,7 @@ class Sections:
         self._place = (0, 0)
         self._dock: Any = None
         self._reader: LatestWins | None = None
+        self._raw: Any = None
         self._planes: dict[int, Plane] = {}
 
     def show(self, on: bool) -> None:
@@ -80,6 +82,9 @@ class Sections:
         """End the thread, and put the dock away."""
         if self._reader is not None:
             self._reader.close()
+        if self._raw is not None:
+            self._raw.events.contrast_limits.disconnect(self._contrast_changed)
+            self._raw.events.gamma.disconnect(self._contrast_changed)
         if self.view is not None:
             self._dock.hide()
             self.view.end()
@@ -93,9 +98,12 @@ class Sections:
             self._reader.failed.connect(lambda _tag, error: self._state.status.report(error))
             self._state.events.z.connect(self._moved)
             self._state.events.session.connect(self._follow)
+            self._layers.shown.connect(self._follow_contrast)
+            self._follow_contrast()
             self._follow(self._state.needed())
         if self.view is None:
-            self.view = SectionsView(self._clicked, self._turned)
+            self.view = SectionsView(self._clicked, self._turned, self._layers.colours.of_committed)
+            self._layers.colours.changed.connect(self.view.recolour)
             self._dock = self._viewer.window.add_dock_widget(self.view, name=TITLE, area="bottom")
             # the panels on the right keep the whole height
             self._dock.parent().setCorner(Qt.Corner.BottomRightCorner, Qt.DockWidgetArea.RightDockWidgetArea)
@@ -143,7 +151,7 @@ class Sections:
         depth = session.shape[0]
         is_quick = isinstance(image.data, np.ndarray) and not isinstance(image.data, np.memmap)
         first, stop = (0, depth) if is_quick else (max(state.z - NEAR, 0), min(state.z + NEAR + 1, depth))
-        limits = None if image.rgb else self._layers.raw.contrast_limits
+        limits, gamma = self._contrast()
         scale = full_scale(image.scale, 3)
         points = tuple((p.position, p.positive) for p in session.prompts.drawn.points)
 
@@ -153,12 +161,14 @@ class Sections:
                 at = place[axis - 1]
                 where = (slice(first, stop), *((at, slice(None)) if axis == 1 else (slice(None), at)))
                 found[axis] = Plane(
-                    brightness(np.asarray(image.data[where]), limits),
+                    np.asarray(image.data[where]),
                     np.asarray(session.labels.layer("committed")[where]),
                     np.asarray(session.labels.layer("current")[where]),
                     first,
                     (scale[0], scale[3 - axis]),
                     tuple((p[0] - first, p[3 - axis], good) for p, good in points if round(p[axis]) == at),
+                    limits,
+                    gamma,
                 )
             return found
 
@@ -167,6 +177,7 @@ class Sections:
     def _show(self, session: Session, planes: dict[int, Plane]) -> None:
         if self._state.shows(session):
             self._planes = planes
+            self._stretch()  # the contrast may have changed meanwhile
             self._update()
 
     def _update(self) -> None:
@@ -175,6 +186,30 @@ class Sections:
         y, x = self._place
         for axis, section, along in ((1, self.view.xz, x), (2, self.view.yz, y)):
             section.show_plane(self._planes.get(axis), (self._state.z, along))
+
+    # ------------------------------------------------------------------ contrast
+
+    def _follow_contrast(self) -> None:
+        """Another image is shown, maybe in another layer."""
+        raw = self._layers.raw
+        if raw is not self._raw:
+            self._raw = raw
+            raw.events.contrast_limits.connect(self._contrast_changed)
+            raw.events.gamma.connect(self._contrast_changed)
+
+    def _contrast(self) -> tuple[tuple[float, float] | None, float]:
+        raw = self._layers.raw
+        return None if raw.rgb else (float(raw.contrast_limits[0]), float(raw.contrast_limits[1])), float(raw.gamma)
+
+    def _contrast_changed(self, _event: Any = None) -> None:
+        if self._state.section is not None:
+            self._stretch()
+            self._update()
+
+    def _stretch(self) -> None:
+        limits, gamma = self._contrast()
+        if any((plane.limits, plane.gamma) != (limits, gamma) for plane in self._planes.values()):
+            self._planes = {k: replace(plane, limits=limits, gamma=gamma) for k, plane in self._planes.items()}
 
     def _clicked(self, axis: int, z: float, along: float, is_prompt: bool) -> None:
         y, x = self._place

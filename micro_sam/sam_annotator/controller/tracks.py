@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from micro_sam.errors import InputError
+from micro_sam.sam_annotator.controller.automatic import Automatic
+from micro_sam.sam_annotator.controller.divisions import Divisions
 from micro_sam.sam_annotator.controller.linking import Linking
 from micro_sam.sam_annotator.controller.preview import Preview
 from micro_sam.sam_annotator.controller.propagation import FollowingView, Propagation
@@ -26,8 +28,13 @@ class TrackActions:
         Of the window.
     layers, mouse, sight
         Where prompts are selected and drawn.
-    preview, propagation, view, linking
-        Answer prompts, follow tracks, show the frame that was reached, and link what was segmented in all frames.
+    preview, propagation, automatic
+        Answer prompts, follow tracks, and find the objects of all frames.
+
+    Attributes
+    ----------
+    divisions
+        Those that were found while tracks were followed.
     """
 
     def __init__(
@@ -40,12 +47,14 @@ class TrackActions:
         sight: Sight,
         preview: Preview,
         propagation: Propagation,
-        view: FollowingView,
-        linking: Linking,
+        automatic: Automatic,
     ) -> None:
         self._state, self._jobs = state, jobs
         self._layers, self._mouse, self._sight = layers, mouse, sight
-        self._preview, self._propagation, self._view, self._linking = preview, propagation, view, linking
+        self._preview, self._propagation = preview, propagation
+        self._view = FollowingView(state, sight, propagation)
+        self._linking = Linking(state, jobs, automatic)
+        self.divisions = Divisions(state, sight, propagation, self.track_objects)
 
     def track_objects(self) -> None:
         """Follow the current tracks from their prompts through the movie."""

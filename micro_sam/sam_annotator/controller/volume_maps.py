@@ -174,8 +174,7 @@ class MapsWork:
         if text == STOPPED:
             status.say(text)
         elif text and status.kind != "error" and not self._is_growing():
-            # whatever was said meanwhile is still to be read
-            status.say(f"{status.text} {text}", status.kind)
+            status.add(text)
 
 
 def wants_maps(state: WindowState) -> bool:

@@ -113,7 +113,7 @@ class WholeObject:
         """The maps do not know the place yet: say when the object comes."""
         self._waits, status, promise = True, self._state.status, self._maps.promise()
         if promise and status.kind != "error" and session.has_current:
-            status.say(f"{status.text} {promise}", status.kind)
+            status.add(promise)
 
     def _show(self, request: VolumeRequest, steps: list[PropagationStep]) -> None:
         if request is not self._asked:

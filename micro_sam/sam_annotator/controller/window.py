@@ -10,7 +10,8 @@ from napari import Viewer
 
 from micro_sam.errors import AxesError, ChoiceError, InputError
 from micro_sam.sam_annotator.actions import Actions
-from micro_sam.sam_annotator.controller.action_table import ROWS_OF_SERIES, bind, rows_of
+from micro_sam.sam_annotator.controller.action_rows import bind
+from micro_sam.sam_annotator.controller.action_table import ROWS_OF_SERIES, rows_of
 from micro_sam.sam_annotator.controller.automatic import Automatic
 from micro_sam.sam_annotator.controller.autosave import Autosave
 from micro_sam.sam_annotator.controller.closing import CloseGuard, Leaving, ends_in_order
@@ -19,7 +20,6 @@ from micro_sam.sam_annotator.controller.continuing import Continuing
 from micro_sam.sam_annotator.controller.engine import Engine
 from micro_sam.sam_annotator.controller.handlers import Handlers
 from micro_sam.sam_annotator.controller.hover import Hover
-from micro_sam.sam_annotator.controller.linking import Linking
 from micro_sam.sam_annotator.controller.looking import Looking
 from micro_sam.sam_annotator.controller.objects import ObjectActions
 from micro_sam.sam_annotator.controller.opening import Drops, Opening, take_dropped
@@ -27,7 +27,7 @@ from micro_sam.sam_annotator.controller.pictures import EmbeddingPicture, Overvi
 from micro_sam.sam_annotator.controller.preparation import Preparation
 from micro_sam.sam_annotator.controller.preview import Preview
 from micro_sam.sam_annotator.controller.prompts import PromptActions
-from micro_sam.sam_annotator.controller.propagation import FollowingView, Propagation
+from micro_sam.sam_annotator.controller.propagation import Propagation
 from micro_sam.sam_annotator.controller.recording import Recording
 from micro_sam.sam_annotator.controller.region import RegionActions
 from micro_sam.sam_annotator.controller.reviewing import Reviewing
@@ -98,7 +98,7 @@ class Window:
         self._garbage.hold()
         self.viewer = viewer
         self.state = state = WindowState(tool, names, settings, options=tool.options)
-        self.actions = Actions(self._report)
+        self.actions = Actions(self._report, state.status.acted)
         self.jobs = Jobs(state.status.report)
         self.engine = Engine(self.jobs)
         self.layers = TrackLayers(viewer, state) if tool.work == "tracks" else SessionLayers(viewer, state)
@@ -136,6 +136,7 @@ class Window:
             training=self.training,
             similar=self._similar,
             volume=None if self.volume is None else self.volume.automatic,
+            divisions=None if self._tracks is None else self._tracks.divisions,
         )
         if is_docked:
             viewer.window.add_dock_widget(self.dock, name=tool.title, area="right")
@@ -195,7 +196,6 @@ class Window:
     def _make_actions(self) -> None:
         state, tool = self.state, self.state.tool
         objects = ObjectActions(state, self._mouse, self._sight, self.saving, self._dialogs)
-        volume = self.volume
         self._commits = CommitActions(
             state,
             self.jobs,
@@ -203,14 +203,15 @@ class Window:
             self.preview,
             self.engine,
             lambda: int(self.automatic.values["min_size"]),
-            volume.then if volume is not None else lambda do: False,
+            self.volume.then if self.volume is not None else lambda do: False,
         )
-        stacks, tracks, lineage = None, None, None
+        stacks, lineage = None, None
+        self._tracks: TrackActions | None = None
         if tool.ndim == 3:
-            after = volume.after_correction if volume is not None else lambda: tool.after_correction
+            after = self.volume.after_correction if self.volume is not None else lambda: tool.after_correction
             stacks = StackActions(state, self._mouse, self._sight, objects.select_one, after)
         if tool.work == "tracks" and self.propagation is not None:
-            tracks = TrackActions(
+            self._tracks = TrackActions(
                 state,
                 self.jobs,
                 layers=self.layers,
@@ -218,8 +219,7 @@ class Window:
                 sight=self._sight,
                 preview=self.preview,
                 propagation=self.propagation,
-                view=FollowingView(state, self._sight, self.propagation),
-                linking=Linking(state, self.jobs, self.automatic),
+                automatic=self.automatic,
             )
             lineage = LineageActions(state, self._sight, objects.selected)
         handlers = Handlers(
@@ -241,8 +241,8 @@ class Window:
             cancel=self._cancel,
             similar=self._similar,
             stacks=stacks,
-            volume=volume,
-            tracks=tracks,
+            volume=self.volume,
+            tracks=self._tracks,
             lineage=lineage,
         )
         self.actions.add(bind(rows_of(tool), handlers, tool, self.saving.formats))
@@ -283,9 +283,9 @@ class Window:
         CacheError
             When the session cannot go on.
         """
+        self.state.status.acted()
         if image is None:
-            self._drops.welcome()
-            return
+            return self._drops.welcome()
         continued = self._continuing.earlier(image) if may_continue and committed is None else None
         if continued is not None:
             self._continuing.show(image, continued)
@@ -313,6 +313,7 @@ class Window:
 
     def run(self) -> None:
         """Run the event loop until the window is closed."""
+        self.dock.welcome()
         with ends_in_order(self.viewer, self.state, self._leaving):
             napari.run()
 

@@ -152,6 +152,11 @@ class TrackingOptions(Options):
     box_extension: float = option(
         0.0, "grow boxes by", "Below 1: a fraction of the box; from 1 on: pixels.", 0.0, 500.0, 0.05
     )
+    divisions: bool = option(
+        True,
+        "stop at divisions",
+        "A track stops where its object becomes two, and the division is offered. Needs a model with maps of objects.",
+    )
     backward: bool = option(
         False, "also backward", "Follow the tracks from their first prompt toward the first frame, too."
     )

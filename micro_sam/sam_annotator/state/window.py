@@ -48,6 +48,8 @@ class WindowState:
         the mask under the mouse is shown.
     corrects
         Whether the next click on a committed object opens it again.
+    by_class
+        Whether committed objects are shown in the colours of their classes, instead of one of their own.
     options
         How objects are extended through a volume or a movie; None in 2D.
     offer
@@ -79,6 +81,7 @@ class WindowState:
     batched: bool = False
     hover: bool = False
     corrects: bool = False
+    by_class: bool = False
     options: VolumeOptions | TrackingOptions | None = None
     offer: ModelOffer | None = None
     question: AxesError | ChoiceError | None = None

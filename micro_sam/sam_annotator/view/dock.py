@@ -12,6 +12,9 @@ from micro_sam.sam_annotator.actions import Actions
 from micro_sam.sam_annotator.runtime.jobs import Jobs
 from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.sam_annotator.view.canvas_overlay import CanvasOverlay
+from micro_sam.sam_annotator.view.first_card import FirstCard
+from micro_sam.sam_annotator.view.found_division import DivisionOutline, DivisionPanel, DivisionsState
+from micro_sam.sam_annotator.view.frame import is_first_start
 from micro_sam.sam_annotator.view.layers.session_layers import SessionLayers
 from micro_sam.sam_annotator.view.layers.track_layers import TrackLayers
 from micro_sam.sam_annotator.view.main_button import MainButton
@@ -69,8 +72,8 @@ class Dock(QWidget):
         Of the window.
     viewer, layers
         The frames of selected objects lie over the canvas; images and labels of the user are offered.
-    jobs, engine, automatic, saving, recording, preparation, review, training, similar, volume
-        What panels show beside the state; `volume` is there in the 3D tool.
+    jobs, engine, automatic, saving, recording, preparation, review, training, similar, volume, divisions
+        What panels show beside the state; `volume` is there in the 3D tool, `divisions` in the tracking tool.
     """
 
     def __init__(
@@ -90,9 +93,11 @@ class Dock(QWidget):
         training: TrainingState,
         similar: SimilarState,
         volume: MethodState | None = None,
+        divisions: DivisionsState | None = None,
     ) -> None:
         super().__init__()
-        self._viewer = viewer
+        self._state, self._viewer, self._actions = state, viewer, actions
+        self.card: FirstCard | None = None
         self.series: SeriesPanel | None = None
         self.status = StatusBar(state.status, actions, jobs, lambda: engine.at_work)
         self.image = ImagePanel(state, actions, layers)
@@ -124,14 +129,19 @@ class Dock(QWidget):
         self.training_section = folded("Train a model", self.training)
         self.keys = KeyList(actions)
         self.keys_section = folded("Keys", self.keys)
-        self.view = ViewRow(viewer, layers.fit, layers.outline_committed, actions, state.tool.work == "volume")
-        self.main_button = MainButton(state, self.commit.run.native, self.extra[0].run.native if self.extra else None)
+        self.view = ViewRow(viewer, layers.fit, layers.colours.outline, actions, state.tool.work == "volume")
+        extend = self.extra[0].run.native if self.extra else None
+        self.main_button = MainButton(state, self.commit.run.native, extend, divisions)
         self.outline = CurrentOutline(state, viewer, layers)
         self.selected = SelectedFrames(state, viewer, layers)
         self._overlays: list[CanvasOverlay] = [self.outline, self.selected]
         if self.view.sections is not None:
             self._overlays.append(SectionLines(state, viewer, layers))
             state.events.section.connect(self.view.show_sections)
+        self.division: DivisionPanel | None = None
+        if divisions is not None:
+            self.division = DivisionPanel(divisions, actions)
+            self._overlays.append(DivisionOutline(state, viewer, layers, divisions))
         self._image_section = folded("Image", self.image, is_open=state.image is None)
         panels = QWidget()
         self._panels = QVBoxLayout(panels)
@@ -143,6 +153,7 @@ class Dock(QWidget):
             self.offer,
             self.embed_all,
             self.review,
+            *([self.division] if self.division is not None else []),
             self._image_section,
             self.prompts,
             self.segment,
@@ -177,10 +188,17 @@ class Dock(QWidget):
         state.events.question.connect(self._show_question)
         state.events.keys_shown.connect(self._show_keys)
 
+    def welcome(self) -> None:
+        """Somebody sits in front of the window: where it is the first one ever, a card says how it works."""
+        if self.card is None and is_first_start():
+            self.card = FirstCard(self._state, self._viewer, self._actions)
+
     def end(self) -> None:
         """Draw nothing over the canvas any more; the viewer stays."""
         for overlay in self._overlays:
             overlay.end()
+        if self.card is not None:
+            self.card.end()
 
     def _canvas(self) -> QWidget:
         return self._viewer.window._qt_viewer.canvas.native

@@ -15,6 +15,7 @@ from micro_sam.sam_annotator.runtime.garbage import no_collection
 
 FILE = "window.ini"
 GEOMETRY = "geometry"
+CARD = "first_card_was_read"
 
 
 def open_viewer(title: str) -> napari.Viewer:
@@ -108,6 +109,16 @@ def show_napari_panels(viewer: napari.Viewer, shown: bool) -> None:
     """Show or hide napari's layer controls and its list of layers."""
     for panel in napari_panels(viewer):
         panel.setVisible(shown)
+
+
+def is_first_start() -> bool:
+    """Whether nobody has read the card of the first start yet."""
+    return not _settings().value(CARD, False, type=bool)
+
+
+def card_was_read() -> None:
+    """Show the card of the first start never again."""
+    _settings().setValue(CARD, True)
 
 
 def _settings() -> QSettings:

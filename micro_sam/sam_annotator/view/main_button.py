@@ -7,6 +7,7 @@ from typing import Any
 from qtpy.QtWidgets import QWidget
 
 from micro_sam.sam_annotator.state.window import WindowState
+from micro_sam.sam_annotator.view.found_division import DivisionsState
 from micro_sam.sam_annotator.view.panels.parts import PRIMARY, SECONDARY
 from micro_sam.session.session import Session
 
@@ -20,10 +21,20 @@ class MainButton:
         Of the window.
     commit, extend
         The buttons; without a second one Commit follows at once.
+    divisions
+        While one is offered, the main button is in its panel.
     """
 
-    def __init__(self, state: WindowState, commit: QWidget, extend: QWidget | None = None) -> None:
-        self._state, self._commit, self._extend = state, commit, extend
+    def __init__(
+        self,
+        state: WindowState,
+        commit: QWidget,
+        extend: QWidget | None = None,
+        divisions: DivisionsState | None = None,
+    ) -> None:
+        self._state, self._commit, self._extend, self._divisions = state, commit, extend, divisions
+        if divisions is not None:
+            divisions.changed.connect(self._show)
         self._shown: QWidget | None = None
         for button in (commit, extend):
             if button is not None:
@@ -34,7 +45,7 @@ class MainButton:
     def main(self) -> QWidget | None:
         """The main button; None when there is nothing to go on with yet."""
         session = self._state.session
-        if session is None:
+        if session is None or (self._divisions is not None and self._divisions.offer is not None):
             return None
         if self._state.source == "auto":
             return self._commit

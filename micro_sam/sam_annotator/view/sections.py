@@ -6,8 +6,7 @@ They are pictures that Qt draws, not canvases of napari: each of those would hol
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from napari import Viewer
@@ -17,9 +16,11 @@ from qtpy.QtWidgets import QHBoxLayout, QSizePolicy, QWidget
 
 from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.sam_annotator.view.canvas_overlay import CanvasOverlay
-from micro_sam.sam_annotator.view.layers.colours import PALETTE
 from micro_sam.sam_annotator.view.layers.session_layers import SessionLayers
 from micro_sam.sam_annotator.view.outline import WIDTHS, outline
+
+Colours = Callable[[np.ndarray], np.ndarray]
+"""Ids (n,) of committed objects -> their colours (n, 3), float in 0..1."""
 
 OPACITY = 0.45  # of committed objects
 CROSS = "#ffe066"
@@ -33,8 +34,8 @@ class Plane:
 
     Attributes
     ----------
-    image
-        (n, m) or (n, m, 3), uint8: as bright as the slice in view.
+    values
+        (n, m) or (n, m, 3), of the image.
     committed
         (n, m), ids of committed objects.
     current
@@ -45,14 +46,23 @@ class Plane:
         Height and width of a pixel of the section.
     points
         (row, column, is positive) of the points that lie in it.
+    limits, gamma
+        Contrast of the image layer; of colours there are none.
     """
 
-    image: np.ndarray
+    values: np.ndarray
     committed: np.ndarray
     current: np.ndarray
     first: int = 0
     spacing: tuple[float, float] = (1.0, 1.0)
-    points: tuple[tuple[float, float, bool], ...] = field(default=())
+    points: tuple[tuple[float, float, bool], ...] = ()
+    limits: tuple[float, float] | None = None
+    gamma: float = 1.0
+
+    @property
+    def image(self) -> np.ndarray:
+        """As bright as the slice in view: (n, m) or (n, m, 3), uint8."""
+        return brightness(self.values, self.limits, self.gamma)
 
 
 class Section(QWidget):
@@ -66,13 +76,19 @@ class Section(QWidget):
         Called with (z, place along the columns, whether it is a prompt), in pixels of the volume.
     turned
         Called with the number of sections to go on.
+    colours_of
+        Colours of committed objects.
     """
 
     def __init__(
-        self, axes: str, clicked: Callable[[float, float, bool], object], turned: Callable[[int], object]
+        self,
+        axes: str,
+        clicked: Callable[[float, float, bool], object],
+        turned: Callable[[int], object],
+        colours_of: Colours,
     ) -> None:
         super().__init__()
-        self._axes, self._clicked, self._turned = axes, clicked, turned
+        self._axes, self._clicked, self._turned, self._colours_of = axes, clicked, turned, colours_of
         self.plane: Plane | None = None
         self._cross = (0.0, 0.0)
         self._picture = QImage()
@@ -100,6 +116,11 @@ class Section(QWidget):
             self._draw(plane)
         self.update()
 
+    def recolour(self) -> None:
+        """Committed objects have other colours."""
+        self._draw(self.plane)
+        self.update()
+
     def to_screen(self, z: float, along: float) -> QPointF:
         """Where a place of the section is, in pixels of the widget."""
         first = 0 if self.plane is None else self.plane.first
@@ -109,7 +130,7 @@ class Section(QWidget):
         if plane is None:
             self._picture, self._edges = QImage(), []
             return
-        colours = coloured(plane.image, plane.committed)
+        colours = coloured(plane.image, plane.committed, self._colours_of)
         height, width = colours.shape[:2]
         self._picture = QImage(colours.tobytes(), width, height, 3 * width, QImage.Format.Format_RGB888).copy()
         edges = outline(plane.current > 0) - 0.5
@@ -178,14 +199,19 @@ class SectionsView(QWidget):
         Called with the axis that is cut (1: y, 2: x), z, the place along the columns, and whether it is a prompt.
     turned
         Called with the axis that is cut and the number of sections to go on.
+    colours_of
+        Colours of committed objects.
     """
 
     def __init__(
-        self, clicked: Callable[[int, float, float, bool], object], turned: Callable[[int, int], object]
+        self,
+        clicked: Callable[[int, float, float, bool], object],
+        turned: Callable[[int, int], object],
+        colours_of: Colours,
     ) -> None:
         super().__init__()
-        self.xz = Section("xz", lambda *where: clicked(1, *where), lambda steps: turned(1, steps))
-        self.yz = Section("yz", lambda *where: clicked(2, *where), lambda steps: turned(2, steps))
+        self.xz = Section("xz", lambda *where: clicked(1, *where), lambda steps: turned(1, steps), colours_of)
+        self.yz = Section("yz", lambda *where: clicked(2, *where), lambda steps: turned(2, steps), colours_of)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(2, 2, 2, 2)
         layout.setSpacing(4)
@@ -196,6 +222,11 @@ class SectionsView(QWidget):
         """Tell nobody of clicks any more; napari keeps what was docked."""
         for section in (self.xz, self.yz):
             section.end()
+
+    def recolour(self) -> None:
+        """Committed objects have other colours."""
+        for section in (self.xz, self.yz):
+            section.recolour()
 
 
 class SectionLines(CanvasOverlay):
@@ -220,27 +251,24 @@ class SectionLines(CanvasOverlay):
         painter.drawLines([QLineF(-0.5, y, width - 0.5, y), QLineF(x, -0.5, x, height - 0.5)])
 
 
-def coloured(image: np.ndarray, committed: np.ndarray) -> np.ndarray:
+def coloured(image: np.ndarray, committed: np.ndarray, colours_of: Colours) -> np.ndarray:
     """Red, green and blue (n, m, 3), uint8, of an image with its committed objects, in the colours of their layer."""
     colours = np.repeat(image[..., None], 3, -1) if image.ndim == 2 else image[..., :3]
     where = committed > 0
     if not where.any():
         return np.ascontiguousarray(colours)
-    palette = np.array([[int(text[k : k + 2], 16) for k in (1, 3, 5)] for text in PALETTE])
     mixed = colours.astype(float)
-    mixed[where] = (1 - OPACITY) * mixed[where] + OPACITY * palette[
-        (committed[where].astype(np.int64) - 1) % len(PALETTE)
-    ]
+    mixed[where] = (1 - OPACITY) * mixed[where] + OPACITY * 255 * colours_of(committed[where])
     return mixed.round().astype(np.uint8)
 
 
-def brightness(plane: np.ndarray, limits: Any) -> np.ndarray:
+def brightness(plane: np.ndarray, limits: tuple[float, float] | None, gamma: float = 1.0) -> np.ndarray:
     """A plane of an image as uint8: between the limits of contrast, colours as they are."""
-    if plane.ndim == 3:
+    if plane.ndim == 3 or limits is None:
         return plane if plane.dtype == np.uint8 else (np.clip(plane, 0, 1) * 255).round().astype(np.uint8)
-    low, high = (float(limit) for limit in limits)
-    scaled = (plane.astype(np.float32) - low) / max(high - low, 1e-12)
-    return (np.nan_to_num(np.clip(scaled, 0, 1)) * 255).round().astype(np.uint8)
+    low, high = limits
+    scaled = np.nan_to_num(np.clip((plane.astype(np.float32) - low) / max(high - low, 1e-12), 0, 1))
+    return ((scaled if gamma == 1 else scaled**gamma) * 255).round().astype(np.uint8)
 
 
 def _cosmetic(painter: QPainter, colour: str, width: float) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -19,11 +19,31 @@ if TYPE_CHECKING:
     from micro_sam.embeddings.embeddings import Embeddings
     from micro_sam.models.predictor import Predictor
 
-__all__ = ["TrackStep", "iter_track"]
+__all__ = ["Daughters", "Division", "TrackStep", "iter_track"]
 
 # On 25 tracks of H2B nuclei (nano_lm, one click in the first frame) 32 % are followed to their end from a perfect first
 # mask by the innermost point alone, 28 % with the mask, 16 % by the box; by looking around 76 % from one click.
 DEFAULT_PROJECTION = Projection(use_points=True, use_single_point=True)
+_DIVIDES = "It seems to divide after frame {}."
+
+
+Daughters = tuple[ObjectMask, ObjectMask]
+
+
+@dataclass(frozen=True)
+class Division:
+    """A division that was found while an object was followed.
+
+    Attributes
+    ----------
+    daughters : two ObjectMask
+        What the object has become.
+    whole : ObjectMask
+        What it would be if it went on as one; may be empty.
+    """
+
+    daughters: Daughters
+    whole: ObjectMask
 
 
 @dataclass(frozen=True)
@@ -47,6 +67,8 @@ class TrackStep:
         Displacement in pixels that the motion model expected.
     reason : str
         Of a stop, in one sentence for the user.
+    division : Division, optional
+        Of a stop at a division that nobody has marked.
     """
 
     t: int
@@ -56,6 +78,7 @@ class TrackStep:
     source: Literal["prompt", "propagated", "interpolated", "stop"]
     shift: tuple[float, float] = (0.0, 0.0)
     reason: str = ""
+    division: Division | None = None
 
 
 def iter_track(
@@ -72,6 +95,7 @@ def iter_track(
     backward: bool = False,
     search: bool = True,
     occupied: np.ndarray | None = None,
+    divides: Callable[[int, ObjectMask], Daughters | None] | None = None,
 ) -> Iterator[TrackStep]:
     """Follow one object from the first frame in which it is known, one frame at a time.
 
@@ -105,6 +129,10 @@ def iter_track(
     occupied : (T, H, W) array of integers, optional
         Other tracks that are settled already. A mask that lies mostly on them is not believed: one object is not two.
         Tracks on which ``masks`` lie are not meant: they are being done again.
+    divides : callable, optional
+        Asked with each frame after the last prompted one, and the object in the frame before: the two objects that it
+        has become there, or None; see :func:`~micro_sam.segmentation.divisions.find_division`. The track stops where
+        there are two. Not asked backward, where daughters become one.
 
     Yields
     ------
@@ -119,9 +147,8 @@ def iter_track(
     mode = resolve_projection(projection, DEFAULT_PROJECTION)
     end = _last_frame(embeddings.n_slices, masks, stops, last, backward)
     motion = MotionModel(motion_smoothing)
-    return _follow(
-        predictor, embeddings, dict(masks), end, iou_threshold, mode, motion, box_extension, backward, search, occupied
-    )
+    options = (iou_threshold, mode, motion, box_extension, backward, search, occupied, None if backward else divides)
+    return _follow(predictor, embeddings, dict(masks), end, *options)
 
 
 def _last_frame(
@@ -164,6 +191,7 @@ def _follow(
     backward: bool,
     search: bool,
     occupied: np.ndarray | None,
+    divides: Callable[[int, ObjectMask], Daughters | None] | None,
 ) -> Iterator[TrackStep]:
     direction = -1 if backward else 1
     prompted = sorted(masks, reverse=backward)
@@ -186,6 +214,9 @@ def _follow(
                 nearby, likeness = search_nearby(predictor, embeddings, t, mask, shift, known, others)
                 if likeness > overlap:
                     result, overlap = nearby, likeness
+            if divides is not None and t > prompted[-1] and (two := divides(t, mask)) is not None:
+                yield TrackStep(t, None, 0.0, overlap, "stop", shift, _DIVIDES.format(t - 1), Division(two, result))
+                return
             found = TrackStep(t, result, result.score, overlap, "propagated", shift)
             if result.is_empty or overlap < iou_threshold:
                 if (prompted[-1] - t) * direction > 0:

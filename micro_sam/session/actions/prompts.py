@@ -8,6 +8,7 @@ from typing import Any
 
 from micro_sam.errors import InputError
 from micro_sam.session.actions.tracks import TrackActions
+from micro_sam.session.current_tracks import daughters_of
 from micro_sam.session.edits import current
 from micro_sam.session.model import Model
 from micro_sam.session.prompts import (
@@ -163,8 +164,11 @@ class PromptActions:
                 self._steps.events.prompts_changed.emit(self.drawn)
         return self.drawn
 
-    def change(self, after: PromptSet) -> None:
-        """Have other prompts, which all have ids; masks that nothing asks for any more go."""
+    def change(self, after: PromptSet, name: str | None = None, join: bool = False) -> None:
+        """Have other prompts, which all have ids; masks that nothing asks for any more go.
+
+        `name` is what the step is called, `join` makes it a part of the step before.
+        """
         self.count_from(max((prompt.id or 0 for prompt in after), default=0))
         rules, state, before = self._steps.rules, self._steps.state, self.drawn
         assigned = rules.assign(after, state, self._tracks.active)
@@ -172,8 +176,8 @@ class PromptActions:
         added, removed, changed = before.difference(after)
         if added or removed or changed:
             touched = {before[i].z for i in removed | changed} | {after[i].z for i in added | changed}
-            name = _name(before, after, added, removed, changed)
-            with self._steps.step(name, kind="prompts", slices=sorted(touched)) as draft:
+            name = name or _name(before, after, added, removed, changed)
+            with self._steps.step(name, kind="prompts", join=join, slices=sorted(touched)) as draft:
                 for z in touched:
                     rules.forget_masks(draft, z, after.in_slice(z))
                 draft.set("prompts", after)
@@ -181,6 +185,36 @@ class PromptActions:
         self._tracks.follow(assigned)
         for message in rules.messages(before, assigned, state, self._model):
             self._steps.say(message)
+
+    def divide(self, track_id: int, mother: Sequence[float], daughters: Sequence[Sequence[float]]) -> tuple[int, int]:
+        """Mark that a current track divides: points on the mother in her last frame and on both daughters in the next.
+
+        Parameters
+        ----------
+        track_id
+            The mother's.
+        mother, daughters
+            (t, y, x) each.
+
+        Returns
+        -------
+        ids
+            The tracks of the daughters, in the order of their points.
+
+        Raises
+        ------
+        InputError
+            When the track cannot divide there.
+        """
+        division, _ = self._new(PointPrompt(None, tuple(mother), True, track_id, "division"))
+        self.change(self.drawn.add(division), "Mark division")
+        first, second = daughters_of(self._tracks.current, track_id)
+        points = [
+            self._new(PointPrompt(None, tuple(place), True, one, "track"))[0]
+            for one, place in zip((first, second), daughters, strict=True)
+        ]
+        self.change(self.drawn.add(*points), "Mark division", join=True)
+        return first, second
 
     def clear(self, z: int | None = None) -> None:
         """Remove the prompts and the current object, everywhere or in one slice.

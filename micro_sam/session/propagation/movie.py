@@ -29,6 +29,7 @@ class MoviePropagation(Propagation):
         motion_smoothing: float = 0.5,
         box_extension: float = 0.0,
         backward: bool = False,
+        divisions: bool = False,
     ) -> TrackRequest:
         """Take down what is known of the current tracks.
 
@@ -49,6 +50,8 @@ class MoviePropagation(Propagation):
         backward
             Whether tracks are also followed from their first prompted frame toward the first frame of the movie.
             Daughters are always followed back to their mother's division.
+        divisions
+            Whether a track stops where its object becomes two; see :meth:`.PromptActions.divide`.
 
         Raises
         ------
@@ -62,6 +65,7 @@ class MoviePropagation(Propagation):
             "projection": projection,
             "motion_smoothing": motion_smoothing,
             "box_extension": box_extension,
+            "divisions": divisions,
         }
         steps, model = self._steps, self._model
         state = steps.state

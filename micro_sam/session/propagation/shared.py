@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from micro_sam.errors import InputError
 from micro_sam.segmentation.values import ObjectMask
@@ -24,6 +24,9 @@ from micro_sam.session.prompts import PromptSet
 from micro_sam.session.requests import SliceResult
 from micro_sam.session.steps import Steps
 from micro_sam.session.values import Anchors, SliceConfidence, count
+
+if TYPE_CHECKING:
+    from micro_sam.segmentation.propagation.tracking import Division
 
 
 class PropagationRequest(Protocol):
@@ -67,6 +70,8 @@ class PropagationStep:
         For a slice that was prompted but not segmented before: the network's answer and the labels of its masks.
     done_again, reached
         Last step of an object only: the slices that were to be done, and those in which the object was found.
+    division
+        Last step of a track that was stopped where it divides.
     whole
         The object in all slices at once (:class:`~micro_sam.segmentation.volume.values.VolumeObject`).
     """
@@ -83,6 +88,7 @@ class PropagationStep:
     done_again: range = range(0)
     reached: frozenset[int] = frozenset()
     whole: Any = None
+    division: Division | None = None
 
 
 class Propagation(ABC):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -184,17 +185,23 @@ def _check_stops(label: int, stops: Iterable[int], decided: Collection[int]) -> 
 
 
 def _run_part(request: TrackRequest, part: TrackPart, masks: dict[int, ObjectMask]) -> Iterator[PropagationStep]:
+    from micro_sam.segmentation.divisions import find_division
     from micro_sam.segmentation.propagation.tracking import iter_track
 
     several = len(request.parts) > 1
 
     def as_step(step: TrackStep) -> PropagationStep:
         reason = f"Track {part.label}: {step.reason}" if step.reason and several else step.reason
-        return PropagationStep(request, part.label, step.t, step.mask, step.score, step.overlap, step.source, reason)
+        values = (step.mask, step.score, step.overlap, step.source, reason)
+        return PropagationStep(request, part.label, step.t, *values, division=step.division)
 
     reached: dict[int, ObjectMask] = {}
-    options = {**request.options, "occupied": request.occupied}
-    forward = iter_track(request.predictor, request.embeddings, masks, stops=part.stops, last=part.last, **options)
+    options = {key: value for key, value in request.options.items() if key != "divisions"}
+    options["occupied"] = request.occupied
+    divides = partial(find_division, request.predictor, request.embeddings) if request.options["divisions"] else None
+    forward = iter_track(
+        request.predictor, request.embeddings, masks, stops=part.stops, last=part.last, divides=divides, **options
+    )
     for step in forward:
         if step.mask is not None and not step.mask.is_empty:
             reached[step.t] = step.mask

@@ -41,7 +41,7 @@ class LabelLayer:
         self, layer: Labels, on_paint: ReadBack | None = None, on_replace: Callable[[Any], None] | None = None
     ) -> None:
         self.layer = layer
-        self._offset = 0
+        self._worn: object = 0
         self._on_paint: Any = on_paint
         self._on_replace: Any = on_replace
         if on_paint is not None:
@@ -72,8 +72,12 @@ class LabelLayer:
     def colour_from(self, first: int) -> None:
         """Show label 1 in the colour of the id `first`, label 2 in that of the next, ..."""
         offset = (first - 1) % len(PALETTE)
-        if offset != self._offset:
-            self._offset, self.layer.colormap = offset, label_colours(offset)
+        self.wear(offset, lambda: label_colours(offset))
+
+    def wear(self, name: object, make: Callable[[], Any]) -> None:
+        """Show labels in other colours: `make` gives the colour map, unless the one of that name is there already."""
+        if name != self._worn:
+            self._worn, self.layer.colormap = name, make()
 
     def can_show(self, data: np.ndarray) -> bool:
         """Whether the layer is of the right kind for another array of the session."""

@@ -19,13 +19,12 @@ from micro_sam.sam_annotator.view.camera import camera_of
 from micro_sam.sam_annotator.view.layers import overlays
 from micro_sam.sam_annotator.view.layers.fitted import FittedView
 from micro_sam.sam_annotator.view.layers.label_layers import LabelLayer, label_on_ray
+from micro_sam.sam_annotator.view.layers.object_colours import ObjectColours
 from micro_sam.sam_annotator.view.layers.prompt_layers import PointLayer, ShapeLayer
 from micro_sam.sam_annotator.view.layers.shared_labels import Region
 from micro_sam.session.prompts import PromptSet
 from micro_sam.session.session import Session
 from micro_sam.session.values import LayerName
-
-CONTOUR = 2  # width of outlines of committed objects, in pixels of the image
 
 
 class SessionLayers:
@@ -44,6 +43,8 @@ class SessionLayers:
         What the layers show; None before the first image.
     points, shapes, labels
         The parts; ``labels`` by the session's names ("current", "committed", "auto").
+    colours
+        Of the labels.
     raw
         The image layer; if the image was taken from a layer of the viewer, that one.
 
@@ -83,11 +84,11 @@ class SessionLayers:
         self.image: Any = None
         self.raw: Any = None
         self.labels: dict[str, LabelLayer] = {}
+        self.colours = ObjectColours(state, self.labels)
         self.points: Any = None
         self.shapes: Any = None
         self._state = state
         self._view = FittedView(viewer)
-        self._contour = 0
         self._closed = False
         self._moving = False
         for event in (viewer.layers.events.inserted, viewer.layers.events.removed):
@@ -100,7 +101,7 @@ class SessionLayers:
         else:
             self._show_other(image, session)
         self._wire_session()
-        self._colour()
+        self.colours.follow()
         self._look_at_image()
         self.shown.emit()
         self.present_changed.emit()
@@ -207,6 +208,7 @@ class SessionLayers:
         if self._closed or self.session is None:
             return
         known = self.session.prompts.drawn
+        self._state.status.acted()
         try:
             points = self.points.read(known)
             shapes = self.shapes.read(known)
@@ -220,6 +222,7 @@ class SessionLayers:
             self.edited.emit()
 
     def _read_paint(self, key: LayerName, region: Region, after: np.ndarray, before: np.ndarray) -> None:
+        self._state.status.acted()
         try:
             self.session.labels.paint(key, region, after, before=before)
         except Exception as error:
@@ -245,8 +248,9 @@ class SessionLayers:
     def _wires(self) -> tuple[tuple[Any, Any], ...]:
         """Signals of the session, and what follows them."""
         events = self.session.events
-        labels = ((events.objects_changed, self._colour), (events.labels_changed, self._show_labels))
-        return (*labels, (events.prompts_changed, self._show_prompts), (events.polarity_changed, self._show_polarity))
+        labels = ((events.objects_changed, self.colours.follow), (events.labels_changed, self._show_labels))
+        prompts = ((events.prompts_changed, self._show_prompts), (events.polarity_changed, self._show_polarity))
+        return (*labels, *prompts, (events.history_changed, self.colours.follow_current))
 
     def _wire_session(self) -> None:
         for signal, follow in self._wires():
@@ -255,23 +259,6 @@ class SessionLayers:
     def _unwire_session(self) -> None:
         for signal, follow in self._wires():
             signal.disconnect(follow)
-
-    def _colour(self, _: Any = None) -> None:
-        """Show what is not committed yet in the colours that it will have then; tracks keep those of their numbers."""
-        if self._state.tool.work != "tracks":
-            QTimer.singleShot(0, self._colour_now)  # after the step: it takes the window's thread a tenth of a second
-
-    def _colour_now(self) -> None:
-        objects = self.session.objects
-        for key in () if self._closed else ("current", *(() if objects.reopened else ("auto",))):
-            if key in self.labels:
-                self.labels[key].colour_from(objects.next_id)
-
-    def outline_committed(self, on: bool) -> None:
-        """Show committed objects as outlines, or filled."""
-        self._contour = CONTOUR if on else 0
-        if "committed" in self.labels:
-            self.labels["committed"].layer.contour = self._contour
 
     def _show_prompts(self, prompts: PromptSet) -> None:
         if not self._closed:
@@ -303,8 +290,8 @@ class SessionLayers:
                 layer = LabelLayer.make(name, self.session.labels.layer(key), scale)
                 self._add(layer, made)
                 self.labels[key] = LabelLayer(layer, partial(self._read_paint, key), partial(self._read_labels, key))
+                self.colours.dress(key)
                 if key == "committed":
-                    layer.contour = self._contour
                     layer.mouse_drag_callbacks.append(self._pick)
         if self.shapes is None or self.shapes.layer not in present:
             layer = self._shape_type.make(names.box_prompts, self.session.ndim, scale)

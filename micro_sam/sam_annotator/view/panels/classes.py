@@ -6,7 +6,7 @@ from collections import Counter
 
 from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtGui import QColor
-from qtpy.QtWidgets import QColorDialog, QGridLayout, QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QColorDialog, QGridLayout, QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
 from micro_sam.sam_annotator.actions import Actions
 from micro_sam.sam_annotator.state.window import WindowState
@@ -32,12 +32,19 @@ class ClassPanel(QWidget):
         self.none = button("No class", "Take the class from the selected objects.", lambda: actions.set_class(0))
         self.add = button("New class", f"Make another class; Shift-1 to Shift-{MOST} do it, too.", self._add)
         self.image = action_button(actions, "save_class_image")
+        by_class = actions["set_by_class"]
+        self.by_class = QCheckBox(by_class.caption)
+        self.by_class.setToolTip(by_class.tip)
+        self.by_class.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.by_class.clicked.connect(lambda on: actions.set_by_class(on))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
         layout.addLayout(self._grid)
         layout.addWidget(self.current)
         layout.addWidget(row(self.add, self.none, self.image).native)
+        layout.addWidget(self.by_class)
+        state.events.by_class.connect(self._show_by_class)
         state.events.session.connect(self._follow)
         if state.session is not None:
             self._follow(state.session)
@@ -61,6 +68,9 @@ class ClassPanel(QWidget):
         self.none.enabled = bool(known)
         self.add.enabled = len(known) < MOST
         self._show_current()
+
+    def _show_by_class(self, on: bool) -> None:
+        self.by_class.setChecked(on)
 
     def _show_current(self) -> None:
         session = self._state.session

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from magicgui.widgets import Container, PushButton
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import (
     QAbstractButton,
     QAbstractSpinBox,
@@ -96,6 +96,7 @@ def folded(title: str, content: QWidget, *, is_open: bool = False) -> QCollapsib
     widget.setCollapsedIcon("▸")
     widget.setExpandedIcon("▾")
     widget.addWidget(content)
+    widget.content().installEventFilter(_Grows(widget))
     for layout, left, top in ((widget.layout(), 0, 2), (widget.content().layout(), 6, 0)):
         if layout is not None:
             layout.setContentsMargins(left, top, 0, top)
@@ -104,6 +105,20 @@ def folded(title: str, content: QWidget, *, is_open: bool = False) -> QCollapsib
     else:
         widget.collapse(animate=False)
     return widget
+
+
+class _Grows(QObject):
+    """Lets an open menu grow with what it holds, which superqt does not: rows that come later would be cut."""
+
+    def __init__(self, menu: QCollapsible) -> None:
+        super().__init__(menu)
+        self._menu = menu
+
+    def eventFilter(self, content: QObject, event: QEvent) -> bool:
+        """See Qt."""
+        if event.type() == QEvent.Type.LayoutRequest and self._menu.isExpanded() and isinstance(content, QWidget):
+            content.setMaximumHeight(content.sizeHint().height() + 10)  # as superqt does when it opens
+        return False
 
 
 def give_keys_back(root: QWidget, canvas: Callable[[], QWidget]) -> None:
