@@ -88,7 +88,9 @@ class ClassPanel(QWidget):
             self._shown = known
             return
         while self._grid.count():
-            self._grid.takeAt(0).widget().deleteLater()
+            old = self._grid.takeAt(0).widget()
+            old.hide()  # it goes when the event loop is idle; until then it would lie over others and take their clicks
+            old.deleteLater()
         self.names, self.counts, self._swatches = {}, {}, {}
         for one in known:
             self._make_row(one)
