@@ -99,7 +99,7 @@ def image_series_annotator(
     viewer = open_viewer(tool.title) if viewer is None else viewer
     window = Window(viewer, tool, settings)
     window.recording.choice = choice
-    window.begin_series(entries, skip_segmented)
+    window.series_opening.begin(entries, skip_segmented)
     if return_viewer:
         return viewer
     window.run()

@@ -8,7 +8,7 @@ import tifffile
 
 from micro_sam.errors import InputError, OutputError
 from micro_sam.io.labels import load_labels
-from micro_sam.sam_annotator import image_folder_annotator, image_series_annotator
+from micro_sam.sam_annotator import annotator_2d, image_folder_annotator, image_series_annotator
 from micro_sam.sam_annotator.state.series import plan_series, unique_names
 
 from . import driver
@@ -34,6 +34,39 @@ def annotate(tool, name):
     assert wait_until(lambda: tool.session.has_current), tool.status.text
     wait_idle(tool)
     key(tool.viewer, "c")
+
+
+def test_an_empty_window_goes_through_a_folder_and_on_where_it_ended(opened, folder, monkeypatch):
+    from qtpy.QtWidgets import QFileDialog
+
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(folder))
+    tool = opened(annotator_2d, model_type="nano_lm")
+    driver.press(tool.dock.image.folder.native)
+    annotate(tool, "a")
+    key(tool.viewer, "n")
+    results = folder.with_name("images_objects")
+    assert load_labels(results / "a.tif").max() == 1
+    assert wait_until(lambda: tool.state.image.name == "b")
+    assert not tool.dock.image.folder.native.isVisible(), "one folder for each window"
+    tool.actions.open_folder()
+    assert "Open another window" in tool.status.text and tool.state.image.name == "b"
+    again = opened(annotator_2d, model_type="nano_lm")
+    again.actions.open_folder()
+    assert wait_until(lambda: again.state.image.name == "b")
+    assert [again.dock.series.list.item(k).text() for k in range(3)] == ["✓ a: done", "● b: open", "○ c: to do"]
+
+
+def test_a_folder_without_images_is_said_and_the_window_stays_empty(opened, tmp_path, monkeypatch):
+    from qtpy.QtWidgets import QFileDialog
+
+    (tmp_path / "notes").mkdir()
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(tmp_path / "notes"))
+    tool = opened(annotator_2d, model_type="nano_lm")
+    tool.actions.open_folder()
+    assert "notes" in tool.status.text and tool.session is None and tool.series is None
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: "")
+    tool.actions.open_folder()
+    assert tool.series is None and not (tmp_path / "notes_objects").exists()
 
 
 def test_series_from_the_first_image_to_the_last_and_again(opened, folder, tmp_path):

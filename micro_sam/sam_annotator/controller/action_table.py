@@ -143,6 +143,12 @@ ROWS = (
     Row("review_stop", lambda to: to.review.stop, "End", "End the review."),
     # images, model, files
     Row("open_file", lambda to: to.opening.open_file, "Open image...", "Open an image file."),
+    Row(
+        "open_folder",
+        lambda to: to.series_opening.open_folder,
+        "Open folder...",
+        "Annotate all images of a folder, one after the other. Their results go into a folder beside it, NAME_objects.",
+    ),
     Row("open_path", lambda to: to.opening.open_path),
     Row("open_layer", lambda to: to.opening.open_layer, "Use layer", "Annotate the selected layer."),
     Row("load_labels", lambda to: to.opening.load_labels),

@@ -19,6 +19,7 @@ from micro_sam.sam_annotator.controller.recording import Recording
 from micro_sam.sam_annotator.controller.region import RegionActions
 from micro_sam.sam_annotator.controller.reviewing import Reviewing
 from micro_sam.sam_annotator.controller.saving import Saving
+from micro_sam.sam_annotator.controller.series_opening import SeriesOpening
 from micro_sam.sam_annotator.controller.similar import SimilarObjects
 from micro_sam.sam_annotator.controller.stacks import StackActions
 from micro_sam.sam_annotator.controller.table import ObjectTable
@@ -45,6 +46,7 @@ class Handlers:
     review: Reviewing
     training: Training
     continuing: Continuing
+    series_opening: SeriesOpening
     recording: Recording
     cancel: Callable[[], None]
     similar: SimilarObjects | None = None

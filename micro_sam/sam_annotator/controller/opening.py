@@ -202,7 +202,7 @@ class Drops:
 
     def welcome(self) -> None:
         """There is no image yet: say how to get one."""
-        text = "Drop an image onto the window, or choose one below: a file, or a sample to try the tool."
+        text = "Drop an image onto the window, or select one below: a file, a folder of images, or a sample to try."
         self._state.status.say(text)
         self._viewer.layers.events.inserted.connect(self._inserted)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import napari
@@ -11,7 +10,7 @@ from napari import Viewer
 from micro_sam.errors import AxesError, ChoiceError, InputError
 from micro_sam.sam_annotator.actions import Actions
 from micro_sam.sam_annotator.controller.action_rows import bind
-from micro_sam.sam_annotator.controller.action_table import ROWS_OF_SERIES, rows_of
+from micro_sam.sam_annotator.controller.action_table import rows_of
 from micro_sam.sam_annotator.controller.automatic import Automatic
 from micro_sam.sam_annotator.controller.autosave import Autosave
 from micro_sam.sam_annotator.controller.closing import CloseGuard, Leaving, ends_in_order
@@ -35,6 +34,7 @@ from micro_sam.sam_annotator.controller.saving import Saving
 from micro_sam.sam_annotator.controller.saving_tracks import TrackSaving
 from micro_sam.sam_annotator.controller.sections import Sections
 from micro_sam.sam_annotator.controller.series import Series
+from micro_sam.sam_annotator.controller.series_opening import SeriesOpening
 from micro_sam.sam_annotator.controller.similar import SimilarObjects
 from micro_sam.sam_annotator.controller.stacks import StackActions
 from micro_sam.sam_annotator.controller.table import ObjectTable
@@ -44,7 +44,6 @@ from micro_sam.sam_annotator.controller.volume import VolumeWork
 from micro_sam.sam_annotator.runtime.garbage import garbage_timer
 from micro_sam.sam_annotator.runtime.jobs import MAPS, WORK, Jobs
 from micro_sam.sam_annotator.state.images import OpenImage
-from micro_sam.sam_annotator.state.series import SeriesEntry, SeriesState
 from micro_sam.sam_annotator.state.settings import Settings
 from micro_sam.sam_annotator.state.status import Status
 from micro_sam.sam_annotator.state.tool import Tool
@@ -56,7 +55,6 @@ from micro_sam.sam_annotator.view.keys import Keys
 from micro_sam.sam_annotator.view.layers.mouse import Mouse
 from micro_sam.sam_annotator.view.layers.session_layers import SessionLayers
 from micro_sam.sam_annotator.view.layers.track_layers import TrackLayers
-from micro_sam.sam_annotator.view.panels.series import SeriesPanel
 from micro_sam.sam_annotator.view.sight import Sight
 
 TOOLS = "tools"  # the windows of a viewer, in the order in which they were opened
@@ -86,8 +84,8 @@ class Window:
         What the user sees and presses beside the image.
     jobs, engine, preview, hover, automatic, propagation, volume, saving, recording, review, training
         The parts; each does one thing. `propagation` is None in 2D, `volume` in all tools but 3D.
-    series
-        Goes through a series of images; None without one.
+    series_opening
+        Begins a series of images.
     """
 
     def __init__(
@@ -116,7 +114,6 @@ class Window:
         self.table = ObjectTable(state, self.actions, self.jobs, **own)
         self.review = Reviewing(state, self.actions, self.table)
         self.training = Training(state, self.jobs, self.engine, self.saving, self._preparation)
-        self.series: Series | None = None
         self._picture = EmbeddingPicture(state, self.layers, self.jobs, self.engine)
         self._make_actions()
         self.keys = Keys(viewer, self.actions, lambda: self.layers.all)
@@ -192,6 +189,19 @@ class Window:
             is_alone=is_alone,
         )
         self._continuing = Continuing(state, self.jobs, self._opening, self._overview, self.recording, self.saving)
+        self.series_opening = SeriesOpening(
+            state,
+            self.actions,
+            viewer,
+            self._dialogs,
+            lambda: self.dock.add_series(),
+            engine=self.engine,
+            recording=self.recording,
+            saving=self.saving,
+            opening=self._opening,
+            continuing=self._continuing,
+            leaving=self._leaving,
+        )
 
     def _make_actions(self) -> None:
         state, tool = self.state, self.state.tool
@@ -237,6 +247,7 @@ class Window:
             review=self.review,
             training=self.training,
             continuing=self._continuing,
+            series_opening=self.series_opening,
             recording=self.recording,
             cancel=self._cancel,
             similar=self._similar,
@@ -260,6 +271,11 @@ class Window:
     def session(self) -> Any:
         """The session of the image that is open; None before."""
         return self.state.session
+
+    @property
+    def series(self) -> Series | None:
+        """Goes through a series of images; None without one."""
+        return self.series_opening.series
 
     @property
     def status(self) -> Status:
@@ -291,25 +307,6 @@ class Window:
             self._continuing.show(image, continued)
         else:
             self._opening.open(image, committed)
-
-    def begin_series(self, entries: Sequence[SeriesEntry], skip_segmented: bool = True) -> None:
-        """Go through a series of images."""
-        self.series = Series(
-            self.state,
-            self.viewer,
-            SeriesState(tuple(entries)),
-            engine=self.engine,
-            recording=self.recording,
-            saving=self.saving,
-            opening=self._opening,
-            continuing=self._continuing,
-            leaving=self._leaving,
-            skip_segmented=skip_segmented,
-        )
-        self.actions.add(bind(ROWS_OF_SERIES, self.series, self.state.tool))
-        self.dock.series = SeriesPanel(self.state, self.actions)
-        self.dock.add_on_top("Series", self.dock.series)
-        self.series.start()
 
     def run(self) -> None:
         """Run the event loop until the window is closed."""

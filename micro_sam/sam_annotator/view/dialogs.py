@@ -32,6 +32,11 @@ class Dialogs:
         path, _ = QFileDialog.getOpenFileName(self._window, title)
         return Path(path) if path else None
 
+    def folder_to_open(self, title: str) -> Path | None:
+        """A folder to read; None when the user cancels."""
+        path = QFileDialog.getExistingDirectory(self._window, title)
+        return Path(path) if path else None
+
     def path_to_save(self, title: str, suggestion: Path, filters: str) -> tuple[Path | None, str]:
         """A file to write (None when the user cancels), and the filter that was chosen. May name one that exists."""
         path, chosen = QFileDialog.getSaveFileName(

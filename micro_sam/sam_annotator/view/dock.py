@@ -214,6 +214,11 @@ class Dock(QWidget):
         self.keys_section.expand(animate=False)
         QTimer.singleShot(0, lambda: self.scroll.ensureWidgetVisible(self.keys))
 
+    def add_series(self) -> None:
+        """Add the list of a series of images."""
+        self.series = SeriesPanel(self._state, self._actions)
+        self.add_on_top("Series", self.series)
+
     def add_on_top(self, title: str, panel: QWidget) -> None:
         """Add a panel above the others, for instance the one of a series of images."""
         self._panels.insertWidget(0, section(title, panel))

@@ -26,6 +26,7 @@ class ImagePanel(QWidget):
         super().__init__()
         self._state, self._actions, self._layers = state, actions, layers
         self.file = action_button(actions, "open_file")
+        self.folder = action_button(actions, "open_folder")
         self.layer = ComboBox(choices=[], label="layer", tooltip="An image that is in the viewer.")
         self.use_layer = button(actions["open_layer"].caption, actions["open_layer"].tip, self._open_layer)
         self.sample = ComboBox(choices=[], label="sample", tooltip="Images that need no download.")
@@ -44,17 +45,24 @@ class ImagePanel(QWidget):
         self.one_of = ComboBox(choices=[], label="image", tooltip="Which of the images in the file is shown.")
         self.one_of.changed.connect(self._choose_image)
         self._one_of_form = column(self.one_of, labels=True)
-        opening = (self.file, self._axes_form, row(self.sample, self.use_sample), row(self.layer, self.use_layer))
+        opening = (
+            row(self.file, self.folder),
+            self._axes_form,
+            row(self.sample, self.use_sample),
+            row(self.layer, self.use_layer),
+        )
         for widget in (*opening, self._one_of_form, self._form):
             layout.addWidget(widget.native)
         names = sample_names(state.tool.name, offline=True)
         self.sample.choices = sorted(names, key=lambda name: name != EASIEST)
         state.events.question.connect(self._ask)
         state.events.image.connect(self._show_image)
+        state.events.series.connect(self._show_series)
         layers.present_changed.connect(self._show_layers)
         self._ask(None)
         self._show_image()
         self._show_layers()
+        self._show_series()
 
     # ------------------------------------------------------------------ tool -> panel
 
@@ -63,6 +71,10 @@ class ImagePanel(QWidget):
         self.layer.choices = [(layer.name, layer) for layer in layers]
         for widget in (self.layer, self.use_layer):
             widget.visible = bool(layers)
+
+    def _show_series(self) -> None:
+        """One folder per window; tracks of a movie are no label image, as the results of a series are."""
+        self.folder.visible = self._state.series is None and self._state.tool.work != "tracks"
 
     def _show_image(self) -> None:
         self._show_channels()
