@@ -119,13 +119,18 @@ def test_a_folder_with_a_pattern_as_key_is_a_stack(folder, tmp_path):
 
 
 def test_the_training_command_takes_the_options_of_1_8(folder, tmp_path):
-    from micro_sam.cli import _train_as_1_x, train
+    from micro_sam.cli import train
+    from micro_sam.cli._fields import read_options
+    from micro_sam.cli._train_options import TrainOptions, translate
 
-    options = train.build_parser().parse_args(
+    options = read_options(
+        train.build_parser(),
+        TrainOptions,
         ["--images", str(folder / "images"), "--labels", str(folder / "labels"), "--image_key", "*.tif"]
         + ["--label_key", "*.tif", "--n_epochs", "3", "-s", str(tmp_path), "--trained_model_name", "mine"]
-        + ["--segmentation_decoder", "instances", "--num_workers", "2", "--patch_shape", "512", "512", "-m", "vit_b"]
+        + ["--segmentation_decoder", "instances", "--num_workers", "2", "--patch_shape", "512", "512", "-m", "vit_b"],
     )
-    _train_as_1_x.translate(options)
-    assert options.steps == 150 and options.dense_head == "add" and options.images == [str(folder / "images" / "*.tif")]
+    translate(options)
+    assert options.settings.steps == 150 and options.settings.dense_head == "add"
+    assert options.images == (str(folder / "images" / "*.tif"),)
     assert options.output == str(tmp_path / "checkpoints" / "mine" / "best.safetensors")

@@ -19,7 +19,7 @@ LAST = 3
 @functools.cache
 def small_movie() -> tuple[np.ndarray, np.ndarray]:
     """Nine frames of a generated movie, (9, 128, 128) uint8, and the labels of its nuclei; one divides."""
-    movie, labels, rows = dividing_cells((20, 128, 128), n_cells=4, n_divisions=1, seed=1)
+    movie, labels, rows = dividing_cells((20, 128, 128), n_cells=4, n_divisions=1, seed=2)
     assert {row.track_id: row.parent for row in rows if row.parent} == dict.fromkeys(DAUGHTERS, MOTHER)
     assert next(row.end for row in rows if row.track_id == MOTHER) == LAST
     return movie[:N_FRAMES], labels[:N_FRAMES]

@@ -185,7 +185,6 @@ def _check_stops(label: int, stops: Iterable[int], decided: Collection[int]) -> 
 
 
 def _run_part(request: TrackRequest, part: TrackPart, masks: dict[int, ObjectMask]) -> Iterator[PropagationStep]:
-    from micro_sam.segmentation.divisions import find_division
     from micro_sam.segmentation.propagation.tracking import iter_track
 
     several = len(request.parts) > 1
@@ -198,7 +197,11 @@ def _run_part(request: TrackRequest, part: TrackPart, masks: dict[int, ObjectMas
     reached: dict[int, ObjectMask] = {}
     options = {key: value for key, value in request.options.items() if key != "divisions"}
     options["occupied"] = request.occupied
-    divides = partial(find_division, request.predictor, request.embeddings) if request.options["divisions"] else None
+    divides = None
+    if request.options["divisions"]:
+        from micro_sam.segmentation.divisions import find_division
+
+        divides = partial(find_division, request.predictor, request.embeddings)
     forward = iter_track(
         request.predictor, request.embeddings, masks, stops=part.stops, last=part.last, divides=divides, **options
     )
