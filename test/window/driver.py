@@ -141,7 +141,8 @@ def _bring_into_sight(widget) -> None:
 
 
 def drag(tool, start, stop, steps: int = 6) -> None:
-    """Drag with the left button, positions (y, x) in pixels of the image."""
+    """Drag with the left button, positions (y, x) in pixels of the image; no double click with a click just before."""
+    process(QApplication.doubleClickInterval() / 1000)
     viewer, layer, widget = tool.viewer, tool.layers.points.layer, canvas(tool.viewer)
     a, b = canvas_point(viewer, layer, start), canvas_point(viewer, layer, stop)
     path = [a + (b - a) * (step / steps) for step in range(1, steps + 1)]
