@@ -40,7 +40,7 @@ WIDTH = 1120
 """Width of a picture in pixels."""
 LARGEST = 190_000
 """Bytes of a picture; it gets as many colours as fit."""
-EMBEDDINGS = Path(tempfile.gettempdir()) / "micro_sam_screenshots"
+EMBEDDINGS = Path(tempfile.mkdtemp(prefix="micro_sam_screenshots_"))  # a cache of earlier weights would be refused
 """Kept from run to run."""
 
 

@@ -39,6 +39,10 @@ def annotate(tool, name):
 def test_an_empty_window_goes_through_a_folder_and_on_where_it_ended(opened, folder, monkeypatch):
     from qtpy.QtWidgets import QFileDialog
 
+    for path in folder.iterdir():  # sessions of other tests on images of the same content would go on
+        image = tifffile.imread(path)
+        image[0, :8] = np.random.default_rng().integers(0, 255, 8)
+        tifffile.imwrite(path, image)
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(folder))
     tool = opened(annotator_2d, model_type="nano_lm")
     driver.press(tool.dock.image.folder.native)
