@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from psygnal import Signal
 
@@ -11,12 +12,13 @@ from micro_sam.errors import InputError
 from micro_sam.sam_annotator.controller.propagation import Propagation
 from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.sam_annotator.view.sight import Sight
-from micro_sam.segmentation.prompt_generators import innermost
-from micro_sam.segmentation.propagation.tracking import Division
 from micro_sam.segmentation.values import ObjectMask
 from micro_sam.session.prompts import PromptSet
 from micro_sam.session.propagation.shared import PropagationStep
 from micro_sam.session.session import Session
+
+if TYPE_CHECKING:
+    from micro_sam.segmentation.propagation.tracking import Division
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,5 +132,7 @@ class Divisions:
 
 def _middle(mask: ObjectMask) -> tuple[float, float]:
     """The innermost pixel (y, x)."""
+    from micro_sam.segmentation.prompt_generators import innermost  # not before the window is seen: it takes scipy
+
     y, x = innermost(mask.mask)
     return float(y + mask.box[0]), float(x + mask.box[1])
