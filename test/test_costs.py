@@ -140,10 +140,12 @@ def test_clearing_and_committing_in_a_large_volume_touches_only_the_object():
         assert session.committed[z].any() == (act == "commit")
     print({name: [f"{value * 1e3:.1f} ms" for value in values] for name, values in seconds.items()})
     assert all(session.labels.layer(name) is array for name, array in arrays.items())
-    begin = time.process_time()
     assert session.committed.any(axis=(1, 2)).sum() == len(seconds["commit"])
-    reading = time.process_time() - begin  # 240 MB
-    assert all(np.median(values) < 0.5 * reading for values in seconds.values())
+    volume = np.ones_like(session.committed)  # 240 MB in memory: of zeros that nobody wrote a system keeps one page
+    begin = time.process_time()
+    assert volume.copy().all()  # what is kept for undo, were it all
+    copying = time.process_time() - begin
+    assert all(np.median(values) < 0.2 * copying for values in seconds.values())
 
 
 def test_a_mask_is_as_large_as_its_object():
