@@ -145,7 +145,7 @@ def test_clearing_and_committing_in_a_large_volume_touches_only_the_object():
     begin = time.process_time()
     assert volume.copy().all()  # what is kept for undo, were it all
     copying = time.process_time() - begin
-    assert all(np.median(values) < 0.2 * copying for values in seconds.values())
+    assert all(np.median(values) < 0.3 * copying for values in seconds.values())
 
 
 def test_a_mask_is_as_large_as_its_object():
