@@ -113,13 +113,13 @@ class ObjectColours:
         session = self._state.session
         if session is None or self._state.closed or self._state.tool.work == "tracks":
             return
-        for key in ("current", *(() if session.objects.reopened else ("auto",))):
-            if key in self._labels:
-                self._labels[key].colour_from(session.objects.next_id)
         known = session.classes.numbered(session.classes.current)
-        if self._map is not None and "current" in self._labels:
-            colour = NO_CLASS if known is None else known.colour
-            self._labels["current"].wear(colour, lambda: one_colour(colour))
+        colour = NO_CLASS if known is None else known.colour
+        for key in ("current", *(() if session.objects.reopened else ("auto",))):
+            if key == "current" and self._map is not None and key in self._labels:
+                self._labels[key].wear(colour, lambda: one_colour(colour))
+            elif key in self._labels:
+                self._labels[key].colour_from(session.objects.next_id)
 
 
 def class_numbers(records: Iterable[ObjectRecord]) -> np.ndarray:
