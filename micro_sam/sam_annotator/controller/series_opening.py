@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from napari import Viewer
-
 from micro_sam.errors import InputError
 from micro_sam.io.images import find_images
 from micro_sam.sam_annotator.actions import Actions
 from micro_sam.sam_annotator.controller.action_rows import bind
 from micro_sam.sam_annotator.controller.action_table import ROWS_OF_SERIES
 from micro_sam.sam_annotator.controller.closing import Leaving
-from micro_sam.sam_annotator.controller.continuing import Continuing
-from micro_sam.sam_annotator.controller.engine import Engine
-from micro_sam.sam_annotator.controller.opening import Opening
 from micro_sam.sam_annotator.controller.recording import Recording, SessionChoice
-from micro_sam.sam_annotator.controller.saving import Saving
 from micro_sam.sam_annotator.controller.series import Series
 from micro_sam.sam_annotator.state.series import SeriesEntry, SeriesState, plan_series
 from micro_sam.sam_annotator.state.window import WindowState
@@ -30,14 +24,14 @@ class SeriesOpening:
 
     Parameters
     ----------
-    state, actions, viewer
+    state, actions
         Of the window.
-    dialogs
-        Asks for a folder.
+    make
+        Makes a :class:`.Series` of images and ``skip_segmented``.
     show
         Puts the list of images into the window.
-    engine, recording, saving, opening, continuing, leaving
-        What a :class:`.Series` works with.
+    recording, leaving, dialogs
+        Say which sessions go on, and ask.
 
     Attributes
     ----------
@@ -49,36 +43,20 @@ class SeriesOpening:
         self,
         state: WindowState,
         actions: Actions,
-        viewer: Viewer,
-        dialogs: Dialogs,
+        make: Callable[..., Series],
         show: Callable[[], None],
         *,
-        engine: Engine,
         recording: Recording,
-        saving: Saving,
-        opening: Opening,
-        continuing: Continuing,
         leaving: Leaving,
+        dialogs: Dialogs,
     ) -> None:
-        self._state, self._actions, self._viewer, self._dialogs, self._show = state, actions, viewer, dialogs, show
-        self._engine, self._recording, self._saving = engine, recording, saving
-        self._opening, self._continuing, self._leaving = opening, continuing, leaving
+        self._state, self._actions, self._make, self._show = state, actions, make, show
+        self._recording, self._leaving, self._dialogs = recording, leaving, dialogs
         self.series: Series | None = None
 
     def begin(self, entries: Sequence[SeriesEntry], skip_segmented: bool = True) -> None:
         """Go through images that were planned; with `skip_segmented` those that have a result are passed over."""
-        self.series = Series(
-            self._state,
-            self._viewer,
-            SeriesState(tuple(entries)),
-            engine=self._engine,
-            recording=self._recording,
-            saving=self._saving,
-            opening=self._opening,
-            continuing=self._continuing,
-            leaving=self._leaving,
-            skip_segmented=skip_segmented,
-        )
+        self.series = self._make(SeriesState(tuple(entries)), skip_segmented=skip_segmented)
         self._actions.add(bind(ROWS_OF_SERIES, self.series, self._state.tool))
         self._show()
         self.series.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import napari
@@ -189,18 +190,20 @@ class Window:
             is_alone=is_alone,
         )
         self._continuing = Continuing(state, self.jobs, self._opening, self._overview, self.recording, self.saving)
+        parts: dict[str, Any] = {
+            "engine": self.engine,
+            "saving": self.saving,
+            "opening": self._opening,
+            "continuing": self._continuing,
+        }
+        asking: dict[str, Any] = {"recording": self.recording, "leaving": self._leaving}
         self.series_opening = SeriesOpening(
             state,
             self.actions,
-            viewer,
-            self._dialogs,
+            partial(Series, state, viewer, **parts, **asking),
             lambda: self.dock.add_series(),
-            engine=self.engine,
-            recording=self.recording,
-            saving=self.saving,
-            opening=self._opening,
-            continuing=self._continuing,
-            leaving=self._leaving,
+            dialogs=self._dialogs,
+            **asking,
         )
 
     def _make_actions(self) -> None:
