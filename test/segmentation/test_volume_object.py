@@ -222,6 +222,18 @@ def test_a_negative_click_in_what_the_end_of_the_volume_cuts_off_leaves_the_obje
     assert mask[labels == 1].mean() > 0.95 and mask[labels == 2].mean() < 0.05
 
 
+def test_of_a_sheet_a_negative_click_near_its_outline_takes_no_half():
+    labels = np.zeros((10, 80, 120), "uint32")
+    labels[:, 12:68, 12:108] = 1  # all slices: every place half-way up is as deep as can be
+    depth = np.where(labels > 0, 0.8, 0) - 0.1 * (np.abs(np.arange(120) - 60) < 4)  # two flat hills
+    maps = VolumeMaps.from_arrays(labels.astype("float32"), depth)
+    _, before = segment(maps, [(5, 40, 30)])
+    _, mask = segment(maps, [(5, 40, 30), (4, 40, 103)], [1, 0])
+    assert iou(before, labels == 1) > 0.9 and not mask[4, 40, 103] and (before & ~mask).sum() < 0.1 * before.sum()
+    _, half = segment(maps, [(5, 40, 30), (4, 40, 88)], [1, 0])  # in the middle of the other hill
+    assert not half[:, 20:60, 80:100].any() and half[:, 20:60, 20:50].all()
+
+
 def test_what_hangs_on_by_a_thread_is_left_out():
     labels = np.zeros((30, 60, 60), "uint32")
     labels[(balls([(15, 30, 20)], 10, labels.shape) > 0) | (balls([(15, 30, 48)], 5, labels.shape) > 0)] = 1

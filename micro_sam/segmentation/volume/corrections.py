@@ -27,6 +27,7 @@ Places = Sequence[tuple[int, int, int]]
 
 CENTRAL = 0.7  # how deep in a region a click lies, over how deep one can lie there, to be meant for the whole region
 QUITE_CENTRAL, LARGE = 0.9, 2  # the same for regions that are more than so many times as large as the object
+IN_SLICE = 0.5  # as CENTRAL, within the slice of the click
 AGREES = 0.8  # overlap (IoU) of a decoded mask with the maps' object, from which it is believed
 # How far a click that is not meant for a region moves the surface: in its distances to it, near and along the surface
 # (of what is added, of what is cut off).
@@ -214,7 +215,11 @@ class Corrections(WindowView):
     def _is_central(self, place: tuple[int, int, int], region: np.ndarray, share: float) -> bool:
         """Whether a click lies in the middle of a region, or of what the volume shows of it."""
         depths = (self.depth_of(region, ends) for ends in ((0, 1, 2), ()))
-        return any(depth[place] >= share * depth.max() for depth in depths)
+        if not any(depth[place] >= share * depth.max() for depth in depths):
+            return False
+        # of a sheet, every place half-way up is as deep as can be: the user sees where in the slice the click lies
+        in_slice = depth_inside(region[place[0]], self.spacing[1:])
+        return bool(in_slice[place[1:]] >= IN_SLICE * in_slice.max())
 
     def connected(self, mask: np.ndarray, places: Places) -> np.ndarray:
         """The connected parts of a mask that hold any of the places; the mask itself when none does."""
