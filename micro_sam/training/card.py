@@ -18,6 +18,8 @@ from micro_sam.training.config import TrainConfig
 from micro_sam.training.crops import TrainingImage
 from micro_sam.training.validation import score
 
+FEW = 4  # paths of a source that a card lists one by one
+
 
 def describe(
     config: TrainConfig,
@@ -126,10 +128,17 @@ def _sources(what: str, sources: Sequence[Mapping[str, Any]]) -> list[str]:
     """One line per source of images: its files, from the folder that holds all sources."""
     lines = []
     for source in sources:
-        labels = ", ".join(source["labels"]) or "what was saved beside them"
+        labels = _listed(source["labels"]) or "what was saved beside them"
         incomplete = "" if source["complete"] else " (not all objects labelled)"
-        lines.append(f"- {what} {', '.join(source['images'])}, labels: {labels}{incomplete}")
+        lines.append(f"- {what} {_listed(source['images'])}, labels: {labels}{incomplete}")
     return lines
+
+
+def _listed(paths: Sequence[str]) -> str:
+    """A few paths; of more, the first and the last: the metadata of the weights have them all."""
+    if len(paths) <= FEW:
+        return ", ".join(paths)
+    return f"{paths[0]} ... {paths[-1]} ({len(paths)} in all)"
 
 
 def _count(images: Sequence[TrainingImage]) -> dict[str, list[int]]:

@@ -20,6 +20,7 @@ from micro_sam.cli import train
 from micro_sam.errors import InputError
 from micro_sam.models.build import get_sam_model
 from micro_sam.training import DataSource, TrainConfig, Trainer, train_sam
+from micro_sam.training.card import _sources as card_sources
 from micro_sam.training.schedule import is_out_of_memory, learning_rate, with_rate
 
 
@@ -65,6 +66,15 @@ def test_result_opens_in_every_tool_and_has_a_card(tiny_set, tmp_path):
         assert str(tiny_set_folder(tiny_set)) not in card + json.dumps(file.metadata())
     assert "validation click" in (tmp_path / "mine.log.csv").read_text()
     assert not (tmp_path / "mine.state.pt").exists()
+
+
+def test_a_card_names_the_first_and_the_last_of_many_files():
+    few, many = ([f"images/{k:03}.tif" for k in range(n)] for n in (2, 76))
+    source = {"images": many, "labels": few, "complete": True}
+    (line,) = card_sources("Learned from", [source])
+    assert line == (
+        "- Learned from images/000.tif ... images/075.tif (76 in all), labels: images/000.tif, images/001.tif"
+    )
 
 
 def test_interrupted_run_ends_with_the_same_weights(tiny_set, tmp_path):
