@@ -48,7 +48,7 @@ def option(
 
 
 MIN_SIZE_TIP = "Objects with fewer pixels are left out, also what a commit would leave of one that others cover."
-_SPLIT = option(0.15, "split", "Raise it when objects are cut, lower it when they are merged.", 0.0, 0.9, 0.01)
+_SPLIT = ("split", "Raise it when objects are cut, lower it when they are merged.", 0.0, 0.9, 0.01)
 _FOREGROUND = option(0.5, "foreground", "Lower it to find fainter objects.", 0.05, 0.95, 0.01)
 
 
@@ -56,8 +56,8 @@ class DenseThresholds(Options):
     """Thresholds of Segment All Objects with the object maps of the model; see ``generate`` of the segmenter."""
 
     foreground_threshold: float = _FOREGROUND
-    distance_threshold: float = option(0.55, "middle", "Lower it when objects are missed.", 0.02, 0.95, 0.01)
-    prominence: float = _SPLIT
+    distance_threshold: float = option(0.6, "middle", "Lower it when objects are missed.", 0.02, 0.95, 0.01)
+    prominence: float = option(0.2, *_SPLIT)
     min_size: int = option(MIN_SIZE, "minimal size", MIN_SIZE_TIP, 0, 100_000, 5)
 
 
@@ -79,8 +79,8 @@ class VolumeThresholds(Options):
     """Thresholds of Segment All in Volume; see :func:`~micro_sam.segmentation.volume.automatic.segment_volume`."""
 
     foreground_threshold: float = _FOREGROUND
-    distance_threshold: float = option(0.4, "middle", "Lower it when objects are missed.", 0.0, 0.95, 0.01)
-    prominence: float = _SPLIT
+    distance_threshold: float = option(0.65, "middle", "Lower it when objects are missed.", 0.0, 0.95, 0.01)
+    prominence: float = option(0.15, *_SPLIT)
     min_size: int = option(0, "minimal size", "Objects with fewer voxels are left out.", 0, 1_000_000, 50)
 
 

@@ -36,8 +36,8 @@ logger = logging.getLogger(__name__)
 
 # Chosen for nano on 46 training images with the weights of the third training: mSA 0.445, SA50 0.691 (with 0.4 and 0.1:
 # 0.421, 0.669). The others were trained for theirs.
-DISTANCE = {"offsets": 0.55, "distances": 0.5}
-PROMINENCE = {"offsets": 0.15, "distances": 0.0}
+DISTANCE = {"offsets": 0.6, "distances": 0.5}
+PROMINENCE = {"offsets": 0.2, "distances": 0.0}
 LOOKED_AT_CLOSER = 64  # tiles; in larger images small objects are looked at closer when that is asked for
 
 
@@ -162,13 +162,13 @@ class DenseInstanceSegmenter(Segmenter):
             Pixels of an object have a higher probability.
         distance_threshold : float
             Between 0 (border of an object) and 1 (its middle): seeds lie deeper. Lower it when objects are missed.
-            None: 0.55 for nano, 0.5 for decoders with distance maps, which are trained for it.
+            None: 0.6 for nano, 0.5 for decoders with distance maps, which are trained for it.
         min_size : int
             Pixels of the image; smaller objects are left out.
         prominence : float, optional
             How much deeper than the saddle to its neighbour the middle of an object must be, to count as one of its
             own. Raise it when objects are cut, lower it when neighbours are merged; 0: every connected area above
-            ``distance_threshold`` is one object. None: 0.15 for nano, 0 for the others.
+            ``distance_threshold`` is one object. None: 0.2 for nano, 0 for the others.
         smoothing : float
             Standard deviation, in pixels of the maps, of the smoothing of the distances.
         output_mode : str
