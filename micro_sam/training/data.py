@@ -41,7 +41,12 @@ def read_source(source: DataSource) -> list[TrainingImage]:
     InputError
         When images and labels cannot be paired, do not fit each other, or hold no objects.
     """
-    found = [image for pair in find_pairs(source) for image in read_pair(*pair, source)]
+    found: list[TrainingImage] = []
+    for image, labels in find_pairs(source):
+        try:
+            found += read_pair(image, labels, source)
+        except InputError as error:
+            raise error if image.name in str(error) else InputError(f"{image}: {error}") from error
     if not found:
         names = _names(source.labels or source.images)
         raise InputError(
@@ -200,7 +205,7 @@ def find_files(patterns: Iterable[str], what: str) -> list[Path]:
         recover(path)
         if path.is_dir() and path.suffix.lower() not in (".zarr", ".n5"):
             inner = path / "TRA" if is_ctc(path) else path  # ground truth of the Cell Tracking Challenge
-            found += find_images(inner if inner.is_dir() else path)
+            found += find_images(inner if inner.is_dir() else path, as_labels=what != "image")
         elif glob.has_magic(str(path)) and not path.exists():
             matches = sorted(map(Path, glob.glob(str(path), recursive=True)), key=natural_order)
             if not matches:
