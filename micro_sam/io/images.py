@@ -6,6 +6,7 @@ import difflib
 import glob
 import os
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -212,6 +213,8 @@ def _open_file(path: Path, key: str | None, as_labels: bool) -> ImageSource:
         return numpy_files.open_npz(path, key)
     if mrc.is_mrc(head, suffix):
         return _single(mrc.open_mrc(path), None if key == "data" else key)
+    if head[:4] == b"PK\x03\x04" and _is_zarr_in_zip(path):
+        raise InputError(f"{path} is a zarr in a zip file, which is not read as it is. Unpack it, and open the folder.")
     if head[:4] in (b"PK\x03\x04", b"Iout") or head.lstrip()[:1] in (b"{", b"["):
         raise InputError(
             f"{path} is no image. If it holds outlines of objects (ROIs of ImageJ or StarDist, GeoJSON of QuPath), "
@@ -223,6 +226,14 @@ def _open_file(path: Path, key: str | None, as_labels: bool) -> ImageSource:
             f"changed name; {pictures.KNOWN}"
         )
     return _single(pictures.open_picture(path, as_labels), key)
+
+
+def _is_zarr_in_zip(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.rpartition("/")[2] in zarrs.MARKS for name in archive.namelist())
+    except zipfile.BadZipFile:
+        return False
 
 
 def _single(source: ImageSource, key: str | None) -> ImageSource:
