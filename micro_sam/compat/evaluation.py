@@ -16,6 +16,7 @@ from micro_sam.embeddings.compute import precompute_image_embeddings
 from micro_sam.errors import InputError
 from micro_sam.evaluation.metrics import run_evaluation
 from micro_sam.io.images import open_image
+from micro_sam.io.label_arrays import consecutive_ids
 from micro_sam.io.labels import load_labels, save_labels
 from micro_sam.segmentation.labels import paint_by_score, segmentation_to_one_hot
 from micro_sam.segmentation.prompt_generators import PointAndBoxPromptGenerator
@@ -135,7 +136,7 @@ def run_inference_with_iterative_prompting(
         embeddings = _embed(predictor, image, embedding_dir)
         labels = load_labels(truth)
         found: list[list[ObjectMask]] = [[] for _ in folders]
-        for one in regionprops(labels):
+        for one in regionprops(consecutive_ids(labels)[0]):
             wanted = ObjectMask(tuple(one.bbox), one.image)
             points: list[tuple[int, int]] = []
             kinds: list[int] = []

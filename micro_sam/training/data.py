@@ -14,6 +14,7 @@ import numpy as np
 from micro_sam.errors import InputError
 from micro_sam.io.atomic import recover
 from micro_sam.io.images import find_images, natural_order, open_image
+from micro_sam.io.label_arrays import consecutive_ids
 from micro_sam.io.normalization import (
     Normalization,
     estimate_normalization,
@@ -30,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 MAX_PIXELS = 64_000_000  # per image; larger ones are read, but should be cut by the user who knows where objects are
 COLOUR_CHANNELS = (3, 4)
+LARGEST_ID = 2**20  # images with larger ids are numbered anew: counting takes memory for each number up to the largest
 SAVED = ("_objects.tif", "_objects.zarr", "_RES", "_RES.geff", "_objects.h5", "_seg.npy")  # the annotators, Cellpose
 
 
@@ -311,8 +313,8 @@ def check_labels(labels: np.ndarray, path: Path) -> np.ndarray:
         raise InputError(
             f"{path} has negative numbers; a label image holds 0 for background and 1, 2, ... for objects."
         )
-    if labels.size and labels.max() > 2**31 - 1:
-        return np.unique(labels, return_inverse=True)[1].reshape(labels.shape).astype(np.int32)
+    if labels.size and labels.max() > LARGEST_ID:
+        return consecutive_ids(labels)[0]
     return labels.astype(np.int32)
 
 

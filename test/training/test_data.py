@@ -57,6 +57,15 @@ def test_outlines_in_a_folder_are_labels_of_the_images_of_their_name(tmp_path):
     assert np.array_equal(found[0].labels[:, :40], square())
 
 
+@pytest.mark.parametrize("background", [0, 5])
+def test_objects_may_have_ids_of_any_size(tmp_path, background):
+    save(tmp_path, "images", "a.tif", np.zeros((40, 40), np.uint8))
+    save(tmp_path, "labels", "a.tif", np.where(square() > 0, 2_000_000_000, background).astype("uint32"))
+    labels = data.read_source(source(tmp_path))[0].labels
+    assert labels.max() < 3 and np.array_equal(labels > labels[0, 0], square() > 0)
+    assert (labels[0, 0] == 0) == (background == 0)
+
+
 def test_an_image_that_cannot_be_learned_from_is_named(tmp_path):
     save(tmp_path, "images", "grey.tif", np.zeros((40, 40), np.uint8))
     tifffile.imwrite(
