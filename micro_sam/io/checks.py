@@ -122,7 +122,7 @@ def check_image(
     if sorted(space) != sorted(SPACE[tool]) or len(colours) > 1 or len(space) + len(colours) != len(long_shape):
         raise InputError(
             f"{NAMES[tool]} needs {NEEDS[tool]}, but this image has the shape {shape}: "
-            f"{what_it_could_be(long_shape, known or letters)}.{_other_axes(len(long_shape), known, tool)}"
+            f"{what_it_could_be(long_shape, known or letters)}.{_other_axes(len(long_shape), known, tool, letters)}"
         )
     if known is None and wants_stack and long_shape[0] <= 4 and letters == "ZYX":
         noun = "slices" if tool == "3d" else "frames"
@@ -209,9 +209,11 @@ def check_positions(shape: tuple[int, ...], axes: str | None, path: Any, choices
             )
 
 
-def _other_axes(ndim: int, known: str | None, tool: Tool) -> str:
-    """What to do when the file names the wrong axes."""
+def _other_axes(ndim: int, known: str | None, tool: Tool, letters: str) -> str:
+    """What to do when the file names the wrong axes, or when they were guessed wrong."""
     wanted = SPACE[tool] if tool != "tracking" else "TYX"
+    if known is None and tool != "2d" and ndim == 3 and letters[-1:] in ("S", "C"):
+        return f" If its last axis is no channels, but x, name the axes: --axes {wanted}."
     if known is None or ndim != len(wanted) or sorted(known) == sorted(wanted):
         return ""
     return f" If its axes are not {known}, as the file says, name them: --axes {wanted}."
