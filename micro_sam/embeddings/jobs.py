@@ -49,8 +49,17 @@ class EmbeddingJob:
         return image.scale if image.ndim == 3 and not is_movie(axes) else None
 
 
-def check_caches(jobs: Sequence[EmbeddingJob], input_path: str | Path, pattern: str | None = None) -> None:
+def check_caches(
+    jobs: Sequence[EmbeddingJob], input_path: str | Path, pattern: str | None = None, only_read: bool = False
+) -> None:
     """Whether the caches of the jobs may be made or go on where they are; before a model is loaded.
+
+    Parameters
+    ----------
+    jobs, input_path, pattern
+        See `plan_jobs`.
+    only_read
+        Caches that are there already may lie where nothing can be written.
 
     Raises
     ------
@@ -61,8 +70,10 @@ def check_caches(jobs: Sequence[EmbeddingJob], input_path: str | Path, pattern: 
     """
     inputs = Inputs(input_path, pattern=pattern)
     for place in {job.cache_path.parent: job.cache_path for job in jobs}.values():  # thousands may share a folder
-        check_place(place)
         recover(place)
+    written = [job.cache_path for job in jobs if not (only_read and is_cache(job.cache_path))]
+    for place in {path.parent: path for path in written}.values():
+        check_place(place)
     for job in jobs:
         inputs.check(job.cache_path)
         there = job.cache_path
