@@ -284,7 +284,7 @@ def plan(options: SegmentationOptions) -> list[tuple[EmbeddingJob, Path]]:
     image, output = options.image, Path(options.output_path).expanduser()
     jobs = plan_jobs(image.input, options.embedding_path or output.parent, options.pattern, image.key, image.axes)
     if options.embedding_path:
-        check_caches(jobs, image.input, options.pattern)
+        check_caches(jobs, image.input, options.pattern, only_read=True)
     others = (options.embedding_path, options.model.checkpoint)
     if options.tracking:
         check_not_input(options.output_path, image.input, *others)

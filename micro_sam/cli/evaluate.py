@@ -127,10 +127,7 @@ def _listed(paths: Sequence[str], key: str | None) -> list[Labels]:
         if not path.exists():
             raise InputError(f"There is no file or folder {path}.")
         if path.is_dir() and path.suffix not in (".zarr", ".n5"):
-            files = sorted(file for file in path.glob(key or "*") if not file.name.startswith("."))
-            if not files:
-                raise InputError(f"There is no label image in {path}" + (f" that matches {key!r}." if key else "."))
-            found += files
+            found += _label_files(path, key)
         elif key is None or "*" in key:
             found.append(path)
         else:
@@ -157,14 +154,49 @@ def find_pairs(labels: Path, segmentations: Path, pattern: str | None = None) ->
         return [(labels, segmentations)]
     if not segmentations.is_dir():
         raise InputError(f"{labels} is a folder but {segmentations} is a file: give two folders or two files.")
-    wanted = sorted(path for path in labels.glob(pattern or "*") if not path.name.startswith("."))
-    if not wanted:
-        raise InputError(f"There is no label image in {labels}" + (f" that matches {pattern!r}." if pattern else "."))
-    there = {path.stem: path for path in segmentations.iterdir() if not path.name.startswith(".")}
-    missing = [path.name for path in wanted if path.stem not in there]
+    wanted = _label_files(labels, pattern)
+    there: dict[str, list[Path]] = {}
+    for path in _label_files(segmentations, None):
+        there.setdefault(_stem(path), []).append(path)
+    missing = [path.name for path in wanted if _stem(path) not in there]
     if missing:
         raise InputError(
             f"{len(missing)} of {len(wanted)} label images have no segmentation of the same name in {segmentations}; "
             f"the first is {missing[0]}."
         )
-    return [(path, there[path.stem]) for path in wanted]
+    return [(path, _of_name(path, there[_stem(path)])) for path in wanted]
+
+
+def _label_files(folder: Path, pattern: str | None) -> list[Path]:
+    """The label images in a folder, naturally sorted: files, folders of slices; no tables, sessions and notes."""
+    from micro_sam.io.images import find_images, natural_order
+
+    if pattern is not None:
+        return find_images(folder, pattern, as_labels=True)
+    folders = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    folders = [path for path in folders if path.suffix not in (".zarr", ".n5", ".session")]
+    try:
+        return sorted([*find_images(folder, as_labels=True), *folders], key=natural_order)
+    except InputError:
+        if not folders:
+            raise
+        return sorted(folders, key=natural_order)
+
+
+def _stem(path: Path) -> str:
+    return path.stem.removesuffix(".ome")
+
+
+def _of_name(truth: Path, found: list[Path]) -> Path:
+    """The segmentation of a label image: the one of the same name, or the only one whose suffix alone differs."""
+    same = [path for path in found if path.name == truth.name] or found
+    if len(same) > 1:
+        raise InputError(
+            f"{same[0].name} and {same[1].name} in {same[0].parent} could both be the segmentation of {truth.name}. "
+            "Choose the files with --prediction_key and --label_key, which are patterns."
+        )
+    return same[0]
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

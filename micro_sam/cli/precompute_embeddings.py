@@ -114,7 +114,7 @@ def _plan(options: PrecomputeOptions) -> list[EmbeddingJob]:
 
     image = options.image
     jobs = plan_jobs(image.input, options.output_path, options.pattern, image.key, image.axes)
-    check_caches(jobs, image.input, options.pattern)
+    check_caches(jobs, image.input, options.pattern, only_read=not options.precompute_amg_state)
     check_not_input(options.output_path, options.model.checkpoint)
     return jobs
 

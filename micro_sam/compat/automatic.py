@@ -13,7 +13,7 @@ from torch import nn
 from micro_sam.compat.decoder_segmentation import get_instance_segmentation_generator
 from micro_sam.compat.decoders import get_decoder
 from micro_sam.errors import InputError
-from micro_sam.io.images import load_image_data
+from micro_sam.io.images import load_image_data, open_image
 from micro_sam.models.build import get_sam_model
 from micro_sam.models.registry import MODELS
 from micro_sam.segmentation import files, stacks
@@ -181,8 +181,11 @@ def automatic_tracking(
     _check_annotate(annotate, predictor)
     if annotate and output_path is None:
         raise InputError("annotate=True goes on from saved tracks: give an output_path for them.")
+    movie: Any = input_path
+    if isinstance(input_path, (str, os.PathLike)):
+        movie = open_image(os.fspath(input_path), key)  # with the axes that its file names
     result = stacks.automatic_tracking(
-        _read(input_path, key),
+        movie,
         predictor,
         segmenter,
         embedding_path,
@@ -209,7 +212,7 @@ def automatic_tracking(
 
 
 def _read(image: str | os.PathLike[str] | np.ndarray | None, key: str | None) -> Any:
-    return load_image_data(Path(image), key) if isinstance(image, (str, os.PathLike)) else image
+    return load_image_data(os.fspath(image), key) if isinstance(image, (str, os.PathLike)) else image
 
 
 def _path(path: str | os.PathLike[str] | None) -> Path | None:

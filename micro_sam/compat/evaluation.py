@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,8 @@ from tqdm import tqdm
 from micro_sam.embeddings.compute import precompute_image_embeddings
 from micro_sam.errors import InputError
 from micro_sam.evaluation.metrics import run_evaluation
-from micro_sam.io.images import load_image_data
+from micro_sam.io.images import open_image
+from micro_sam.io.label_arrays import consecutive_ids
 from micro_sam.io.labels import load_labels, save_labels
 from micro_sam.segmentation.labels import paint_by_score, segmentation_to_one_hot
 from micro_sam.segmentation.prompt_generators import PointAndBoxPromptGenerator
@@ -134,7 +136,7 @@ def run_inference_with_iterative_prompting(
         embeddings = _embed(predictor, image, embedding_dir)
         labels = load_labels(truth)
         found: list[list[ObjectMask]] = [[] for _ in folders]
-        for one in regionprops(labels):
+        for one in regionprops(consecutive_ids(labels)[0]):
             wanted = ObjectMask(tuple(one.bbox), one.image)
             points: list[tuple[int, int]] = []
             kinds: list[int] = []
@@ -190,6 +192,7 @@ def run_evaluation_for_iterative_prompting(
     table_path = Path(experiment_folder) / "results" / name
     if table_path.exists() and not overwrite_results:
         return pd.read_csv(table_path)
+    _check_names(gt_paths)
     rows = []
     for folder in sorted(Path(prediction_root).glob("iteration*")):
         predictions = [folder / f"{Path(path).stem}.tif" for path in gt_paths]
@@ -219,6 +222,7 @@ def refuse_grid_search(*_: Any, **__: Any) -> None:
 def _missing(image_paths: Paths, gt_paths: Paths, folder: str | os.PathLike[str]) -> Iterable[tuple[Path, Path, Path]]:
     if len(image_paths) != len(gt_paths):
         raise InputError(f"There are {len(image_paths)} images, but {len(gt_paths)} label images.")
+    _check_names(image_paths)
     Path(folder).mkdir(parents=True, exist_ok=True)
     for image, truth in zip(tqdm(list(image_paths), desc="Segment"), gt_paths, strict=True):
         target = Path(folder) / f"{Path(image).stem}.tif"
@@ -226,11 +230,21 @@ def _missing(image_paths: Paths, gt_paths: Paths, folder: str | os.PathLike[str]
             yield Path(image), Path(truth), target
 
 
+def _check_names(paths: Paths) -> None:
+    """InputError when two images would have one result: results are called as their images."""
+    double = next((name for name, n in Counter(Path(path).stem for path in paths).items() if n > 1), None)
+    if double is not None:
+        raise InputError(
+            f"Several images are called {double}, so that their results would have one name. Give every image a name "
+            "of its own, or call this function for each folder."
+        )
+
+
 def _embed(predictor: Predictor, path: str | os.PathLike[str], folder: str | os.PathLike[str] | None) -> Embeddings:
     save_path = None if folder is None else Path(folder) / f"{Path(path).stem}.zarr"
     if save_path is not None:
         save_path.parent.mkdir(parents=True, exist_ok=True)
-    return precompute_image_embeddings(predictor, load_image_data(Path(path)), save_path, ndim=2, verbose=False)
+    return precompute_image_embeddings(predictor, open_image(os.fspath(path)), save_path, ndim=2, verbose=False)
 
 
 def _save(path: Path, objects: Sequence[ObjectMask], shape: tuple[int, int]) -> None:

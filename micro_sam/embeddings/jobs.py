@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from micro_sam.errors import CacheError, InputError, OutputError
 from micro_sam.io.addresses import is_address, refuse_address
 from micro_sam.io.checks import CheckedImage, check_any
 from micro_sam.io.images import find_images, open_image
+from micro_sam.io.names import unique_names
 from micro_sam.io.results import Inputs, check_place, recover
 from micro_sam.io.source import is_movie
 
@@ -49,8 +49,17 @@ class EmbeddingJob:
         return image.scale if image.ndim == 3 and not is_movie(axes) else None
 
 
-def check_caches(jobs: Sequence[EmbeddingJob], input_path: str | Path, pattern: str | None = None) -> None:
+def check_caches(
+    jobs: Sequence[EmbeddingJob], input_path: str | Path, pattern: str | None = None, only_read: bool = False
+) -> None:
     """Whether the caches of the jobs may be made or go on where they are; before a model is loaded.
+
+    Parameters
+    ----------
+    jobs, input_path, pattern
+        See `plan_jobs`.
+    only_read
+        Caches that are there already may lie where nothing can be written.
 
     Raises
     ------
@@ -61,8 +70,10 @@ def check_caches(jobs: Sequence[EmbeddingJob], input_path: str | Path, pattern: 
     """
     inputs = Inputs(input_path, pattern=pattern)
     for place in {job.cache_path.parent: job.cache_path for job in jobs}.values():  # thousands may share a folder
-        check_place(place)
         recover(place)
+    written = [job.cache_path for job in jobs if not (only_read and is_cache(job.cache_path))]
+    for place in {path.parent: path for path in written}.values():
+        check_place(place)
     for job in jobs:
         inputs.check(job.cache_path)
         there = job.cache_path
@@ -112,12 +123,10 @@ def plan_jobs(
     if folder.is_file():
         raise InputError(f"{folder} is a file. With a pattern the input path must be a folder with images.")
     images = find_images(folder, pattern)
-    names = Counter(path.stem for path in images)
-    jobs = []
-    for path in images:
-        name = path.stem if names[path.stem] == 1 else path.name.replace(".", "_")  # a.tif and a.png are two images
-        jobs.append(EmbeddingJob(path, output_path / f"{name}{CACHE_SUFFIX}", key, axes))
-    return jobs
+    return [
+        EmbeddingJob(path, output_path / f"{name}{CACHE_SUFFIX}", key, axes)
+        for path, name in zip(images, unique_names(images), strict=True)
+    ]
 
 
 def absolute(job: EmbeddingJob) -> EmbeddingJob:

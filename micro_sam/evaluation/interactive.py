@@ -16,6 +16,7 @@ from scipy import ndimage
 from skimage.measure import regionprops
 
 from micro_sam.errors import InputError
+from micro_sam.io.label_arrays import consecutive_ids
 from micro_sam.segmentation.prompt_generators import innermost
 from micro_sam.segmentation.prompted.objects import crop
 from micro_sam.segmentation.prompted.segment import segment_objects
@@ -152,10 +153,11 @@ def evaluate_image(
 
     Other parameters are those of :func:`simulate`.
     """
-    objects = [one for one in regionprops(np.asarray(labels)) if one.area >= min_size]
+    small, ids = consecutive_ids(np.asarray(labels))
+    objects = [one for one in regionprops(small) if one.area >= min_size]
     if max_objects is not None and len(objects) > max_objects:
         chosen = np.random.default_rng(seed).permutation(len(objects))[:max_objects]
         objects = [objects[k] for k in sorted(chosen)]
     for one in objects:
         truth = ObjectMask(tuple(one.bbox), one.image)
-        yield simulate(predictor, embeddings, truth, start, n_corrections, i, int(one.label), segment)
+        yield simulate(predictor, embeddings, truth, start, n_corrections, i, int(ids[one.label - 1]), segment)

@@ -16,7 +16,7 @@ from micro_sam.io.axes import LETTERS, check_axes, guess_axes, readings, what_it
 from micro_sam.io.choices import listed
 from micro_sam.io.inputs import as_array
 from micro_sam.io.mixing import MixedChannels
-from micro_sam.io.source import ImageSource
+from micro_sam.io.source import ImageSource, is_movie
 
 log = logging.getLogger(__name__)
 
@@ -122,13 +122,15 @@ def check_image(
     if sorted(space) != sorted(SPACE[tool]) or len(colours) > 1 or len(space) + len(colours) != len(long_shape):
         raise InputError(
             f"{NAMES[tool]} needs {NEEDS[tool]}, but this image has the shape {shape}: "
-            f"{what_it_could_be(long_shape, known or letters)}.{_other_axes(len(long_shape), known, tool)}"
+            f"{what_it_could_be(long_shape, known or letters)}.{_other_axes(len(long_shape), known, tool, letters)}"
         )
     if known is None and wants_stack and long_shape[0] <= 4 and letters == "ZYX":
         noun = "slices" if tool == "3d" else "frames"
         notes.append(f"The first axis was taken for {long_shape[0]} {noun}, not channels (which --axes CYX would say).")
     if scale is not None:
         scale = tuple(float(scale[kept[letters.index(letter)]]) for letter in SPACE[tool])
+        if tool == "3d" and is_movie(known):
+            scale = (1.0, *scale[1:])  # seconds are no distance of slices
     order = [kept[letters.index(letter)] for letter in SPACE[tool] + colours]
     data = _rearrange(data, kept, order)
     ndim = len(SPACE[tool])
@@ -207,9 +209,11 @@ def check_positions(shape: tuple[int, ...], axes: str | None, path: Any, choices
             )
 
 
-def _other_axes(ndim: int, known: str | None, tool: Tool) -> str:
-    """What to do when the file names the wrong axes."""
+def _other_axes(ndim: int, known: str | None, tool: Tool, letters: str) -> str:
+    """What to do when the file names the wrong axes, or when they were guessed wrong."""
     wanted = SPACE[tool] if tool != "tracking" else "TYX"
+    if known is None and tool != "2d" and ndim == 3 and letters[-1:] in ("S", "C"):
+        return f" If its last axis is no channels, but x, name the axes: --axes {wanted}."
     if known is None or ndim != len(wanted) or sorted(known) == sorted(wanted):
         return ""
     return f" If its axes are not {known}, as the file says, name them: --axes {wanted}."
@@ -304,11 +308,12 @@ def _check_values(data: Any, shape: tuple[int, ...]) -> None:
 def _axes_to_keep(shape: tuple[int, ...], axes: str | None, tool: Tool) -> list[int]:
     """Indices of the axes that stay: all long ones, and of the short ones those that the tool needs."""
     if axes is not None:
-        needed = set(SPACE[tool]) if tool != "tracking" else set("TYX")
-        if tool == "3d" and "Z" not in axes:
-            needed |= {"T"}
-        if tool == "tracking" and "T" not in axes:
-            needed |= {"Z"}
+        needed = set("YX")
+        if tool != "2d":
+            # the first axis of a stack is Z, that of a movie T; or the other one, where that is longer
+            first, other = "ZT" if tool == "3d" else "TZ"
+            sizes = dict(zip(axes, shape, strict=True))
+            needed.add(other if sizes.get(other, 0) > sizes.get(first, 0) else first)
         return [k for k, (size, letter) in enumerate(zip(shape, axes, strict=True)) if size > 1 or letter in needed]
     kept = list(range(len(shape)))
     wanted = len(SPACE[tool])

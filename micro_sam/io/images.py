@@ -6,6 +6,7 @@ import difflib
 import glob
 import os
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,14 @@ from micro_sam.io.source import ImageSource
 PICTURE_SUFFIXES = (*pictures.SUFFIXES, ".npy")
 OTHER_SUFFIXES = (*hdf5.SUFFIXES, *mrc.SUFFIXES, *microscopes.SUFFIXES, ".n5", ".zarr", ".npz", ".companion.ome")
 SUFFIXES = (*tif.SUFFIXES, *PICTURE_SUFFIXES, *OTHER_SUFFIXES)
+LABEL_SUFFIXES = (".zip", ".roi", ".geojson")  # outlines, which are labels only
+RESULTS = (
+    "_objects.tif",
+    "_objects.zarr",
+    "_objects.ome.zarr",
+    "_objects.h5",
+    "_seg.npy",
+)  # of annotators, of Cellpose
 HEAD = 1024  # bytes that tell what a file is
 
 
@@ -72,7 +81,8 @@ def open_source(path: str | Path, key: str | None = None, as_labels: bool = Fals
     if is_address(path):
         return zarrs.open_zarr(path_of(path), key, as_labels)
     if glob.has_magic(str(path)) and not Path(path).exists():
-        return _open_stack(_files_of(Path(path)), Path(path), as_labels)
+        path = Path(path).expanduser()
+        return _open_stack(_files_of(path.parent, path.name), path, as_labels)
     path = Path(path).expanduser()
     recover(path)
     _check_exists(path)
@@ -82,14 +92,16 @@ def open_source(path: str | Path, key: str | None = None, as_labels: bool = Fals
                 return n5.open_n5(path, key)
             if path.suffix.lower() == ".zarr" or any((path / name).exists() for name in zarrs.MARKS):
                 return zarrs.open_zarr(path, key, as_labels)
-            return _open_stack(_files_of(path / (key or "*")), path, as_labels)
+            return _open_stack(_files_of(path, key), path, as_labels)
         return _open_file(path, key, as_labels)
     except PermissionError as error:
         raise InputError(f"{path} cannot be read: permission denied. Ask its owner for read access.") from error
 
 
-def find_images(folder: str | Path, pattern: str | None = None) -> list[Path]:
+def find_images(folder: str | Path, pattern: str | None = None, *, as_labels: bool = False) -> list[Path]:
     """The images in a folder, naturally sorted (slice 2 before slice 10).
+
+    Results that lie beside their image (``a_objects.tif`` beside ``a.tif``) are none, unless a pattern names them.
 
     Parameters
     ----------
@@ -97,6 +109,8 @@ def find_images(folder: str | Path, pattern: str | None = None) -> list[Path]:
         Where to look.
     pattern
         Glob inside the folder; None: all files and containers of a known kind.
+    as_labels
+        Look for label images: outlines (ROIs, GeoJSON) and results, too.
 
     Raises
     ------
@@ -110,11 +124,13 @@ def find_images(folder: str | Path, pattern: str | None = None) -> list[Path]:
     if not folder.is_dir():
         raise InputError(f"{folder} is a file. Give the folder that holds it, and its name as the pattern.")
     if pattern is None:
-        found = [p for p in folder.iterdir() if _is_known(p) and not p.name.startswith(".")]
+        found = [p for p in folder.iterdir() if _is_known(p, as_labels) and not p.name.startswith(".")]
+        found = found if as_labels else _without_results(found)
     else:
         found = [p for p in folder.glob(pattern) if not p.name.startswith(".")]
     if not found:
-        what = "There are no images" if pattern is None else f"Nothing matches the pattern {pattern!r}"
+        noun = "label images" if as_labels else "images"
+        what = f"There are no {noun}" if pattern is None else f"Nothing matches the pattern {pattern!r}"
         raise InputError(f"{what} in {folder}.")
     return tif_sets.without_members(sorted(found, key=natural_order))
 
@@ -127,8 +143,19 @@ def natural_order(path: Path) -> list[Any]:
     ]
 
 
-def _is_known(path: Path) -> bool:
-    return path.name.lower().endswith(SUFFIXES)
+def _is_known(path: Path, as_labels: bool = False) -> bool:
+    return path.name.lower().endswith((*SUFFIXES, *LABEL_SUFFIXES) if as_labels else SUFFIXES)
+
+
+def _without_results(paths: list[Path]) -> list[Path]:
+    """Without what was saved beside an image under the name that is proposed for its labels."""
+    images = {path.with_suffix("") for path in paths}
+    ends = [next((end for end in RESULTS if path.name.endswith(end)), None) for path in paths]
+    return [
+        path
+        for path, end in zip(paths, ends, strict=True)
+        if end is None or path.with_name(path.name.removesuffix(end)) not in images
+    ]
 
 
 def _open_sample(name: str) -> ImageSource:
@@ -186,6 +213,8 @@ def _open_file(path: Path, key: str | None, as_labels: bool) -> ImageSource:
         return numpy_files.open_npz(path, key)
     if mrc.is_mrc(head, suffix):
         return _single(mrc.open_mrc(path), None if key == "data" else key)
+    if head[:4] == b"PK\x03\x04" and _is_zarr_in_zip(path):
+        raise InputError(f"{path} is a zarr in a zip file, which is not read as it is. Unpack it, and open the folder.")
     if head[:4] in (b"PK\x03\x04", b"Iout") or head.lstrip()[:1] in (b"{", b"["):
         raise InputError(
             f"{path} is no image. If it holds outlines of objects (ROIs of ImageJ or StarDist, GeoJSON of QuPath), "
@@ -199,22 +228,34 @@ def _open_file(path: Path, key: str | None, as_labels: bool) -> ImageSource:
     return _single(pictures.open_picture(path, as_labels), key)
 
 
+def _is_zarr_in_zip(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.rpartition("/")[2] in zarrs.MARKS for name in archive.namelist())
+    except zipfile.BadZipFile:
+        return False
+
+
 def _single(source: ImageSource, key: str | None) -> ImageSource:
     if key is not None:
         raise InputError(f"{source.path} holds one image and has no dataset {key!r}; leave out the key.")
     return source
 
 
-def _files_of(pattern: Path) -> list[Path]:
-    """The image files that a glob finds; a set of OME-TIFFs by its first one."""
+def _files_of(folder: Path, pattern: str | None) -> list[Path]:
+    """The image files in a folder, or those that match a pattern; a set of OME-TIFFs by its first one."""
     known = (*tif.SUFFIXES, *PICTURE_SUFFIXES, ".companion.ome")
-    found = [Path(p) for p in glob.glob(str(pattern))]
-    found = [p for p in found if p.is_file() and p.name.lower().endswith(known) and not p.name.startswith(".")]
+    start = glob.escape(str(folder)) if folder.exists() else str(folder)
+    found = [Path(p) for p in glob.glob(os.path.join(start, pattern or "*"))]
+    found = [p for p in found if p.name.lower().endswith(known) and not p.name.startswith(".") and not p.is_dir()]
+    found = found if pattern else _without_results(found)
     if not found:
         raise InputError(
-            f"There are no images that match {pattern}. A folder is read as a stack of slices: tif, png, jpg or bmp "
-            "files of the same shape."
+            f"There are no images that match {folder / (pattern or '*')}. A folder is read as a stack of slices: tif, "
+            "png, jpg or bmp files of the same shape."
         )
+    for path in found:
+        _check_exists(path)  # a link to nothing is a slice that is missing
     return tif_sets.without_members(sorted(found, key=natural_order))
 
 

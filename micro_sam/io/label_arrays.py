@@ -135,6 +135,15 @@ def written_pieces(
                 yield where, labels[where]
 
 
+def consecutive_ids(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Labels numbered 1, 2, ... without gaps (int32), and the ids (n,) that they had.
+
+    Ids of other programs may be of any size, and many functions need memory for each number up to the largest.
+    """
+    ids = np.unique(labels[labels > 0])
+    return np.where(labels > 0, np.searchsorted(ids, labels) + 1, 0).astype(np.int32), ids
+
+
 def any_label(array: np.ndarray) -> bool:
     """Whether any pixel is set."""
     return any(part.any() for _, part in written_pieces(array)) if is_on_disc(array) else bool(array.any())

@@ -68,7 +68,8 @@ def read_labels(source: Any, key: str | None = None, shape: tuple[int, ...] | No
     if axes is not None and not (set(axes) & set("SC") and shape is not None and labels.shape == tuple(shape)):
         labels = _in_order(labels, axes, name)
         is_colour = axes.endswith("S") and labels.ndim == len(axes) - axes.count("C")
-    labels = _one_channel(labels, name, is_colour)
+    if shape is None or labels.shape != tuple(shape):  # a stack may be as narrow as colours
+        labels = _one_channel(labels, name, is_colour)
     return _checked(labels, shape, name), note
 
 
@@ -151,7 +152,9 @@ def _checked(labels: np.ndarray, shape: tuple[int, ...] | None, name: str) -> np
     if shape is not None:
         labels = _fit(labels, tuple(shape), name)
     if labels.dtype.kind == "f":
-        if not np.all(np.isfinite(labels)) or np.any(labels != np.rint(labels)):
+        if not np.all(np.isfinite(labels)):
+            raise InputError(f"{name} holds NaN or infinity; labels are whole numbers, 0 for the background.")
+        if np.any(labels != np.rint(labels)):
             raise InputError(f"{name} holds fractions, which are no whole numbers. Is it an image instead of labels?")
     if labels.size and labels.dtype.kind in "if" and labels.min() < 0:
         raise InputError(f"{name} holds negative values (down to {labels.min():g}); labels are 0 or larger.")

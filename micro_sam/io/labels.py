@@ -160,9 +160,10 @@ def _write_tif(path: Path, labels: np.ndarray | Cast, scale: tuple[float, ...] |
     if scale is not None and (axes is None or len(scale) != labels.ndim or any(not s > 0 for s in scale)):
         scale = None
     bigtiff = labels.nbytes > 2**31
+    is_line = labels.ndim == 3 and labels.shape[-1] == 1  # of which tifffile 2026.3.3 cannot read its own ImageJ file
     if axes is None or labels.size == 0:
         options["metadata"] = None
-    elif labels.dtype == np.uint16 and not bigtiff and not isinstance(labels, Cast):
+    elif labels.dtype == np.uint16 and not bigtiff and not isinstance(labels, Cast) and not is_line:
         options |= {"imagej": True, "metadata": {"axes": axes}}
         if scale is not None:
             options["resolution"] = (1 / scale[-1], 1 / scale[-2])

@@ -55,6 +55,8 @@ class LazyArray(OnDemand):
         Applied to what was read; keeps its shape.
     fixed
         Index along some axes, which are then left out: axis of `array` -> index.
+    dtype
+        What `convert` gives; None: the type of `array`.
     """
 
     def __init__(
@@ -63,11 +65,12 @@ class LazyArray(OnDemand):
         path: Path,
         convert: Callable[[np.ndarray], np.ndarray] | None = None,
         fixed: dict[int, int] | None = None,
+        dtype: np.dtype[Any] | None = None,
     ) -> None:
         self._array, self.path, self._convert, self._fixed = array, path, convert, fixed or {}
         free = [k for k in range(len(array.shape)) if k not in self._fixed]
         self.shape = tuple(int(array.shape[k]) for k in free)
-        self.dtype = np.dtype(array.dtype)
+        self.dtype = np.dtype(array.dtype if dtype is None else dtype)
         chunks = getattr(array, "chunks", None)
         if isinstance(chunks, tuple) and len(chunks) == len(array.shape) and all(isinstance(c, int) for c in chunks):
             self.chunks: tuple[int, ...] | None = tuple(chunks[k] for k in free)

@@ -184,8 +184,8 @@ def object_columns(
     ``id``; ``frame`` in movies; ``class`` and ``certainty`` where given; ``area_um2`` or ``volume_um3`` where the size
     of a pixel is known; ``pixels`` or ``voxels``; ``pieces`` (parts that do not touch, corners count as touching);
     ``first_slice`` and ``last_slice`` of volumes; the box ``y_min``, ``x_min``, ``y_max``, ``x_max`` in pixels, of
-    which the last two are the first outside; the centre ``z``, ``y``, ``x`` in pixels; ``mean_intensity``, with the
-    number of the channel where there are several.
+    which the last two are the first outside; the centre ``z``, ``y``, ``x`` in pixels; ``mean_intensity`` of the
+    pixels that are not NaN, with the number of the channel where there are several.
     """
     volume = ndim == 3 and not movie
     size = [] if scale is None else ["volume_um3"] if volume else ["area_um2"]
@@ -251,27 +251,28 @@ def _labels(
     labels: Any, key: str | None, image: Any, image_key: str | None, axes: str | None
 ) -> tuple[Any, ImageSource]:
     """Labels that can be cut, and what their file says of axes and scale."""
-    if not is_path(labels):
-        source = labels if isinstance(labels, ImageSource) else None
+    source = labels if isinstance(labels, ImageSource) else None
+    if not is_path(labels) and (source is None or _is_in_order(source.axes)):
         array = as_array(labels, "A label image")
         if np.dtype(array.dtype).kind not in "biu":
             array = load_labels(array)
         if len(array.shape) not in (2, 3):
             raise InputError(f"Labels have two or three axes, but these have the shape {tuple(array.shape)}.")
         return array, source or ImageSource(array)
-    path = Path(labels).expanduser()
-    if is_labels_only(path):  # outlines do not say how large the image is
-        shape = None if image is None else _checked(image, image_key, axes, None).shape
-        array = load_labels(path, key, shape)
-        return array, ImageSource(array)
-    source = open_source(path, key, as_labels=True)
+    if source is None:
+        path = Path(labels).expanduser()
+        if is_labels_only(path):  # outlines do not say how large the image is
+            shape = None if image is None else _checked(image, image_key, axes, None).shape
+            array = load_labels(path, key, shape)
+            return array, ImageSource(array)
+        source = open_source(path, key, as_labels=True)
     array = load_labels(source)
     if array.ndim > 3 and sum(size > 1 for size in array.shape) <= 3:
         array = array.reshape([size for size in array.shape if size > 1])
     if array.ndim not in (2, 3):
         raise InputError(
-            f"{path} has the shape {array.shape}: a table is made of an image, a volume or a movie. Save one time "
-            "point or position in a file of its own."
+            f"{source.path or 'The label image'} has the shape {array.shape}: a table is made of an image, a volume or "
+            "a movie. Save one time point or position in a file of its own."
         )
     letters = None if source.axes is None else "".join(sorted(source.axes, key="RTZYXCS".index))
     letters = None if letters is None else letters.replace("C", "").replace("S", "")[-array.ndim :]
@@ -284,6 +285,12 @@ def _labels(
     ):
         scale = tuple(float(source.scale[source.axes.index(letter)]) for letter in letters)
     return array, ImageSource(array, letters, scale if scale and len(scale) == array.ndim else None)
+
+
+def _is_in_order(axes: str | None) -> bool:
+    """Whether an array with these axes can be laid over labels as it is; labels are always in the order T, Z, Y, X."""
+    letters = [letter for letter in axes or "" if letter in "TZYX"]
+    return letters == sorted(letters, key="TZYX".index)
 
 
 def _checked(image: Any, key: str | None, axes: str | None, tool: Tool | None) -> Any:
@@ -300,7 +307,7 @@ def _channels(
     source, _ = source_and_path(image, key)
     tool: Tool = "2d" if len(shape) == 2 else "tracking" if movie else "3d"
     of_file = tuple(int(size) for size in source.shape)
-    if of_file == shape and axes is None:
+    if of_file == shape and axes is None and _is_in_order(getattr(source, "axes", None)):
         return [as_array(source)], source.scale if isinstance(source, ImageSource) else None
     try:
         checked = check_image(source, tool, axes=axes)

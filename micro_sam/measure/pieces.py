@@ -6,7 +6,6 @@ lower sides: pieces of two blocks that touch, also at an edge, have a pixel in c
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from skimage import measure
 
+from micro_sam.errors import InputError
 from micro_sam.io.label_arrays import released
 
 BLOCK_BYTES = 2**26  # of labels that are measured at once
@@ -50,7 +50,13 @@ def measure_pieces(
     -------
     DataFrame
         Sorted by the index ``id``: ``pixels``, ``z_min`` to ``x_max`` (half-open), the centre ``z``, ``y``, ``x`` in
-        pixels, ``pieces`` (connected also by corners), and ``mean_0``, ... for the channels.
+        pixels, ``pieces`` (connected also by corners), and ``mean_0``, ... for the channels. Pixels that are NaN were
+        not measured and are left out of the mean, which is NaN where there are no others.
+
+    Raises
+    ------
+    InputError
+        When labels are negative.
     """
     zs, ys, xs = region if region is not None else tuple(slice(0, int(size)) for size in labels.shape)
     plane = (ys.stop - ys.start, xs.stop - xs.start)
@@ -66,6 +72,8 @@ def measure_pieces(
             values = _read(labels, slice(z0 - below, z1), slice(y0 - above, y1), xs)
             if only is not None:
                 values = np.where(values == only, values, 0)
+            if values.dtype.kind == "i" and values.min(initial=0) < 0:
+                raise InputError(f"The labels hold negative values (down to {values.min()}); labels are 0 or larger.")
             pieces = np.asarray(measure.label(values, connectivity=3), np.int64)
             ids = np.zeros(int(pieces.max(initial=0)) + 1, np.int64)
             ids[pieces] = values
@@ -111,9 +119,13 @@ def _properties(
 ) -> pd.DataFrame:
     """The pieces of a block, with places in the whole."""
     names = ["label", "area", "bbox", "centroid"]
-    image = None
+    image, has_gaps = None, False
     if channels and len(ids) > 1:
         image = np.stack([_read(channel, *where) for channel in channels], axis=-1)
+        has_gaps = image.dtype.kind == "f" and bool(np.isnan(image).any())
+        if has_gaps:
+            known = ~np.isnan(image)
+            image = np.concatenate([np.where(known, image, 0), known], axis=-1)
         names.append("intensity_mean")
     found = measure.regionprops_table(pieces, image, properties=names) if len(ids) > 1 else {}
 
@@ -127,7 +139,9 @@ def _properties(
         table[HIGH[k]] = get(f"bbox-{k + 3}").astype(np.int64) + one.start
         table[CENTRE[k]] = get(f"centroid-{k}").astype(float) + one.start
     for k in range(len(channels)):
-        table[f"mean_{k}"] = get(f"intensity_mean-{k}").astype(float)
+        share = get(f"intensity_mean-{k + len(channels)}").astype(float) if has_gaps else 1.0
+        table[f"pixels_{k}"] = table["pixels"] * share  # of which the value is known
+        table[f"sum_{k}"] = get(f"intensity_mean-{k}").astype(float) * table["pixels"]
     return pd.DataFrame(table)
 
 
@@ -149,8 +163,9 @@ def _put_together(found: pd.DataFrame, pairs: list[npt.NDArray[np.int64]], count
         **{name: (name, "max") for name in HIGH},
         pieces=("piece", "nunique"),
     )
-    means = [name for name in found.columns if name.startswith("mean_")]
-    weights = found["pixels"]
-    for name in itertools.chain(CENTRE, means):
-        result[name] = (found[name] * weights).groupby(found["id"]).sum() / result["pixels"]
+    for name in CENTRE:
+        result[name] = (found[name] * found["pixels"]).groupby(found["id"]).sum() / result["pixels"]
+    for name in [name for name in found.columns if name.startswith("sum_")]:
+        channel = name.removeprefix("sum_")
+        result[f"mean_{channel}"] = groups[name].sum() / groups[f"pixels_{channel}"].sum()
     return result

@@ -137,5 +137,5 @@ def image_folder_annotator(
     images = find_images(input_folder, None if pattern == "*" else pattern)
     if initial_segmentation_folder is not None:
         wanted = None if initial_segmentation_pattern == "*" else initial_segmentation_pattern
-        kwargs["initial_segmentations"] = find_images(initial_segmentation_folder, wanted)
+        kwargs["initial_segmentations"] = find_images(initial_segmentation_folder, wanted, as_labels=True)
     return image_series_annotator(images, output_folder, **kwargs)

@@ -176,5 +176,5 @@ def automatic_instance_segmentation(
     else:
         labels = part.place(labels)
         if output_path is not None:
-            save_labels(Path(output_path), labels)
+            save_labels(Path(output_path), labels, checked.scale)
     return (labels, embeddings) if return_embeddings else labels

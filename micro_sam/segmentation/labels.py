@@ -11,7 +11,7 @@ from scipy import ndimage
 from skimage.measure import regionprops
 
 from micro_sam.errors import InputError
-from micro_sam.io.label_arrays import Cast, released
+from micro_sam.io.label_arrays import Cast, consecutive_ids, released
 from micro_sam.models.sizes import Box
 from micro_sam.segmentation.prompt_generators import innermost
 from micro_sam.segmentation.rle import mask_from_rle
@@ -245,14 +245,15 @@ def get_centers_and_bounding_boxes(
     """
     if mode not in ("v", "p"):
         raise InputError(f'The mode is "v" (innermost pixel) or "p" (centroid), not {mode!r}.')
-    objects = regionprops(np.asarray(segmentation))
-    boxes = {int(one.label): _four(one.bbox) for one in objects}
+    small, ids = consecutive_ids(np.asarray(segmentation))
+    objects = dict(zip(ids.tolist(), regionprops(small), strict=True))
+    boxes = {i: _four(one.bbox) for i, one in objects.items()}
     if mode == "p":
-        return {int(one.label): (float(one.centroid[0]), float(one.centroid[1])) for one in objects}, boxes
+        return {i: (float(one.centroid[0]), float(one.centroid[1])) for i, one in objects.items()}, boxes
     centers = {}
-    for one in objects:
+    for i, one in objects.items():
         y, x = innermost(one.image)
-        centers[int(one.label)] = (float(y + one.bbox[0]), float(x + one.bbox[1]))
+        centers[i] = (float(y + one.bbox[0]), float(x + one.bbox[1]))
     return centers, boxes
 
 

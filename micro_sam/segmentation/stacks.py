@@ -12,7 +12,7 @@ import numpy as np
 
 from micro_sam.embeddings.compute import precompute_image_embeddings
 from micro_sam.errors import InputError
-from micro_sam.io.inputs import as_array, image_and_path
+from micro_sam.io.inputs import as_array
 from micro_sam.io.tracks import TrackRow, save_tracks
 from micro_sam.segmentation.automatic.slices import segment_slices
 from micro_sam.segmentation.propagation.frame_linking import FrameObjects, link_frames
@@ -289,9 +289,6 @@ def _embed_stack(
     verbose: bool,
     batch_size: int | None,
 ) -> Embeddings:
-    stack, _ = image_and_path(stack)
-    if len(stack.shape) not in (3, 4):
-        raise InputError(f"A volume or movie has the shape (Z, Y, X), not {tuple(stack.shape)}.")
     return precompute_image_embeddings(
         predictor,
         stack,

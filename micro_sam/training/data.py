@@ -14,6 +14,7 @@ import numpy as np
 from micro_sam.errors import InputError
 from micro_sam.io.atomic import recover
 from micro_sam.io.images import find_images, natural_order, open_image
+from micro_sam.io.label_arrays import consecutive_ids
 from micro_sam.io.normalization import (
     Normalization,
     estimate_normalization,
@@ -30,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 MAX_PIXELS = 64_000_000  # per image; larger ones are read, but should be cut by the user who knows where objects are
 COLOUR_CHANNELS = (3, 4)
+LARGEST_ID = 2**20  # images with larger ids are numbered anew: counting takes memory for each number up to the largest
 SAVED = ("_objects.tif", "_objects.zarr", "_RES", "_RES.geff", "_objects.h5", "_seg.npy")  # the annotators, Cellpose
 
 
@@ -41,7 +43,12 @@ def read_source(source: DataSource) -> list[TrainingImage]:
     InputError
         When images and labels cannot be paired, do not fit each other, or hold no objects.
     """
-    found = [image for pair in find_pairs(source) for image in read_pair(*pair, source)]
+    found: list[TrainingImage] = []
+    for image, labels in find_pairs(source):
+        try:
+            found += read_pair(image, labels, source)
+        except InputError as error:
+            raise error if image.name in str(error) else InputError(f"{image}: {error}") from error
     if not found:
         names = _names(source.labels or source.images)
         raise InputError(
@@ -200,7 +207,7 @@ def find_files(patterns: Iterable[str], what: str) -> list[Path]:
         recover(path)
         if path.is_dir() and path.suffix.lower() not in (".zarr", ".n5"):
             inner = path / "TRA" if is_ctc(path) else path  # ground truth of the Cell Tracking Challenge
-            found += find_images(inner if inner.is_dir() else path)
+            found += find_images(inner if inner.is_dir() else path, as_labels=what != "image")
         elif glob.has_magic(str(path)) and not path.exists():
             matches = sorted(map(Path, glob.glob(str(path), recursive=True)), key=natural_order)
             if not matches:
@@ -306,8 +313,8 @@ def check_labels(labels: np.ndarray, path: Path) -> np.ndarray:
         raise InputError(
             f"{path} has negative numbers; a label image holds 0 for background and 1, 2, ... for objects."
         )
-    if labels.size and labels.max() > 2**31 - 1:
-        return np.unique(labels, return_inverse=True)[1].reshape(labels.shape).astype(np.int32)
+    if labels.size and labels.max() > LARGEST_ID:
+        return consecutive_ids(labels)[0]
     return labels.astype(np.int32)
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from micro_sam.cli.automatic_segmentation import main
+from micro_sam.cli._fields import read_options
+from micro_sam.cli.automatic_segmentation import SegmentationOptions, build_parser, main, plan
 from micro_sam.sample_data import open_sample
 
 
@@ -33,6 +34,16 @@ def test_a_folder_is_segmented_once_and_thresholds_act(tmp_path, coins, capsys):
     assert main(call) == 0
     assert tifffile.imread(tmp_path / "out" / "a.tif").any()
     assert "b.tif is there already" in capsys.readouterr().out
+
+
+def test_images_of_one_name_in_several_folders_have_results_of_their_own(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / "in" / folder).mkdir(parents=True)
+        tifffile.imwrite(tmp_path / "in" / folder / "cells.tif", np.zeros((20, 30), "uint8"))
+    call = ["-i", str(tmp_path / "in"), "--pattern", "**/*.tif", "-o", str(tmp_path / "out"), "-m", "nano_lm"]
+    planned = plan(read_options(build_parser(), SegmentationOptions, call))
+    assert [output.name for _, output in planned] == ["a_cells_tif.tif", "b_cells_tif.tif"]
+    assert len({job.cache_path for job, _ in planned}) == 2
 
 
 @pytest.mark.parametrize(

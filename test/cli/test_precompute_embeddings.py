@@ -1,5 +1,6 @@
 """The command that computes embeddings on a machine without a display."""
 
+import os
 import re
 import signal
 import subprocess
@@ -135,6 +136,17 @@ def test_every_bad_input_is_one_sentence_and_exit_code_2(image, tmp_path, capsys
     error = capsys.readouterr().err
     assert words in error and "Traceback" not in error
     assert not (tmp_path / "e").exists(), "nothing is left behind"
+
+
+def test_a_cache_where_one_may_only_read_is_used(image, tmp_path, capsys, monkeypatch):
+    arguments = ["-i", str(image), "-o", str(tmp_path / "e"), "-m", "nano_lm", "-d", "cpu"]
+    assert main(arguments) == 0
+    allowed = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode, **more: not mode & os.W_OK and allowed(path, mode, **more))
+    assert main(arguments) == 0 and "nothing to compute" in capsys.readouterr().out
+    assert main([*arguments, "-p"]) == 2 and "may not be written to" in capsys.readouterr().err, "-p adds something"
+    arguments[3] = str(tmp_path / "new")
+    assert main(arguments) == 2 and "may not be written to" in capsys.readouterr().err
 
 
 def test_cache_of_another_image_is_refused(image, tmp_path, capsys):

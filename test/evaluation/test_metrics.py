@@ -71,3 +71,37 @@ def test_the_command_prints_figures_and_refuses_what_is_missing(truth, tmp_path,
     (tmp_path / "found" / "b.tif").unlink()
     assert main(arguments) == 2 and "b.tif" in capsys.readouterr().err
     assert main(["-l", str(tmp_path / "nowhere"), "-s", str(tmp_path)]) == 2
+
+
+def test_a_folder_of_results_may_hold_tables_sessions_and_notes(truth, tmp_path, capsys):
+    import tifffile
+
+    from micro_sam.cli.evaluate import main
+    from micro_sam.io.labels import save_labels
+
+    for folder, suffix in (("truth", "tif"), ("found", "ome.zarr")):
+        (tmp_path / folder / "a2.session").mkdir(parents=True)
+        (tmp_path / folder / "README.txt").write_text("of both")
+        for name in ("a2", "a10"):
+            (tmp_path / folder / f"{name}.csv").write_text("id,pixels")
+            save_labels(tmp_path / folder / f"{name}.{suffix}", truth * (name != "a10"))
+    assert main(["-l", str(tmp_path / "truth"), "-s", str(tmp_path / "found")]) == 0
+    assert "mean of 2: mSA 1.0000" in capsys.readouterr().out
+    for name in ("a02", "a10"):
+        tifffile.imwrite(tmp_path / f"{name}.tif", truth * (name != "a10"))
+    folders = [
+        "-l",
+        str(tmp_path / "truth"),
+        "-s",
+        str(tmp_path),
+        "--label_key",
+        "a*.tif",
+        "--prediction_key",
+        "a*.tif",
+    ]
+    assert main(folders) == 0, "pairs go by the order of numbers"
+    assert "mean of 2: mSA 1.0000" in capsys.readouterr().out
+    for suffix in ("png", "npy"):
+        save_labels(tmp_path / "found" / f"a2.{suffix}", truth)
+    assert main(["-l", str(tmp_path / "truth"), "-s", str(tmp_path / "found")]) == 2
+    assert "could both be the segmentation of a2.tif" in capsys.readouterr().err

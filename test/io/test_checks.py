@@ -132,6 +132,9 @@ def test_what_the_file_says_about_its_axes_is_believed():
     assert check_image(ImageSource(image(8, 40, 56), "ZYX"), "tracking").note == ""
     single = check_image(ImageSource(image(1, 2, 1, 40, 56), "TCZYX"), "3d", channel=1)
     assert single.shape == (1, 40, 56) and np.array_equal(single.data[0], image(2, 40, 56)[1])
+    for tool, axes in (("3d", "TCZYX"), ("tracking", "ZCTYX"), ("tracking", "TCZYX")):  # one of T and Z has no length
+        movie = check_image(ImageSource(image(8, 1, 1, 40, 56), axes, (9.0, 1.0, 3.0, 0.5, 0.25)), tool)
+        assert movie.shape == (8, 40, 56) and movie.scale == (1.0 if tool == "3d" else 9.0, 0.5, 0.25)
     turned = check_image(ImageSource(image(56, 40), "XY"), "2d")
     assert np.array_equal(turned.data, image(56, 40).T)
 

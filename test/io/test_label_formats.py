@@ -14,7 +14,7 @@ from micro_sam.io.formats.geojson import geojson_bytes
 from micro_sam.io.formats.outlines import Outline, draw, trace
 from micro_sam.io.images import open_image
 from micro_sam.io.label_reading import is_labels_only, read_labels
-from micro_sam.io.labels import load_labels
+from micro_sam.io.labels import load_labels, save_labels
 
 
 @pytest.fixture
@@ -134,6 +134,26 @@ def test_geojson_goes_out_and_comes_back_with_the_same_pixels_and_ids(labels, tm
     assert np.array_equal(load_labels(tmp_path / "noise.geojson", shape=noise.shape), noise)
 
 
+def test_an_image_without_objects_and_large_ids_come_back_from_geojson(labels, tmp_path):
+    for name, wanted in (("none", labels * 0), ("large", labels.astype("uint32") * 1_400_000_000)):
+        save_labels(tmp_path / f"{name}.geojson", wanted)
+        assert np.array_equal(load_labels(tmp_path / f"{name}.geojson", shape=wanted.shape), wanted)
+    with pytest.raises(InputError, match="does not say how large"):
+        load_labels(tmp_path / "none.geojson")
+
+
+def test_every_kind_of_geojson_is_read_and_other_json_is_called_so(tmp_path):
+    polygon = {"type": "Polygon", "coordinates": [[[2, 3], [7, 3], [7, 9], [2, 9], [2, 3]]]}
+    several = {"type": "GeometryCollection", "geometries": [polygon]}
+    for number, content in enumerate((polygon, several, {"type": "Feature", "geometry": polygon, "properties": None})):
+        path = tmp_path / f"{number}.geojson"
+        path.write_text(json.dumps(content))
+        assert load_labels(path, shape=(20, 30)).nonzero()[0].size == 30
+    (tmp_path / "coco.json").write_text(json.dumps({"images": [], "annotations": [{"segmentation": [[1, 1, 5, 5]]}]}))
+    with pytest.raises(InputError, match="no GeoJSON.*COCO"):
+        load_labels(tmp_path / "coco.json", shape=(20, 30))
+
+
 def test_geojson_of_qupath_is_read(tmp_path):
     ring = [[10.5, 4.5], [30.5, 4.5], [30.5, 24.5], [10.5, 24.5], [10.5, 4.5]]
     hole = [[15, 10], [20, 10], [20, 15], [15, 15], [15, 10]]
@@ -155,7 +175,7 @@ def test_geojson_of_qupath_is_read(tmp_path):
         assert (labels == 1).sum() == 400 - 25 and labels[12, 17] == 0 and labels[6, 61] == 2 and labels.max() == 2
         assert "1 objects of a.geojson are lines or points" in note
     (tmp_path / "b.geojson").write_text('{"type": "FeatureCollection", "features": []}')
-    with pytest.raises(InputError, match="no areas"):
+    with pytest.raises(InputError, match="no objects"):
         load_labels(tmp_path / "b.geojson")
 
 

@@ -59,7 +59,7 @@ def test_large_ids_are_numbered_anew():
     "values, words",
     [
         (np.array([[0.5, 1]]), "no whole numbers"),
-        (np.array([[np.nan, 1]]), "no whole numbers"),
+        (np.array([[np.nan, 1]]), "NaN or infinity; labels are whole numbers"),
         (np.array([[-1, 1]]), "negative"),
         (np.array([["a", "b"]]), "whole numbers"),
         (np.random.default_rng(0).integers(0, 255, (9, 8, 3)).astype("uint8"), "colour picture"),
@@ -68,6 +68,24 @@ def test_large_ids_are_numbered_anew():
 def test_what_is_no_label_image_is_refused(values, words):
     with pytest.raises(InputError, match=words):
         load_labels(values)
+
+
+@pytest.mark.parametrize("shape", [(3, 20, 1), (3, 1, 1), (3, 1, 20), (1, 20, 30), (20, 1), (1, 1)])
+@pytest.mark.parametrize("suffix", [".tif", ".zarr", ".ome.zarr", ".h5", ".npy"])
+def test_labels_of_one_slice_row_or_column_come_back(tmp_path, shape, suffix):
+    labels = np.arange(1, np.prod(shape) + 1).reshape(shape).astype("uint16")
+    save_labels(tmp_path / f"a{suffix}", labels, (2.0, 0.5, 0.25)[-len(shape) :])
+    assert np.array_equal(load_labels(tmp_path / f"a{suffix}", shape=shape), labels)
+
+
+def test_a_stack_as_narrow_as_colours_is_one(tmp_path):
+    narrow = np.arange(10 * 40 * 3).reshape(10, 40, 3).astype("uint8")
+    np.save(tmp_path / "a.npy", narrow)
+    tifffile.imwrite(tmp_path / "a.tif", narrow, photometric="minisblack")
+    for name in ("a.npy", "a.tif"):
+        assert np.array_equal(load_labels(tmp_path / name, shape=narrow.shape), narrow)
+    with pytest.raises(InputError, match="colour picture"):
+        load_labels(tmp_path / "a.npy", shape=(10, 40))
 
 
 def test_shape_must_be_that_of_the_image(labels, tmp_path):

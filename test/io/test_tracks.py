@@ -47,6 +47,22 @@ def test_a_movie_without_tracks_can_be_saved(tmp_path, name):
     assert loaded.rows == () and not loaded.labels.any()
 
 
+@pytest.mark.parametrize("name", PATHS)
+@pytest.mark.parametrize("shape", [(1, 20, 30), (2, 1, 30), (2, 30, 1)])
+def test_movies_of_one_frame_row_or_column_come_back(tmp_path, name, shape):
+    labels = np.zeros(shape, np.uint32)
+    labels[:, :4, :4] = 3
+    loaded = load_tracks(save_tracks(tmp_path / name, labels), shape=shape)
+    assert np.array_equal(loaded.labels, labels) and [row.track_id for row in loaded.rows] == [3]
+
+
+def test_frames_that_are_volumes_are_refused_as_such(tmp_path):
+    save_tracks(tmp_path / "a_RES", np.ones((2, 20, 30), np.uint16))
+    tifffile.imwrite(tmp_path / "a_RES" / "mask000.tif", np.ones((4, 20, 30), np.uint16))
+    with pytest.raises(InputError, match="mask000.tif is a volume of the shape .4, 20, 30."):
+        load_tracks(tmp_path / "a_RES")
+
+
 @pytest.mark.parametrize("name", ["result.geff", "result.xml", "result.csv"])
 def test_without_masks_lineage_and_positions_remain(movie, tmp_path, name):
     labels, rows = movie

@@ -8,6 +8,7 @@ import zarr
 from skimage import measure
 
 from micro_sam.errors import InputError, NotOurs, OutputError
+from micro_sam.io.images import open_image
 from micro_sam.io.labels import save_labels
 from micro_sam.io.marks import read_kind
 from micro_sam.io.tables import check_table_path
@@ -69,6 +70,36 @@ def test_channels_and_units_come_from_the_files(tmp_path):
     assert list(table["id"]) == [3, 9] and list(table["area_um2"]) == [25.0, 75.0]
     assert list(table["mean_intensity_0"]) == [30, 90] and list(table["mean_intensity_1"]) == [7, 7]
     assert list(table["class"]) == ["round", ""] and np.isnan(table["certainty"][0]) and table["certainty"][1] == 0.5
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_an_image_whose_axes_lie_in_another_order_is_laid_over_the_labels(tmp_path, n):
+    labels = np.zeros((4, 20, 20), np.uint16)[:n] if n == 3 else np.zeros((20, 20), np.uint16)
+    labels[..., 2:6, 4:16], labels[..., 12:15, 15:19] = 1, 2
+    save_labels(tmp_path / "labels.tif", labels)
+    group = zarr.open_group(str(tmp_path / "image.zarr"), mode="w", zarr_format=2)
+    group.create_array("0", data=np.ascontiguousarray(np.moveaxis(labels * 10, -1, -2)))
+    axes = [{"name": name, "type": "space"} for name in "zxy"[-n:]]
+    group.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": [{"path": "0"}]}]
+    assert list(measure_objects(tmp_path / "labels.tif", tmp_path / "image.zarr")["mean_intensity"]) == [10, 20]
+    turned = open_image(tmp_path / "image.zarr")
+    assert list(measure_objects(turned)["x_max"]) == [16, 19], "labels, too"
+
+
+@pytest.mark.parametrize("rows", [1, 10**6])
+def test_pixels_without_a_value_are_left_out_of_the_mean(rows):
+    labels = np.zeros((2, 6, 6), np.uint8)
+    labels[:, :4, :4], labels[:, 4:, 4:] = 1, 2
+    image = labels * 10.0
+    image[0, :2], image[:, 4:, 4:], image[1, 3, 3] = np.nan, np.nan, 30
+    found = measure_pieces(labels, [image, labels], block_bytes=rows * 6)
+    assert found["mean_0"].to_list() == pytest.approx([10 + 20 / 24, np.nan], nan_ok=True)
+    assert found["mean_1"].to_list() == [1, 2]
+
+
+def test_negative_labels_are_refused():
+    with pytest.raises(InputError, match="negative values .down to -1"):
+        measure_objects(np.array([[-1, 2], [2, 2]]))
 
 
 def test_movies_have_a_row_per_object_and_frame(tmp_path):

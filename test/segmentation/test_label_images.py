@@ -195,6 +195,13 @@ def test_overlap_of_masks():
         compute_iou(a, np.zeros((4, 5)))
 
 
+def test_ids_of_any_size_need_no_memory_for_those_below():
+    labels = np.zeros((30, 40), np.uint32)
+    labels[2:6, 3:9], labels[20:25, 20:25] = 7, 4_000_000_000
+    centers, boxes = get_centers_and_bounding_boxes(labels)
+    assert boxes == {7: (2, 3, 6, 9), 4_000_000_000: (20, 20, 25, 25)} and centers[4_000_000_000] == (22, 22)
+
+
 def test_centres_lie_inside_and_boxes_around():
     labels = np.zeros((30, 50), int)
     labels[5:25, 10:14] = 3

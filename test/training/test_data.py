@@ -7,6 +7,7 @@ import pytest
 import tifffile
 
 from micro_sam.errors import InputError
+from micro_sam.io.labels import save_labels
 from micro_sam.training import data
 from micro_sam.training.config import DataSource, TrainConfig, load_recipe
 from micro_sam.training.crops import TrainingImage
@@ -43,6 +44,37 @@ def test_images_pair_with_labels_of_the_same_number(tmp_path):
         data.find_files([str(tmp_path / "images")], ""), data.find_files([str(tmp_path / "labels")], "")
     )
     assert [(a.name, b.name) for a, b in pairs] == [("raw_2.tif", "masks_2.tif"), ("raw_10.tif", "masks_10.tif")]
+
+
+def test_outlines_in_a_folder_are_labels_of_the_images_of_their_name(tmp_path):
+    for name in ("a", "b"):
+        save(tmp_path, "images", f"{name}.tif", np.full((40, 60), 9, np.uint8))
+        save_labels(tmp_path / "images" / f"{name}_objects.tif", square())  # beside its image: a result, no image
+    (tmp_path / "labels").mkdir()
+    save_labels(tmp_path / "labels" / "b.geojson", square())
+    found = data.read_source(source(tmp_path))
+    assert [image.name for image in found] == ["b.tif"] and found[0].labels.shape == (40, 60)
+    assert np.array_equal(found[0].labels[:, :40], square())
+
+
+@pytest.mark.parametrize("background", [0, 5])
+def test_objects_may_have_ids_of_any_size(tmp_path, background):
+    save(tmp_path, "images", "a.tif", np.zeros((40, 40), np.uint8))
+    save(tmp_path, "labels", "a.tif", np.where(square() > 0, 2_000_000_000, background).astype("uint32"))
+    labels = data.read_source(source(tmp_path))[0].labels
+    assert labels.max() < 3 and np.array_equal(labels > labels[0, 0], square() > 0)
+    assert (labels[0, 0] == 0) == (background == 0)
+
+
+def test_an_image_that_cannot_be_learned_from_is_named(tmp_path):
+    save(tmp_path, "images", "grey.tif", np.zeros((40, 40), np.uint8))
+    tifffile.imwrite(
+        tmp_path / "images" / "two.tif", np.zeros((2, 40, 40), np.uint16), imagej=True, metadata={"axes": "CYX"}
+    )
+    for name in ("grey", "two"):
+        save(tmp_path, "labels", f"{name}.tif", square())
+    with pytest.raises(InputError, match="two.tif: The image has 2 channels"):
+        data.read_source(source(tmp_path))
 
 
 @pytest.mark.parametrize(

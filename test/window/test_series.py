@@ -9,7 +9,7 @@ import tifffile
 from micro_sam.errors import InputError, OutputError
 from micro_sam.io.labels import load_labels
 from micro_sam.sam_annotator import annotator_2d, image_folder_annotator, image_series_annotator
-from micro_sam.sam_annotator.state.series import plan_series, unique_names
+from micro_sam.sam_annotator.state.series import plan_series
 
 from . import driver
 from .driver import click, key, wait_idle, wait_until
@@ -174,13 +174,6 @@ def test_image_that_cannot_be_read_is_left_out_with_a_sentence(opened, folder, t
     second = tool.dock.series.list.item(1)
     assert second.text() == "✗ b: left out" and second.toolTip(), "the list keeps why"
     assert "1 left out" in tool.dock.series.counter.text()
-
-
-def test_same_stems_do_not_share_a_file():
-    names = unique_names(["x/a.tif", "y/a.tif", "x/a.png", "x/b.tif", np.zeros((2, 2)), np.zeros((2, 2))])
-    assert len(set(names)) == 6
-    assert names[3] == "b"
-    assert names[2] == "a_png"
 
 
 def test_series_that_cannot_start_says_why_before_a_window_opens(tmp_path):

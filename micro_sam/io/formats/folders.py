@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fnmatch
+import glob
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -66,6 +68,9 @@ def open_stack(paths: Sequence[Path], folder: Path, read: Callable[[Path], Image
     first = read(paths[0])
     if len(paths) == 1:
         return first
+    kinds = _kinds(paths)
+    if len(kinds) > 1:
+        raise _ask_for_one(paths, folder, kinds, "of several kinds of images")
     parts = _parts(paths)
     positions = next((part for part in parts if part.letter == "R"), None)
     if positions is not None:
@@ -108,9 +113,14 @@ def _reshaped(data: np.ndarray | FileStack, counts: list[int]) -> object:
     return lazy.reshape((*counts, *data.shape[1:]))
 
 
+def _tokens(paths: Sequence[Path]) -> list[list[str]]:
+    """The names without their endings, cut into numbers, words, and what is between them."""
+    return [re.findall(r"[0-9]+|[A-Za-z]+|[^0-9A-Za-z]+", path.name[: -len(path.suffix) or None]) for path in paths]
+
+
 def _parts(paths: Sequence[Path]) -> list[_Part]:
     """The parts of the names that change; empty when the names are not built alike."""
-    split = [re.findall(r"[0-9]+|[A-Za-z]+|[^0-9A-Za-z]+", path.name[: -len(path.suffix) or None]) for path in paths]
+    split = _tokens(paths)
     if len({len(tokens) for tokens in split}) != 1:
         return []
     columns = list(zip(*split, strict=True))
@@ -178,15 +188,34 @@ def _named(parts: list[_Part]) -> list[_Part]:
     return found[::-1]
 
 
+def _kinds(paths: Sequence[Path]) -> dict[str, str]:
+    """Patterns of names that are built differently, as images and their masks; only where each has several files."""
+    split = _tokens(paths)
+    if len({len(tokens) for tokens in split}) == 1:
+        return {}
+    found: dict[str, list[str]] = {}
+    for path, tokens in zip(paths, split, strict=True):
+        pattern = "".join("*[0-9]" if token[0] in "0123456789" else glob.escape(token) for token in tokens)
+        found.setdefault(pattern + glob.escape(path.suffix), []).append(path.name)
+    for pattern, names in found.items():
+        if len(names) < 2 or sum(fnmatch.fnmatchcase(path.name, pattern) for path in paths) != len(names):
+            return {}
+    return {pattern: f"{len(names)} files" for pattern, names in found.items()}
+
+
 def _ask(paths: Sequence[Path], folder: Path, part: _Part, what: str) -> ChoiceError:
     """The question which files to open, with a pattern for each answer."""
     choices = {}
     for level in part.levels:
         names = [path.name for path, value in zip(paths, part.values, strict=True) if value == level]
         choices[_pattern(names, [path.name for path in paths])] = f"{level}, {len(names)} files"
-    word = "positions" if what == "positions" else "several channels, positions or times"
+    word = "of positions" if what == "positions" else "of several channels, positions or times"
+    return _ask_for_one(paths, folder, choices, word)
+
+
+def _ask_for_one(paths: Sequence[Path], folder: Path, choices: dict[str, str], what: str) -> ChoiceError:
     return ChoiceError(
-        f"The names of the {len(paths)} files in {folder} speak of {word}, which are not stacked unasked; choose the "
+        f"The names of the {len(paths)} files in {folder} speak {what}, which are not stacked unasked; choose the "
         f"files with a pattern (--key): {listed(choices)}.",
         choices,
         folder,

@@ -15,6 +15,7 @@ from scipy import ndimage
 
 from micro_sam.errors import InputError
 from micro_sam.io.formats.outlines import Outline, draw, trace
+from micro_sam.io.label_arrays import consecutive_ids
 from micro_sam.io.lazy import reading
 
 SUFFIXES = (".geojson", ".json")
@@ -47,7 +48,7 @@ def read_geojson(path: Path, shape: tuple[int, ...] | None = None) -> tuple[np.n
         if path.stat().st_size > LARGEST:
             raise InputError(f"{path} is too large to be read.")
         found = json.loads(path.read_text(encoding="utf-8-sig"))
-        features = found if isinstance(found, list) else found.get("features", [found])
+        features = _features(found, path)
         outlines, left, numbers = [], 0, _numbers(features)
         for feature, number in zip(features, numbers, strict=True):
             geometry = feature.get("geometry") or {}
@@ -57,7 +58,11 @@ def read_geojson(path: Path, shape: tuple[int, ...] | None = None) -> tuple[np.n
             where = max(int(plane.get("z", 0)), int(plane.get("t", 0)))
             for rings in parts:
                 outlines.append(Outline(number, [np.array(ring, float)[:, :2] for ring in rings], where or None))
-        if not outlines:
+        if not features and shape is None:
+            raise InputError(
+                f"{path} holds no objects, and does not say how large its image is. Open it with the image."
+            )
+        if features and not outlines:
             raise InputError(f"{path} holds no areas: lines and points are no objects.")
     labels, note = draw(outlines, shape, path)
     said = f"{left} objects of {path.name} are lines or points and are left out." if left else ""
@@ -73,9 +78,8 @@ def geojson_bytes(labels: np.ndarray, about: dict[str, str] | None = None) -> by
     features = []
     planes = labels[None] if labels.ndim == 2 else labels
     for z, plane in enumerate(planes):
-        for number, region in enumerate(ndimage.find_objects(plane.astype(np.int32)), 1):
-            if region is None:
-                continue
+        small, ids = consecutive_ids(plane)
+        for number, region in zip(ids.tolist(), ndimage.find_objects(small), strict=True):
             offset = np.array([region[1].start, region[0].start])
             parts = [[_closed(ring + offset) for ring in part] for part in trace(plane[region] == number)]
             geometry: dict[str, Any] = {"type": "Polygon", "coordinates": parts[0]}
@@ -87,6 +91,23 @@ def geojson_bytes(labels: np.ndarray, about: dict[str, str] | None = None) -> by
             identity = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{z} {number}"))
             features.append({"type": "Feature", "id": identity, "geometry": geometry, "properties": properties})
     return json.dumps({"type": "FeatureCollection", **(about or {}), "features": features}).encode()
+
+
+def _features(found: Any, path: Path) -> list[Any]:
+    """The features of any kind of GeoJSON; a geometry by itself is one."""
+    if isinstance(found, list):
+        return found
+    kind = found.get("type")
+    if "features" in found:
+        return list(found["features"])
+    if kind == "Feature" or "geometry" in found:
+        return [found]
+    if "coordinates" in found or "geometries" in found:
+        return [{"geometry": found}]
+    coco = " It seems to be COCO." if "annotations" in found else ""
+    raise InputError(
+        f"{path} is JSON, but no GeoJSON: it has no features.{coco} Save the objects as a label image, or as GeoJSON."
+    )
 
 
 def _numbers(features: list[Any]) -> list[int]:

@@ -12,6 +12,7 @@ import numpy as np
 from micro_sam.errors import ChoiceError, InputError
 from micro_sam.io.axes import axes_from_names
 from micro_sam.io.choices import listed, no_such_image
+from micro_sam.io.formats import bdv
 from micro_sam.io.lazy import LazyArray, reading
 from micro_sam.io.source import ImageSource
 from micro_sam.io.units import scale_for, size_of
@@ -33,25 +34,63 @@ def open_hdf5(path: Path, key: str | None = None) -> ImageSource:
     with reading(path, "an hdf5 file"):
         file = h5py.File(path, "r")
         try:
-            shapes: dict[str, tuple[int, ...]] = {}
-            file.visititems(lambda name, node: _note(shapes, name, node, h5py.Dataset))
-            key = choose_dataset(path, key, shapes)
+            shapes = bdv.full_resolution(_shapes(file, path))
+            key = None if key is None else key.strip("/")
+            named = file.get(key) if key else None  # also through a link
+            if key is None or not isinstance(named, h5py.Dataset) or named.shape is None:
+                key = choose_dataset(path, key, shapes)
             dataset = file[key]
             axes, scale, unit = _described(dataset)
-            if dataset.nbytes > LARGEST_EAGER_DATASET:
-                data: Any = LazyArray(dataset, path)  # keeps its file open
+            if axes is None and bdv.is_cells(key) and dataset.ndim == 3:
+                axes = "ZYX"
+            is_signed = bdv.is_signed(key, dataset.dtype)
+            if dataset.nbytes > LARGEST_EAGER_DATASET:  # the array keeps its file open
+                data: Any = LazyArray(dataset, path)
+                if is_signed:
+                    data = LazyArray(dataset, path, bdv.unsigned, dtype=np.dtype("uint16"))
                 file = None
             else:
                 data = np.asarray(dataset[()])
+                data = bdv.unsigned(data) if is_signed else data
         finally:
             if file is not None:
                 file.close()
     return ImageSource(data, axes, scale, unit, path, key, choices=choices_of(shapes))
 
 
-def _note(shapes: dict[str, tuple[int, ...]], name: str, node: Any, kind: type[Any]) -> None:
-    if isinstance(node, kind) and node.shape is not None:
-        shapes[name] = node.shape
+def _shapes(file: Any, path: Path) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of all datasets, those of other files included that this one links to.
+
+    Raises
+    ------
+    InputError
+        When there are only links to files that are missing.
+    """
+    import h5py
+
+    found: dict[str, tuple[int, ...]] = {}
+    missing: list[str] = []
+
+    def note(name: str, node: Any) -> None:
+        if isinstance(node, h5py.Dataset) and node.shape is not None:
+            found[name] = node.shape
+
+    def follow(name: str, link: Any) -> None:
+        if not isinstance(link, h5py.ExternalLink):
+            return
+        node = file.get(name)
+        if node is None:
+            missing.append(link.filename)
+        elif isinstance(node, h5py.Group):
+            node.visititems(lambda inner, one: note(f"{name}/{inner}", one))
+        else:
+            note(name, node)
+
+    file.visititems(note)
+    file.visititems_links(follow)
+    if missing and not found:
+        raise InputError(f"The images of {path} are in {missing[0]}, which is not there. Copy that file beside it.")
+    return found
 
 
 def choose_dataset(path: Path, key: str | None, shapes: dict[str, tuple[int, ...]]) -> str:

@@ -96,6 +96,8 @@ def _open(file: Any, path: Path, key: str | None, as_labels: bool, again: Callab
             f"{path} is incomplete: it speaks of {len(several[0].pages)} slices, but only {there} are there."
         )
     data, axes, said = _pixels(file, path, image, as_labels, again)
+    if not as_labels and "C" not in axes and tif_colours.are_channels(file.series[image.number].keyframe):
+        axes = axes.replace("S", "C")
     sizes = pixel_sizes(file, image.number)
     choices = words if len(words) > 1 else {}
     extra = [k for k, letter in enumerate(axes) if letter not in LETTERS + UNKNOWN and data.shape[k] > 1]

@@ -11,7 +11,8 @@ import numpy as np
 
 from micro_sam.io.lazy import LazyArray
 
-WHITE_IS_ZERO, PALETTE, SEPARATED = 0, 3, 5
+WHITE_IS_ZERO, BLACK_IS_ZERO, PALETTE, SEPARATED = 0, 1, 3, 5
+ALPHA = (1, 2)  # kinds of extra samples
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,13 @@ def meaning(file: Any, page: Any, as_labels: bool) -> Meaning | None:
     if photometric == SEPARATED and page.samplesperpixel == 4:
         return Meaning(_from_inks, "inks", "Its four inks (cyan, magenta, yellow, black) were turned into colours.")
     return None
+
+
+def are_channels(page: Any) -> bool:
+    """Whether the samples of a pixel are channels of their own: grey ones, of which none is said to be opaque."""
+    is_grey = int(page.photometric) in (WHITE_IS_ZERO, BLACK_IS_ZERO)
+    has_alpha = any(int(kind) in ALPHA for kind in page.extrasamples)
+    return is_grey and page.samplesperpixel in (2, 4) and not has_alpha
 
 
 def convert(data: Any, axes: str, how: Meaning, path: Path) -> tuple[Any, str, str]:

@@ -68,17 +68,19 @@ def _open_group(group: Any, inside: str, path: Path, key: str | None, as_labels:
             parts = {f"{inside}/labels/{name}".strip("/"): "" for name in names}
             chosen, note = choose(path, None, parts)
             inner = group["labels"][chosen.rpartition("/labels/")[2].removeprefix("labels/")]
-            found = _open_multiscale(inner, _ome(inner)["multiscales"][0], chosen, path)
-            return _with(found, note, parts)
+            return _with(_open_group(inner, chosen, path, None, False), note, parts)
     if images and key is None:
         found = _open_multiscale(group, images[0], inside, path)
+        if len(images) > 1:  # chosen by their full resolutions
+            parts = {f"{inside}/{_finest(image)}".strip("/"): str(image.get("name", "")) for image in images}
+            return _with(found, choose(path, None, parts)[1], parts)
         return _with(found, "", {k: "" for k in _labels_of(group, inside)} if as_labels else {})
-    parts = _parts(group, described)
+    parts, missing = _parts(group, described)
     if parts and (key is None or key in parts):
         parts = {f"{inside}/{name}".strip("/"): words for name, words in parts.items()}
         chosen, note = choose(path, None if key is None else f"{inside}/{key}".strip("/"), parts)
         below = chosen.removeprefix(inside).strip("/")
-        return _with(_open_group(group[below], chosen, path, None, as_labels), note, parts)
+        return _with(_open_group(group[below], chosen, path, None, as_labels), f"{missing} {note}".strip(), parts)
     import zarr
 
     shapes = {name: a.shape for name, a in group.members(max_depth=None) if isinstance(a, zarr.Array)}
@@ -128,11 +130,21 @@ def _coarser(group: Any, levels: Sequence[dict[str, Any]], finest: Any, path: Pa
 def _open_array(group: Any, key: str, path: Path) -> ImageSource:
     """An array of a group, with the axes that the group or the array itself gives."""
     array = group[key]
-    parent, _, last = key.rpartition("/")
-    described = _ome(group[parent] if parent else group).get("multiscales", ())
-    level = next(((image, d) for image in described for d in image["datasets"] if str(d["path"]) == last), None)
+    level = _level_of(group, key)
     axes, scale = _array_axes(array) if level is None else _ome_axes(*level, array.ndim)
     return _source(array, axes, scale, path, key)
+
+
+def _level_of(group: Any, key: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """The image and the level of it that an array is, as the nearest group above says that describes it."""
+    parts = key.split("/")
+    for k in range(len(parts) - 1, -1, -1):
+        above, below = "/".join(parts[:k]), "/".join(parts[k:])
+        for image in _ome(group[above] if above else group).get("multiscales", ()):
+            for level in image["datasets"]:
+                if str(level["path"]) == below:
+                    return image, level
+    return None
 
 
 def _source(array: Any, axes: str | None, scale: Any, path: Path, key: str | None) -> ImageSource:
@@ -155,27 +167,33 @@ def _array_axes(array: Any) -> tuple[str | None, tuple[float, ...] | None]:
     return axes, scale_of_attributes(array.attrs, axes, array.ndim)
 
 
-def _parts(group: Any, described: dict[str, Any]) -> dict[str, str]:
-    """The images below a group: series of bioformats2raw, fields of a plate or a well."""
+def _finest(image: dict[str, Any]) -> str:
+    return str((image.get("datasets") or [{}])[0].get("path", ""))
+
+
+def _parts(group: Any, described: dict[str, Any]) -> tuple[dict[str, str], str]:
+    """The images below a group: series of bioformats2raw, fields of a plate or a well; what is missing in words."""
     if "plate" in described:
-        found = {}
-        for well in described["plate"].get("wells", ()):
-            images = _ome(group[well["path"]]).get("well", {}).get("images", ())
-            found.update({f"{well['path']}/{image['path']}": "" for image in images})
-        return found
+        found: dict[str, str] = {}
+        wells = [str(well["path"]) for well in described["plate"].get("wells", ())]
+        there = [well for well in wells if well in group]  # a plate may be copied in part, or still be acquired
+        for well in there:
+            images = _ome(group[well]).get("well", {}).get("images", ())
+            found.update({f"{well}/{image['path']}": "" for image in images})
+        missing = len(wells) - len(there)
+        return found, f"{missing} of {len(wells)} wells of the plate are not there." if missing else ""
     if "well" in described:
-        return {str(image["path"]): "" for image in described["well"].get("images", ())}
+        return {str(image["path"]): "" for image in described["well"].get("images", ())}, ""
     if "bioformats2raw.layout" in described or "bioformats2raw.layout" in dict(group.attrs):
         named = _ome(group["OME"]).get("series") if "OME" in group else None
         names = named or sorted((n for n in group.group_keys() if n.isdigit()), key=int)
-        return {str(name): "" for name in names}
-    return {name: "" for name, one in group.groups() if "multiscales" in _ome(one)}
+        return {str(name): "" for name in names}, ""
+    return {name: "" for name, one in group.groups() if "multiscales" in _ome(one)}, ""
 
 
 def _is_lower_level(group: Any, name: str) -> bool:
-    parent, _, last = name.rpartition("/")
-    images = _ome(group[parent] if parent else group).get("multiscales", ())
-    return any(last in [str(d["path"]) for d in image["datasets"][1:]] for image in images)
+    level = _level_of(group, name)
+    return level is not None and level[1] is not level[0]["datasets"][0]
 
 
 def _is_label(described: dict[str, Any]) -> bool:
@@ -214,6 +232,8 @@ def _ome_axes(image: dict[str, Any], level: dict[str, Any], ndim: int) -> tuple[
     if not known:
         return axes, None
     units = [a.get("unit") for a in described]
+    if not any(units) and all(value == 1 for value, letter in zip(scale, axes, strict=True) if letter in "ZYX"):
+        return axes, None  # a scale has to be written, and this is that of writers which do not know it
     has_units = any(u for u, letter in zip(units, axes, strict=True) if letter in "ZYX")
     sizes = {
         letter: size_of(letter, value, unit or ("s" if letter == "T" else None if has_units else "µm"))

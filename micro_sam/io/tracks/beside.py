@@ -30,6 +30,11 @@ def save_with_labels(path: str | Path, content: bytes, tracks: Tracks, replace_u
     return path
 
 
+def as_movie(labels: np.ndarray) -> np.ndarray:
+    """Labels (T, Y, X) of a file: of a movie of one frame a tif keeps a plane."""
+    return labels[None] if labels.ndim == 2 else labels
+
+
 def with_labels_beside(
     path: Path,
     rows: Iterable[TrackRow],
@@ -39,5 +44,5 @@ def with_labels_beside(
     """The tracks of a file, with the masks beside it where they exist."""
     masks = labels_beside(path)
     if masks.is_file():
-        return tracks_from_labels(load_labels(masks), rows=rows, scale=scale)
+        return tracks_from_labels(as_movie(load_labels(masks)), rows=rows, scale=scale)
     return Tracks(tuple(rows), None, positions, scale)

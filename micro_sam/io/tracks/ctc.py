@@ -8,6 +8,7 @@ the masks again as ``SEG/man_seg000.tif ...``; a row of the table is ``L B E P``
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
@@ -138,7 +139,13 @@ def _read(table: Path, images: list[Path]) -> Tracks:
             ) from None
     frames = []
     for image in images:
-        frames.append(np.squeeze(load_labels(image)))
-        if frames[-1].ndim != 2 or frames[-1].shape != frames[0].shape:
+        masks = load_labels(image)
+        if math.prod(masks.shape[:-2]) > 1:
+            raise InputError(
+                f"{image} is a volume of the shape {masks.shape}. Tracks are read of 2D movies only: take one slice of "
+                "each frame, or project them."
+            )
+        frames.append(masks.reshape(masks.shape[-2:]))
+        if frames[-1].shape != frames[0].shape:
             raise InputError(f"{image} has the shape {frames[-1].shape}, other frames have {frames[0].shape}.")
     return tracks_from_labels(np.stack(frames), rows=rows)

@@ -12,6 +12,7 @@ import numpy as np
 from micro_sam.errors import InputError
 from micro_sam.io.labels import load_labels
 from micro_sam.io.results import recover
+from micro_sam.io.tracks.beside import as_movie
 from micro_sam.io.tracks.ctc import is_ctc, load_ctc, save_ctc
 from micro_sam.io.tracks.geff import is_geff, load_geff, save_geff
 from micro_sam.io.tracks.napari_csv import load_napari_csv, save_napari_csv
@@ -112,7 +113,7 @@ def load_tracks(source: Any, key: str | None = None, shape: tuple[int, int, int]
 def _load(source: Any, key: str | None) -> Tracks:
     if not isinstance(source, (str, os.PathLike)):
         return tracks_from_labels(load_labels(source))
-    path = Path(source)
+    path = Path(source).expanduser()
     recover(path)
     if not path.exists():
         raise InputError(f"There are no tracks at {path}: it does not exist.")
@@ -129,4 +130,4 @@ def _load(source: Any, key: str | None) -> Tracks:
         return load_napari_csv(path)
     if path.is_dir() and not any(path.iterdir()):
         raise InputError(f"The folder {path} is empty: there are no tracks in it.")
-    return tracks_from_labels(load_labels(path, key))
+    return tracks_from_labels(as_movie(load_labels(path, key)))

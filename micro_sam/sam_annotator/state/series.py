@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from micro_sam.errors import InputError, OutputError
 from micro_sam.io.checks import Tool
+from micro_sam.io.names import unique_names
 from micro_sam.io.results import Inputs, recover
 from micro_sam.sam_annotator.state.images import OpenImage, from_array, from_path
 
@@ -164,29 +164,3 @@ def with_initial(entries: list[SeriesEntry], initial: Sequence[Any] | None) -> l
     if len(initial) != len(entries):
         raise InputError(f"There are {len(entries)} images, but {len(initial)} initial segmentations.")
     return [replace(entry, initial=labels) for entry, labels in zip(entries, initial, strict=True)]
-
-
-def unique_names(images: Sequence[Any]) -> list[str]:
-    """A name for each image: its stem where that is the only one, else with its suffix, its folder, its number."""
-    paths = [Path(str(image).removeprefix("sample:")) if isinstance(image, (str, Path)) else None for image in images]
-    ways = (
-        lambda path: path.stem,
-        lambda path: path.name.replace(".", "_"),
-        lambda path: f"{path.parent.name}_{path.name.replace('.', '_')}",
-    )
-    names: list[str | None] = [None] * len(images)
-    for way in ways:
-        left = [k for k, path in enumerate(paths) if names[k] is None and path is not None]
-        counts = Counter(way(paths[k]) for k in left)
-        for k in left:
-            if counts[way(paths[k])] == 1 and way(paths[k]) not in names:
-                names[k] = way(paths[k])
-    taken = {name for name in names if name is not None}
-    for k, path in enumerate(paths):
-        if names[k] is None:
-            stem, number = ("seg" if path is None else path.stem), k
-            while f"{stem}_{number:05}" in taken:
-                number += len(images)
-            names[k] = f"{stem}_{number:05}"
-            taken.add(f"{stem}_{number:05}")
-    return [name for name in names if name is not None]

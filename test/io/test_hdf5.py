@@ -1,0 +1,51 @@
+"""HDF5 files of other programs: links, and numbers that mean something else than they say."""
+
+import h5py
+import numpy as np
+import pytest
+
+from micro_sam.errors import ChoiceError, InputError
+from micro_sam.io.formats import hdf5
+from micro_sam.io.images import open_image
+from micro_sam.io.labels import load_labels
+
+STACK = np.linspace(0, 60_000, 3 * 20 * 30).reshape(3, 20, 30).astype("uint16")
+
+
+def test_a_link_is_the_dataset_that_it_names(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["exported/raw"] = STACK
+        file["raw"] = h5py.SoftLink("/exported/raw")
+    for key in ("raw", "/raw", "exported/raw", None):
+        assert np.array_equal(open_image(tmp_path / "a.h5", key).data, STACK)
+    with pytest.raises(ChoiceError, match="no dataset 'exported'"):
+        open_image(tmp_path / "a.h5", "exported")
+
+
+@pytest.mark.parametrize("inner", ["/raw", "/"])
+def test_datasets_in_another_file_are_found_or_that_file_is_named(tmp_path, inner):
+    with h5py.File(tmp_path / "data.h5", "w") as file:
+        file["raw"] = STACK
+    with h5py.File(tmp_path / "master.h5", "w") as file:
+        file["images"] = h5py.ExternalLink("data.h5", inner)
+    assert np.array_equal(open_image(tmp_path / "master.h5").data, STACK)
+    (tmp_path / "data.h5").unlink()
+    with pytest.raises(InputError, match="are in data.h5, which is not there"):
+        open_image(tmp_path / "master.h5")
+
+
+@pytest.mark.parametrize("largest", [0, 2**28])
+def test_volumes_of_bigdataviewer_are_unsigned_at_full_resolution(tmp_path, monkeypatch, largest):
+    monkeypatch.setattr(hdf5, "LARGEST_EAGER_DATASET", largest)
+    for name, frames in (("one.h5", 1), ("two.h5", 2)):
+        with h5py.File(tmp_path / name, "w") as file:  # as pybdv 0.6.0 and npy2bdv 1.1.0 write it
+            file["s00/resolutions"], file["s00/subdivisions"] = np.ones((2, 3)), np.ones((2, 3), int)
+            for t, level in np.ndindex(frames, 2):
+                file[f"t{t:05}/s00/{level}/cells"] = STACK[:, :: level + 1, :: level + 1].view("int16")
+    found = open_image(tmp_path / "one.h5")
+    assert found.axes == "ZYX" and found.data.dtype == np.uint16 and np.array_equal(found.data[...], STACK)
+    assert found.choices == {} and np.array_equal(load_labels(tmp_path / "one.h5"), STACK)
+    assert open_image(tmp_path / "one.h5", "t00000/s00/1/cells").shape == (3, 10, 15)
+    with pytest.raises(ChoiceError) as asked:
+        open_image(tmp_path / "two.h5")
+    assert list(asked.value.choices) == ["t00000/s00/0/cells", "t00001/s00/0/cells"]
