@@ -33,6 +33,7 @@ NAMES = {
         "segment_slices_from_ground_truth"
     ),
     "inference": "batched_inference batched_tiled_inference",
+    "io": "check_image load_labels load_tracks open_image save_labels save_tracks",
     "instance_segmentation": (
         "AMGBase AutomaticMaskGenerator AutomaticPromptGenerator DecoderAdapter InstanceSegmentationWithDecoder "
         "TiledAutomaticMaskGenerator TiledAutomaticPromptGenerator TiledInstanceSegmentationWithDecoder "
