@@ -132,12 +132,15 @@ class MoviePropagation(Propagation):
         for t in sorted(state.regions):
             for label in queries.masks_in(state, t):
                 frames.setdefault(label, []).append(t)
-        texts = [f"Track {i}: frames {ts[0]} to {ts[-1]}." for i, ts in sorted(frames.items())[:4]]
+        texts = [f"Track {i}: frames {ts[0]} to {ts[-1]}." for i, ts in sorted(frames.items())]
+        if len(texts) + len(reasons) > 2 and len(texts) > 1:
+            ends = min(ts[0] for ts in frames.values()), max(ts[-1] for ts in frames.values())
+            texts = [f"{len(texts):,} tracks: frames {ends[0]} to {ends[1]}."]
         texts += reasons[:2]
         for label, track in sorted(state.current_tracks.items()):
             if label not in frames and track.parent is not None:
                 texts.append(f"Track {label} has no prompts yet: go to frame {track.begin} and click it.")
         weakest = self.weakest_slice()
-        if weakest is not None:
+        if weakest is not None and not reasons:
             texts.append(f"The least certain frame is {weakest}.")
         return " ".join([*texts, self._what_next])
