@@ -7,6 +7,7 @@ import pytest
 import tifffile
 import zarr
 from qtpy.QtWidgets import QFileDialog
+from skimage.measure import label
 
 from micro_sam.io.labels import load_labels, save_labels
 from micro_sam.models.cache import get_cache_directory
@@ -15,6 +16,7 @@ from micro_sam.sam_annotator.view.camera import camera_of
 
 from . import driver
 from .driver import click, key, wait_idle, wait_until
+from .movies import OTHER, menu, place_of, press
 
 COIN, OTHER_COIN, THIRD_COIN = (60, 100), (115, 160), (48, 155)
 
@@ -257,3 +259,24 @@ def test_menu_of_napari_asks_too(opened, coins):
     window.close(quit_app=False, confirm_need=True)
     driver.process(0.3)
     assert len(questions) == 2 and recovered() == before
+
+
+@pytest.mark.parametrize("name", ["tool", "tool_tracking"])
+def test_automatic_objects_around_those_made_by_hand_leave_no_rims(request, name):
+    tool = request.getfixturevalue(name)
+    if name == "tool":
+        commit(tool, COIN, OTHER_COIN)
+        driver.press(tool.dock.automatic.run.native)
+    else:
+        commit(tool, place_of(OTHER, 0))
+        press(tool, menu(tool).all_frames.native)
+    wait_idle(tool)
+    key(tool.viewer, "c")
+    wait_idle(tool)
+    driver.process(0.5)
+    assert len(tool.session.objects) > 3, tool.status.text
+    smallest = tool.automatic.values["min_size"]
+    for plane in tool.session.committed.reshape(-1, *tool.session.shape[-2:]):
+        for i in np.unique(plane[plane > 0]):
+            number = label(plane == i, connectivity=1).max()
+            assert number == 1 and (plane == i).sum() >= smallest, f"{tool.session.rules.noun} {i}: {number} pieces"
