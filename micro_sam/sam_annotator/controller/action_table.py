@@ -201,6 +201,7 @@ ROWS = (
     Row("clear_region", lambda to: to.region.clear, "Clear", "Segment All looks at the whole {image} again."),
     Row("set_method", lambda to: to.automatic.set_method),
     Row("set_threshold", lambda to: to.automatic.set_threshold),
+    Row("set_look_closer", lambda to: to.automatic.set_look_closer),
     Row(
         "start_training",
         lambda to: to.training.start,
