@@ -9,6 +9,7 @@ import argparse
 import importlib
 import tomllib
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "tools" / "options.md"
@@ -62,6 +63,7 @@ def window_options() -> str:
     forms = {
         "Segment All Objects, object maps of the model": options.DenseThresholds,
         "Segment All Objects, grid of points": options.GridThresholds,
+        "Segment All Objects, how closely": options.LookOptions,
         "Segment All in Volume": options.VolumeThresholds,
         "Whole object": options.VolumeOptions,
         "Track Object": options.TrackingOptions,
@@ -71,10 +73,16 @@ def window_options() -> str:
     for title, kind in forms.items():
         rows = ["| option | begins with | meaning |", "|---|---|---|"]
         for field in kind.model_fields.values():
-            default = "" if isinstance(field.default, Path) else f"`{field.default}`"
+            default = "" if isinstance(field.default, Path) else f"`{_shown(field)}`"
             rows.append(f"| {field.title} | {default} | {_in_cell(field.description or '')} |")
         parts.append(f"### {title}\n\n" + "\n".join(rows) + "\n")
     return "\n".join(parts)
+
+
+def _shown(field: Any) -> Any:
+    """What a form shows to begin with."""
+    choices = field.json_schema_extra["choices"] or {}
+    return next((text for text, value in choices.items() if value == field.default), field.default)
 
 
 def keys_page() -> str:

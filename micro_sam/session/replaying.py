@@ -123,11 +123,11 @@ def _do_again(again: Any, recorded: Any, command: Command) -> None:
         _segment(again, command)
     elif name == "Commit":
         _commit(again, command)
-    elif name.startswith("Delete object"):
+    elif name.startswith(("Delete object", "Delete track")):
         again.objects.delete(ids)
-    elif name.startswith("Merge objects"):
+    elif name.startswith(("Merge objects", "Merge tracks")):
         again.objects.merge(ids)
-    elif name.startswith("Reopen object"):
+    elif name.startswith(("Reopen object", "Reopen track")):
         again.objects.reopen(details["ids"][0])
     elif name in ("Set region", "Clear region"):
         again.automatic.set_region(recorded.automatic.region)

@@ -231,6 +231,16 @@ class MovieRules(ImageRules):
         if not queries.is_given(state):
             current.forget_unfounded(draft, left)
 
+    def messages(self, before: PromptSet, assigned: Assignment, state: State, model: Model) -> Sequence[str]:
+        """What a new stop does to its track."""
+        for i in sorted(state.current_tracks):
+            mine = state.prompts.of_track(i)
+            new = sorted(set(mine.stop_slices) - set(before.of_track(i).stop_slices))
+            if new and mine.has_positive:
+                stop = f"Frame {new[0]} is a stop: track {i} ends before it. Press V to end it there."
+                return (*assigned.messages, stop)
+        return assigned.messages
+
     def request(self, place: Place, drawn: PromptSet, state: State, asker: Asker, batched: bool = False) -> Request:
         """One object per track; `batched` has no meaning here."""
         check_prompts(drawn, place.name)

@@ -327,6 +327,11 @@ def count(number: int, singular: str, plural: str | None = None) -> str:
     return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
 
 
+def named(noun: str, ids: Sequence[int], most: int = 8) -> str:
+    """``"Track 3"``, ``"Objects 3 and 4"``: some ids with their noun, to begin a sentence."""
+    return f"{noun.capitalize()}{'s' if len(ids) > 1 else ''} {listing(ids, most)}"
+
+
 def listing(ids: Sequence[int], most: int = 8) -> str:
     """``"3, 4 and 7"``: ids for messages; long lists are cut."""
     names = [str(i) for i in ids[:most]]

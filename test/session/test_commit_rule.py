@@ -41,7 +41,7 @@ def test_an_automatic_object_that_is_mostly_covered_is_left_out(session):
     session.automatic.show(committed(SHAPE, (5, rows(10, 30), rows(15, 38)), (6, rows(40, 48), rows(40, 48))))
     report = session.objects.commit("auto")
     assert report.left_out == (5,) and report.ids == (2,) and set(session.objects) == {1, 2}
-    assert "1 left out, because committed objects cover them" in report.message
+    assert "1 left out (committed objects are there)" in report.message
     assert not session.auto.any(), "what is left out is gone from the automatic layer, too"
 
 
@@ -80,7 +80,7 @@ def test_when_all_automatic_objects_are_covered_nothing_changes_and_it_is_said(s
     session.objects.load(committed(SHAPE, (1, rows(10, 30), rows(10, 30))))
     session.automatic.show(committed(SHAPE, (5, rows(11, 30), rows(11, 33))))
     before = snapshot(session)
-    with pytest.raises(InputError, match="automatic object is covered by committed ones"):
+    with pytest.raises(InputError, match="committed objects cover most of it"):
         session.objects.commit("auto")
     assert snapshot(session) == before
 

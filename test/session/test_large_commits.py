@@ -63,7 +63,7 @@ def test_a_planned_commit_is_the_commit(preserve):
                 session.automatic.show(many_objects(shift=shift))
                 finish(session)
         if shift and preserve == "objects":
-            with pytest.raises(InputError, match="preserved"):
+            with pytest.raises(InputError, match="committed objects overlap"):
                 run_commit(plan_commit(later, preserve))
             continue
         expected = at_once.objects.commit("auto", preserve)

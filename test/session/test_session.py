@@ -333,5 +333,21 @@ def test_commit_without_an_object_points_at_the_automatic_segmentation(session):
     with pytest.raises(InputError, match="choose auto_segmentation"):
         session.objects.commit()
     session.objects.commit("auto")
-    with pytest.raises(InputError, match="segment it first.$"):
+    with pytest.raises(InputError, match="Click an object first.$"):
         session.objects.commit()
+
+
+def test_the_next_point_is_positive_where_a_negative_one_would_correct_nothing(session):
+    session.prompts.set_next_polarity(False)
+    session.prompts.add_point((20, 20))
+    assert not session.prompts.next_positive
+    session.undo()
+    assert session.prompts.next_positive
+    first = session.prompts.add_point((20, 20))
+    session.segment.slice()
+    session.prompts.set_next_polarity(False)
+    session.prompts.add_point((40, 40))
+    session.undo()
+    assert not session.prompts.next_positive and session.has_current
+    session.prompts.remove([first])
+    assert session.prompts.next_positive

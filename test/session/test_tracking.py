@@ -506,3 +506,24 @@ def test_after_a_commit_the_next_object_is_track_1_again(session):
     session.propagation.segment()
     session.objects.commit()
     assert session.tracks.active == 1 and session.tracks.ids == (1,)
+
+
+def test_a_commit_names_the_numbers_of_tracks_before_and_after(session):
+    divided(session)
+    session.objects.commit()
+    assert session.heard[-1].startswith("3 tracks committed (ids 1 to 3).")
+    divided(session)
+    session.objects.commit(preserve="none")
+    assert session.heard[-1].startswith("Tracks 1, 2 and 3 committed as tracks 4, 5 and 6.")
+    session.objects.reopen(4)
+    assert session.heard[-1].startswith("Track 4 is open again.")
+    session.objects.commit()
+    assert session.heard[-1].startswith("Track 1 committed as track 4.")
+    session.objects.delete([5, 6])
+    assert session.heard[-1] == "Tracks 5 and 6 deleted. Undo brings them back."
+
+
+def test_a_stop_says_what_it_does_to_its_track(session):
+    session.prompts.add_point((0, 30, 40))
+    session.prompts.add_point((6, 30, 40), positive=False)
+    assert session.heard[-1] == "Frame 6 is a stop: track 1 ends before it. Press V to end it there."

@@ -207,7 +207,7 @@ def test_automatic_segmentation_runs_beside_the_clicks_and_thresholds_act_at_onc
     wait_idle(tool)
     sizes = np.bincount(tool.session.auto.ravel())[1:]
     assert 0 < np.count_nonzero(sizes) < found and sizes[sizes > 0].min() >= 1500
-    assert "not these" in tool.status.text, "C commits the clicked object"
+    assert "for these" in tool.status.text, "C commits the clicked object"
     tool.dock.automatic.values["min_size"].value = 100_000
     wait_idle(tool)
     assert not tool.session.auto.any() and "ower" in tool.status.text

@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tifffile
+import torch
 
+from micro_sam.models.sam import Sam
 from micro_sam.sam_annotator import annotator_tracking
 
 from . import driver
 from .driver import click, key, wait_idle, wait_until
-from .movies import DAUGHTERS, LAST, MOTHER, N_FRAMES, OTHER, frames_of, go_to, menu, overlap, place_of
+from .movies import DAUGHTERS, LAST, MOTHER, N_FRAMES, OTHER, frames_of, go_to, menu, overlap, place_of, small_movie
 
 
 def follow(tool, label: int = MOTHER) -> None:
@@ -97,6 +99,28 @@ def test_tracks_go_on_where_divisions_are_switched_off(tool_tracking):
         assert max(frames_of(tool.session.current, 1)) > LAST and not tool.dock.division.isVisible()
     finally:
         switch.value = True
+
+
+def test_a_model_without_maps_says_once_that_it_passes_divisions(opened, tmp_path):
+    torch.manual_seed(0)
+    checkpoint = tmp_path / "model.pth"
+    torch.save(Sam.from_architecture("vit_t").state_dict(), checkpoint)
+    movie = small_movie()[0][:3, :64, :64]
+    tool = opened(annotator_tracking, movie, model_type=None, checkpoint_path=checkpoint)
+    assert wait_until(lambda: tool.session.model.embeddings is not None and tool.session.model.embeddings.is_complete())
+    wait_idle(tool)
+    mask = np.zeros((1, 12, 12), np.uint32)
+    mask[:] = 1
+    tool.session.labels.paint("current", (slice(0, 1), slice(20, 32), slice(20, 32)), mask)
+    texts: list[str] = []
+    tool.status.changed.connect(lambda text, _: texts.append(text))
+    for _ in range(2):
+        key(tool.viewer, "v")
+        wait_idle(tool)
+        key(tool.viewer, "ctrl+z")
+    said = [text for text in texts if "does not see divisions" in text]
+    assert len(said) == 1 and "mark them with D" in said[0], texts
+    tool.saving.unsaved = False
 
 
 @pytest.mark.slow

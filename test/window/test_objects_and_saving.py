@@ -7,14 +7,16 @@ import pytest
 import tifffile
 import zarr
 from qtpy.QtWidgets import QFileDialog
+from skimage.measure import label
 
-from micro_sam.io.labels import load_labels
+from micro_sam.io.labels import load_labels, save_labels
 from micro_sam.models.cache import get_cache_directory
 from micro_sam.sam_annotator import annotator_2d
 from micro_sam.sam_annotator.view.camera import camera_of
 
 from . import driver
 from .driver import click, key, wait_idle, wait_until
+from .movies import OTHER, menu, place_of, press
 
 COIN, OTHER_COIN, THIRD_COIN = (60, 100), (115, 160), (48, 155)
 
@@ -206,6 +208,29 @@ def test_result_of_another_program_is_loaded_and_corrected(opened, coins, tmp_pa
     assert tool.session.committed[60, 100] == 7
 
 
+def test_save_goes_where_the_result_that_was_given_came_from(opened, coins, tmp_path, monkeypatch):
+    labels = np.zeros(coins.shape, "uint32")
+    labels[90:140, 140:185] = 1
+    path = save_labels(tmp_path / "mine.tif", labels)
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *a, **k: pytest.fail("a file is known"))
+    tool = opened(annotator_2d, coins, model_type="nano_lm", segmentation_result=path)
+    assert not tool.saving.must_ask and wait_until(lambda: tool.session.model.embeddings is not None)
+    commit(tool, COIN)
+    driver.press(tool.dock.save.save.native)
+    assert tool.status.text.startswith(f"2 objects saved in {path}.") and not tool.saving.must_ask
+    assert np.array_equal(load_labels(path), tool.session.committed)
+
+
+def test_a_result_of_another_program_is_not_replaced_by_save(opened, coins, tmp_path, monkeypatch):
+    path, chosen = tmp_path / "theirs.tif", tmp_path / "mine.tif"
+    tifffile.imwrite(path, np.eye(*coins.shape, dtype="uint16"))
+    before, asked = path.read_bytes(), []
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *a, **k: asked.append(a[2]) or (str(chosen), ""))
+    tool = opened(annotator_2d, coins, model_type="nano_lm", segmentation_result=path)
+    tool.actions.save()
+    assert len(asked) == 1 and chosen.exists() and path.read_bytes() == before
+
+
 def test_opening_another_image_asks_about_unsaved_objects(tool):
     commit(tool, COIN)
     questions: list[str] = []
@@ -234,3 +259,24 @@ def test_menu_of_napari_asks_too(opened, coins):
     window.close(quit_app=False, confirm_need=True)
     driver.process(0.3)
     assert len(questions) == 2 and recovered() == before
+
+
+@pytest.mark.parametrize("name", ["tool", "tool_tracking"])
+def test_automatic_objects_around_those_made_by_hand_leave_no_rims(request, name):
+    tool = request.getfixturevalue(name)
+    if name == "tool":
+        commit(tool, COIN, OTHER_COIN)
+        driver.press(tool.dock.automatic.run.native)
+    else:
+        commit(tool, place_of(OTHER, 0))
+        press(tool, menu(tool).all_frames.native)
+    wait_idle(tool)
+    key(tool.viewer, "c")
+    wait_idle(tool)
+    driver.process(0.5)
+    assert len(tool.session.objects) > 3, tool.status.text
+    smallest = tool.automatic.values["min_size"]
+    for plane in tool.session.committed.reshape(-1, *tool.session.shape[-2:]):
+        for i in np.unique(plane[plane > 0]):
+            number = label(plane == i, connectivity=1).max()
+            assert number == 1 and (plane == i).sum() >= smallest, f"{tool.session.rules.noun} {i}: {number} pieces"

@@ -11,11 +11,12 @@ from micro_sam.errors import OutputError
 from micro_sam.io.labels import load_labels, save_labels
 from micro_sam.io.marks import read_kind
 from micro_sam.io.tracks import load_tracks, save_tracks
-from micro_sam.sam_annotator import annotator_2d, image_folder_annotator
+from micro_sam.sam_annotator import annotator_2d, annotator_tracking, image_folder_annotator
 from micro_sam.sam_annotator.state.images import from_path
 
 from . import driver
 from .driver import key, wait_idle, wait_until
+from .movies import small_movie
 
 
 def commit_anything(tool):
@@ -103,6 +104,21 @@ def test_tracks_of_earlier_versions_are_continued_and_kept(tool_tracking, tmp_pa
     tool.actions.save(folder)
     assert "something else" in tool.status.text and (folder / "notes.txt").read_text() == "mine"
     assert len(questions) == 1
+
+
+def test_save_goes_into_the_folder_that_was_given_and_save_as_beside_it(opened, tmp_path, monkeypatch):
+    movie, labels = small_movie()
+    tifffile.imwrite(tmp_path / "movie.tif", movie)
+    folder = save_tracks(tmp_path / "movie_RES", labels.astype("uint16"))
+    asked: list[str] = []
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *a, **k: (asked.append(a[2]), ("", ""))[1])
+    tool = opened(annotator_tracking, tmp_path / "movie.tif", model_type="nano_lm", tracking_result=folder)
+    tool.session.objects.delete([1])
+    tool.actions.save()
+    assert not asked and "saved in" in tool.status.text and not tool.saving.must_ask
+    assert 1 not in np.unique(load_tracks(folder).labels)
+    tool.actions.save_as()
+    assert asked == [str(tmp_path / "movie_RES_2")], "the dialog opens beside the folder, not inside it"
 
 
 def test_embeddings_are_never_kept_in_the_image(tmp_path, coins):

@@ -97,6 +97,11 @@ def test_series_from_the_first_image_to_the_last_and_again(opened, folder, tmp_p
     key(tool.viewer, "N" if driver.REAL else "shift+n")
     annotate(tool, "b")
     assert load_labels(results / "c.tif").max() == 1
+    assert tool.engine.computed == 0, "it was embedded before"
+    tool.actions.go_to_image(2)  # with its result
+    assert wait_until(lambda: tool.state.image.name == "c" and not tool.engine.busy, 60) and tool.engine.computed == 0
+    tool.actions.go_to_image(1)
+    assert wait_until(lambda: tool.state.image.name == "b" and not tool.engine.busy, 60) and tool.engine.computed == 0
 
     # The window is closed without N: the last image is saved all the same.
     driver.close(tool.viewer)

@@ -129,6 +129,60 @@ def test_missing_weights_are_offered_with_one_click(opened, coins):
     assert tool.dock.model.model.value == "nano_lm" and "nano_lm" in tool.dock.model.in_use.text()
 
 
+def test_a_window_begins_with_the_model_that_works_at_once_and_names_the_better_one(opened, coins):
+    tool = opened(annotator_2d, coins, model_type=None)
+    ready(tool)
+    assert tool.engine.predictor.model_name == "nano_lm" and not tool.dock.offer.isVisible()
+    text = tool.status.text
+    assert text.startswith("nano_lm is ready") and text.count("vit_h") == 1 and "Click an object" in text
+    assert "vit_h is larger and slower" in tool.dock.model.in_use.text()
+    click(tool, COIN)
+    wait_idle(tool)
+    assert tool.session.current[COIN] == 1
+    tool.dock.model.model.value = "vit_h"  # as the sentence says
+    tool.dock.model.apply.native.click()
+    assert wait_until(lambda: tool.dock.offer.isVisible()), tool.status.text
+    assert "vit_h" in tool.dock.offer.text.text() and tool.session.current[COIN] == 1
+    driver.press(tool.dock.offer.instead.native)
+    ready(tool)
+    assert "vit_h" not in tool.dock.model.in_use.text(), "the user has said which model it is"
+
+
+COMMAND = """
+import sys
+import napari
+from qtpy.QtCore import QTimer
+from micro_sam.cli.annotator_2d import main
+
+run = napari.run
+
+def use():
+    from micro_sam.sam_annotator import get_annotator
+    viewer = napari.current_viewer()
+    tool = get_annotator(viewer)
+
+    def look():
+        is_ready = tool.session is not None and tool.session.model.embeddings is not None and not tool.engine.busy
+        viewer.close() if is_ready else QTimer.singleShot(100, look)
+
+    look()
+    run()
+
+napari.run = use
+sys.exit(main(["-i", sys.argv[1]]))
+"""
+
+
+def test_a_command_with_an_image_says_little_in_the_terminal(coins, tmp_path, window_manager):
+    path = tmp_path / "coins.png"
+    imageio.imwrite(path, coins)
+    command = [sys.executable, "-c", COMMAND, str(path)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=400)
+    said = (result.stdout + result.stderr).splitlines()
+    assert result.returncode == 0 and "no image" not in "".join(said), said
+    assert len(said) < 6, said
+
+
 def test_bf16_is_offered_where_the_processor_gains_by_it(opened, coins, monkeypatch):
     from micro_sam.models import device
 

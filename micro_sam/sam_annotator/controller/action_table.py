@@ -87,7 +87,7 @@ ROWS = (
         "set_class_1",
         lambda to: lambda: to.objects.set_class(1),
         keys=("Shift-1",),
-        text="class 1 for the object; to Shift-9",
+        text="class 1; up to Shift-9: class 9",
     ),
     Row("toggle_keys", lambda to: to.prompts.toggle_keys, keys=("F1",), text="this list of keys on / off"),
     Row("use_tool", lambda to: to.prompts.use_tool),
@@ -201,6 +201,7 @@ ROWS = (
     Row("clear_region", lambda to: to.region.clear, "Clear", "Segment All looks at the whole {image} again."),
     Row("set_method", lambda to: to.automatic.set_method),
     Row("set_threshold", lambda to: to.automatic.set_threshold),
+    Row("set_look_closer", lambda to: to.automatic.set_look_closer),
     Row(
         "start_training",
         lambda to: to.training.start,
@@ -223,7 +224,7 @@ ROWS_OF_PROPOSALS = (
         "accept_proposal",
         lambda to: to.similar.accept,
         keys=("a",),
-        text="commit the automatic object under the mouse",
+        text="commit what is proposed there",
     ),
     Row("set_similarity", lambda to: to.similar.set_threshold),
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from psygnal import Signal
@@ -21,7 +21,7 @@ from micro_sam.sam_annotator.controller.looking import Looking
 from micro_sam.sam_annotator.controller.preparation import Preparation
 from micro_sam.sam_annotator.runtime.jobs import Job, Jobs, Progress
 from micro_sam.sam_annotator.runtime.latest import LatestWins
-from micro_sam.sam_annotator.state.options import THRESHOLDS
+from micro_sam.sam_annotator.state.options import THRESHOLDS, LookOptions
 from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.segmentation.region_of_interest import RegionPart
 from micro_sam.session.large_commits import AutoRequest, PlannedAuto, apply_auto, is_large, plan_auto, run_auto
@@ -29,8 +29,10 @@ from micro_sam.session.session import Session
 
 DEBOUNCE_MS = 120
 
-Key = tuple[str, int, bool]
-"""Method, slice, and whether all of the image was looked at, or the part around the region."""
+Key = tuple[str, int, bool, str]
+"""Method, slice, whether all of the image was looked at, or the part around the region, and how closely."""
+LOOKS = {"auto": None, "always": True, "never": False}
+"""Value of the option ``look_closer`` -> what the segmenter takes."""
 
 
 class Automatic:
@@ -42,6 +44,8 @@ class Automatic:
         ``"dense"`` or ``"grid"``; None until the model is there.
     values
         Parameter name -> value, for both methods.
+    look
+        How closely it looks; see :class:`~micro_sam.sam_annotator.state.options.LookOptions`.
 
     Signals
     -------
@@ -62,6 +66,7 @@ class Automatic:
         self.method: str | None = None
         self.methods: tuple[str, ...] = ()
         self.values = {name: value for kind in THRESHOLDS.values() for name, value in kind()}
+        self.look = LookOptions().look_closer
         self._segmenters: dict[Key, Any] = {}
         self._part: RegionPart | None = None
         self._wants_stack = False
@@ -84,6 +89,13 @@ class Automatic:
     def thresholds(self) -> dict[str, Any]:
         """Name -> value of the thresholds of the method that is used."""
         return {name: self.values[name] for name in THRESHOLDS[self.method or "grid"].model_fields}
+
+    @property
+    def can_look_closer(self) -> bool:
+        """Whether the option ``look_closer`` changes anything: images of models that take close-ups."""
+        session = self._state.session
+        model = None if session is None else getattr(session.model.predictor, "model", None)
+        return self._state.tool.ndim == 2 and self.method == "dense" and getattr(model, "close_up", None) is not None
 
     @property
     def busy(self) -> bool:
@@ -135,8 +147,8 @@ class Automatic:
         if methods != self.methods:
             self.methods = methods
             self.method = methods[0 if self._state.settings.prefer_decoder else -1]
-            self.methods_changed.emit(methods)
             self.method_changed.emit(self.method)
+        self.methods_changed.emit(methods)  # another model may look closer, or not
 
     def _region_changed(self) -> None:
         """What is shown stays until the user asks again; the sliders do not change it to another region's objects."""
@@ -149,6 +161,10 @@ class Automatic:
         self.method = method
         self.method_changed.emit(method)
         self._again()
+
+    def set_look_closer(self, look: Literal["auto", "always", "never"]) -> None:
+        """How closely the image is looked at from now on; what is shown stays until the user asks again."""
+        self.look = look
 
     def set_threshold(self, name: str, value: float) -> None:
         """Change a threshold; a segmentation that is shown follows at once."""
@@ -168,11 +184,11 @@ class Automatic:
         if self._known() is not None:
             self._generate()
             return
-        predictor, embeddings = session.model.predictor, part.embeddings
-        key = (method, state.z, embeddings is session.model.embeddings)
+        predictor, embeddings, look = session.model.predictor, part.embeddings, self.look
+        key = (method, state.z, embeddings is session.model.embeddings, look)
         self._jobs.start(
             "Segmenting all objects",
-            lambda job: self._steps(job, predictor, embeddings, index, method),
+            lambda _: self._steps(predictor, embeddings, index, method, LOOKS[look]),
             on_done=lambda segmenter: self._initialised(session, key, segmenter, show),
         )
         if show:
@@ -228,11 +244,13 @@ class Automatic:
     # In the thread of the job.
 
     @staticmethod
-    def _steps(job: Job, predictor: Any, embeddings: Any, index: int | None, method: str) -> Generator[Any, None, Any]:
+    def _steps(
+        predictor: Any, embeddings: Any, index: int | None, method: str, look_closer: bool | None
+    ) -> Generator[Any, None, Any]:
         from micro_sam.segmentation.automatic.states import iter_initialize_kept
 
         yield Progress("Segmenting all objects")
-        segmenter = make_segmenter(predictor, embeddings, method)
+        segmenter = make_segmenter(predictor, embeddings, method, look_closer)
         for done, total in iter_initialize_kept(segmenter, embeddings, index):
             yield Progress("Segmenting all objects", done, total)
         return segmenter
@@ -254,7 +272,8 @@ class Automatic:
         if self._state.session is None or self.method is None:
             return None
         for whole in (True, False):
-            segmenter, part = self._segmenters.get((self.method, self._state.z, whole)), self.part(whole=whole)
+            key = (self.method, self._state.z, whole, self.look)
+            segmenter, part = self._segmenters.get(key), self.part(whole=whole)
             if part is not None and segmenter is not None:
                 return part, segmenter
         return None
@@ -266,31 +285,32 @@ class Automatic:
         part, segmenter = known
         self._shown = True
         values = self.thresholds
-        request = self._plan(session, method, values)
+        details = {**values, "look_closer": self.look} if self.can_look_closer else values
+        request = self._plan(session, method, details)
 
         def answer() -> tuple[Any, str | None, PlannedAuto | None]:
             labels = part.place(segmenter.generate(**values))
             return labels, segmenter.hint, None if request is None else run_auto(request, labels)
 
-        self._latest.ask((session, z, method, values), answer)
+        self._latest.ask((session, z, method, details), answer)
 
     @staticmethod
-    def _plan(session: Session, method: str, values: dict[str, Any]) -> AutoRequest | None:
+    def _plan(session: Session, method: str, details: dict[str, Any]) -> AutoRequest | None:
         """What a large segmentation changes is found in the thread that makes it."""
         is_planned = session.ndim == 2 and is_large(session, "auto")
-        return plan_auto(session, method=method, **values) if is_planned else None
+        return plan_auto(session, method=method, **details) if is_planned else None
 
     def _show(self, tag: tuple[Session, int, str, dict[str, Any]], result: tuple[Any, str | None, Any]) -> None:
-        session, z, method, values = tag
+        session, z, method, details = tag
         if not self._state.shows(session):
             return
         try:
             labels, hint, planned = result
             if planned is None:
-                session.automatic.show(labels, z if session.ndim == 3 else None, method=method, **values)
+                session.automatic.show(labels, z if session.ndim == 3 else None, method=method, **details)
             elif not apply_auto(planned):  # objects changed meanwhile
                 request = planned.request
-                again = self._plan(session, method, values) or request
+                again = self._plan(session, method, details) or request
                 self._latest.ask(tag, lambda: (labels, hint, run_auto(again, labels)))
                 return
             if hint:
@@ -301,12 +321,14 @@ class Automatic:
             self._state.status.report(error)
 
 
-def make_segmenter(predictor: Any, embeddings: Any, method: str) -> Any:
+def make_segmenter(predictor: Any, embeddings: Any, method: str, look_closer: bool | None = None) -> Any:
     """A segmenter with the protocol ``iter_initialize(embeddings, i)``, ``generate(**thresholds)``."""
     from micro_sam.segmentation.automatic.dense import DenseInstanceSegmenter
     from micro_sam.segmentation.automatic.masks import get_amg
 
-    return DenseInstanceSegmenter(predictor) if method == "dense" else get_amg(predictor, embeddings.grid.is_tiled)
+    if method == "dense":
+        return DenseInstanceSegmenter(predictor, look_closer)
+    return get_amg(predictor, embeddings.grid.is_tiled)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from psygnal import Signal
@@ -99,6 +100,7 @@ class Engine:
         self._waiting: Callable[[], None] | None = None
         self._opened: Opened | None = None
         self._shown: Opened | None = None  # what the window has; the other may be the next image
+        self._before: Opened | None = None  # what it had before: the user may go back in a series
         threading.Thread(target=_import_torch, name="micro_sam imports").start()  # while the layers are made
 
     @property
@@ -229,9 +231,10 @@ class Engine:
             on_cancel=self._ahead_cancelled,
         )
 
-    def take_ahead(self, name: str) -> OpenImage | None:
-        """The image of this name, if it was loaded ahead."""
-        return self._opened.image if self._opened is not None and self._opened.image.name == name else None
+    def take_ahead(self, name: str, path: Path | None = None) -> OpenImage | None:
+        """The image of this name (from this file), if it was loaded ahead, or shown before the present one."""
+        known = [opened.image for opened in (self._opened, self._before) if opened is not None]
+        return next((one for one in known if one.name == name and (path is None or one.path == path)), None)
 
     # In the thread of the job.
 
@@ -251,8 +254,9 @@ class Engine:
             yield Progress(f"Loading the model {settings.model_type or settings.checkpoint_path}")
             predictor = load_model(settings)
         yield Progress("Looking for embeddings in the cache" if settings.embedding_path else "Preparing the image")
-        opened = self._opened
-        if opened is None or not opened.fits(image, settings, predictor):
+        known = (self._opened, self._before)
+        opened = next((one for one in known if one is not None and one.fits(image, settings, predictor)), None)
+        if opened is None:
             opened = Opened(image, settings, predictor, *open_image_embeddings(predictor, image, ndim, settings))
         missing = len(opened.store.missing())
         yield Attached(opened, settings.model_key)
@@ -292,6 +296,8 @@ class Engine:
         if isinstance(item, ModelOffer):
             self.offered.emit(item)
         elif isinstance(item, Attached):
+            if self._shown is not None and self._shown is not item.opened:
+                self._before = self._shown if self._shown.is_cheap_beside(item.opened) else None
             self._opened = self._shown = item.opened
             self._key = item.key
             self.predictor, self.embeddings = item.opened.predictor, item.opened.embeddings

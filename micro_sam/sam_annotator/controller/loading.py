@@ -26,7 +26,11 @@ class Opened:
 
     def fits(self, image: OpenImage, settings: Settings, predictor: Any) -> bool:
         """Whether it is what is asked for now."""
-        return self.image is image and self.settings == settings and self.predictor is predictor
+        return self.image.data is image.data and self.settings == settings and self.predictor is predictor
+
+    def is_cheap_beside(self, other: Opened) -> bool:
+        """Whether it can be kept in memory when another image is shown: one plane, and no model of its own."""
+        return self.predictor is other.predictor and self.store.n_slices is None and not self.is_large
 
     @property
     def total(self) -> int:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 WAITS = "Your prompt is kept: its place is not embedded yet, but comes next. Its mask appears by itself."
 WAITS_FOR_MODEL = "Your prompt is kept: it will be segmented as soon as the model is ready."
+ALONE = "A negative point alone shows no object. Press T, then click the object itself."
 IS_CUT = "The object reaches beyond what is embedded: the rest appears by itself."
 
 
@@ -174,7 +175,15 @@ class Preview:
                 raise
             if question.drawn.has_positive:
                 self._status.report(error)
+            else:
+                self._say_alone(session)
         self.waiting_changed.emit()
+
+    def _say_alone(self, session: Session) -> None:
+        """There are negative points only; in a stack they may end an object of other slices."""
+        drawn = session.prompts.drawn
+        if len(drawn) and not (drawn.has_positive or session.has_current):
+            self._status.say(ALONE)
 
     def _ask_again(self, question: _Question) -> None:
         """Ask what has waited; the other questions go on waiting."""
@@ -203,6 +212,8 @@ class Preview:
             self._status.say(text)
         elif question.explicit:
             raise InputError("There is nothing to segment yet. Click an object, or draw a box around one.")
+        else:
+            self._say_alone(self._state.needed())
 
     def _show(self, tag: tuple[Session, _Question, int], result: SliceResult) -> None:
         session, question, number = tag

@@ -71,12 +71,17 @@ class Saving:
             self._session.events.labels_changed.disconnect(self._labels_changed)
             self._session.events.objects_changed.disconnect(self._classes_changed)
         self._session, self._image = session, self._state.open_image()
-        self.path = self._image.result
+        self.path = self._image.result or self._result_to_go_on_with()
         self.unsaved = self.was_saved = False
         session.events.labels_changed.connect(self._labels_changed)
         session.events.objects_changed.connect(self._classes_changed)
         self._saved_classes = classes_of(session)
         self.changed.emit()
+
+    def _result_to_go_on_with(self) -> Path | None:
+        """The result that the session begins with, if this program has written it: Save asks for no file."""
+        earlier = self._image.earlier
+        return earlier if earlier is not None and read_kind(earlier) == self.kind else None
 
     def take_up(self, path: Path | None, unsaved: bool) -> None:
         """Go on with a session whose objects were saved in `path`, if they were, and changed since or not."""

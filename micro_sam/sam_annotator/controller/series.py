@@ -13,6 +13,7 @@ from typing import Any
 from napari import Viewer
 
 from micro_sam.errors import InputError, MicroSamError
+from micro_sam.io.addresses import path_of
 from micro_sam.io.inputs import is_path
 from micro_sam.io.labels import load_labels
 from micro_sam.io.results import recover
@@ -179,7 +180,7 @@ class Series:
 
     def _open(self, index: int) -> None:
         state, entry = self._state, self.entries[index]
-        image = self._engine.take_ahead(entry.name) or entry.open(state.tool.name)
+        image = self._engine.take_ahead(entry.name, _path_of(entry.raw)) or entry.open(state.tool.name)
         recover(entry.output)
         earlier = entry.output if entry.output.exists() else entry.initial
         committed = None if earlier is None else load_labels(earlier, shape=image.shape)
@@ -226,4 +227,4 @@ class Series:
 
 
 def _path_of(raw: Any) -> Path | None:
-    return Path(raw) if isinstance(raw, (str, Path)) and not str(raw).startswith("sample:") else None
+    return path_of(raw) if isinstance(raw, (str, Path)) and not str(raw).startswith("sample:") else None

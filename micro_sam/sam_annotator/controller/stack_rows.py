@@ -30,13 +30,13 @@ ROWS_OF_VOLUMES = (
         "Whole object [{key}]",
         "The current object(s) in all slices: at once where whole objects are prepared, else from slice to slice.",
         ("v", "V"),
-        "whole object: the current object in all slices",
+        "whole object, in all slices",
     ),
     Row(
         "reopen_under_mouse",
         lambda to: to.stacks.reopen_under_mouse,
         keys=("o",),
-        text="open the object under the mouse again",
+        text="correct the object under the mouse",
     ),
     Row(
         "segment_all_slices",

@@ -75,6 +75,18 @@ THRESHOLDS: dict[str, type[Options]] = {"dense": DenseThresholds, "grid": GridTh
 AUTOMATIC_METHODS = {"dense": "object maps of the model", "grid": "grid of points"}
 
 
+class LookOptions(Options):
+    """How closely Segment All Objects looks at an image; see :class:`.DenseInstanceSegmenter`."""
+
+    look_closer: Literal["auto", "always", "never"] = option(
+        "auto",
+        "look closer",
+        "Up to which size of the image (square) it looks again, enlarged, where objects are small. Finds more of them, "
+        "and takes up to eight times as long as embedding the image. Press the button again.",
+        choices={"up to 3,500 pixels": "auto", "in any image": "always", "up to 1,800 pixels": "never"},
+    )
+
+
 class VolumeThresholds(Options):
     """Thresholds of Segment All in Volume; see :func:`~micro_sam.segmentation.volume.automatic.segment_volume`."""
 

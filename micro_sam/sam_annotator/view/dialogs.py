@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 from napari import Viewer
@@ -38,7 +39,12 @@ class Dialogs:
         return Path(path) if path else None
 
     def path_to_save(self, title: str, suggestion: Path, filters: str) -> tuple[Path | None, str]:
-        """A file to write (None when the user cancels), and the filter that was chosen. May name one that exists."""
+        """A file to write (None when the user cancels), and the filter that was chosen. May name one that exists.
+
+        In place of a folder that is there, another name is suggested: the dialog would open inside it.
+        """
+        places = (suggestion.with_name(f"{suggestion.name}{f'_{n}' if n > 1 else ''}") for n in itertools.count(1))
+        suggestion = next(place for place in places if not place.is_dir())
         path, chosen = QFileDialog.getSaveFileName(
             self._window,
             title,

@@ -290,6 +290,8 @@ def iter_block_maps(
         if maps.values.any():
             for _, _, again in iter_best_scale(predictor, embeddings, None, maps, objects, block.inner, look_closer):
                 maps = again or maps
+                if again is None:
+                    yield done  # a closer look takes long: whoever waits may stop here
         blocks.write(block, maps)
         done += _n_tiles(grid, block)
         yield done

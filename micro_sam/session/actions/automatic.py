@@ -125,9 +125,13 @@ class AutomaticActions:
         """Tell how many objects an automatic segmentation has, and what to do next."""
         where = "" if self.region is None else " in the region"
         if number:
-            has_current = queries.has_current(self._steps.state)
-            how = "C commits the current object, not these" if has_current else "Commit them with C"
-            self._steps.say(f"Found {count(number, 'object')}{where}. {how}, or change the thresholds.")
+            how = "Commit them with C, or change the thresholds."
+            if queries.has_current(self._steps.state):
+                how = (
+                    f"C commits the current {self._steps.rules.noun} first; for these, choose auto_segmentation in "
+                    "'Options of Commit'."
+                )
+            self._steps.say(f"Found {count(number, 'object')}{where}. {how}")
         else:
             self._steps.say(
                 f"No object{where} passes the thresholds. "

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from micro_sam.errors import InputError
 from micro_sam.session.steps import Steps
-from micro_sam.session.values import ObjectClass, listing
+from micro_sam.session.values import ObjectClass, named
 
 MOST = 9
 
@@ -72,9 +72,9 @@ class ClassActions:
         known = self.numbered(number)
         name = f"'{known.name}'" if known is not None else "no class"
         if ids:
-            self._steps.say(f"Object{'s' if len(ids) > 1 else ''} {listing(ids)}: {name}.")
+            self._steps.say(f"{named(self._steps.rules.noun, ids)}: {name}.")
         else:
-            self._steps.say(f"The current object will be committed as {name}.")
+            self._steps.say(f"The current {self._steps.rules.noun} will be committed as {name}.")
 
     def define(self, number: int, name: str | None = None, colour: str | None = None) -> None:
         """Make a class, or change its name or colour.

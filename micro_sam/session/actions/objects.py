@@ -24,6 +24,7 @@ from micro_sam.session.values import (
     PreserveMode,
     count,
     listing,
+    named,
 )
 
 
@@ -156,18 +157,21 @@ class ObjectActions(Mapping[int, ObjectRecord]):
     def delete(self, ids: Iterable[int]) -> None:
         """Remove committed objects."""
         ids = check_ids(self._steps.state, ids)
-        with self._steps.step(f"Delete {'object' if len(ids) == 1 else 'objects'} {listing(ids)}", ids=ids) as draft:
+        what = named(self._steps.rules.noun, ids)
+        with self._steps.step(f"Delete {what.lower()}", ids=ids) as draft:
             objects.delete(draft, ids)
-        self._steps.say(f"{'Object' if len(ids) == 1 else 'Objects'} {listing(ids)} deleted. Undo brings it back.")
+        self._steps.say(f"{what} deleted. Undo brings {'it' if len(ids) == 1 else 'them'} back.")
 
     def merge(self, ids: Iterable[int]) -> int:
         """Make one committed object of several; the smallest id stays and is returned."""
         ids = check_ids(self._steps.state, ids)
+        noun = self._steps.rules.noun
         if len(ids) < 2:
-            raise InputError("Merging needs at least two objects. Choose another one that belongs to it.")
-        with self._steps.step(f"Merge objects {listing(ids)}", ids=ids) as draft:
+            raise InputError(f"Merging needs at least two {noun}s. Select another one that belongs to it.")
+        what = named(noun, ids)
+        with self._steps.step(f"Merge {what.lower()}", ids=ids) as draft:
             kept = self._steps.rules.merge(draft, ids)
-        self._steps.say(f"Objects {listing(ids)} are one now: object {kept}.")
+        self._steps.say(f"{what} are one now: {noun} {kept}.")
         return kept
 
     def split(self, ids: Iterable[int]) -> list[int]:
@@ -182,7 +186,7 @@ class ObjectActions(Mapping[int, ObjectRecord]):
         if steps.rules.per_slice:
             raise InputError("A track is split at a frame: go to the frame and use the split of the lineage.")
         ids = check_ids(steps.state, ids)
-        with steps.step(f"Split {'object' if len(ids) == 1 else 'objects'} {listing(ids)}", ids=ids) as draft:
+        with steps.step(f"Split {named(steps.rules.noun, ids).lower()}", ids=ids) as draft:
             pieces = [piece for i in ids for piece in objects.split(draft, i)]
             if len(pieces) == len(ids):
                 raise InputError(f"{count(len(ids), 'object')} in one piece: nothing to split.")
@@ -200,8 +204,11 @@ class ObjectActions(Mapping[int, ObjectRecord]):
         steps = self._steps
         (object_id,) = check_ids(steps.state, [object_id])
         if queries.has_current(steps.state) or len(steps.state.prompts):
-            raise InputError("There is a current object. Commit it (C) or clear it (Shift-C) before reopening another.")
-        with steps.step(f"Reopen object {object_id}", ids=[object_id]) as draft:
+            raise InputError(
+                f"There is a current {steps.rules.noun}. Commit it (C) or clear it (Shift-C) before reopening another."
+            )
+        what = named(steps.rules.noun, [object_id])
+        with steps.step(f"Reopen {what.lower()}", ids=[object_id]) as draft:
             steps.rules.reopen(draft, object_id)
         steps.make_stale()
-        steps.say(f"Object {object_id} is open again. Add prompts or paint to correct it, then commit it with C.")
+        steps.say(f"{what} is open again. Add prompts or paint to correct it, then commit it with C.")

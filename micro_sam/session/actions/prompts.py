@@ -7,7 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from micro_sam.errors import InputError
+from micro_sam.session import queries
 from micro_sam.session.actions.tracks import TrackActions
+from micro_sam.session.commands import Changes
 from micro_sam.session.current_tracks import daughters_of
 from micro_sam.session.edits import current
 from micro_sam.session.model import Model
@@ -21,7 +23,7 @@ from micro_sam.session.prompts import (
     SomePrompt,
 )
 from micro_sam.session.steps import Steps
-from micro_sam.session.values import count
+from micro_sam.session.values import count, named
 
 
 class PromptActions:
@@ -34,6 +36,7 @@ class PromptActions:
         self._shape = steps.state.shape
         self._positive = True
         self._last_id = 0
+        steps.followers.append(self._follow)
 
     @property
     def drawn(self) -> PromptSet:
@@ -42,7 +45,7 @@ class PromptActions:
 
     @property
     def next_positive(self) -> bool:
-        """Whether the next point is positive. True again after every commit and clear."""
+        """Whether the next point is positive. True again where there is nothing that a negative one would correct."""
         return self._positive
 
     def set_next_polarity(self, positive: bool) -> None:
@@ -234,9 +237,9 @@ class PromptActions:
         steps.make_stale()
         self.set_next_polarity(True)
         if z is None and reopened is not None:
-            steps.say(f"Object {reopened.id} is back as it was. Click the next object.")
+            steps.say(f"{named(rules.noun, [reopened.id])} is back as it was. Click the next object.")
         else:
-            steps.say("Prompts and current object cleared. Click the next object.")
+            steps.say(f"Prompts and current {rules.noun} cleared. Click the next object.")
 
     def restore(self, following: Mapping[str, Any]) -> None:
         """Go on after a session was opened; `following` says what the next prompt is (see ``Restored.next``)."""
@@ -247,6 +250,11 @@ class PromptActions:
         self._last_id = max(self._last_id, last_id)
 
     # ------------------------------------------------------------------ inside
+
+    def _follow(self, changes: Changes) -> None:
+        """After a commit, and when an undo has taken the first point back, the next one begins an object."""
+        if "prompts" in changes.keys and not len(self.drawn) and not queries.has_current(self._steps.state):
+            self.set_next_polarity(True)
 
     def _new(self, prompt: SomePrompt) -> tuple[SomePrompt, int]:
         self._check_inside(prompt)

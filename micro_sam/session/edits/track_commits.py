@@ -11,6 +11,7 @@ from micro_sam.session.commands import Draft
 from micro_sam.session.current_tracks import CurrentTrack
 from micro_sam.session.edits import objects, tracks
 from micro_sam.session.edits.commit import commit
+from micro_sam.session.edits.commit_messages import amended
 from micro_sam.session.lineage import Lineage
 from micro_sam.session.prompts import PromptSet
 from micro_sam.session.state import State
@@ -56,7 +57,9 @@ def commit_tracks(draft: Draft, source: str, rules: CommitRules, model: dict[str
     messages += tracks.relate(draft, {i: mother for i, mother in parents.items() if mother is not None})
     if source == "auto":
         draft.drop_all("auto_parents")
-    return replace(report, message=" ".join([report.message, *messages[:2]]))
+    if messages:
+        report = replace(report, message=amended(report.message, " ".join(messages[:2])))
+    return report
 
 
 def reopen_track(draft: Draft, track_id: int) -> None:

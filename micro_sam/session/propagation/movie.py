@@ -20,6 +20,8 @@ class MoviePropagation(Propagation):
     """Propagation through the frames of a movie."""
 
     _name = "Track objects"
+    _blind = ""  # name of the model that has been told to see no divisions
+    _tells_blind = False
 
     def plan(
         self,
@@ -99,6 +101,16 @@ class MoviePropagation(Propagation):
         """Follow the tracks, frame by frame. Changes nothing, so any thread may drive it; closing it cancels."""
         return run_tracks(request)
 
+    def finish(self, request: TrackRequest, cancelled: bool = False) -> str:  # type: ignore[override]
+        """See :class:`Propagation`; says once of a model that it passes divisions."""
+        model = getattr(request.predictor, "model", None)
+        is_blind = request.options["divisions"] and model is not None and model.dense_kind is None
+        name = request.predictor.model_name if is_blind else ""
+        self._tells_blind = bool(name) and name != self._blind and not cancelled
+        if self._tells_blind:
+            self._blind = name
+        return super().finish(request, cancelled)
+
     # ------------------------------------------------------------------ inside
 
     def _frame(self, t: int) -> FrameRequest:
@@ -132,12 +144,17 @@ class MoviePropagation(Propagation):
         for t in sorted(state.regions):
             for label in queries.masks_in(state, t):
                 frames.setdefault(label, []).append(t)
-        texts = [f"Track {i}: frames {ts[0]} to {ts[-1]}." for i, ts in sorted(frames.items())[:4]]
+        texts = [f"Track {i}: frames {ts[0]} to {ts[-1]}." for i, ts in sorted(frames.items())]
+        if len(texts) + len(reasons) > 2 and len(texts) > 1:
+            ends = min(ts[0] for ts in frames.values()), max(ts[-1] for ts in frames.values())
+            texts = [f"{len(texts):,} tracks: frames {ends[0]} to {ends[1]}."]
         texts += reasons[:2]
         for label, track in sorted(state.current_tracks.items()):
             if label not in frames and track.parent is not None:
                 texts.append(f"Track {label} has no prompts yet: go to frame {track.begin} and click it.")
         weakest = self.weakest_slice()
-        if weakest is not None:
+        if self._tells_blind:
+            texts.append(f"{self._blind} does not see divisions: mark them with D and a click.")
+        elif weakest is not None and not reasons:
             texts.append(f"The least certain frame is {weakest}.")
         return " ".join([*texts, self._what_next])

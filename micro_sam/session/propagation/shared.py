@@ -183,11 +183,13 @@ class Propagation(ABC):
         slices, noun = sorted(self._steps.state.regions), self._steps.rules.slice_noun
         if not slices:
             return f"The object was not found in any {noun}. Add prompts in another {noun}."
-        text = f"The object spans {noun}s {slices[0]} to {slices[-1]}."
+        number = len({label for labels in self._steps.state.confidence.values() for label in labels})
+        what = f"{number:,} objects span" if number > 1 else "The object spans"
+        text = f"{what} {noun}s {slices[0]} to {slices[-1]}."
         weakest = self.weakest_slice()
         if reasons:
             text += " " + " ".join(reasons[:2])
-        if weakest is not None:
+        elif weakest is not None:
             text += f" The least certain {noun} is {weakest}."
         return f"{text} {self._what_next}"
 

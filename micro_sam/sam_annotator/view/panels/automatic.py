@@ -9,9 +9,9 @@ from psygnal import SignalInstance
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from micro_sam.sam_annotator.actions import Actions
-from micro_sam.sam_annotator.state.options import AUTOMATIC_METHODS, THRESHOLDS
+from micro_sam.sam_annotator.state.options import AUTOMATIC_METHODS, THRESHOLDS, LookOptions
 from micro_sam.sam_annotator.state.window import WindowState
-from micro_sam.sam_annotator.view.forms import Form
+from micro_sam.sam_annotator.view.forms import Form, make_widget
 from micro_sam.sam_annotator.view.panels.parts import action_button, folded
 from micro_sam.session.session import Session
 
@@ -21,6 +21,10 @@ class AutomaticState(Protocol):
 
     method: str | None
     methods: tuple[str, ...]
+
+    @property
+    def can_look_closer(self) -> bool:
+        """Whether the option `look_closer` changes anything."""
 
     @property
     def methods_changed(self) -> SignalInstance:
@@ -38,7 +42,10 @@ class AutomaticPanel(QWidget):
         self.method = ComboBox(choices=[], label="method", tooltip="How objects are found.", nullable=False)
         self.method.changed.connect(self._set_method)
         self.form = Form(THRESHOLDS.values(), actions.set_threshold)
+        self.look = make_widget(LookOptions.model_fields["look_closer"], LookOptions().look_closer)
+        self.look.changed.connect(actions.set_look_closer)
         self.form.insert(0, self.method)
+        self.form.insert(1, self.look)
         self.values = self.form.widgets
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -88,4 +95,5 @@ class AutomaticPanel(QWidget):
 
     def _show_parameters(self) -> None:
         method = self._automatic.method
+        self.look.visible = self._automatic.can_look_closer
         self.form.show(THRESHOLDS[method].model_fields if method is not None else ())

@@ -100,7 +100,9 @@ class ModelPanel(QWidget):
         self.precision.visible = _gains_by_bf16(predictor)
         weights = self._state.settings.checkpoint_path
         own = f" with the weights {Path(weights).name}" if weights else ""
-        self.in_use.setText(f"In use: {predictor.model_name}{own} on {predictor.device}")
+        text = f"In use: {predictor.model_name}{own} on {predictor.device}"
+        offered = self._state.settings.offered
+        self.in_use.setText(f"{text}. {offered} is larger and slower." if offered else text)
 
     def _apply(self) -> None:
         try:
