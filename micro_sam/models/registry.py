@@ -15,11 +15,12 @@ from micro_sam.models.spec import ModelSpec, WeightFile
 
 DEFAULT_MODEL = "vit_h"
 SHIPPED_MODEL = "nano_lm"
-SHIPPED_DATE = "2026-11-30"  # of the weights in the package: ``nano_lm@2026-11-30`` names them, too
+SHIPPED_DATE = "2026-11-30.2"  # of the weights in the package: ``nano_lm@2026-11-30.2`` names them, too
 EARLIER_WEIGHTS = {  # date -> xxh128 of the file that was ``nano_lm`` before
     "2026-11-22": "57ade45a505284b1b5de1c3b6fc6e503",
     "2026-11-26": "36d40be6faf3d1850b510ab410284fba",
     "2026-11-28": "6a4bc847888c744c28c797261df54384",
+    "2026-11-30": "1375d397cd40d0203b2a7ef5b6c87dd6",
 }
 
 META = "https://dl.fbaipublicfiles.com/segment_anything"
