@@ -79,7 +79,7 @@ def test_results_are_evaluated_with_the_options_of_1_8(results, capsys):
     assert main(["--labels", *files[0], "--predictions", *files[1]]) == 0
     assert main(["--labels", *files[0], "--predictions", files[1][0]]) == 2
     assert "2 label images of the truth, but 1" in capsys.readouterr().err
-    assert main([*folders, "--label_key", "none_*.tif"]) == 2 and "no label image" in capsys.readouterr().err
+    assert main([*folders, "--label_key", "none_*.tif"]) == 2 and "Nothing matches" in capsys.readouterr().err
     assert main([*folders, "--threshold", "0.5"]) == 2 and "SA50" in capsys.readouterr().err
 
 

@@ -180,7 +180,7 @@ def test_mixed_precision_learns_as_exact_arithmetic_does(tiny_set, tmp_path, mon
     losses, moved = {}, {}
     for wanted in ("fp32", "bf16", "fp16"):
         output = tmp_path / f"{wanted}.safetensors"
-        trainer = Trainer(tiny_config(tiny_set, output, precision=wanted, steps=1, batch_size=1, crop=64, objects=2))
+        trainer = Trainer(tiny_config(tiny_set, output, precision=wanted, steps=1, batch_size=4, crop=64, objects=2))
         monkeypatch.setattr(trainer, "_validate", lambda weights: {"click": 0.5, "box": 0.5, "corrected": 0.5})
         before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
         losses[wanted] = [step.loss for step in trainer.run() if step.step]

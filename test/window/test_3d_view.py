@@ -87,6 +87,7 @@ def test_an_object_at_work_is_not_mixed_with_one_that_is_opened_again(tool_3d):
     wait_idle(tool)
     driver.press(menu(tool).correct)
     assert "There is a current object" in tool.status.text and tool.session.objects.reopened is None
+    assert not menu(tool).correct.isChecked() and not tool.state.corrects
 
 
 def test_voxel_size_reaches_all_layers_and_clicks_still_hit(opened, tmp_path):

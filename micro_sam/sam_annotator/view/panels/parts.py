@@ -45,13 +45,18 @@ def action_button(actions: Actions, name: str, *, primary: bool = False) -> Push
     return button(action.caption, action.tip, getattr(actions, name), primary=primary)
 
 
-def action_switch(actions: Actions, name: str) -> QPushButton:
-    """A button of an action that stays pressed; the action is told whether it is."""
+def action_switch(actions: Actions, name: str, is_on: Callable[[], bool]) -> QPushButton:
+    """A button of an action that stays pressed while something is on; the action is told, and may refuse."""
     switch = QPushButton(actions[name].caption)
     switch.setCheckable(True)
     switch.setStyleSheet(CHECKED)
     switch.setToolTip(actions[name].tip)
-    switch.clicked.connect(lambda checked: getattr(actions, name)(checked))
+
+    def clicked(checked: bool) -> None:
+        getattr(actions, name)(checked)
+        switch.setChecked(is_on())
+
+    switch.clicked.connect(clicked)
     return switch
 
 

@@ -65,7 +65,7 @@ class TrackingPanel(QWidget):
 
     def _make_corrections(self) -> QHBoxLayout:
         self.weakest = action_button(self._actions, "go_to_weakest_slice")
-        self.correct = action_switch(self._actions, "correct_by_click")
+        self.correct = action_switch(self._actions, "correct_by_click", lambda: self._state.corrects)
         beside = QHBoxLayout()
         beside.setSpacing(3)
         beside.addWidget(self.weakest.native)

@@ -37,7 +37,7 @@ class VolumePanel(QWidget):
         self._state, self._automatic, self.strip = state, automatic, strip
         self.run = action_button(actions, "segment_volume")
         self.weakest = action_button(actions, "go_to_weakest_slice")
-        self.correct = action_switch(actions, "correct_by_click")
+        self.correct = action_switch(actions, "correct_by_click", lambda: state.corrects)
         self.all_slices = action_button(actions, "segment_all_slices")
         self.form = Form([VolumeOptions], actions.set_option, dict(state.options or VolumeOptions()))
         self.method, self.iou_threshold = self.form.widgets["method"], self.form.widgets["iou_threshold"]
