@@ -46,6 +46,7 @@ _ABANDONED = 24 * 3600  # seconds after which what another machine left half wri
 _PATIENCE = 10.0  # seconds to wait for another process that is putting files in their places
 _REMOVALS = 5  # attempts to remove a folder
 _FLUSH_EACH = 100  # more files than these are flushed to disc together
+_given_up: set[str] = set()  # staging folders of this process: threads of a writer that failed may write to them again
 _NEXT_LOAD = "The new result is complete and is put in its place at the next load or save."
 
 
@@ -307,6 +308,7 @@ def _take_back(staging: Path, folder: Path, names: list[str]) -> None:
 def _discard(staging: Path) -> None:
     """Remove a staging folder, unless the save in it is decided and waits."""
     if not (staging / _READY).exists():
+        _given_up.add(staging.name)
         remove_folder(staging)
 
 
@@ -349,6 +351,8 @@ def _host() -> str:
 
 def _is_alive(staging: Path, host: str, pid: int) -> bool:
     """Whether the process that made a staging folder may still be at work."""
+    if staging.name in _given_up:
+        return False
     if host != _host():
         try:
             return time.time() - staging.stat().st_mtime < _ABANDONED

@@ -120,6 +120,20 @@ def test_an_error_of_the_writer_or_of_the_last_check_changes_nothing(pair, tmp_p
     assert [path.read_text() for path in pair] == ["old"] * 2 and names(tmp_path) == ["a.xml", "a_labels.tif"]
 
 
+def test_what_threads_of_a_failed_writer_still_write_goes_with_the_next_load(tmp_path):
+    with pytest.raises(ZeroDivisionError), replacing(tmp_path / "a.zarr") as (place,):
+        place.mkdir()
+        raise ZeroDivisionError
+    assert names(tmp_path) == []
+    place.mkdir(parents=True)  # as a late thread of zarr does
+    (place / "0.0").write_text("chunk")
+    with replacing(tmp_path / "b.zarr") as (other,):  # what is being written stays
+        other.mkdir()
+        recover(tmp_path / "a.zarr")
+        assert len(names(tmp_path)) == 1 and other.exists()
+    assert names(tmp_path) == ["b.zarr"]
+
+
 def test_leftovers_of_dead_processes_are_cleared_and_nothing_else(tmp_path):
     process = subprocess.Popen([sys.executable, "-c", "pass"])
     process.wait()
