@@ -85,6 +85,19 @@ def test_large_object_needs_no_close_up(predictor, embeddings, passes):
     assert np.array_equal(found.mask, segment_in_tiles(predictor, embeddings, None, click(*LARGE[0])).mask)
 
 
+@pytest.mark.parametrize("place", [SMALL[0], LARGE[0]])
+def test_no_question_is_asked_twice(predictor, embeddings, monkeypatch, place):
+    asked, decode = [], Predictor.decode
+
+    def count(self, image, **prompts):
+        asked.append((id(image), str(prompts)))
+        return decode(self, image, **prompts)
+
+    monkeypatch.setattr(Predictor, "decode", count)
+    segment_object(predictor, embeddings, None, click(*place))
+    assert asked and len(asked) == len(set(asked))
+
+
 def test_corrections_look_at_the_same_close_up(predictor, embeddings, passes):
     points, labels = [SMALL[0]], [1]
     (first,) = segment_objects(predictor, Prompts(points=points, labels=labels), embeddings)

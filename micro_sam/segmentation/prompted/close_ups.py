@@ -55,10 +55,11 @@ def segment_object(
     question = (predictor, embeddings, i)
     if not can_look_closer(predictor, embeddings):
         return segment_in_tiles(*question, prompt, multimask, choose)
-    extent, found = _extent(prompt), None
+    extent, in_tiles = _extent(prompt), None
     if extent is None:  # clicks say where, not how large
-        found = segment_in_tiles(*question, prompt, multimask, choose)
-        extent = _extent(prompt, found)
+        in_tiles = segment_in_tiles(*question, prompt, multimask, choose)
+        extent = _extent(prompt, in_tiles)
+    found = in_tiles
     area = _first_area(predictor, embeddings, prompt, extent, gain)
     for _ in range(LOOKS):
         if area is None:
@@ -75,7 +76,9 @@ def segment_object(
         if extent is None or _suits(area, extent, embeddings.grid.shape):
             break
         area = _area_around(extent, predictor, embeddings, gain)
-    return found if found is not None and area is not None else segment_in_tiles(*question, prompt, multimask, choose)
+    if found is not None and area is not None:
+        return found
+    return in_tiles if in_tiles is not None else segment_in_tiles(*question, prompt, multimask, choose)
 
 
 def needs_tiles(predictor: Predictor, embeddings: Embeddings, prompt: ObjectPrompt) -> bool:

@@ -115,11 +115,8 @@ class Corrections(WindowView):
         # a speck that is smaller than the ball which lies around the click within the object is not meant
         if region is not None and (self.in_box or region.sum() >= cuts[1].sum()):
             cuts = [region]
-        left = [self.connected(self.mask & ~cut, kept) for cut in cuts]
-        # A cut that takes more with it than itself has gone through the object: a smaller one will do.
-        taken = [int((self.mask & ~cut & ~rest).sum()) <= int(cut.sum()) for cut, rest in zip(cuts, left, strict=True)]
         before, k = self.mask, place[0]
-        self.mask = left[taken.index(True) if any(taken) else 0]
+        self.mask = self._without(cuts, kept)
         if k not in self.there and self._is_rim(before[k], place):
             self.ends.add(k)
             for other in np.flatnonzero((self.mask != before).any(axis=(1, 2))).tolist():
@@ -130,6 +127,18 @@ class Corrections(WindowView):
         elif len(cuts) > 1 and k not in self.there and self._is_cap(before, place, kept):
             self.ends.add(k)
         self.removed |= before & ~self.mask
+
+    def _without(self, cuts: Sequence[np.ndarray], kept: Places) -> np.ndarray:
+        """What the first cut leaves that takes little but itself: one that takes more has gone through the object."""
+        largest = None
+        for cut in cuts:
+            uncut = self.mask & ~cut
+            left = self.connected(uncut, kept)
+            if np.count_nonzero(uncut & ~left) <= np.count_nonzero(cut):
+                return left
+            largest = left if largest is None else largest
+        assert largest is not None  # there is always a cut
+        return largest
 
     def _rest(self, place: tuple[int, int, int]) -> list[tuple[int, int, int]]:
         """Without a positive click: the deepest place away from a negative one, which is to stay."""
@@ -214,7 +223,8 @@ class Corrections(WindowView):
 
     def _is_central(self, place: tuple[int, int, int], region: np.ndarray, share: float) -> bool:
         """Whether a click lies in the middle of a region, or of what the volume shows of it."""
-        depths = (self.depth_of(region, ends) for ends in ((0, 1, 2), ()))
+        ends = ((0, 1, 2), ()) if any(map(any, self.reached(region))) else ((),)
+        depths = (self.depth_of(region, axes) for axes in ends)
         if not any(depth[place] >= share * depth.max() for depth in depths):
             return False
         # of a sheet, every place half-way up is as deep as can be: the user sees where in the slice the click lies

@@ -66,14 +66,21 @@ class WindowView:
 
     def depth_of(self, mask: np.ndarray, ends: Collection[int] = ()) -> np.ndarray:
         """As :func:`depth_inside` of a mask of the window; the ends of the volume along some axes count as outside."""
-        sides = [
-            (int(axis in ends and s.start == 0), int(axis in ends and s.stop >= n))
-            for axis, (s, n) in enumerate(zip(self.window, self.maps.geometry.work, strict=True))
-        ]
+        sides = [(int(low), int(high)) for low, high in self.reached(mask, ends)]
         if not any(map(any, sides)):
             return depth_inside(mask, self.spacing)
         inside = tuple(slice(low, low + n) for (low, _), n in zip(sides, mask.shape, strict=True))
         return depth_inside(np.pad(mask, sides), self.spacing)[inside]
+
+    def reached(self, mask: np.ndarray, axes: Collection[int] = (0, 1, 2)) -> list[tuple[bool, bool]]:
+        """For each axis, whether a mask of the window reaches the ends of the volume: low, high; False for others."""
+        return [
+            (
+                axis in axes and s.start == 0 and bool(mask.take(0, axis).any()),
+                axis in axes and s.stop >= n and bool(mask.take(-1, axis).any()),
+            )
+            for axis, (s, n) in enumerate(zip(self.window, self.maps.geometry.work, strict=True))
+        ]
 
     def before(self, place: tuple[int, int, int], label: int) -> list[tuple[int, int, int]]:
         """The places of the clicks with a label that were made before the one at a place."""
