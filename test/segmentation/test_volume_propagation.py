@@ -184,3 +184,66 @@ def test_the_shipped_model_extends_a_click_through_generated_nuclei(predictor):
         steps = iter_propagate_volume(predictor, embeddings, {z: start}, iou_threshold=0.6)
         scores.append(iou(painted(steps, labels.shape), labels == value))
     assert np.mean(scores) > 0.6
+
+
+def seen(value, background=40, shape=(15, 90, 130), slices=range(4, 10), colours=False, noise=4.0):
+    """A disc in some slices of a noisy stack, and its mask."""
+    y, x = np.ogrid[: shape[1], : shape[2]]
+    disc = (y - 50) ** 2 + (x - 70) ** 2 <= 18**2
+    image = np.random.default_rng(0).normal(background, noise, shape)
+    for z in slices:
+        image[z][disc] += value - background
+    image = np.repeat(image[..., None], 3, -1) if colours else image
+    return image.clip(0, 255).astype("uint8"), ObjectMask.from_array(disc)
+
+
+@pytest.mark.parametrize("colours", [False, True])
+@pytest.mark.parametrize("value, background", [(120, 40), (20, 90)])
+def test_an_object_ends_where_it_does_not_stand_out_whatever_the_model_says(monkeypatch, value, background, colours):
+    monkeypatch.setattr(propagation, "project_mask", lambda predictor, embeddings, z, mask, mode, **_: (mask, 1.0))
+    image, disc = seen(value, background, colours=colours)
+    embeddings = oracle_stack(LABELS)
+    assert {s.z for s in iter_propagate_volume(Oracle(), embeddings, {6: disc}) if s.mask is not None} == set(range(15))
+    embeddings.image = image
+    steps = list(iter_propagate_volume(Oracle(), embeddings, {6: disc}))
+    assert {s.z for s in steps if s.mask is not None} == set(range(4, 10))
+    stops = [s for s in steps if s.source == "stop"]
+    assert [s.z for s in stops] == [3, 10] and all("stand out" in s.reason for s in stops)
+
+
+@pytest.mark.parametrize("value", [40, 41])
+def test_an_object_that_never_stood_out_is_followed_as_the_model_says(monkeypatch, value):
+    monkeypatch.setattr(propagation, "project_mask", lambda predictor, embeddings, z, mask, mode, **_: (mask, 1.0))
+    embeddings = oracle_stack(LABELS)
+    embeddings.image, disc = seen(value)
+    assert {s.z for s in iter_propagate_volume(Oracle(), embeddings, {6: disc}) if s.mask is not None} == set(range(15))
+
+
+@pytest.mark.parametrize("size", [(90, 130), (1, 130), (90, 1), (1, 1)])
+def test_objects_as_large_as_the_slice_and_as_small_as_a_pixel_are_judged(monkeypatch, size):
+    monkeypatch.setattr(propagation, "project_mask", lambda predictor, embeddings, z, mask, mode, **_: (mask, 1.0))
+    embeddings = oracle_stack(LABELS)
+    embeddings.image, _ = seen(120)
+    mask = np.zeros((90, 130), bool)
+    mask[: size[0], : size[1]] = True
+    steps = list(iter_propagate_volume(Oracle(), embeddings, {6: ObjectMask.from_array(mask)}))
+    assert 6 in {s.z for s in steps if s.mask is not None}
+
+
+def test_only_the_surroundings_of_an_object_are_read(monkeypatch):
+    monkeypatch.setattr(propagation, "project_mask", lambda predictor, embeddings, z, mask, mode, **_: (mask, 1.0))
+    read = []
+
+    class Lazy:
+        shape = (15, 90, 130)
+
+        def __getitem__(self, place):
+            read.append(place)
+            return image[place]
+
+    image, disc = seen(120)
+    embeddings = oracle_stack(LABELS)
+    embeddings.image = Lazy()
+    list(iter_propagate_volume(Oracle(), embeddings, {6: disc}))
+    assert len(read) == 9  # twice where it is known, 5 others with the object, and the first without it on each side
+    assert all(rows.stop - rows.start < 60 and columns.stop - columns.start < 60 for _, rows, columns in read)

@@ -15,6 +15,7 @@ from micro_sam.errors import InputError
 from micro_sam.segmentation.interpolation import interpolate_masks
 from micro_sam.segmentation.prompted.objects import union
 from micro_sam.segmentation.prompted.projection import PROJECTION_MODES, Projection, project_mask, resolve_projection
+from micro_sam.segmentation.propagation.contrast import Contrast
 from micro_sam.segmentation.values import ObjectMask
 
 if TYPE_CHECKING:
@@ -88,7 +89,8 @@ def iter_propagate_volume(
 
     The prompted slices come first, then the gaps between them, which are filled from both sides (the middle slice of
     an even gap from the union of both), then the slices above and below, until the overlap of two slices is below
-    ``iou_threshold``. Closing the generator cancels the propagation; what was yielded stays valid.
+    ``iou_threshold`` or, where the image is at hand, the object no longer stands out from its surroundings. Closing
+    the generator cancels the propagation; what was yielded stays valid.
 
     Parameters
     ----------
@@ -282,22 +284,33 @@ def _propagate(
             yield from _interpolated(begin, masks[begin], end, masks[end], embeddings.grid.shape)
         else:
             yield from _fill_gap(step, masks, begin, end, embeddings.grid.shape, interpolation)
-    yield from _run_outward(step, masks[prompted[0]], range(prompted[0] - 1, lower - 1, -1), iou_threshold)
-    yield from _run_outward(step, masks[prompted[-1]], range(prompted[-1] + 1, upper + 1), iou_threshold)
+    for begin, slices in (
+        (prompted[0], range(prompted[0] - 1, lower - 1, -1)),
+        (prompted[-1], range(prompted[-1] + 1, upper + 1)),
+    ):
+        contrast = Contrast(embeddings, begin, masks[begin])
+        yield from _run_outward(step, masks[begin], slices, iou_threshold, contrast)
 
 
 def _run_outward(
-    step: Callable[[int, ObjectMask], SliceStep], mask: ObjectMask, slices: range, iou_threshold: float
+    step: Callable[[int, ObjectMask], SliceStep],
+    mask: ObjectMask,
+    slices: range,
+    iou_threshold: float,
+    contrast: Contrast,
 ) -> Iterator[SliceStep]:
     for z in slices:
         found = step(z, mask)
-        if found.mask is None or found.mask.is_empty or found.overlap < iou_threshold:
-            reason = f"Stopped at slice {z}: " + (
-                "the model finds nothing there."
-                if found.mask is None or found.mask.is_empty
-                else f"the overlap with the slice before is {found.overlap:.3g}, below {iou_threshold:.3g}."
-            )
-            yield SliceStep(z, None, 0.0, found.overlap, "stop", reason)
+        if found.mask is None or found.mask.is_empty:
+            why = "the model finds nothing there."
+        elif found.overlap < iou_threshold:
+            why = f"the overlap with the slice before is {found.overlap:.3g}, below {iou_threshold:.3g}."
+        elif contrast.is_lost(z, found.mask):
+            why = "the object does not stand out from its surroundings any more."
+        else:
+            why = ""
+        if why or found.mask is None:
+            yield SliceStep(z, None, 0.0, found.overlap, "stop", f"Stopped at slice {z}: {why}")
             return
         yield found
         mask = found.mask
