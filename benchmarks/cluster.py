@@ -1,9 +1,11 @@
 """What scheduler and store cost beside the encoder, and two workers against one, in CPU time.
 
 An image in tiles, as many as asked, with nano_lm (the cheapest encoder, so the worst case). The store: CPU of a run in
-one process, beside that of its passes through the encoder. The scheduler: CPU of client and workers for tasks that do
-nothing. Workers: CPU of all processes for the same image with one worker and with two. Ratios of CPU time, so that the
-machine may be busy otherwise.
+one process, beside that of its passes through the encoder, and of writing the same bytes as plain files in alternation:
+on a virtual machine whose memory is given to it page by page, that alone takes ten times as long where the pages are
+new. The scheduler: CPU of client and workers for tasks that do nothing, and while they wait for a worker that computes,
+each on a core of its own. Workers: CPU of all processes for the same image with one worker and with two. Ratios of CPU
+time, so that the machine may be busy otherwise.
 
     python benchmarks/cluster.py --tiles 36 --output cluster.json
 """
@@ -26,6 +28,7 @@ import tifffile
 
 TILE, HALO = 384, 64
 NOTHING = 300  # tasks
+WAIT = 10.0  # seconds in which a cluster has nothing to do
 
 
 def nothing(predictor: Any, task: int) -> int:
@@ -43,7 +46,7 @@ def textured(tiles: int) -> np.ndarray:
 
 
 def of_store(image: np.ndarray, folder: Path, shard: int | None) -> dict[str, float]:
-    """CPU seconds of a run in this process: of its encoder, of its store, and of the rest (signature, pixels)."""
+    """CPU seconds of a run in this process: of its encoder, its store, the same bytes as plain files, and the rest."""
     from micro_sam.embeddings.compute import iter_embeddings, open_embeddings
     from micro_sam.models.build import get_sam_model
 
@@ -52,35 +55,44 @@ def of_store(image: np.ndarray, folder: Path, shard: int | None) -> dict[str, fl
     small, first = image[: 2 * TILE, : 2 * TILE], folder.with_name(f"{folder.name}_first")
     _, store = open_embeddings(predictor, small, first, 2, (TILE, TILE), (HALO, HALO), shard=shard)
     next(iter(iter_embeddings(predictor, small, store)))  # imports are paid once, and not by the image
-    spent = {"encoder": 0.0, "store": 0.0}
+    plain = folder.with_name(f"{folder.name}_plain")
+    plain.mkdir()
+    spent = {"encoder": 0.0, "store": 0.0, "plain": 0.0}
 
     def timed(name: str, real: Callable) -> Callable:
         def call(*args: Any) -> Any:
-            start = time.process_time()
+            before, start = spent[name], time.process_time()
             result = real(*args)
-            spent[name] += time.process_time() - start
+            spent[name] = before + time.process_time() - start  # what it calls in turn counts once
             return result
 
         return call
 
+    def write_plain(tile: int, features: Any) -> None:
+        for name, values, dtype in (("features", features.features, "float32"), ("dense", features.dense, "float16")):
+            if values is not None:
+                content = values.numpy().astype(dtype)  # not timed
+                timed("plain", (plain / f"{tile}_{name}").write_bytes)(content.data)
+
     predictor.encode_batch = timed("encoder", predictor.encode_batch)
     start = time.process_time()
     _, store = open_embeddings(predictor, image, folder, 2, (TILE, TILE), (HALO, HALO), shard=shard)
-    for name in ("is_complete", "missing", "finish"):
+    for name in ("is_complete", "missing", "finish", "write"):
         setattr(store, name, timed("store", getattr(store, name)))
-    real_write = store.write
+    write, beside = store.write, 0.0
 
-    def write(*args: Any) -> None:
-        before, begin = spent["store"], time.process_time()
-        real_write(*args)  # asks is_complete, which is counted once
-        spent["store"] = before + time.process_time() - begin
+    def write_both(i: int | None, tile: int, features: Any) -> None:
+        nonlocal beside
+        write(i, tile, features)
+        begin = time.process_time()
+        write_plain(tile, features)
+        beside += time.process_time() - begin
 
-    store.write = write
+    store.write = write_both
     done = sum(1 for _ in iter_embeddings(predictor, image, store))
-    total = time.process_time() - start
-    rest = total - spent["encoder"] - spent["store"]
-    share = {"store_per_encoder": spent["store"] / spent["encoder"], "rest_per_encoder": rest / spent["encoder"]}
-    return {"tiles": done, **spent, "rest": rest, **share}
+    rest = time.process_time() - start - beside - spent["encoder"] - spent["store"]
+    shares = {f"{name}_per_encoder": spent[name] / spent["encoder"] for name in ("store", "plain")}
+    return {"tiles": done, **spent, "rest": rest, **shares, "rest_per_encoder": rest / spent["encoder"]}
 
 
 def of_workers(path: Path, folder: Path, workers: int) -> dict[str, float]:
@@ -96,8 +108,11 @@ def of_workers(path: Path, folder: Path, workers: int) -> dict[str, float]:
     with open_cluster(ClusterOptions(scheduler="local", workers=workers, cores=workers)) as cluster:
         list(iter_tasks(cluster, nothing, source, range(4 * workers)))  # the model is loaded
         before = _cpu()
+        time.sleep(WAIT)
+        waiting = (_cpu() - before) / WAIT
+        before, start = _cpu(), time.monotonic()
         list(iter_tasks(cluster, nothing, source, range(NOTHING)))
-        a_task = (_cpu() - before) / NOTHING
+        a_task = (_cpu() - before - waiting * (time.monotonic() - start)) / NOTHING
         settings = EmbeddingSettings(2, (TILE, TILE), (HALO, HALO), workers=workers)
         before, start, tasks = _cpu(), time.monotonic(), 0
         first = [EmbeddingTask(EmbeddingJob(path, folder), settings)]
@@ -109,6 +124,7 @@ def of_workers(path: Path, folder: Path, workers: int) -> dict[str, float]:
             "wall": time.monotonic() - start,
             "tasks": tasks,
             "cpu_of_a_task_that_does_nothing": a_task,
+            "cpu_of_a_second_of_waiting": waiting,
         }
 
 
@@ -139,19 +155,22 @@ def main() -> int:
             found = of_store(image, Path(top) / f"store_{shard}", shard)
             results[name] = found
             print(
-                f"store, {name}: {100 * found['store_per_encoder']:.1f} % of the encoder's CPU; signature and pixels "
+                f"store, {name}: {100 * found['store_per_encoder']:.1f} % of the encoder's CPU "
+                f"({1000 * found['store'] / found['tiles']:.1f} ms a tile; its bytes as plain files "
+                f"{100 * found['plain_per_encoder']:.1f} %); signature and pixels "
                 f"{100 * found['rest_per_encoder']:.1f} %",
                 flush=True,
             )
         encoder = results["a file for each tile"]["encoder"]
         for workers in (1, 2):
             found = of_workers(path, Path(top) / f"workers_{workers}", workers)
-            share = found["cpu_of_a_task_that_does_nothing"] * found["tasks"] / encoder
-            found["scheduler_per_encoder"] = share
+            tasks = found["cpu_of_a_task_that_does_nothing"] * found["tasks"] / encoder
+            found["scheduler_per_encoder"] = share = tasks + found["cpu_of_a_second_of_waiting"] / workers
             results[f"{workers} workers"] = found
             print(
                 f"{workers} workers: {found['cpu']:.1f} s CPU, {found['wall']:.1f} s; scheduler {100 * share:.2f} % of "
-                f"the encoder's CPU ({1000 * found['cpu_of_a_task_that_does_nothing']:.1f} ms a task)",
+                f"the encoder's CPU ({1000 * found['cpu_of_a_task_that_does_nothing']:.1f} ms a task, "
+                f"{1000 * found['cpu_of_a_second_of_waiting']:.0f} ms a second of waiting)",
                 flush=True,
             )
         one, two = results["1 workers"], results["2 workers"]

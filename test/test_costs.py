@@ -1,8 +1,10 @@
 """What must stay cheap: a start with a full cache, automatic masks of a huge image, clearing and committing."""
 
+import os
 import subprocess
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -66,6 +68,35 @@ def test_a_start_with_a_full_cache_reads_neither_the_image_nor_the_features(tmp_
     files.read = counting
     embeddings.load(40, 0)
     assert opened["n"] == 1  # the slice that is asked for, and no other
+
+
+def test_storing_a_tile_copies_no_features_and_writes_each_file_once(tmp_path, monkeypatch):
+    model = SimpleNamespace(
+        image_size=512, grid_size=64, embed_dim=128, dense_kind=None, whole_up_to=4.0, smallest_halo=64
+    )
+    predictor = SimpleNamespace(model=model, model_type="nano", model_name="n", model_hash="0", device="cpu")
+    predictor.precision = "fp32"
+    image = np.zeros((768, 768), "uint8")
+    _, store = open_embeddings(predictor, image, tmp_path / "e", 2, (384, 384), (64, 64))
+    features = ImageFeatures(torch.rand(1, 128, 64, 64), (448, 448), (448, 448), torch.rand(4, 64, 64))
+    store.write(None, 0, features)
+    names = []
+    replace = os.replace
+    monkeypatch.setattr(os, "replace", lambda old, new: (names.append(Path(new).name), replace(old, new)))
+    tracemalloc.start()
+    store.write(None, 1, features)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # description and content of two arrays, the sizes, and the mark last
+    assert names == [".zarray", "0.0.0", ".zarray", ".zattrs", "0.0.0.0", "0.1"]
+    assert peak < features.features.nbytes / 2, f"{peak / MB:.1f} MB for features of 2 MB"
+    monkeypatch.undo()
+
+    reads = []
+    read_bytes = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: (reads.append(path.name), read_bytes(path))[1])
+    assert store.missing() == [(None, 2), (None, 3)]
+    assert sorted(name for name in reads if name[0] != ".") == ["0.0", "0.1"], "the marks that are there, and no others"
 
 
 HUGE = """

@@ -113,6 +113,8 @@ def open_cluster(options: ClusterOptions) -> Iterator[Cluster]:
         "distributed.scheduler.worker-saturation": 1.0,
         # the samples of dask's profiler grow by 15 MB a minute in each worker
         "distributed.worker.profile.enabled": False,
+        # every 20 ms, the checks of event loops take 2 % of a core in each process
+        "distributed.admin.tick.interval": "1s",
         # a process that is being started again is not lost
         **({} if options.has_jobs else {"distributed.deploy.lost-worker-timeout": "1 hour"}),
     }

@@ -98,13 +98,17 @@ class ItemFiles(ABC):
                 f"{(self._n_slices or 1) * len(self._grid)}: the folder was changed or damaged. Copy it again, or "
                 "delete it and compute them anew."
             )
+        return self._values_of(marks).reshape(self._n_slices or 1, len(self._grid))
+
+    def _values_of(self, marks: zarr.Array[Any]) -> np.ndarray:
+        """The marks in an array that holds as many as there are items."""
         try:
-            values = np.asarray(marks[:])
+            return np.asarray(marks[:])
         except Exception:  # a mark was copied half: look at each
             values = np.zeros(marks.shape, marks.dtype)
             for index in np.ndindex(*marks.shape):
                 values[index] = read_mark(marks, *index)
-        return values.reshape(self._n_slices or 1, len(self._grid))
+            return values
 
     def _array(self, name: str) -> zarr.Array[Any]:
         """An array; KeyError when it is not there."""

@@ -26,7 +26,7 @@ import zarr
 
 from micro_sam.embeddings.item_files import ItemFiles
 from micro_sam.embeddings.tiles import TileGrid
-from micro_sam.embeddings.zarr_layout import ITEMS
+from micro_sam.embeddings.zarr_layout import ITEMS, bytes_of
 
 DENSE = f"state/dense/{ITEMS}"
 
@@ -105,7 +105,7 @@ class ShardFiles(ItemFiles):
     def _write_bytes(self, array: zarr.Array[Any], index: int, data: np.ndarray) -> None:
         path, start, _ = self._file_of(array, index)
         whole = int(np.prod(array.chunks)) * array.dtype.itemsize
-        content = np.ascontiguousarray(data, array.dtype).tobytes()
+        content = bytes_of(data.astype(array.dtype, copy=False))
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
         with open(descriptor, "r+b", buffering=0) as file:
             # several processes may do this at once: the file only grows, to the same size

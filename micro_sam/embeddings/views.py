@@ -89,6 +89,6 @@ def _stack(store: Readable, tile: int) -> tuple[np.ndarray, ImageFeatures]:
     return (arrays[0] if store.n_slices is None else np.stack(arrays)), known
 
 
-def as_numpy(tensor: torch.Tensor) -> np.ndarray:
-    """A tensor as float32 numpy array on the CPU."""
-    return tensor.detach().to("cpu", torch.float32).numpy()
+def as_numpy(tensor: torch.Tensor, dtype: torch.dtype = torch.float32) -> np.ndarray:
+    """A tensor as numpy array on the CPU."""
+    return tensor.detach().to("cpu", dtype).numpy()

@@ -186,10 +186,15 @@ def read_mark(marks: zarr.Array[Any], *index: int) -> int:
 
 def checksum(data: np.ndarray, dense: np.ndarray | None) -> int:
     """The mark of an item with these features and maps."""
-    hasher = xxhash.xxh3_64(np.ascontiguousarray(data).reshape(-1).view(np.uint8).data)
+    hasher = xxhash.xxh3_64(bytes_of(data))
     if dense is not None:
-        hasher.update(np.ascontiguousarray(dense).reshape(-1).view(np.uint8).data)
+        hasher.update(bytes_of(dense))
     return max(hasher.intdigest(), SKIPPED + 1)
+
+
+def bytes_of(array: np.ndarray) -> memoryview:
+    """The bytes of an array in C order; not a copy where it is in that order already."""
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 def is_raw(array: zarr.Array[Any]) -> bool:

@@ -180,19 +180,21 @@ class ZarrStore(EmbeddingStore):
             self._set_mark(i, tile, SKIPPED)
 
     def write(self, i: int | None, tile: int, features: ImageFeatures) -> None:
+        import torch
+
         from micro_sam.embeddings.views import as_numpy
 
         self.check_item(i, tile)
-        data = np.ascontiguousarray(as_numpy(features.features))
-        if self._is_half:  # the checksum is that of what is read
-            data = data.astype("float16").astype("float32")
+        # torch rounds to half precision, ten times as fast as numpy and to the same bits
+        values = features.features.to(torch.float16) if self._is_half else features.features
+        data = np.ascontiguousarray(as_numpy(values))  # the checksum is that of what is read
         expected = self._feature_shape or self._files.item_shape(tile) or data.shape
         if data.shape != expected:
             raise CacheError(f"The model gives features {data.shape}, but the cache {self.path} holds {expected}.")
         with self._writing():
             if self.is_complete(i, tile):  # another process was quicker; on another device its bytes may differ
                 return
-            dense = None if features.dense is None else features.dense.detach().to("cpu").numpy().astype("float16")
+            dense = None if features.dense is None else as_numpy(features.dense, torch.float16)
             sizes = {"original_size": list(features.original_size), "input_size": list(features.input_size)}
             self._files.write(i, tile, data, dense, sizes)
             self._set_mark(i, tile, checksum(data, dense))

@@ -116,7 +116,7 @@ def write_bytes(path: str | os.PathLike[str], content: bytes, durable: bool = Tr
         new.write_bytes(content)
 
 
-def write_chunk(path: Path, content: bytes) -> None:
+def write_chunk(path: Path, content: bytes | memoryview) -> None:
     """Write one of the many files of an array, whole or not at all, in as few steps as zarr; OSError when it fails."""
     partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
     try:

@@ -252,6 +252,37 @@ def test_dense_maps_are_kept_beside_the_features(make_predictor, stack, tmp_path
     assert embeddings["features"].shape == (5, 1, 4, 8, 8)
 
 
+def test_dense_maps_are_rounded_as_numpy_rounds(make_predictor, stack, tmp_path):
+    predictor = make_predictor(dense=True)
+    _, store = open_embeddings(predictor, stack, tmp_path / "e")
+    half = np.arange(0x7C00, dtype=np.uint16).view(np.float16).astype("float32")  # all that are finite
+    edges = np.concatenate([half, (half[1:] + half[:-1]) / 2, np.float32([65519, 65520, 1e9])])  # ties are hardest
+    nearby = np.concatenate([edges, np.nextafter(edges, np.float32(0)), np.nextafter(edges, np.float32(1e30))])
+    dense = np.concatenate([nearby, -nearby])[None, None]
+    features = dataclasses.replace(predictor.encode(np.zeros((40, 56, 3), "uint8")), dense=torch.from_numpy(dense))
+    store.write(0, 0, features)
+    with np.errstate(over="ignore"):
+        expected = dense.astype("float16")
+    stored = zarr.open_group(str(tmp_path / "e"), mode="r")["state/dense/0"][0]
+    assert stored.dtype == "float16" and stored.tobytes() == expected.tobytes()
+
+
+def test_marks_are_read_as_zarr_has_them_whatever_else_lies_there(predictor, stack, tmp_path):
+    options = dict(tile_shape=(32, 32), halo=(4, 4))
+    _, store = open_embeddings(predictor, stack, tmp_path / "e", **options)
+    items = list(store.items())
+    for item in iter_embeddings(predictor, stack, store, items=items[::3]):
+        assert store.is_complete(*item)
+    store.skip(*items[1])
+    folder = tmp_path / "e" / "state" / "checksum"
+    marks = zarr.open_group(str(tmp_path / "e"), mode="r")["state/checksum"][:]
+    for name in ("0.99", "99.0", "3", "0.1.2", ".DS_Store", f"0.0.{'0' * 32}.partial"):
+        (folder / name).write_bytes(b"\1" * 8)
+    assert np.array_equal(store._files.marks(), marks) and np.count_nonzero(marks) == len(items[::3]) + 1
+    (folder / "0.0").write_bytes(b"\1" * 5)  # copied half
+    assert ZarrStore.open(tmp_path / "e").missing()[0] == (0, 0)
+
+
 def test_read_only_cache_is_read_but_not_written(predictor, stack, tmp_path, monkeypatch):
     path = tmp_path / "e"
     _, store = open_embeddings(predictor, stack, path)
