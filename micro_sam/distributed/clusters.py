@@ -19,6 +19,12 @@ from micro_sam.errors import ClusterError, InputError
 
 CORES, MEMORY = 4, "16GB"  # of a job, unless said otherwise
 NEVER = 2**31  # deaths of workers that a task survives
+IN_WORKERS = {
+    # the samples of dask's profiler grow by 15 MB a minute in each worker
+    "distributed.worker.profile.enabled": False,
+    # every 20 ms, the checks of event loops take 2 % of a core in each process
+    "distributed.admin.tick.interval": "1s",
+}
 GRACE = 300  # seconds before the end of a job's time in which a worker leaves in order
 ENDED = 2  # looks at which a job is not there any more
 CONNECT = 30  # seconds to wait for a scheduler
@@ -111,10 +117,7 @@ def open_cluster(options: ClusterOptions) -> Iterator[Cluster]:
         "distributed.scheduler.allowed-failures": NEVER,
         # no worker is assigned more than it does now: what waits is not hurt when it ends
         "distributed.scheduler.worker-saturation": 1.0,
-        # the samples of dask's profiler grow by 15 MB a minute in each worker
-        "distributed.worker.profile.enabled": False,
-        # every 20 ms, the checks of event loops take 2 % of a core in each process
-        "distributed.admin.tick.interval": "1s",
+        **IN_WORKERS,
         # a process that is being started again is not lost
         **({} if options.has_jobs else {"distributed.deploy.lost-worker-timeout": "1 hour"}),
     }
@@ -207,7 +210,9 @@ def job_arguments(options: ClusterOptions) -> dict[str, Any]:
         arguments["resource_spec"] = f"h_vmem={per_slot}M" + (f",gpu={gpus}" if gpus else "")
         header.append(f"-pe smp {cores}")
     threads = max(1, cores // options.per_job)
-    prologue = [*(f"export {name}={threads}" for name in THREADS), *options.job_script_prologue]
+    # what is set in this process is not known to those that a job starts
+    settings = [f"export DASK_{key.upper().replace('.', '__')}={value}" for key, value in IN_WORKERS.items()]
+    prologue = [*(f"export {name}={threads}" for name in THREADS), *settings, *options.job_script_prologue]
     # one thread: a worker does one thing at a time, and leaves the cores to the network
     extra = ["--nthreads", "1", "--no-dashboard"]
     if gpus and importlib.util.find_spec("dask_cuda") is not None:
