@@ -155,11 +155,14 @@ def saddles(labels: np.ndarray, depth: np.ndarray) -> tuple[np.ndarray, np.ndarr
         pairs.append(np.stack([np.minimum(a, b), np.maximum(a, b)], 1).astype(np.int64))
         heights.append(np.minimum(depth[low][meet], depth[high][meet]))
     both, height = np.concatenate(pairs), np.concatenate(heights)
+    if not len(both):
+        return both, height
+    pair = both[:, 0] * (int(labels.max()) + 1) + both[:, 1]
+    order = np.argsort(pair, kind="stable")
+    first = np.flatnonzero(np.diff(pair[order], prepend=-1))
+    both, height = both[order[first]], np.maximum.reduceat(height[order], first)
     order = np.argsort(-height, kind="stable")
-    both, height = both[order], height[order]
-    _, first = np.unique(both[:, 0] * (int(labels.max(initial=0)) + 1) + both[:, 1], return_index=True)
-    first = np.sort(first)
-    return both[first], height[first]
+    return both[order], height[order]
 
 
 def _merged(heights: np.ndarray, pairs: np.ndarray, passes: np.ndarray, prominence: float) -> np.ndarray:
