@@ -7,8 +7,10 @@ from pathlib import Path
 
 from qtpy.QtCore import QTimer
 
-from micro_sam.errors import InputError
-from micro_sam.sam_annotator.controller.classes import ask_for_class_image, save_class_image
+from micro_sam.errors import InputError, NotOurs
+from micro_sam.io.classes import class_image
+from micro_sam.io.labels import save_labels
+from micro_sam.io.results import check_not_input, read_kind
 from micro_sam.sam_annotator.controller.saving import Saving
 from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.sam_annotator.view.dialogs import Dialogs
@@ -117,12 +119,42 @@ class ObjectActions:
         self._state.by_class = on
 
     def save_class_image(self, path: str | Path | None = None) -> None:
-        """Write labels that hold the number of the class of each object; without a path, ask."""
-        self._state.needed()
+        """Write labels that hold the number of the class of each committed object; without a path, ask.
+
+        Raises
+        ------
+        InputError
+            When there are no classes.
+        OutputError
+            When it cannot be written.
+        """
+        session, image = self._state.needed(), self._state.open_image()
+        place = self._ask_for_class_image() if path is None else Path(path)
+        if place is None:
+            return
+        numbers = {i: record.object_class for i, record in session.objects.items() if record.object_class}
+        if not numbers:
+            raise InputError("No committed object has a class. Select objects and press Shift-1 to Shift-9.")
+        check_not_input(place, image.path)
+        labels = class_image(session.committed, numbers)
+        try:
+            save_labels(place, labels, image.scale)
+        except NotOurs:
+            if not self._dialogs.may_replace(place, False):
+                return
+            save_labels(place, labels, image.scale, replace_unmarked=True)
+        self._state.status.say(f"Classes of {len(numbers)} objects saved in {place}.", "good")
+
+    def _ask_for_class_image(self) -> Path | None:
+        """A file beside the result; None when the user cancels, or keeps what is there."""
         result = self._saving.path or self._saving.suggested_path()
-        place = ask_for_class_image(self._dialogs, result) if path is None else Path(path)
-        if place is not None:
-            save_class_image(self._state, self._dialogs, place)
+        suggestion = result.with_name(f"{result.name.split('.')[0]}_classes.tif")
+        filters = "TIFF image (*.tif);;Zarr array (*.zarr)"
+        path, _ = self._dialogs.path_to_save("Save class image", suggestion, filters)
+        if path is None:
+            return None
+        path = path if path.suffix else path.with_name(path.name + ".tif")
+        return None if read_kind(path) == "labels" and not self._dialogs.may_replace(path, True) else path
 
     def _follow(self, session: Session) -> None:
         session.events.labels_changed.connect(self._labels_changed)
