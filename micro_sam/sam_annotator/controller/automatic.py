@@ -20,7 +20,7 @@ from micro_sam.sam_annotator.controller.engine import Engine
 from micro_sam.sam_annotator.controller.looking import Looking
 from micro_sam.sam_annotator.controller.preparation import Preparation
 from micro_sam.sam_annotator.runtime.jobs import Job, Jobs, Progress
-from micro_sam.sam_annotator.runtime.latest import LatestWins
+from micro_sam.sam_annotator.runtime.threads import LatestWins
 from micro_sam.sam_annotator.state.options import THRESHOLDS, LookOptions
 from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.segmentation.region_of_interest import RegionPart

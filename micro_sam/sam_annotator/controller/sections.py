@@ -10,7 +10,7 @@ import numpy as np
 from napari import Viewer
 from qtpy.QtCore import Qt
 
-from micro_sam.sam_annotator.runtime.latest import LatestWins
+from micro_sam.sam_annotator.runtime.threads import LatestWins
 from micro_sam.sam_annotator.state.images import full_scale
 from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.sam_annotator.view.layers.session_layers import SessionLayers

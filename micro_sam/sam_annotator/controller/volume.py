@@ -19,7 +19,7 @@ from micro_sam.sam_annotator.controller.propagation import Propagation
 from micro_sam.sam_annotator.controller.sections import Sections
 from micro_sam.sam_annotator.controller.volume_maps import MapsWork, wants_maps
 from micro_sam.sam_annotator.runtime.jobs import WORK, Jobs
-from micro_sam.sam_annotator.runtime.latest import LatestWins
+from micro_sam.sam_annotator.runtime.threads import LatestWins
 from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.session.propagation.shared import PropagationStep
 from micro_sam.session.propagation.volume import VolumeRequest

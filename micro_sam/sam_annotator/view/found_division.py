@@ -14,9 +14,8 @@ from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from micro_sam.sam_annotator.actions import Actions
 from micro_sam.sam_annotator.state.window import WindowState
-from micro_sam.sam_annotator.view.canvas_overlay import CanvasOverlay
+from micro_sam.sam_annotator.view.canvas_overlays import CanvasOverlay, outline
 from micro_sam.sam_annotator.view.layers.session_layers import SessionLayers
-from micro_sam.sam_annotator.view.outline import outline
 from micro_sam.sam_annotator.view.panels.parts import action_button, row
 from micro_sam.segmentation.values import ObjectMask
 

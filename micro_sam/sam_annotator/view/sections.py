@@ -15,9 +15,8 @@ from qtpy.QtGui import QColor, QImage, QMouseEvent, QPainter, QPaintEvent, QPen,
 from qtpy.QtWidgets import QHBoxLayout, QSizePolicy, QWidget
 
 from micro_sam.sam_annotator.state.window import WindowState
-from micro_sam.sam_annotator.view.canvas_overlay import CanvasOverlay
+from micro_sam.sam_annotator.view.canvas_overlays import WIDTHS, CanvasOverlay, outline
 from micro_sam.sam_annotator.view.layers.session_layers import SessionLayers
-from micro_sam.sam_annotator.view.outline import WIDTHS, outline
 
 Colours = Callable[[np.ndarray], np.ndarray]
 """Ids (n,) of committed objects -> their colours (n, 3), float in 0..1."""
