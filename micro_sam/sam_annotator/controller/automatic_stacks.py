@@ -11,12 +11,12 @@ from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
 import numpy as np
-from qtpy.QtCore import QTimer
 
 from micro_sam.errors import InputError
 from micro_sam.sam_annotator.controller.automatic import DEBOUNCE_MS, Automatic, SliceWork
 from micro_sam.sam_annotator.controller.volume_maps import MapsWork, wants_maps
 from micro_sam.sam_annotator.runtime.jobs import WORK, Job, Jobs, Progress
+from micro_sam.sam_annotator.runtime.timers import once
 from micro_sam.sam_annotator.state.options import VolumeThresholds
 from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.session.lineage import Lineage
@@ -43,10 +43,7 @@ class AutomaticVolume:
         self._job: Job | None = None
         self._shown: Session | None = None  # whose automatic objects come from the maps
         self._again = False
-        self._timer = QTimer()
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(DEBOUNCE_MS)
-        self._timer.timeout.connect(self._run_again)
+        self._timer = once(self._run_again, DEBOUNCE_MS)
 
     @property
     def by_maps(self) -> bool:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import Any
 
-from qtpy.QtCore import QTimer
-
 from micro_sam.errors import InputError
 from micro_sam.sam_annotator.controller.engine import Engine
 from micro_sam.sam_annotator.controller.preview import Preview
 from micro_sam.sam_annotator.runtime.jobs import WORK, Jobs, Progress
+from micro_sam.sam_annotator.runtime.timers import once
 from micro_sam.sam_annotator.state.window import Preserve, Source, WindowState
 from micro_sam.sam_annotator.view.layers.mouse import Mouse
 from micro_sam.session.large_commits import (
@@ -41,10 +40,7 @@ class LargeSteps:
     def __init__(self, state: WindowState, jobs: Jobs, on_committed: Callable[[], object]) -> None:
         self._state, self._jobs, self._on_committed = state, jobs, on_committed
         self._session: Session | None = None
-        self._timer = QTimer()
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(0)  # when the events that wait are done
-        self._timer.timeout.connect(self._write)
+        self._timer = once(self._write)  # when the events that wait are done
         state.events.session.connect(self._follow)
 
     def commit(self, min_size: int) -> None:

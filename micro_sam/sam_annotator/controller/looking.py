@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Protocol
 
 from napari import Viewer
-from qtpy.QtCore import QTimer
 
 from micro_sam.embeddings.order import FloatBox, Focus
 from micro_sam.embeddings.store import Item
 from micro_sam.sam_annotator.controller.engine import Engine
 from micro_sam.sam_annotator.controller.preview import Preview
 from micro_sam.sam_annotator.runtime.jobs import Jobs
+from micro_sam.sam_annotator.runtime.timers import once
 from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.sam_annotator.view.camera import camera_of
 from micro_sam.sam_annotator.view.sight import Sight
@@ -49,10 +49,7 @@ class Looking:
     ) -> None:
         self._state, self._sight, self._engine = state, sight, engine
         self._waiting: list[Waiting] = [preview]
-        self._timer = QTimer()
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(PAUSE_MS)
-        self._timer.timeout.connect(self.tell)
+        self._timer = once(self.tell, PAUSE_MS)
         self._events = (camera_of(viewer).events.center, camera_of(viewer).events.zoom, viewer.dims.events.current_step)
         for event in self._events:
             event.connect(self._soon)

@@ -12,13 +12,13 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 from psygnal import Signal
-from qtpy.QtCore import QTimer
 
 from micro_sam.io.checks import Tool, check_image
 from micro_sam.io.tracks import Tracks
 from micro_sam.measure.objects import channels_of, measure_some, object_columns
 from micro_sam.measure.tracks import measure_tracks, track_columns
 from micro_sam.sam_annotator.runtime.jobs import MEASURE, Job, Jobs
+from micro_sam.sam_annotator.runtime.timers import once
 from micro_sam.sam_annotator.state.images import OpenImage
 from micro_sam.session.session import Session, TrackingSession
 from micro_sam.session.values import ObjectRecord
@@ -47,10 +47,7 @@ class Measuring:
         self._jobs = jobs
         self._contents: Contents | None = None
         self._wanted_by: set[str] = set()
-        self._timer = QTimer()
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(PAUSE_MS)
-        self._timer.timeout.connect(self._begin)
+        self._timer = once(self._begin, PAUSE_MS)
 
     @property
     def is_complete(self) -> bool:

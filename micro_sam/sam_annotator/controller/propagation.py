@@ -14,7 +14,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
-from qtpy.QtCore import QTimer
 
 from micro_sam.embeddings.embeddings import Embeddings
 from micro_sam.embeddings.store import Item
@@ -24,6 +23,7 @@ from micro_sam.sam_annotator.controller.looking import Looking
 from micro_sam.sam_annotator.controller.preparation import Preparation
 from micro_sam.sam_annotator.controller.preview import Preview
 from micro_sam.sam_annotator.runtime.jobs import WORK, Job, Jobs, Progress
+from micro_sam.sam_annotator.runtime.timers import once
 from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.sam_annotator.view.layers.session_layers import SessionLayers
 from micro_sam.sam_annotator.view.sight import Sight
@@ -269,10 +269,7 @@ class FollowingView:
         self._shown: int | None = None
         self._latest: int | None = None
         self._stopped_early = False
-        self._timer = QTimer()
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(PAUSE_MS)
-        self._timer.timeout.connect(self._show)
+        self._timer = once(self._show, PAUSE_MS)
         propagation.stepped.connect(self._step)
         propagation.ended.connect(self._end)
 

@@ -13,6 +13,7 @@ from qtpy.QtCore import QTimer
 from micro_sam.errors import InputError
 from micro_sam.sam_annotator.controller.automatic import DEBOUNCE_MS, Automatic
 from micro_sam.sam_annotator.runtime.jobs import Job, Jobs, Progress
+from micro_sam.sam_annotator.runtime.timers import once
 from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.sam_annotator.view.sight import Sight
 from micro_sam.session.session import Session
@@ -61,10 +62,7 @@ class SimilarObjects:
         self._candidates: Candidates | None = None
         self._examples: tuple[int, ...] = ()
         self._shows = False
-        self._timer = QTimer()
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(DEBOUNCE_MS)
-        self._timer.timeout.connect(self._show)
+        self._timer = once(self._show, DEBOUNCE_MS)
         state.events.session.connect(self._follow)
 
     # ------------------------------------------------------------------ actions

@@ -21,6 +21,7 @@ from micro_sam.sam_annotator.actions import Actions
 from micro_sam.sam_annotator.controller.large_saves import LANE
 from micro_sam.sam_annotator.controller.saving import Saving
 from micro_sam.sam_annotator.runtime.jobs import Jobs, Progress
+from micro_sam.sam_annotator.runtime.timers import once
 from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.sam_annotator.view.dialogs import Dialogs
 from micro_sam.sam_annotator.view.frame import intercept, leave
@@ -251,9 +252,7 @@ class Autosave:
     def __init__(self, state: WindowState, jobs: Jobs, saving: Saving) -> None:
         self._state, self._jobs, self._saving = state, jobs, saving
         self._last = -PAUSE
-        self._timer = QTimer()
-        self._timer.setSingleShot(True)
-        self._timer.timeout.connect(self._save)
+        self._timer = once(self._save)
         saving.changed.connect(self._changed)
 
     def close(self) -> None:

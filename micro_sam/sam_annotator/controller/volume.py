@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from qtpy.QtCore import QTimer
-
 from micro_sam.sam_annotator.controller.automatic import Automatic
 from micro_sam.sam_annotator.controller.automatic_stacks import AutomaticVolume
 from micro_sam.sam_annotator.controller.engine import Engine
@@ -20,6 +18,7 @@ from micro_sam.sam_annotator.controller.sections import Sections
 from micro_sam.sam_annotator.controller.volume_maps import MapsWork, wants_maps
 from micro_sam.sam_annotator.runtime.jobs import WORK, Jobs
 from micro_sam.sam_annotator.runtime.threads import LatestWins
+from micro_sam.sam_annotator.runtime.timers import once
 from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.session.propagation.shared import PropagationStep
 from micro_sam.session.propagation.volume import VolumeRequest
@@ -115,10 +114,7 @@ class WholeObject:
         self._shows = False
         self._waits = False
         self._then: Callable[[], object] | None = None
-        self._timer = QTimer()
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(0)  # after the action that has changed the history
-        self._timer.timeout.connect(self._consider)
+        self._timer = once(self._consider)  # after the action that has changed the history
         self._latest = LatestWins("whole object")
         self._latest.done.connect(self._show)
         self._latest.failed.connect(self._failed)

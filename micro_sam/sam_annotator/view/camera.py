@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 from napari import Viewer
-from qtpy.QtCore import QEvent, QObject, QTimer
+from qtpy.QtCore import QEvent, QObject
 
+from micro_sam.sam_annotator.runtime.timers import once
 from micro_sam.sam_annotator.view.frame import leave
 
 
@@ -30,10 +31,7 @@ class FittedView(QObject):
         super().__init__(self._canvas)
         self._viewer = viewer
         self._fitted: np.ndarray | None = None
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(0)  # napari takes over the new size first
-        self._timer.timeout.connect(self._fit_again)
+        self._timer = once(self._fit_again, parent=self)  # napari takes over the new size first
         self._canvas.installEventFilter(self)
 
     def fit(self) -> None:

@@ -129,10 +129,15 @@ class CurrentOutline(CanvasOverlay):
         painter = QPainter(self)
         painter.setTransform(self._to_canvas())
         for colour, width in WIDTHS:
-            pen = QPen(QColor(colour), width)
-            pen.setCosmetic(True)
-            painter.setPen(pen)
+            painter.setPen(screen_pen(colour, width))
             painter.drawLines(lines)
+
+
+def screen_pen(colour: str, width: float, style: Qt.PenStyle = Qt.PenStyle.SolidLine) -> QPen:
+    """Draws lines as wide on the screen, however large the pixels of the image are."""
+    pen = QPen(QColor(colour), width, style)
+    pen.setCosmetic(True)
+    return pen
 
 
 def outline(mask: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from micro_sam.sam_annotator.actions import Actions
 from micro_sam.sam_annotator.state.window import WindowState
-from micro_sam.sam_annotator.view.panels.parts import action_button, column, row
+from micro_sam.sam_annotator.view.panels.parts import action_button, column, menu_layout, row
 from micro_sam.session.session import Session
 
 PRESERVE = [
@@ -35,9 +35,7 @@ class CommitPanel(QWidget):
         self.clear = action_button(actions, "clear")
         self.undo = action_button(actions, "undo")
         self.redo = action_button(actions, "redo")
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(2)
+        layout = menu_layout(self)
         layout.addWidget(self.run.native)
         layout.addWidget(row(self.clear, self.undo, self.redo).native)
         state.events.source.connect(self._show_source)
@@ -103,9 +101,7 @@ class SavePanel(QWidget):
         self.save_as = action_button(actions, "save_as")
         self.where = QLabel()
         self.where.setWordWrap(True)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(2)
+        layout = menu_layout(self)
         layout.addWidget(row(self.save, self.save_as).native)
         layout.addWidget(self.where)
         saving.changed.connect(self._show)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from magicgui.widgets import ComboBox
 from napari.layers import Image
 from qtpy.QtGui import QColor
-from qtpy.QtWidgets import QLabel, QListWidget, QListWidgetItem, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QListWidget, QListWidgetItem, QWidget
 
 from micro_sam.errors import AxesError, ChoiceError
 from micro_sam.sam_annotator.actions import Actions
 from micro_sam.sam_annotator.state.series import Progress, SeriesState
 from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.sam_annotator.view.layers.session_layers import SessionLayers
-from micro_sam.sam_annotator.view.panels.parts import action_button, button, column, folded, row
+from micro_sam.sam_annotator.view.panels.parts import action_button, button, column, folded, menu_layout, row
 
 COLOURS = "colours"
 EASIEST = "coins"
@@ -36,9 +36,7 @@ class ImagePanel(QWidget):
         self.use_layer = button(actions["open_layer"].caption, actions["open_layer"].tip, self._open_layer)
         self.sample = ComboBox(choices=[], label="sample", tooltip="Images that need no download.")
         self.use_sample = button("Open sample", "Annotate a sample image.", self._open_sample)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(3)
+        layout = menu_layout(self, 3)
         self.channel = ComboBox(
             choices=[], label=actions["choose_channel"].caption, tooltip=actions["choose_channel"].tip
         )
@@ -166,9 +164,7 @@ class SeriesPanel(QWidget):
         self.list.setMaximumHeight(HEIGHT)
         self.list.setUniformItemSizes(True)
         self.list.itemClicked.connect(lambda item: actions.go_to_image(self.list.row(item)))
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(2)
+        layout = menu_layout(self)
         layout.addWidget(self.counter)
         layout.addWidget(row(self.previous, self.next).native)
         layout.addWidget(folded("All images", self.list))

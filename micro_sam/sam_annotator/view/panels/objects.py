@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidge
 
 from micro_sam.sam_annotator.actions import Actions
 from micro_sam.sam_annotator.state.window import WindowState
-from micro_sam.sam_annotator.view.panels.parts import CHECKED, action_button, column, row
+from micro_sam.sam_annotator.view.panels.parts import CHECKED, action_button, column, menu_layout, row
 from micro_sam.session.session import Session
 
 if TYPE_CHECKING:
@@ -50,9 +50,7 @@ class ObjectsPanel(QWidget):
         self.delete = action_button(actions, "delete_selected")
         self.table = action_button(actions, "toggle_table")
         self.review = action_button(actions, "review_next")
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(2)
+        layout = menu_layout(self)
         top = QHBoxLayout()
         top.addWidget(self.count, 1)
         top.addWidget(self.table.native)
@@ -144,9 +142,7 @@ class ReviewBar(QWidget):
         self.delete = action_button(actions, "review_delete")
         self.next = action_button(actions, "review_skip")
         self.stop = action_button(actions, "review_stop")
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(2)
+        layout = menu_layout(self)
         layout.addWidget(self.text)
         layout.addWidget(row(self.fine, self.correct, self.delete).native)
         layout.addWidget(row(self.next, self.stop).native)

@@ -7,7 +7,7 @@ from qtpy.QtWidgets import QButtonGroup, QGridLayout, QPushButton, QVBoxLayout, 
 
 from micro_sam.sam_annotator.actions import Actions
 from micro_sam.sam_annotator.state.window import WindowState
-from micro_sam.sam_annotator.view.panels.parts import CHECKED, action_button, row
+from micro_sam.sam_annotator.view.panels.parts import CHECKED, action_button, menu_layout, row
 from micro_sam.session.session import Session
 
 TOOLS = (
@@ -85,9 +85,7 @@ class SegmentPanel(QWidget):
         self.run = action_button(actions, "segment")
         self.live = _switch(actions, "set_live", state.live)
         self.batched = _switch(actions, "set_batched", state.batched)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(2)
+        layout = menu_layout(self)
         layout.addWidget(self.run.native)
         switches = [self.live, *([self.batched] if state.tool.has_batches else [])]
         if state.tool.has_hover:

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from magicgui.widgets import CheckBox, ComboBox, RadioButtons
 from psygnal import SignalInstance
-from qtpy.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QWidget
 
 from micro_sam.sam_annotator.actions import Actions
 from micro_sam.sam_annotator.state.options import TrackingOptions, VolumeOptions, VolumeThresholds
@@ -14,7 +14,15 @@ from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.sam_annotator.view.forms import Form
 from micro_sam.sam_annotator.view.layers.track_layers import TrackLayers
 from micro_sam.sam_annotator.view.panels.confidence_strip import ConfidenceStrip
-from micro_sam.sam_annotator.view.panels.parts import action_button, action_switch, button, column, folded, row
+from micro_sam.sam_annotator.view.panels.parts import (
+    action_button,
+    action_switch,
+    button,
+    column,
+    folded,
+    menu_layout,
+    row,
+)
 from micro_sam.session.current_tracks import CurrentTrack
 from micro_sam.session.session import TrackingSession
 
@@ -31,6 +39,24 @@ class MethodState(Protocol):
         """Another method was chosen."""
 
 
+class Corrections(QWidget):
+    """Go to the weakest slice, and the switch that opens a committed object again when it is clicked."""
+
+    def __init__(self, state: WindowState, actions: Actions) -> None:
+        super().__init__()
+        self.weakest = action_button(actions, "go_to_weakest_slice")
+        self.correct = action_switch(actions, "correct_by_click", lambda: state.corrects)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(3)
+        layout.addWidget(self.weakest.native)
+        layout.addWidget(self.correct)
+        state.events.corrects.connect(self._show)
+
+    def _show(self, on: bool) -> None:
+        self.correct.setChecked(on)
+
+
 class VolumePanel(QWidget):
     """``Whole object``; the strip shows how certain each slice is, and the object growing."""
 
@@ -40,8 +66,7 @@ class VolumePanel(QWidget):
         super().__init__()
         self._state, self._automatic, self.strip = state, automatic, strip
         self.run = action_button(actions, "segment_volume")
-        self.weakest = action_button(actions, "go_to_weakest_slice")
-        self.correct = action_switch(actions, "correct_by_click", lambda: state.corrects)
+        self.corrections = Corrections(state, actions)
         self.all_slices = action_button(actions, "segment_all_slices")
         self.form = Form([VolumeOptions], actions.set_option, dict(state.options or VolumeOptions()))
         self.method, self.iou_threshold = self.form.widgets["method"], self.form.widgets["iou_threshold"]
@@ -49,29 +74,19 @@ class VolumePanel(QWidget):
         self.all_form = Form([VolumeThresholds], actions.set_volume_threshold)
         self.thresholds = self.all_form.widgets
         self.all_parameters = folded("Parameters of Segment All in Volume", self.all_form.native)
-        beside = QHBoxLayout()
-        beside.setSpacing(3)
-        beside.addWidget(self.weakest.native)
-        beside.addWidget(self.correct)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(3)
+        layout = menu_layout(self, 3)
         layout.addWidget(self.run.native)
         layout.addWidget(strip)
-        layout.addLayout(beside)
+        layout.addWidget(self.corrections)
         layout.addWidget(self.parameters)
         layout.addWidget(self.all_slices.native)
         layout.addWidget(self.all_parameters)
         state.events.options.connect(self._show_thresholds)
         automatic.method_changed.connect(self._show_thresholds)
-        state.events.corrects.connect(self._show_corrects)
         self._show_thresholds()
 
     def _show_thresholds(self) -> None:
         self.all_parameters.setVisible(self._automatic.by_maps)
-
-    def _show_corrects(self, on: bool) -> None:
-        self.correct.setChecked(on)
 
 
 class TrackingPanel(QWidget):
@@ -82,22 +97,20 @@ class TrackingPanel(QWidget):
     def __init__(self, state: WindowState, actions: Actions, strip: ConfidenceStrip, layers: TrackLayers) -> None:
         super().__init__()
         self._state, self._actions, self._layers = state, actions, layers
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(3)
+        layout = menu_layout(self, 3)
         layout.addWidget(self._make_prompt_menus())
         self.run = action_button(actions, "track_objects")
         self.strip = strip
         layout.addWidget(self.run.native)
         layout.addWidget(strip)
-        layout.addLayout(self._make_corrections())
+        self.corrections = Corrections(state, actions)
+        layout.addWidget(self.corrections)
         self.parameters = folded("Parameters of Track Object", self._make_parameters())
         layout.addWidget(self.parameters)
         self.all_frames = action_button(actions, "segment_and_track_all")
         layout.addWidget(self.all_frames.native)
         layout.addWidget(folded("Track a segmentation", self._make_linking()))
         state.events.session.connect(self._follow)
-        state.events.corrects.connect(self._show_corrects)
         layers.present_changed.connect(self._show_layers)
         self._show_layers()
 
@@ -120,15 +133,6 @@ class TrackingPanel(QWidget):
         )
         self.track_state.changed.connect(actions.set_state)
         return column(self.track_id, row(self.new, self.next), self.track_state, labels=True).native
-
-    def _make_corrections(self) -> QHBoxLayout:
-        self.weakest = action_button(self._actions, "go_to_weakest_slice")
-        self.correct = action_switch(self._actions, "correct_by_click", lambda: self._state.corrects)
-        beside = QHBoxLayout()
-        beside.setSpacing(3)
-        beside.addWidget(self.weakest.native)
-        beside.addWidget(self.correct)
-        return beside
 
     def _make_parameters(self) -> QWidget:
         follows = self._actions["set_follows"]
@@ -183,9 +187,6 @@ class TrackingPanel(QWidget):
 
     def _show_layers(self) -> None:
         self.segmentation.choices = [(layer.name, layer) for layer in self._layers.segmentations()]
-
-    def _show_corrects(self, on: bool) -> None:
-        self.correct.setChecked(on)
 
 
 def describe(track_id: int, track: CurrentTrack | None) -> str:
