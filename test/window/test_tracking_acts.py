@@ -10,7 +10,7 @@ from qtpy.QtCore import QPoint
 
 from micro_sam.errors import InputError
 from micro_sam.io.tracks import TrackRow, load_tracks
-from micro_sam.sam_annotator.controller.opening import load_result
+from micro_sam.sam_annotator.controller.files.opening import load_result
 from micro_sam.sam_annotator.launch import check_tracks
 from micro_sam.sam_annotator.runtime.jobs import WORK
 from micro_sam.sam_annotator.state.images import from_array

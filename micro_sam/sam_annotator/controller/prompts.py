@@ -6,7 +6,7 @@ from typing import Any
 
 from napari import Viewer
 
-from micro_sam.sam_annotator.controller.preparation import Preparation
+from micro_sam.sam_annotator.controller.embedding.preparation import Preparation
 from micro_sam.sam_annotator.controller.preview import Preview
 from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.sam_annotator.view.layers.mouse import Mouse, MouseTool

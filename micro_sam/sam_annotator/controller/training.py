@@ -19,9 +19,9 @@ from qtpy.QtCore import QTimer
 from micro_sam.errors import InputError, OutputError
 from micro_sam.io.checks import Tool
 from micro_sam.sam_annotator.controller.background_training import BackgroundTraining, find_runs, free_name
-from micro_sam.sam_annotator.controller.engine import Engine
-from micro_sam.sam_annotator.controller.preparation import Preparation
-from micro_sam.sam_annotator.controller.saving import Saving
+from micro_sam.sam_annotator.controller.embedding.engine import Engine
+from micro_sam.sam_annotator.controller.embedding.preparation import Preparation
+from micro_sam.sam_annotator.controller.files.saving import Saving
 from micro_sam.sam_annotator.runtime.jobs import WORK, Jobs, Progress
 from micro_sam.sam_annotator.state.options import TrainingOptions
 from micro_sam.sam_annotator.state.training import RunState, figures

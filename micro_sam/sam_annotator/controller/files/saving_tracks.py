@@ -10,8 +10,8 @@ from micro_sam.errors import InputError
 from micro_sam.io.classes import save_classes
 from micro_sam.io.results import check_not_input
 from micro_sam.io.tracks import save_tracks
-from micro_sam.sam_annotator.controller.large_saves import write_labels
-from micro_sam.sam_annotator.controller.saving import Saving, all_labels, classes_of
+from micro_sam.sam_annotator.controller.files.large_saves import write_labels
+from micro_sam.sam_annotator.controller.files.saving import Saving, all_labels, classes_of
 from micro_sam.session.lineage import Lineage
 from micro_sam.session.session import Session
 from micro_sam.session.values import count

@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 from micro_sam.errors import InputError
-from micro_sam.sam_annotator.controller.engine import Engine
+from micro_sam.sam_annotator.controller.embedding.engine import Engine
 from micro_sam.sam_annotator.controller.preview import Preview
 from micro_sam.sam_annotator.runtime.jobs import WORK, Jobs, Progress
 from micro_sam.sam_annotator.runtime.timers import once

@@ -14,8 +14,8 @@ from micro_sam.io.classes import Classes, classes_beside, save_classes
 from micro_sam.io.label_arrays import any_label, is_on_disc, new_labels, written_pieces
 from micro_sam.io.labels import check_labels_path
 from micro_sam.io.results import check_not_input, check_result, read_kind, remove_result
-from micro_sam.sam_annotator.controller.large_saves import LargeSave, with_suffix, write_labels
-from micro_sam.sam_annotator.controller.recording import Recording
+from micro_sam.sam_annotator.controller.files.large_saves import LargeSave, with_suffix, write_labels
+from micro_sam.sam_annotator.controller.files.recording import Recording
 from micro_sam.sam_annotator.runtime.jobs import Jobs
 from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.sam_annotator.view.dialogs import Dialogs

@@ -12,8 +12,8 @@ from psygnal import Signal
 from qtpy.QtCore import QTimer
 
 from micro_sam.errors import InputError, ModelError
-from micro_sam.sam_annotator.controller.engine import Engine
-from micro_sam.sam_annotator.controller.looking import Looking
+from micro_sam.sam_annotator.controller.embedding.engine import Engine
+from micro_sam.sam_annotator.controller.embedding.looking import Looking
 from micro_sam.sam_annotator.controller.preview import Preview
 from micro_sam.sam_annotator.runtime.jobs import WORK, Jobs
 from micro_sam.sam_annotator.state.settings import ModelOffer, Settings, no_model

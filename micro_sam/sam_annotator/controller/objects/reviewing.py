@@ -8,7 +8,7 @@ from psygnal import Signal
 
 from micro_sam.errors import InputError
 from micro_sam.sam_annotator.actions import Actions
-from micro_sam.sam_annotator.controller.table import ObjectTable
+from micro_sam.sam_annotator.controller.objects.table import ObjectTable
 from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.session.values import ObjectRecord, count
 

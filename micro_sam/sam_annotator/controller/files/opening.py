@@ -17,11 +17,11 @@ from micro_sam.io.label_arrays import any_label
 from micro_sam.io.label_reading import is_labels_only, read_labels
 from micro_sam.io.tracks import Tracks, daughters
 from micro_sam.sam_annotator.actions import Actions
+from micro_sam.sam_annotator.controller.embedding.preparation import Preparation
+from micro_sam.sam_annotator.controller.files.recording import JOURNAL, Recording, channel_of
+from micro_sam.sam_annotator.controller.files.saving import Saving
+from micro_sam.sam_annotator.controller.files.unsaved import Leaving
 from micro_sam.sam_annotator.controller.pictures import Overview
-from micro_sam.sam_annotator.controller.preparation import Preparation
-from micro_sam.sam_annotator.controller.recording import JOURNAL, Recording, channel_of
-from micro_sam.sam_annotator.controller.saving import Saving
-from micro_sam.sam_annotator.controller.unsaved import Leaving
 from micro_sam.sam_annotator.runtime.garbage import GarbageTimer
 from micro_sam.sam_annotator.runtime.jobs import WORK, Jobs, Progress
 from micro_sam.sam_annotator.state.images import OpenImage, from_layer, from_path, with_channel

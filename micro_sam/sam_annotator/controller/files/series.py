@@ -22,11 +22,11 @@ from micro_sam.io.labels import load_labels
 from micro_sam.io.results import recover
 from micro_sam.sam_annotator.actions import Actions, bind
 from micro_sam.sam_annotator.controller.action_table import ROWS_OF_SERIES
-from micro_sam.sam_annotator.controller.engine import Engine
-from micro_sam.sam_annotator.controller.opening import Continuing, Opening
-from micro_sam.sam_annotator.controller.recording import Recording, SessionChoice
-from micro_sam.sam_annotator.controller.saving import Saving
-from micro_sam.sam_annotator.controller.unsaved import Leaving
+from micro_sam.sam_annotator.controller.embedding.engine import Engine
+from micro_sam.sam_annotator.controller.files.opening import Continuing, Opening
+from micro_sam.sam_annotator.controller.files.recording import Recording, SessionChoice
+from micro_sam.sam_annotator.controller.files.saving import Saving
+from micro_sam.sam_annotator.controller.files.unsaved import Leaving
 from micro_sam.sam_annotator.state.images import OpenImage
 from micro_sam.sam_annotator.state.series import SeriesEntry, SeriesState, plan_series
 from micro_sam.sam_annotator.state.window import WindowState

@@ -13,14 +13,14 @@ from micro_sam.errors import InputError, NotOurs
 from micro_sam.io.results import check_not_input, read_kind
 from micro_sam.io.tables import check_table_path, save_table
 from micro_sam.sam_annotator.actions import Actions
-from micro_sam.sam_annotator.controller.saving import Saving
+from micro_sam.sam_annotator.controller.files.saving import Saving
 from micro_sam.sam_annotator.runtime.jobs import Jobs
 from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.sam_annotator.view.dialogs import Dialogs
 from micro_sam.sam_annotator.view.layers.session_layers import SessionLayers
 
 if TYPE_CHECKING:
-    from micro_sam.sam_annotator.controller.measuring import Measuring
+    from micro_sam.sam_annotator.controller.objects.measuring import Measuring
     from micro_sam.sam_annotator.view.tables.panel import TablePanel
 
 FILTERS = "Table (*.csv);;Parquet (*.parquet)"
@@ -67,7 +67,7 @@ class ObjectTable:
     def measuring(self) -> Measuring:
         """What measures; made on first use, because its libraries (pandas, scikit-image) take longer than a window."""
         if self._measuring is None:
-            from micro_sam.sam_annotator.controller.measuring import Measuring
+            from micro_sam.sam_annotator.controller.objects.measuring import Measuring
 
             self._measuring = Measuring(self._jobs)
             self._follow()

@@ -18,9 +18,9 @@ from psygnal import Signal
 from micro_sam.embeddings.embeddings import Embeddings
 from micro_sam.embeddings.store import Item
 from micro_sam.errors import Cancelled, InputError, NotComputedYet
-from micro_sam.sam_annotator.controller.engine import Engine
-from micro_sam.sam_annotator.controller.looking import Looking
-from micro_sam.sam_annotator.controller.preparation import Preparation
+from micro_sam.sam_annotator.controller.embedding.engine import Engine
+from micro_sam.sam_annotator.controller.embedding.looking import Looking
+from micro_sam.sam_annotator.controller.embedding.preparation import Preparation
 from micro_sam.sam_annotator.controller.preview import Preview
 from micro_sam.sam_annotator.runtime.jobs import WORK, Job, Jobs, Progress
 from micro_sam.sam_annotator.runtime.timers import once

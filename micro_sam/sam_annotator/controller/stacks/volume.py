@@ -10,12 +10,12 @@ from collections.abc import Callable
 from typing import Any
 
 from micro_sam.sam_annotator.controller.automatic import Automatic
-from micro_sam.sam_annotator.controller.automatic_stacks import AutomaticVolume
-from micro_sam.sam_annotator.controller.engine import Engine
+from micro_sam.sam_annotator.controller.embedding.engine import Engine
 from micro_sam.sam_annotator.controller.preview import Preview
-from micro_sam.sam_annotator.controller.propagation import Propagation
-from micro_sam.sam_annotator.controller.sections import Sections
-from micro_sam.sam_annotator.controller.volume_maps import MapsWork, wants_maps
+from micro_sam.sam_annotator.controller.stacks.automatic import AutomaticVolume
+from micro_sam.sam_annotator.controller.stacks.maps import MapsWork, wants_maps
+from micro_sam.sam_annotator.controller.stacks.propagation import Propagation
+from micro_sam.sam_annotator.controller.stacks.sections import Sections
 from micro_sam.sam_annotator.runtime.jobs import WORK, Jobs
 from micro_sam.sam_annotator.runtime.threads import LatestWins
 from micro_sam.sam_annotator.runtime.timers import once

@@ -13,7 +13,7 @@ from typing import Any
 from psygnal import Signal
 
 from micro_sam.errors import NotComputedYet
-from micro_sam.sam_annotator.controller.engine import Engine
+from micro_sam.sam_annotator.controller.embedding.engine import Engine
 from micro_sam.sam_annotator.runtime.jobs import MAPS, WORK, Job, Jobs, Progress
 from micro_sam.sam_annotator.state.options import VolumeOptions
 from micro_sam.sam_annotator.state.status import duration

@@ -14,7 +14,7 @@ import numpy as np
 
 from micro_sam.errors import InputError
 from micro_sam.sam_annotator.controller.automatic import DEBOUNCE_MS, Automatic, SliceWork
-from micro_sam.sam_annotator.controller.volume_maps import MapsWork, wants_maps
+from micro_sam.sam_annotator.controller.stacks.maps import MapsWork, wants_maps
 from micro_sam.sam_annotator.runtime.jobs import WORK, Job, Jobs, Progress
 from micro_sam.sam_annotator.runtime.timers import once
 from micro_sam.sam_annotator.state.options import VolumeThresholds

@@ -18,7 +18,7 @@ from typing import Any
 from psygnal import Signal
 
 from micro_sam.embeddings.order import Focus, nearby
-from micro_sam.sam_annotator.controller.loading import (
+from micro_sam.sam_annotator.controller.embedding.loading import (
     Attached,
     Computed,
     Found,

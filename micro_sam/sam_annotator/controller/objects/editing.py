@@ -11,7 +11,7 @@ from micro_sam.errors import InputError, NotOurs
 from micro_sam.io.classes import class_image
 from micro_sam.io.labels import save_labels
 from micro_sam.io.results import check_not_input, read_kind
-from micro_sam.sam_annotator.controller.saving import Saving
+from micro_sam.sam_annotator.controller.files.saving import Saving
 from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.sam_annotator.view.dialogs import Dialogs
 from micro_sam.sam_annotator.view.layers.mouse import Mouse

@@ -10,9 +10,9 @@ from psygnal import Signal
 
 from micro_sam.errors import InputError
 from micro_sam.sam_annotator.controller.automatic import Automatic
-from micro_sam.sam_annotator.controller.automatic_stacks import Linking
 from micro_sam.sam_annotator.controller.preview import Preview
-from micro_sam.sam_annotator.controller.propagation import FollowingView, Propagation
+from micro_sam.sam_annotator.controller.stacks.automatic import Linking
+from micro_sam.sam_annotator.controller.stacks.propagation import FollowingView, Propagation
 from micro_sam.sam_annotator.runtime.jobs import WORK, Jobs
 from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.sam_annotator.view.layers.mouse import Mouse

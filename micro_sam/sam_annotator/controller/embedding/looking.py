@@ -8,7 +8,7 @@ from napari import Viewer
 
 from micro_sam.embeddings.order import FloatBox, Focus
 from micro_sam.embeddings.store import Item
-from micro_sam.sam_annotator.controller.engine import Engine
+from micro_sam.sam_annotator.controller.embedding.engine import Engine
 from micro_sam.sam_annotator.controller.preview import Preview
 from micro_sam.sam_annotator.runtime.jobs import Jobs
 from micro_sam.sam_annotator.runtime.timers import once

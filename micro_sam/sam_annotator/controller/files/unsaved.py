@@ -18,8 +18,8 @@ from qtpy.QtCore import QEvent, QObject, QSocketNotifier, QTimer
 from qtpy.QtWidgets import QApplication
 
 from micro_sam.sam_annotator.actions import Actions
-from micro_sam.sam_annotator.controller.large_saves import LANE
-from micro_sam.sam_annotator.controller.saving import Saving
+from micro_sam.sam_annotator.controller.files.large_saves import LANE
+from micro_sam.sam_annotator.controller.files.saving import Saving
 from micro_sam.sam_annotator.runtime.jobs import Jobs, Progress
 from micro_sam.sam_annotator.runtime.timers import once
 from micro_sam.sam_annotator.state.window import WindowState
