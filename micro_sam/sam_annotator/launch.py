@@ -1,4 +1,4 @@
-"""How every tool starts: check all that can be checked, show the window, then do the work. Or as a widget of a viewer."""
+"""How every tool starts, in a window of its own or as a widget: check what can be checked, show it, do the work."""
 
 from __future__ import annotations
 
@@ -278,7 +278,7 @@ class ToolWidget(QWidget):
             return
         self.annotator.open(None)
 
-    def showEvent(self, event: QShowEvent) -> None:
+    def showEvent(self, event: QShowEvent | None) -> None:
         """See Qt. Once it is docked, the cross of the dock ends the tool, which asks for unsaved work first."""
         super().showEvent(event)
         dock: Any = self.parent()
