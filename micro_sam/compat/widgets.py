@@ -6,7 +6,7 @@ from typing import Any
 
 from napari import Viewer
 
-from micro_sam.sam_annotator.controller.docked import ToolWidget
+from micro_sam.sam_annotator.launch import ToolWidget
 from micro_sam.sam_annotator.tools import IMAGE, TRACKING, VOLUME
 
 __all__ = ["Annotator2d", "Annotator3d", "AnnotatorTracking"]

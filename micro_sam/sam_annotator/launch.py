@@ -1,4 +1,4 @@
-"""How every tool starts: check all that can be checked, show the window, then do the work."""
+"""How every tool starts, in a window of its own or as a widget: check what can be checked, show it, do the work."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from typing import Any, cast
 
 import napari
 import numpy as np
+from napari import Viewer
+from napari.layers import Image
+from qtpy.QtGui import QShowEvent
+from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from micro_sam.errors import CacheError, InputError
 from micro_sam.io.classes import load_classes
@@ -18,9 +22,9 @@ from micro_sam.io.inputs import is_path
 from micro_sam.io.labels import load_labels
 from micro_sam.io.results import check_not_input
 from micro_sam.io.tracks import Tracks, load_tracks
-from micro_sam.sam_annotator.controller.recording import SessionChoice
+from micro_sam.sam_annotator.controller.files.recording import SessionChoice
 from micro_sam.sam_annotator.controller.window import Window
-from micro_sam.sam_annotator.state.images import OpenImage, open_any
+from micro_sam.sam_annotator.state.images import OpenImage, from_layer, open_any
 from micro_sam.sam_annotator.state.settings import Settings
 from micro_sam.sam_annotator.state.tool import Tool
 from micro_sam.sam_annotator.tools import IMAGE, TRACKING, VOLUME
@@ -234,3 +238,59 @@ def check_tracks(result: Any, key: str | None, image: OpenImage | None) -> Track
             "file that this program saved, with its masks, or a label series."
         )
     return tracks
+
+
+class ToolWidget(QWidget):
+    """A tool in a viewer, not docked yet.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        The viewer that the tool works in.
+    **settings
+        Fields of ``Settings``: ``model_type``, ``checkpoint_path``, ``device``, ``embedding_path``, ...
+
+    Attributes
+    ----------
+    annotator : Window
+        The tool itself.
+    """
+
+    kind: Tool
+
+    def __init__(self, viewer: Viewer, **settings: Any) -> None:
+        super().__init__()
+        checked = Settings(**settings)
+        checked.check()
+        images = [layer for layer in viewer.layers if isinstance(layer, Image)]
+        self.annotator = Window(viewer, self.kind, checked, is_docked=False, is_alone=not images)
+        self._end: Any = None
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.annotator.dock)
+        active = viewer.layers.selection.active
+        for layer in [active] if active in images else images[:1]:
+            try:
+                self.annotator.open(from_layer(layer, self.kind.name))
+            except InputError as error:
+                self.annotator.open(None)
+                self.annotator.status.report(error)
+            return
+        self.annotator.open(None)
+
+    def showEvent(self, event: QShowEvent | None) -> None:
+        """See Qt. Once it is docked, the cross of the dock ends the tool, which asks for unsaved work first."""
+        super().showEvent(event)
+        dock: Any = self.parent()
+        while dock is not None and not hasattr(dock, "destroyOnClose"):
+            dock = dock.parent()
+        if dock is not None and self._end is None:
+            self._end, dock.destroyOnClose = dock.destroyOnClose, self.end
+            self.annotator.dock.welcome()
+
+    def end(self) -> None:
+        """End the tool: its layers stay, its keys are napari's again."""
+        if self.annotator.end() and self._end is not None:
+            end, self._end = self._end, None
+            end()
+            self.deleteLater()  # napari keeps what was docked

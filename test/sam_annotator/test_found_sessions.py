@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 from micro_sam.io.addresses import path_of
-from micro_sam.sam_annotator.controller.recording import Recording
+from micro_sam.sam_annotator.controller.files.recording import Recording
 from micro_sam.session.journal import places
 
 

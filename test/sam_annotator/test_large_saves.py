@@ -10,7 +10,7 @@ import pytest
 from micro_sam.errors import InputError
 from micro_sam.io.label_arrays import is_on_disc, new_labels
 from micro_sam.io.labels import load_labels
-from micro_sam.sam_annotator.controller.large_saves import LargeSave, copied
+from micro_sam.sam_annotator.controller.files.large_saves import LargeSave, copied
 
 
 class Jobs:

@@ -9,7 +9,7 @@ import pytest
 from micro_sam.errors import InputError
 from micro_sam.io.tracks import daughters
 from micro_sam.measure import measure_objects, measure_tracks
-from micro_sam.sam_annotator.controller.table_contents import Contents
+from micro_sam.sam_annotator.controller.objects.measuring import Contents
 from micro_sam.sam_annotator.state.images import OpenImage
 from micro_sam.sam_annotator.view.tables.model import Filter, TableModel, title_of
 from micro_sam.sample_data.synthetic import dividing_cells

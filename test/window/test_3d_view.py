@@ -66,13 +66,13 @@ def test_a_committed_object_opens_again_when_it_is_clicked(tool_3d):
     z, y, x = middle_of(FIRST)
     object_id = commit_first(tool)
     go_to(tool, z)
-    driver.press(menu(tool).correct)
-    assert menu(tool).correct.isChecked()
+    driver.press(menu(tool).corrections.correct)
+    assert menu(tool).corrections.correct.isChecked()
     click(tool, (2, 2, 2))
     assert tool.session.objects.reopened is None, "a click beside all objects opens none"
     click(tool, (z, y, x))
     assert tool.session.objects.reopened == object_id, tool.status.text
-    assert not menu(tool).correct.isChecked()
+    assert not menu(tool).corrections.correct.isChecked()
     # The next click is a prompt again.
     click(tool, (z, y + 3, x))
     assert len(tool.session.prompts.drawn.points) == 4
@@ -85,9 +85,9 @@ def test_an_object_at_work_is_not_mixed_with_one_that_is_opened_again(tool_3d):
     go_to(tool, z)
     click(tool, (z, 2, 2))
     wait_idle(tool)
-    driver.press(menu(tool).correct)
+    driver.press(menu(tool).corrections.correct)
     assert "There is a current object" in tool.status.text and tool.session.objects.reopened is None
-    assert not menu(tool).correct.isChecked() and not tool.state.corrects
+    assert not menu(tool).corrections.correct.isChecked() and not tool.state.corrects
 
 
 def test_voxel_size_reaches_all_layers_and_clicks_still_hit(opened, tmp_path):

@@ -12,7 +12,7 @@ import pytest
 from micro_sam.errors import InputError, ModelError
 from micro_sam.models.predictor import Predictor
 from micro_sam.sam_annotator.runtime.jobs import AHEAD, WORK, Job, Jobs, Progress
-from micro_sam.sam_annotator.runtime.latest import LatestWins
+from micro_sam.sam_annotator.runtime.threads import LatestWins
 from micro_sam.sam_annotator.state.images import from_array
 
 from . import driver

@@ -13,10 +13,10 @@ import sys, threading
 import numpy as np
 from qtpy.QtCore import QTimer
 from micro_sam.sam_annotator import {tool}
-from micro_sam.sam_annotator.runtime import leaving
+from micro_sam.sam_annotator.runtime import threads
 from micro_sam.models.predictor import Predictor
 
-leaving.PATIENCE = {patience}
+threads.PATIENCE = {patience}
 encode = Predictor.encode_batch
 
 def slow(self, tiles):

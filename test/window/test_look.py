@@ -8,8 +8,8 @@ from qtpy.QtCore import QPoint, QRect
 
 from micro_sam.sam_annotator import annotator_2d
 from micro_sam.sam_annotator.view.camera import camera_of
+from micro_sam.sam_annotator.view.canvas_overlays import outline
 from micro_sam.sam_annotator.view.layers.colours import track_colours
-from micro_sam.sam_annotator.view.outline import outline
 from micro_sam.sam_annotator.view.panels.parts import PRIMARY
 
 from . import driver

@@ -1,6 +1,6 @@
 """The model is loaded from disc once, however often images, caches or tiles change."""
 
-from micro_sam.sam_annotator.controller import engine
+from micro_sam.sam_annotator.controller.embedding import engine
 
 from . import driver
 

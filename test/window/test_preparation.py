@@ -14,7 +14,7 @@ from micro_sam.errors import ModelError
 from micro_sam.models import build
 from micro_sam.models.predictor import Predictor
 from micro_sam.sam_annotator import annotator_2d
-from micro_sam.sam_annotator.controller import engine
+from micro_sam.sam_annotator.controller.embedding import engine
 from micro_sam.sam_annotator.runtime.jobs import AHEAD, PREPARE
 from micro_sam.sam_annotator.state.images import from_array
 
@@ -361,7 +361,7 @@ SLEEPER = """
     import driver
     from micro_sam.models import build
     from micro_sam.sam_annotator import annotator_2d
-    from micro_sam.sam_annotator.controller import engine
+    from micro_sam.sam_annotator.controller.embedding import engine
 
     begun = threading.Event()
     def forever(*args, **kwargs):

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from micro_sam.models.predictor import Predictor
 from micro_sam.sam_annotator import annotator_2d
-from micro_sam.sam_annotator.controller.recording import SessionChoice
+from micro_sam.sam_annotator.controller.files.recording import SessionChoice
 from micro_sam.sam_annotator.state.images import from_array
 from micro_sam.session.journal import places
 

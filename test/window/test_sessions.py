@@ -15,8 +15,8 @@ import pytest
 import tifffile
 
 from micro_sam.sam_annotator import annotator_2d, image_series_annotator
-from micro_sam.sam_annotator.controller.closing import ends_in_order
-from micro_sam.sam_annotator.controller.recording import SessionChoice
+from micro_sam.sam_annotator.controller.files.recording import SessionChoice
+from micro_sam.sam_annotator.controller.files.unsaved import ends_in_order
 from micro_sam.sam_annotator.state.images import from_array
 from micro_sam.session.journal import places, report, series, store
 

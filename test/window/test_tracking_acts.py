@@ -10,7 +10,7 @@ from qtpy.QtCore import QPoint
 
 from micro_sam.errors import InputError
 from micro_sam.io.tracks import TrackRow, load_tracks
-from micro_sam.sam_annotator.controller.opening import load_result
+from micro_sam.sam_annotator.controller.files.opening import load_result
 from micro_sam.sam_annotator.launch import check_tracks
 from micro_sam.sam_annotator.runtime.jobs import WORK
 from micro_sam.sam_annotator.state.images import from_array
@@ -328,7 +328,7 @@ def test_a_committed_track_opens_again_and_keeps_its_id_and_family(with_truth):
     tool = with_truth
     lineage = tool.session.tracks.lineage
     go_to(tool, 5)
-    press(tool, menu(tool).correct)
+    press(tool, menu(tool).corrections.correct)
     click(tool, place_of(DAUGHTERS[0], 5))
     assert tool.session.objects.reopened == DAUGHTERS[0] and "is open again" in tool.status.text
     assert frames_of(tool.session.current, 1) == list(range(LAST + 1, N_FRAMES))

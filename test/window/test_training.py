@@ -9,7 +9,7 @@ from skimage.filters import gaussian
 from skimage.measure import label, regionprops
 
 from micro_sam.sam_annotator import annotator_2d, image_series_annotator
-from micro_sam.sam_annotator.controller.training_set import Annotated, annotated_so_far, write_training_set
+from micro_sam.sam_annotator.controller.training import Annotated, annotated_so_far, write_training_set
 
 from .driver import Heartbeat, click, press, process, wait_idle, wait_until
 

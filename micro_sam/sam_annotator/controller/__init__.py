@@ -1,1 +1,1 @@
-"""What happens when the user does something, one file for each matter."""
+"""What happens when the user does something: a file for each matter, a folder for what belongs together."""

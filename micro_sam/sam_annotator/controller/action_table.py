@@ -5,7 +5,7 @@ Buttons, switches, keys, the list of keys in the window and ``docs/keys.md`` com
 
 from __future__ import annotations
 
-from micro_sam.sam_annotator.controller.action_rows import Row
+from micro_sam.sam_annotator.actions import Row
 from micro_sam.sam_annotator.controller.stack_rows import ROWS_OF_STACKS, ROWS_OF_TRACKS, ROWS_OF_VOLUMES
 from micro_sam.sam_annotator.state.tool import Tool
 

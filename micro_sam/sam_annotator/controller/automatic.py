@@ -12,15 +12,15 @@ from typing import Any, Literal
 
 import numpy as np
 from psygnal import Signal
-from qtpy.QtCore import QTimer
 
 from micro_sam.embeddings.store import Item
 from micro_sam.errors import InputError
-from micro_sam.sam_annotator.controller.engine import Engine
-from micro_sam.sam_annotator.controller.looking import Looking
-from micro_sam.sam_annotator.controller.preparation import Preparation
+from micro_sam.sam_annotator.controller.embedding.engine import Engine
+from micro_sam.sam_annotator.controller.embedding.looking import Looking
+from micro_sam.sam_annotator.controller.embedding.preparation import Preparation
 from micro_sam.sam_annotator.runtime.jobs import Job, Jobs, Progress
-from micro_sam.sam_annotator.runtime.latest import LatestWins
+from micro_sam.sam_annotator.runtime.threads import LatestWins
+from micro_sam.sam_annotator.runtime.timers import once
 from micro_sam.sam_annotator.state.options import THRESHOLDS, LookOptions
 from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.segmentation.region_of_interest import RegionPart
@@ -75,10 +75,7 @@ class Automatic:
         self._latest = LatestWins("thresholds")
         self._latest.done.connect(self._show)
         self._latest.failed.connect(lambda _, error: state.status.report(error))
-        self._timer = QTimer()
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(DEBOUNCE_MS)
-        self._timer.timeout.connect(self._generate)
+        self._timer = once(self._generate, DEBOUNCE_MS)
         state.events.session.connect(self._follow)
         preparation.attached.connect(self._reset)
         engine.progressed.connect(self._retry)

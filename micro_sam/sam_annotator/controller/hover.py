@@ -13,7 +13,7 @@ from napari import Viewer
 
 from micro_sam.errors import InputError, NotComputedYet
 from micro_sam.sam_annotator.runtime.jobs import WORK, Jobs
-from micro_sam.sam_annotator.runtime.latest import LatestWins
+from micro_sam.sam_annotator.runtime.threads import LatestWins
 from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.sam_annotator.view.layers.overlays import MaskOverlay
 from micro_sam.sam_annotator.view.layers.session_layers import SessionLayers

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from micro_sam.sam_annotator.controller.engine import Engine
+from micro_sam.sam_annotator.controller.embedding.engine import Engine
 from micro_sam.sam_annotator.controller.preview import Preview
 from micro_sam.sam_annotator.runtime.jobs import Job, Jobs, Progress
 from micro_sam.sam_annotator.state.images import OpenImage

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from micro_sam.sam_annotator.controller.action_rows import Row
+from micro_sam.sam_annotator.actions import Row
 
 ROWS_OF_STACKS = (
     Row("select_one", lambda to: to.stacks.click_object),
@@ -122,7 +122,7 @@ ROWS_OF_TRACKS = (
     ),
     Row(
         "segment_and_track_all",
-        lambda to: to.tracks.segment_and_track_all,
+        lambda to: to.tracks.linking.segment_and_link,
         "Segment and Track All",
         "Find the objects of every frame with the method and thresholds of Segment All Objects, link them between "
         "frames, find divisions, and show the tracks in auto_segmentation; commit them with C.",

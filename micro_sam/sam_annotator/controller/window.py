@@ -3,45 +3,40 @@
 from __future__ import annotations
 
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import napari
 from napari import Viewer
 
 from micro_sam.errors import AxesError, ChoiceError, InputError
-from micro_sam.sam_annotator.actions import Actions
-from micro_sam.sam_annotator.controller.action_rows import bind
+from micro_sam.sam_annotator.actions import Actions, bind
 from micro_sam.sam_annotator.controller.action_table import rows_of
 from micro_sam.sam_annotator.controller.automatic import Automatic
-from micro_sam.sam_annotator.controller.autosave import Autosave
-from micro_sam.sam_annotator.controller.closing import CloseGuard, Leaving, ends_in_order
-from micro_sam.sam_annotator.controller.commits import CommitActions
-from micro_sam.sam_annotator.controller.continuing import Continuing
-from micro_sam.sam_annotator.controller.engine import Engine
-from micro_sam.sam_annotator.controller.handlers import Handlers
+from micro_sam.sam_annotator.controller.embedding.engine import Engine
+from micro_sam.sam_annotator.controller.embedding.looking import Looking
+from micro_sam.sam_annotator.controller.embedding.preparation import Preparation
+from micro_sam.sam_annotator.controller.files.opening import Continuing, Drops, Opening, take_dropped
+from micro_sam.sam_annotator.controller.files.recording import Recording
+from micro_sam.sam_annotator.controller.files.saving import Saving
+from micro_sam.sam_annotator.controller.files.saving_tracks import TrackSaving
+from micro_sam.sam_annotator.controller.files.series import Series, SeriesOpening
+from micro_sam.sam_annotator.controller.files.unsaved import Autosave, CloseGuard, Leaving, ends_in_order
 from micro_sam.sam_annotator.controller.hover import Hover
-from micro_sam.sam_annotator.controller.looking import Looking
-from micro_sam.sam_annotator.controller.objects import ObjectActions
-from micro_sam.sam_annotator.controller.opening import Drops, Opening, take_dropped
+from micro_sam.sam_annotator.controller.objects.commits import CommitActions
+from micro_sam.sam_annotator.controller.objects.editing import ObjectActions
+from micro_sam.sam_annotator.controller.objects.reviewing import Reviewing
+from micro_sam.sam_annotator.controller.objects.similar import SimilarObjects
+from micro_sam.sam_annotator.controller.objects.table import ObjectTable
 from micro_sam.sam_annotator.controller.pictures import EmbeddingPicture, Overview
-from micro_sam.sam_annotator.controller.preparation import Preparation
 from micro_sam.sam_annotator.controller.preview import Preview
-from micro_sam.sam_annotator.controller.prompts import PromptActions
-from micro_sam.sam_annotator.controller.propagation import Propagation
-from micro_sam.sam_annotator.controller.recording import Recording
-from micro_sam.sam_annotator.controller.region import RegionActions
-from micro_sam.sam_annotator.controller.reviewing import Reviewing
-from micro_sam.sam_annotator.controller.saving import Saving
-from micro_sam.sam_annotator.controller.saving_tracks import TrackSaving
-from micro_sam.sam_annotator.controller.sections import Sections
-from micro_sam.sam_annotator.controller.series import Series
-from micro_sam.sam_annotator.controller.series_opening import SeriesOpening
-from micro_sam.sam_annotator.controller.similar import SimilarObjects
-from micro_sam.sam_annotator.controller.stacks import StackActions
-from micro_sam.sam_annotator.controller.table import ObjectTable
-from micro_sam.sam_annotator.controller.tracks import LineageActions, TrackActions
+from micro_sam.sam_annotator.controller.prompts import PromptActions, RegionActions
+from micro_sam.sam_annotator.controller.stacks.propagation import Propagation
+from micro_sam.sam_annotator.controller.stacks.sections import Sections
+from micro_sam.sam_annotator.controller.stacks.slices import StackActions
+from micro_sam.sam_annotator.controller.stacks.tracks import LineageActions, TrackActions
+from micro_sam.sam_annotator.controller.stacks.volume import VolumeWork
 from micro_sam.sam_annotator.controller.training import Training
-from micro_sam.sam_annotator.controller.volume import VolumeWork
 from micro_sam.sam_annotator.runtime.garbage import garbage_timer
 from micro_sam.sam_annotator.runtime.jobs import MAPS, WORK, Jobs
 from micro_sam.sam_annotator.state.images import OpenImage
@@ -235,7 +230,7 @@ class Window:
                 automatic=self.automatic,
             )
             lineage = LineageActions(state, self._sight, objects.selected)
-        handlers = Handlers(
+        handlers = SimpleNamespace(
             prompts=PromptActions(state, self.layers, self._mouse, self.preview, self._preparation),
             commits=self._commits,
             objects=objects,

@@ -1,1 +1,1 @@
-"""Background threads, memory and garbage: what knows nothing of images."""
+"""Background threads, timers, memory and garbage: what knows nothing of images."""

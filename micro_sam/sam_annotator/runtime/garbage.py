@@ -20,7 +20,7 @@ from typing import Any
 from qtpy.QtCore import QObject, QTimer
 from qtpy.QtWidgets import QApplication
 
-from micro_sam.sam_annotator.runtime.leaving import active_threads
+from micro_sam.sam_annotator.runtime.threads import active_threads
 
 INTERVAL_MS = 500
 NAME = "micro_sam_garbage"

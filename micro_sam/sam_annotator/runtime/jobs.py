@@ -20,7 +20,7 @@ from typing import Any
 from qtpy.QtCore import QObject, Signal
 
 from micro_sam.errors import Cancelled, InputError
-from micro_sam.sam_annotator.runtime.leaving import start_thread
+from micro_sam.sam_annotator.runtime.threads import start_thread
 
 log = logging.getLogger(__name__)
 

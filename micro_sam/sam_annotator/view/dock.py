@@ -1,4 +1,4 @@
-"""The dock: all panels of a tool in the order in which a user needs them."""
+"""The dock: all panels of a tool in the order in which a user needs them, and one main button at a time."""
 
 from __future__ import annotations
 
@@ -11,23 +11,21 @@ from qtpy.QtWidgets import QScrollArea, QVBoxLayout, QWidget
 from micro_sam.sam_annotator.actions import Actions
 from micro_sam.sam_annotator.runtime.jobs import Jobs
 from micro_sam.sam_annotator.state.window import WindowState
-from micro_sam.sam_annotator.view.canvas_overlay import CanvasOverlay
+from micro_sam.sam_annotator.view.canvas_overlays import CanvasOverlay, CurrentOutline, SelectedFrames
 from micro_sam.sam_annotator.view.first_card import FirstCard
 from micro_sam.sam_annotator.view.found_division import DivisionOutline, DivisionPanel, DivisionsState
 from micro_sam.sam_annotator.view.frame import is_first_start
+from micro_sam.sam_annotator.view.keys import KeyList
 from micro_sam.sam_annotator.view.layers.session_layers import SessionLayers
 from micro_sam.sam_annotator.view.layers.track_layers import TrackLayers
-from micro_sam.sam_annotator.view.main_button import MainButton
-from micro_sam.sam_annotator.view.outline import CurrentOutline
 from micro_sam.sam_annotator.view.panels.automatic import AutomaticPanel, AutomaticState
 from micro_sam.sam_annotator.view.panels.classes import ClassPanel
-from micro_sam.sam_annotator.view.panels.commit import CommitOptions, CommitPanel
+from micro_sam.sam_annotator.view.panels.commit import CommitOptions, CommitPanel, SavePanel, SavingState
 from micro_sam.sam_annotator.view.panels.confidence_strip import ConfidenceStrip, FeaturesState
-from micro_sam.sam_annotator.view.panels.image import ImagePanel
-from micro_sam.sam_annotator.view.panels.key_list import KeyList
+from micro_sam.sam_annotator.view.panels.image import ImagePanel, SeriesPanel
 from micro_sam.sam_annotator.view.panels.lineage import LineagePanel
 from micro_sam.sam_annotator.view.panels.model import ModelPanel, PredictorState
-from micro_sam.sam_annotator.view.panels.objects import ObjectsPanel, SimilarState
+from micro_sam.sam_annotator.view.panels.objects import ObjectsPanel, ReviewBar, ReviewState, SimilarState
 from micro_sam.sam_annotator.view.panels.offers import (
     EmbedAllPanel,
     EmbeddingState,
@@ -37,19 +35,14 @@ from micro_sam.sam_annotator.view.panels.offers import (
     SessionOfferPanel,
     StartAgainPanel,
 )
-from micro_sam.sam_annotator.view.panels.parts import folded, give_keys_back, section
-from micro_sam.sam_annotator.view.panels.prompts import PromptPanel
-from micro_sam.sam_annotator.view.panels.review import ReviewBar, ReviewState
-from micro_sam.sam_annotator.view.panels.save import SavePanel, SavingState
-from micro_sam.sam_annotator.view.panels.segment import SegmentPanel
-from micro_sam.sam_annotator.view.panels.series import SeriesPanel
+from micro_sam.sam_annotator.view.panels.parts import PRIMARY, SECONDARY, folded, give_keys_back, section
+from micro_sam.sam_annotator.view.panels.prompts import PromptPanel, SegmentPanel
+from micro_sam.sam_annotator.view.panels.stacks import MethodState, TrackingPanel, VolumePanel
 from micro_sam.sam_annotator.view.panels.status_bar import StatusBar
-from micro_sam.sam_annotator.view.panels.tracking import TrackingPanel
 from micro_sam.sam_annotator.view.panels.training import TrainingPanel, TrainingState
 from micro_sam.sam_annotator.view.panels.view import ViewRow
-from micro_sam.sam_annotator.view.panels.volume import MethodState, VolumePanel
 from micro_sam.sam_annotator.view.sections import SectionLines
-from micro_sam.sam_annotator.view.selected_frames import SelectedFrames
+from micro_sam.session.session import Session
 
 WIDTH = 330
 SCROLL_BAR = 24
@@ -223,3 +216,59 @@ class Dock(QWidget):
         """Add a panel above the others, for instance the one of a series of images."""
         self._panels.insertWidget(0, section(title, panel))
         give_keys_back(panel, self._canvas)
+
+
+class MainButton:
+    """Marks the button that goes on from here: the whole object or track while it is in one slice only, then Commit.
+
+    Parameters
+    ----------
+    state
+        Of the window.
+    commit, extend
+        The buttons; without a second one Commit follows at once.
+    divisions
+        While one is offered, the main button is in its panel.
+    """
+
+    def __init__(
+        self,
+        state: WindowState,
+        commit: QWidget,
+        extend: QWidget | None = None,
+        divisions: DivisionsState | None = None,
+    ) -> None:
+        self._state, self._commit, self._extend, self._divisions = state, commit, extend, divisions
+        if divisions is not None:
+            divisions.changed.connect(self._show)
+        self._shown: QWidget | None = None
+        for button in (commit, extend):
+            if button is not None:
+                button.setStyleSheet(SECONDARY)
+        state.events.source.connect(self._show)
+        state.events.session.connect(self._follow)
+
+    def main(self) -> QWidget | None:
+        """The main button; None when there is nothing to go on with yet."""
+        session = self._state.session
+        if session is None or (self._divisions is not None and self._divisions.offer is not None):
+            return None
+        if self._state.source == "auto":
+            return self._commit
+        if not session.has_current:
+            return None
+        return self._commit if self._extend is None or len(session.labels.current_slices) > 1 else self._extend
+
+    def _follow(self, session: Session) -> None:
+        session.events.labels_changed.connect(self._show)
+        self._show()
+
+    def _show(self, *_: Any) -> None:
+        button = self.main()
+        if self._state.closed or button is self._shown:
+            return
+        if self._shown is not None:
+            self._shown.setStyleSheet(SECONDARY)
+        if button is not None:
+            button.setStyleSheet(PRIMARY)
+        self._shown = button

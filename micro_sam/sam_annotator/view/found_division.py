@@ -9,14 +9,13 @@ import numpy as np
 from napari import Viewer
 from psygnal import SignalInstance
 from qtpy.QtCore import QLineF, Qt
-from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPen
+from qtpy.QtGui import QPainter, QPaintEvent
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from micro_sam.sam_annotator.actions import Actions
 from micro_sam.sam_annotator.state.window import WindowState
-from micro_sam.sam_annotator.view.canvas_overlay import CanvasOverlay
+from micro_sam.sam_annotator.view.canvas_overlays import CanvasOverlay, outline, screen_pen
 from micro_sam.sam_annotator.view.layers.session_layers import SessionLayers
-from micro_sam.sam_annotator.view.outline import outline
 from micro_sam.sam_annotator.view.panels.parts import action_button, row
 from micro_sam.segmentation.values import ObjectMask
 
@@ -99,7 +98,5 @@ class DivisionOutline(CanvasOverlay):
         painter = QPainter(self)
         painter.setTransform(self._to_canvas())
         for colour, width, style in (("black", 4.0, Qt.PenStyle.SolidLine), (COLOUR, 2.0, Qt.PenStyle.DashLine)):
-            pen = QPen(QColor(colour), width, style)
-            pen.setCosmetic(True)
-            painter.setPen(pen)
+            painter.setPen(screen_pen(colour, width, style))
             painter.drawLines(lines)

@@ -1,4 +1,4 @@
-"""Every key of a tool, in one place.
+"""Every key of a tool, in one place, and the list of them.
 
 napari asks the selected layer before the viewer, and each kind of layer has keys of its own (``s`` selects points,
 ``c`` changes the contrast of an image, ``v`` hides a layer). So every key is bound on the viewer *and* on each layer,
@@ -14,6 +14,7 @@ from typing import Any
 from napari import Viewer
 from napari.layers import Layer
 from qtpy.QtGui import QKeySequence, QShortcut
+from qtpy.QtWidgets import QGridLayout, QLabel, QSizePolicy, QWidget
 
 from micro_sam.sam_annotator.actions import Action, Actions
 from micro_sam.sam_annotator.view.frame import kept_with
@@ -110,3 +111,29 @@ def _bind_digits(viewer: Viewer, together: list[Keys]) -> None:
     for number in DIGITS:
         shortcut = QShortcut(QKeySequence(f"Shift+{number}"), window)
         shortcut.activated.connect(lambda number=number: pressed(number))
+
+
+class KeyList(QWidget):
+    """Key and what it does, one line each."""
+
+    def __init__(self, actions: Actions) -> None:
+        super().__init__()
+        self._actions = actions
+        self._grid = QGridLayout(self)
+        self._grid.setContentsMargins(0, 0, 0, 0)
+        self._grid.setVerticalSpacing(1)
+        self._grid.setColumnStretch(1, 1)
+        self._shown: set[str] = set()
+        actions.added.connect(self._show)
+        self._show()
+
+    def _show(self) -> None:
+        """Add the keys that are not in the list yet."""
+        for action in self._actions:
+            if not action.keys or action.name in self._shown:
+                continue
+            text = QLabel(action.text)
+            text.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+            self._grid.addWidget(QLabel(f"<b>{action.key}</b>"), len(self._shown), 0)
+            self._grid.addWidget(text, len(self._shown), 1)
+            self._shown.add(action.name)

@@ -15,9 +15,8 @@ from qtpy.QtGui import QColor, QImage, QMouseEvent, QPainter, QPaintEvent, QPen,
 from qtpy.QtWidgets import QHBoxLayout, QSizePolicy, QWidget
 
 from micro_sam.sam_annotator.state.window import WindowState
-from micro_sam.sam_annotator.view.canvas_overlay import CanvasOverlay
+from micro_sam.sam_annotator.view.canvas_overlays import WIDTHS, CanvasOverlay, outline, screen_pen
 from micro_sam.sam_annotator.view.layers.session_layers import SessionLayers
-from micro_sam.sam_annotator.view.outline import WIDTHS, outline
 
 Colours = Callable[[np.ndarray], np.ndarray]
 """Ids (n,) of committed objects -> their colours (n, 3), float in 0..1."""
@@ -157,10 +156,10 @@ class Section(QWidget):
         painter.setTransform(self._transform())
         painter.drawImage(QRectF(-0.5, -0.5, columns, rows), self._picture)
         z, along = self._cross[0] - self.plane.first, self._cross[1]
-        _cosmetic(painter, CROSS, 1)
+        painter.setPen(screen_pen(CROSS, 1))
         painter.drawLines([QLineF(-0.5, z, columns - 0.5, z), QLineF(along, -0.5, along, rows - 0.5)])
         for colour, width in WIDTHS:
-            _cosmetic(painter, colour, width)
+            painter.setPen(screen_pen(colour, width))
             painter.drawLines(self._edges)
         transform = painter.transform()
         painter.resetTransform()
@@ -247,7 +246,7 @@ class SectionLines(CanvasOverlay):
         height, width = self._layers.session.shape[-2:]
         painter = QPainter(self)
         painter.setTransform(self._to_canvas())
-        _cosmetic(painter, CROSS, 1)
+        painter.setPen(screen_pen(CROSS, 1))
         painter.drawLines([QLineF(-0.5, y, width - 0.5, y), QLineF(x, -0.5, x, height - 0.5)])
 
 
@@ -269,9 +268,3 @@ def brightness(plane: np.ndarray, limits: tuple[float, float] | None, gamma: flo
     low, high = limits
     scaled = np.nan_to_num(np.clip((plane.astype(np.float32) - low) / max(high - low, 1e-12), 0, 1))
     return ((scaled if gamma == 1 else scaled**gamma) * 255).round().astype(np.uint8)
-
-
-def _cosmetic(painter: QPainter, colour: str, width: float) -> None:
-    pen = QPen(QColor(colour), width)
-    pen.setCosmetic(True)
-    painter.setPen(pen)

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 from napari.layers import Labels
-from qtpy.QtCore import QTimer
 
+from micro_sam.sam_annotator.runtime.timers import once
 from micro_sam.sam_annotator.view.layers.colours import PALETTE, label_colours
 from micro_sam.sam_annotator.view.layers.large_labels import LargeLabels, is_large_plane, whole_of
 from micro_sam.sam_annotator.view.layers.shared_labels import Region, SharedLabels, share
@@ -51,10 +51,7 @@ class LabelLayer:
             layer.events.scale.connect(self._moved)
             layer.events.translate.connect(self._moved)
             self._moved()
-        self._thumbnail = QTimer()
-        self._thumbnail.setSingleShot(True)
-        self._thumbnail.setInterval(THUMBNAIL_MS)
-        self._thumbnail.timeout.connect(self._update_thumbnail)
+        self._thumbnail = once(self._update_thumbnail, THUMBNAIL_MS)
 
     @staticmethod
     def make(name: str, data: np.ndarray, scale: tuple[float, ...] | None, opacity: float = 0.6) -> Labels:

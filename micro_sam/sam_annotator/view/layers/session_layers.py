@@ -15,9 +15,8 @@ from qtpy.QtCore import QTimer
 
 from micro_sam.sam_annotator.state.images import OpenImage, full_scale, origin
 from micro_sam.sam_annotator.state.window import WindowState
-from micro_sam.sam_annotator.view.camera import camera_of
+from micro_sam.sam_annotator.view.camera import FittedView, camera_of
 from micro_sam.sam_annotator.view.layers import overlays
-from micro_sam.sam_annotator.view.layers.fitted import FittedView
 from micro_sam.sam_annotator.view.layers.label_layers import LabelLayer, label_on_ray
 from micro_sam.sam_annotator.view.layers.object_colours import ObjectColours
 from micro_sam.sam_annotator.view.layers.prompt_layers import PointLayer, ShapeLayer

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from napari import Viewer
 from napari.layers import Labels, Layer, Points, Shapes, Tracks
-from qtpy.QtCore import QTimer
 
+from micro_sam.sam_annotator.runtime.timers import once
 from micro_sam.sam_annotator.state.images import OpenImage, full_scale, origin
 from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.sam_annotator.view.layers.colours import label_colours, track_colours
@@ -109,10 +109,7 @@ class TrackLayers(SessionLayers):
     def __init__(self, viewer: Viewer, state: WindowState) -> None:
         self.tracks: Any = None
         self._hid_tracks = True
-        self._refresh = QTimer()
-        self._refresh.setSingleShot(True)
-        self._refresh.setInterval(REFRESH_MS)
-        self._refresh.timeout.connect(self._show_tracks)
+        self._refresh = once(self._show_tracks, REFRESH_MS)
         super().__init__(viewer, state)
 
     def show(self, image: OpenImage, session: Session) -> None:

@@ -1,1 +1,1 @@
-"""The panels of the dock, one file each. A panel shows a state and calls actions; it does no work."""
+"""The panels of the dock, a file for each menu. A panel shows a state and calls actions; it does no work."""

@@ -6,13 +6,13 @@ from typing import Protocol
 
 from magicgui.widgets import ComboBox
 from psygnal import SignalInstance
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QWidget
 
 from micro_sam.sam_annotator.actions import Actions
 from micro_sam.sam_annotator.state.options import AUTOMATIC_METHODS, THRESHOLDS, LookOptions
 from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.sam_annotator.view.forms import Form, make_widget
-from micro_sam.sam_annotator.view.panels.parts import action_button, folded
+from micro_sam.sam_annotator.view.panels.parts import action_button, folded, menu_layout
 from micro_sam.session.session import Session
 
 
@@ -47,9 +47,7 @@ class AutomaticPanel(QWidget):
         self.form.insert(0, self.method)
         self.form.insert(1, self.look)
         self.values = self.form.widgets
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(2)
+        layout = menu_layout(self)
         layout.addWidget(self.run.native)
         layout.addLayout(self._region_row())
         self.parameters = folded("Parameters of Segment All", self.form.native)

@@ -6,11 +6,11 @@ from collections import Counter
 
 from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtGui import QColor
-from qtpy.QtWidgets import QCheckBox, QColorDialog, QGridLayout, QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QColorDialog, QGridLayout, QLabel, QLineEdit, QPushButton, QWidget
 
 from micro_sam.sam_annotator.actions import Actions
 from micro_sam.sam_annotator.state.window import WindowState
-from micro_sam.sam_annotator.view.panels.parts import action_button, button, row
+from micro_sam.sam_annotator.view.panels.parts import action_button, button, menu_layout, row
 from micro_sam.session.actions.classes import MOST
 from micro_sam.session.session import Session
 from micro_sam.session.values import ObjectClass
@@ -37,9 +37,7 @@ class ClassPanel(QWidget):
         self.by_class.setToolTip(by_class.tip)
         self.by_class.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.by_class.clicked.connect(lambda on: actions.set_by_class(on))
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(2)
+        layout = menu_layout(self)
         layout.addLayout(self._grid)
         layout.addWidget(self.current)
         layout.addWidget(row(self.add, self.none, self.image).native)

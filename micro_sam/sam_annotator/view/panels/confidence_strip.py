@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from psygnal import SignalInstance
-from qtpy.QtCore import QEvent, QPointF, QRectF, QSize, Qt, QTimer
+from qtpy.QtCore import QEvent, QPointF, QRectF, QSize, Qt
 from qtpy.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
 from micro_sam.sam_annotator.actions import Actions
 from micro_sam.sam_annotator.runtime.jobs import Jobs
+from micro_sam.sam_annotator.runtime.timers import once
 from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.session.session import Session
 from micro_sam.session.values import SliceConfidence
@@ -90,10 +91,7 @@ class ConfidenceStrip(QWidget):
         self.setMouseTracking(True)
         self.setCursor(Qt.CursorShape.PointingHandCursor)
         self.setAccessibleName("confidence per slice")
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(REFRESH_MS)
-        self._timer.timeout.connect(self.refresh)
+        self._timer = once(self.refresh, REFRESH_MS, parent=self)
         state.events.session.connect(self._follow)
         state.events.z.connect(lambda _z: self.update())
         features.attached.connect(self._attached)

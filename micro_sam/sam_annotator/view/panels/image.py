@@ -1,20 +1,25 @@
-"""What is annotated: a file, a layer of the viewer, or a sample; its channels and axes."""
+"""What is annotated: a file, a layer of the viewer, or a sample; its channels and axes; the images of a series."""
 
 from __future__ import annotations
 
 from magicgui.widgets import ComboBox
 from napari.layers import Image
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtGui import QColor
+from qtpy.QtWidgets import QLabel, QListWidget, QListWidgetItem, QWidget
 
 from micro_sam.errors import AxesError, ChoiceError
 from micro_sam.sam_annotator.actions import Actions
+from micro_sam.sam_annotator.state.series import Progress, SeriesState
 from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.sam_annotator.view.layers.session_layers import SessionLayers
-from micro_sam.sam_annotator.view.panels.parts import action_button, button, column, row
+from micro_sam.sam_annotator.view.panels.parts import action_button, button, column, folded, menu_layout, row
 
 COLOURS = "colours"
 EASIEST = "coins"
 """The sample to begin with: large, clear objects."""
+PROGRESS_MARKS: dict[Progress, str] = {"open": "●", "done": "✓", "empty": "–", "left out": "✗", "to do": "○"}
+PROGRESS_COLOURS: dict[Progress, str] = {"left out": "#ff5b52", "done": "#3ecf6b"}
+HEIGHT = 150
 
 
 class ImagePanel(QWidget):
@@ -31,9 +36,7 @@ class ImagePanel(QWidget):
         self.use_layer = button(actions["open_layer"].caption, actions["open_layer"].tip, self._open_layer)
         self.sample = ComboBox(choices=[], label="sample", tooltip="Images that need no download.")
         self.use_sample = button("Open sample", "Annotate a sample image.", self._open_sample)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(3)
+        layout = menu_layout(self, 3)
         self.channel = ComboBox(
             choices=[], label=actions["choose_channel"].caption, tooltip=actions["choose_channel"].tip
         )
@@ -144,3 +147,55 @@ class ImagePanel(QWidget):
     def _open_sample(self) -> None:
         if self.sample.value is not None:
             self._actions.open_path(f"sample:{self.sample.value}")
+
+
+class SeriesPanel(QWidget):
+    """Counter, ``Previous`` and ``Next``, and the list of all images; a click on one goes there."""
+
+    def __init__(self, state: WindowState, actions: Actions) -> None:
+        super().__init__()
+        self._shown: SeriesState | None = None
+        self.counter = QLabel()
+        self.counter.setWordWrap(True)
+        self.previous = action_button(actions, "previous_image")
+        self.next = action_button(actions, "next_image")
+        self.list = QListWidget()
+        self.list.setToolTip(actions["go_to_image"].tip)
+        self.list.setMaximumHeight(HEIGHT)
+        self.list.setUniformItemSizes(True)
+        self.list.itemClicked.connect(lambda item: actions.go_to_image(self.list.row(item)))
+        layout = menu_layout(self)
+        layout.addWidget(self.counter)
+        layout.addWidget(row(self.previous, self.next).native)
+        layout.addWidget(folded("All images", self.list))
+        state.events.series.connect(self._show)
+
+    def _show(self, series: SeriesState) -> None:
+        total = len(series.entries)
+        left_out = f", {len(series.left_out)} left out" if series.left_out else ""
+        self.counter.setText(
+            f"Image {series.index + 1} of {total}: {series.entry.name} ({series.n_done} with a result{left_out})"
+        )
+        self.previous.enabled = series.index > 0
+        self._show_list(series)
+
+    def _show_list(self, series: SeriesState) -> None:
+        before, self._shown = self._shown, series
+        changed = set(range(len(series.entries)))
+        if before is not None and len(before.entries) == len(series.entries):
+            changed = {before.index, series.index, *before.left_out, *series.left_out}
+        else:
+            self.list.clear()
+            self.list.addItems([entry.name for entry in series.entries])
+        for index in changed:
+            item = self.list.item(index) if index >= 0 else None
+            if item is not None:
+                self._show_row(item, series, index)
+        self.list.setCurrentRow(series.index)
+
+    def _show_row(self, item: QListWidgetItem, series: SeriesState, index: int) -> None:
+        progress = series.progress(index)
+        why = series.left_out.get(index, "")
+        item.setText(f"{PROGRESS_MARKS[progress]} {series.entries[index].name}: {progress}")
+        item.setToolTip(why)
+        item.setForeground(QColor(PROGRESS_COLOURS.get(progress, "#d0d4dc")))

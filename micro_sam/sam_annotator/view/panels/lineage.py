@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from qtpy.QtCore import QEvent, QRectF, QSize, Qt, QTimer, Signal
+from qtpy.QtCore import QEvent, QRectF, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent, QPen
-from qtpy.QtWidgets import QFrame, QScrollArea, QSizePolicy, QToolTip, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFrame, QScrollArea, QSizePolicy, QToolTip, QWidget
 from superqt import QCollapsible
 
 from micro_sam.sam_annotator.actions import Actions
+from micro_sam.sam_annotator.runtime.timers import once
 from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.sam_annotator.view.layers.colours import track_colours
 from micro_sam.sam_annotator.view.panels.objects import ObjectsPanel
-from micro_sam.sam_annotator.view.panels.parts import action_button, row
+from micro_sam.sam_annotator.view.panels.parts import action_button, menu_layout, row
 from micro_sam.session.lineage import Lineage
 from micro_sam.session.session import Session
 
@@ -67,10 +68,7 @@ class LineageView(QWidget):
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setCursor(Qt.CursorShape.PointingHandCursor)
         self.setAccessibleName("lineage")
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(REFRESH_MS)
-        self._timer.timeout.connect(self.refresh)
+        self._timer = once(self.refresh, REFRESH_MS, parent=self)
         state.events.session.connect(self._follow)
         state.events.selected.connect(lambda _ids: self.update())
         state.events.z.connect(lambda _z: self.update())
@@ -219,9 +217,7 @@ class LineagePanel(QWidget):
         self.split = action_button(actions, "split_selected")
         self.link = action_button(actions, "link_selected")
         self.unlink = action_button(actions, "unlink_selected")
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(3)
+        layout = menu_layout(self, 3)
         layout.addWidget(self.scroll)
         layout.addWidget(self.objects)
         layout.addWidget(row(self.split, self.link, self.unlink).native)

@@ -8,13 +8,13 @@ from typing import Any, Protocol
 from magicgui.types import FileDialogMode
 from magicgui.widgets import ComboBox, Container, FileEdit, LineEdit
 from psygnal import SignalInstance
-from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QWidget
 
 from micro_sam.errors import InputError
 from micro_sam.sam_annotator.actions import Actions
 from micro_sam.sam_annotator.state.settings import Settings
 from micro_sam.sam_annotator.state.window import WindowState
-from micro_sam.sam_annotator.view.panels.parts import button
+from micro_sam.sam_annotator.view.panels.parts import button, menu_layout
 
 FROM_FILE = "as in the file"
 
@@ -67,9 +67,7 @@ class ModelPanel(QWidget):
         self.form.margins = (0, 0, 0, 0)
         action = actions["change_settings"]
         self.apply = button(action.caption, action.tip, self._apply)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(2)
+        layout = menu_layout(self)
         layout.addWidget(self.in_use)
         layout.addWidget(self.form.native)
         layout.addWidget(self.apply.native)

@@ -1,8 +1,8 @@
-"""Committed objects: select, delete, merge, split, re-open."""
+"""Committed objects: select, delete, merge, split, re-open; the bar of a review of them."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from magicgui.widgets import FloatSlider, LineEdit, PushButton
 from psygnal import SignalInstance
@@ -10,8 +10,11 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidge
 
 from micro_sam.sam_annotator.actions import Actions
 from micro_sam.sam_annotator.state.window import WindowState
-from micro_sam.sam_annotator.view.panels.parts import CHECKED, action_button, column, row
+from micro_sam.sam_annotator.view.panels.parts import CHECKED, action_button, column, menu_layout, row
 from micro_sam.session.session import Session
+
+if TYPE_CHECKING:
+    from micro_sam.measure.review import Doubt
 
 
 class SimilarState(Protocol):
@@ -47,9 +50,7 @@ class ObjectsPanel(QWidget):
         self.delete = action_button(actions, "delete_selected")
         self.table = action_button(actions, "toggle_table")
         self.review = action_button(actions, "review_next")
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(2)
+        layout = menu_layout(self)
         top = QHBoxLayout()
         top.addWidget(self.count, 1)
         top.addWidget(self.table.native)
@@ -115,3 +116,42 @@ class ObjectsPanel(QWidget):
 
 def _text(ids: tuple[int, ...]) -> str:
     return ", ".join(str(i) for i in ids)
+
+
+class ReviewState(Protocol):
+    """What the bar reads."""
+
+    doubt: Doubt | None
+    left: int
+
+    @property
+    def changed(self) -> SignalInstance:
+        """Another object is looked at, or none."""
+
+
+class ReviewBar(QWidget):
+    """Fine, correct, delete, next; the reasons and the number that is left."""
+
+    def __init__(self, state: ReviewState, actions: Actions, noun: str) -> None:
+        super().__init__()
+        self._state, self._noun = state, noun
+        self.text = QLabel()
+        self.text.setWordWrap(True)
+        self.fine = action_button(actions, "review_fine", primary=True)
+        self.correct = action_button(actions, "review_correct")
+        self.delete = action_button(actions, "review_delete")
+        self.next = action_button(actions, "review_skip")
+        self.stop = action_button(actions, "review_stop")
+        layout = menu_layout(self)
+        layout.addWidget(self.text)
+        layout.addWidget(row(self.fine, self.correct, self.delete).native)
+        layout.addWidget(row(self.next, self.stop).native)
+        state.changed.connect(self._show)
+        self._show()
+
+    def _show(self) -> None:
+        doubt = self._state.doubt
+        self.setVisible(doubt is not None)
+        if doubt is not None:
+            why = ", ".join(doubt.reasons) or "nothing speaks against it"
+            self.text.setText(f"Review, {self._state.left} left. {self._noun.capitalize()} {doubt.id}: {why}.")

@@ -74,22 +74,25 @@ def column(*widgets: Any, labels: bool = False) -> Container[Any]:
     return container
 
 
-def heading(text: str) -> QLabel:
-    """Title of a menu."""
-    label = QLabel(text)
-    font = label.font()
-    font.setBold(True)
-    label.setFont(font)
-    return label
+def menu_layout(menu: QWidget, spacing: int = 2) -> QVBoxLayout:
+    """Makes a layout for what a menu holds: below each other, close together."""
+    layout = QVBoxLayout(menu)
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.setSpacing(spacing)
+    return layout
 
 
 def section(title: str, content: QWidget) -> QFrame:
     """A menu that is always open: its title and its content."""
+    heading = QLabel(title)
+    font = heading.font()
+    font.setBold(True)
+    heading.setFont(font)
     frame = QFrame()
     layout = QVBoxLayout(frame)
     layout.setContentsMargins(0, 2, 0, 2)
     layout.setSpacing(2)
-    layout.addWidget(heading(title))
+    layout.addWidget(heading)
     layout.addWidget(content)
     return frame
 

@@ -1,13 +1,13 @@
-"""Which tool the mouse has, and whether the next point is positive or negative."""
+"""What the user draws with, and Segment: the tool of the mouse, positive or negative, live, several objects at once."""
 
 from __future__ import annotations
 
-from magicgui.widgets import Container, RadioButtons
+from magicgui.widgets import CheckBox, Container, RadioButtons
 from qtpy.QtWidgets import QButtonGroup, QGridLayout, QPushButton, QVBoxLayout, QWidget
 
 from micro_sam.sam_annotator.actions import Actions
 from micro_sam.sam_annotator.state.window import WindowState
-from micro_sam.sam_annotator.view.panels.parts import CHECKED
+from micro_sam.sam_annotator.view.panels.parts import CHECKED, action_button, menu_layout, row
 from micro_sam.session.session import Session
 
 TOOLS = (
@@ -75,3 +75,30 @@ class PromptPanel(QWidget):
         for key, tool in self.tools.items():
             tool.setChecked(key == self._state.mouse)
         self._group.setExclusive(True)
+
+
+class SegmentPanel(QWidget):
+    """``Segment Object`` (key ``s``)."""
+
+    def __init__(self, state: WindowState, actions: Actions) -> None:
+        super().__init__()
+        self.run = action_button(actions, "segment")
+        self.live = _switch(actions, "set_live", state.live)
+        self.batched = _switch(actions, "set_batched", state.batched)
+        layout = menu_layout(self)
+        layout.addWidget(self.run.native)
+        switches = [self.live, *([self.batched] if state.tool.has_batches else [])]
+        if state.tool.has_hover:
+            self.hover = _switch(actions, "set_hover", state.hover)
+            state.events.hover.connect(self._show_hover)
+            switches.append(self.hover)
+        layout.addWidget(row(*switches).native)
+
+    def _show_hover(self, on: bool) -> None:
+        self.hover.value = on
+
+
+def _switch(actions: Actions, name: str, on: bool) -> CheckBox:
+    switch = CheckBox(text=actions[name].caption, value=on, tooltip=actions[name].tip)
+    switch.changed.connect(getattr(actions, name))
+    return switch

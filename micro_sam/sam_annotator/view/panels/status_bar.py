@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from micro_sam.sam_annotator.actions import Actions
 from micro_sam.sam_annotator.runtime.jobs import Job, Jobs
+from micro_sam.sam_annotator.runtime.timers import once
 from micro_sam.sam_annotator.state.status import Status
 
 REFRESH_MS = 100
@@ -59,10 +60,7 @@ class StatusBar(QWidget):
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
         status.changed.connect(self._say)
         self._shown: Job | None = None
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(REFRESH_MS)
-        self._timer.timeout.connect(self._progress)
+        self._timer = once(self._progress, REFRESH_MS, parent=self)
         jobs.changed.connect(self._changed)
         self._say(status.text, status.kind)
         self._progress()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from psygnal import SignalInstance
-from qtpy.QtWidgets import QLabel, QProgressBar, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QProgressBar, QWidget
 
 from micro_sam.sam_annotator.actions import Actions
 from micro_sam.sam_annotator.state.options import TrainingOptions
@@ -14,7 +14,7 @@ from micro_sam.sam_annotator.state.status import duration
 from micro_sam.sam_annotator.state.training import RunState, figures
 from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.sam_annotator.view.forms import Form
-from micro_sam.sam_annotator.view.panels.parts import action_button, button, row
+from micro_sam.sam_annotator.view.panels.parts import action_button, button, menu_layout, row
 
 
 class TrainingState(Protocol):
@@ -62,9 +62,7 @@ class TrainingPanel(QWidget):
         self.progress = QProgressBar()
         self.text = QLabel()
         self.text.setWordWrap(True)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(2)
+        layout = menu_layout(self)
         for widget in (self.form.native, row(self.start, self.stop, self.go_on).native, self.progress, self.text):
             layout.addWidget(widget)
         layout.addWidget(self.use.native)

@@ -1,0 +1,1 @@
+"""Committed objects: committing, editing, looking through them, the table, similar ones."""
