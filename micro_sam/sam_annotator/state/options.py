@@ -119,7 +119,8 @@ class VolumeOptions(Options):
     iou_threshold: float = option(
         0.8,
         "stop below overlap",
-        "The object ends where its overlap with the slice before is lower. Lower it to go further.",
+        "The object ends where its overlap with the slice before is lower (lower it to go further), and where it does "
+        "not stand out from its surroundings any more.",
         0.0,
         1.0,
         0.01,

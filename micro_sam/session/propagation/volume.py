@@ -101,7 +101,8 @@ class VolumePropagation(Propagation):
             ``"maps"``: the whole object at once, by the maps of the volume. ``"propagation"``: from slice to slice;
             all other parameters but `batched` are for it. ``"auto"``: maps where they are ready around the prompts.
         iou_threshold
-            It stops outward at the first slice whose overlap with the slice before is lower.
+            It stops outward at the first slice whose overlap with the slice before is lower, or in which the object
+            does not stand out from its surroundings any more.
         projection
             How the mask of one slice prompts the next: ``"box"``, ``"mask"``, ``"points"``, ``"points_and_mask"``,
             ``"single_point"`` or ``"default"``.
