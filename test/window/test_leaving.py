@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-# The step at work is a long one: small ones would have ended before Python does.
+# The active step is a long one: small ones would have ended before Python does.
 PROGRAM = """
 import sys, threading
 import numpy as np
@@ -66,5 +66,5 @@ def test_a_window_that_is_closed_while_it_encodes_ends_with_exit_code_0(options)
 def test_a_step_that_takes_too_long_is_broken_off_with_a_word():
     result = run(delay=5000, steps=10**9, patience=3)
     assert result.returncode == 0, (result.returncode, result.stderr[-2000:])
-    assert "encoding" in result.stdout and "waiting for the step at work" in result.stderr
+    assert "encoding" in result.stdout and "waiting for the active step" in result.stderr
     assert "broken off" in result.stderr

@@ -1,8 +1,8 @@
 """Background threads, and the end of the program, which never pulls down Python under one in the middle of a step.
 
 They are daemons, so that a window closes at once. When Python ends while such a thread computes in torch, the thread
-takes the whole process with it (abort, segmentation fault). So the end waits for the step at work; what is still at
-work after that ends with the process, whose results are whole or not there.
+takes the whole process with it (abort, segmentation fault). So the end waits for the active step; what is still
+busy after that ends with the process, whose results are whole or not there.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from qtpy.QtCore import QObject, Signal
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 10.0  # seconds that the end of the program waits for threads at work
+PATIENCE = 10.0  # seconds that the end of the program waits for threads that are still busy
 SILENT = 1.0  # seconds of them without a word
 
 _threads: dict[threading.Thread, Callable[[], object]] = {}
@@ -61,7 +61,7 @@ def _leave() -> None:
     if not _wait(begin + SILENT):
         return
     names = ", ".join(sorted(thread.name.removeprefix("micro_sam ") for thread in active_threads()))
-    log.warning("The window is closed; waiting for the step at work to end: %s.", names)
+    log.warning("The window is closed; waiting for the active step to end: %s.", names)
     if not _wait(begin + PATIENCE):
         return
     log.warning("It takes too long and is broken off. What is complete is kept.")
@@ -152,5 +152,5 @@ class LatestWins(QObject):
             if not self._closed:
                 try:
                     signal.emit(tag, value)
-                except RuntimeError:  # Qt deleted this object while the thread was at work
+                except RuntimeError:  # Qt deleted this object while the thread was busy
                     return

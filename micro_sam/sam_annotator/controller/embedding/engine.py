@@ -347,7 +347,7 @@ class Engine:
     def _cancelled(self) -> None:
         if self._start_waiting():
             return
-        if self.embeddings is not None and self.embeddings.is_complete():  # the step at work was the last one
+        if self.embeddings is not None and self.embeddings.is_complete():  # the active step was the last one
             self.progressed.emit()
             self.ready.emit(time.monotonic() - self._began, False)
         else:

@@ -36,7 +36,7 @@ class MethodState(Protocol):
 
     @property
     def method_changed(self) -> SignalInstance:
-        """Another method was chosen."""
+        """Another method was selected."""
 
 
 class Corrections(QWidget):
