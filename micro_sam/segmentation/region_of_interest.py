@@ -17,7 +17,7 @@ import skimage  # its parts are loaded when they are used
 from micro_sam.embeddings.part import items_around, part_of
 from micro_sam.embeddings.store import Item
 from micro_sam.errors import InputError
-from micro_sam.io.label_arrays import LARGEST_RESULT, new_labels
+from micro_sam.io.label_arrays import LARGEST_RESULT, new_labels, release
 from micro_sam.models.sizes import Box
 
 if TYPE_CHECKING:
@@ -185,6 +185,7 @@ class RegionPart:
             return placed
         for z, plane in enumerate(labels, area[0].start):
             placed[z][area[1:]] = table[plane]
+            release(labels, placed)
         return placed
 
 

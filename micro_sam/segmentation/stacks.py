@@ -13,6 +13,7 @@ import numpy as np
 from micro_sam.embeddings.compute import precompute_image_embeddings
 from micro_sam.errors import InputError
 from micro_sam.io.inputs import as_array
+from micro_sam.io.label_arrays import LARGEST_RESULT, new_labels, release
 from micro_sam.io.tracks import TrackRow, save_tracks
 from micro_sam.segmentation.automatic.slices import segment_slices
 from micro_sam.segmentation.propagation.frame_linking import FrameObjects, link_frames
@@ -99,6 +100,7 @@ def iter_track_labels(
     frames = []
     for plane in labels:
         frames.append(FrameObjects.of(plane))
+        release(labels)
         yield len(frames)
     linked = link_frames(frames, mode, max_distance, gap_closing or 0, divisions)
     extent: dict[int, list[int]] = {}
@@ -107,11 +109,12 @@ def iter_track_labels(
             extent.setdefault(track, [t, t])[1] = t
     kept = _long_enough(extent, linked.parents, min_time_extent or 1)
     number = {track: k for k, track in enumerate(sorted(kept), 1)}
-    result = np.zeros(labels.shape, np.uint32)
+    result = new_labels(labels.shape, largest=LARGEST_RESULT)
     for t, (objects, tracks) in enumerate(zip(frames, linked.track_of, strict=True)):
         table = np.array([0, *(number.get(tracks[int(i)], 0) for i in objects.ids)], np.uint32)
         position = np.searchsorted(objects.ids, labels[t]) + 1
         result[t] = table[np.where(labels[t] > 0, position, 0)]
+        release(labels, result)
     if gap_closing:
         fill_gaps(result)
     rows = [

@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 
 from micro_sam.errors import InputError
+from micro_sam.io.label_arrays import is_on_disc
 from micro_sam.io.tracks import load_tracks
 from micro_sam.multi_dimensional_segmentation import merge_instance_segmentation_3d, track_across_frames
 from micro_sam.sample_data import open_sample
+from micro_sam.segmentation import stacks
 from micro_sam.segmentation.propagation.frame_linking import FrameObjects, link_frames
 from micro_sam.segmentation.stacks import lineages_of, track_labels
+from micro_sam.segmentation.volume import merging
 from micro_sam.segmentation.volume.merging import number_per_slice, overlaps
 
 
@@ -187,3 +190,19 @@ def test_looking_for_divisions_costs_as_many_times_more_as_there_are_cells():
         assert link_frames(frames).parents
         costs.append(time.process_time() - before)
     assert costs[1] < 3 * 8 * costs[0]
+
+
+def test_stacks_larger_than_memory_are_merged_and_linked_on_disc(monkeypatch):
+    labels = np.zeros((12, 60, 80), "uint32")
+    for z in range(12):
+        labels[z, 5:25, 5 + z : 25 + z] = 1 + z % 2
+        if z not in (5, 6):
+            labels[z, 35:55, 40:60] = 7
+    in_memory = merge_instance_segmentation_3d(labels, gap_closing=2, verbose=False), track_labels(labels)
+    for room in (merging, stacks):
+        monkeypatch.setattr(room, "LARGEST_RESULT", 0)
+    merged, (tracks, rows) = merge_instance_segmentation_3d(labels, gap_closing=2, verbose=False), track_labels(labels)
+    assert is_on_disc(merged) and is_on_disc(tracks)
+    np.testing.assert_array_equal(merged, in_memory[0])
+    np.testing.assert_array_equal(tracks, in_memory[1][0])
+    assert rows == in_memory[1][1] and merged[5, 45, 50] == merged[0, 45, 50] > 0

@@ -1,12 +1,17 @@
 """One object of a volume from prompts in any slices, on maps that tell the truth."""
 
+import math
+
 import numpy as np
 import pytest
 from scipy import ndimage
 from segmentation_helpers import iou
 
 from micro_sam.errors import InputError
+from micro_sam.io.label_arrays import is_on_disc
 from micro_sam.segmentation.values import ObjectMask
+from micro_sam.segmentation.volume import labelling
+from micro_sam.segmentation.volume import maps as volume_maps
 from micro_sam.segmentation.volume import object as volume_object
 from micro_sam.segmentation.volume.automatic import segment_volume
 from micro_sam.segmentation.volume.geometry import MapBlock, MapGeometry
@@ -362,13 +367,43 @@ def test_all_objects_at_once_and_thresholds_without_the_network():
     assert segment_volume(maps, foreground_threshold=0.9).astype(bool).sum() < found.astype(bool).sum()
 
 
-def test_slabs_of_a_large_volume_join(monkeypatch):
-    from micro_sam.segmentation.volume import automatic
-
-    labels = np.zeros((60, 40, 40), "uint32")
-    labels[5:55, 10:20, 10:20] = 1
-    labels[20:40, 25:35, 25:35] = 2
+def test_blocks_of_a_large_volume_join(monkeypatch):
+    labels = np.zeros((60, 90, 90), "uint32")
+    labels[5:55, 10:20, 10:80] = 1  # through blocks in all three directions
+    labels[20:40, 25:85, 25:35] = 2
+    labels[30:50, 50:60, 50:60] = 3  # within some
+    labels[10:25, 60:72, 70:86] = 4  # across a corner
     maps = maps_of(labels)
     whole = segment_volume(maps)
-    monkeypatch.setattr(automatic, "SLAB", 1)
-    assert segment_volume(maps).max() == whole.max() == 2
+    monkeypatch.setattr(labelling, "HALO", (4, 8, 8))
+    for voxels in (1, 60_000, 200_000):
+        monkeypatch.setattr(labelling, "BLOCK", voxels)
+        assert len(labelling.plan_blocks(maps.geometry.work)) > 1
+        joined = segment_volume(maps)
+        assert joined.max() == whole.max() == 4
+        assert all(iou(joined == np.bincount(joined[whole == k]).argmax(), whole == k) > 0.98 for k in range(1, 5))
+        sizes = np.sort(np.bincount(whole.ravel())[1:])
+        assert segment_volume(maps, min_size=int(sizes[:2].mean())).max() == 3
+
+
+@pytest.mark.parametrize("work", [(30, 512, 512), (500, 512, 512), (200, 2048, 2048), (3, 9000, 9000), (4000, 40, 40)])
+def test_blocks_cover_a_volume_once_and_stay_small(work):
+    blocks = labelling.plan_blocks(work)
+    sizes = [math.prod(side.stop - side.start for side in block) for block in blocks]
+    assert sum(sizes) == math.prod(work) and max(sizes) <= labelling.BLOCK
+    assert len({tuple(side.start for side in block) for block in blocks}) == len(blocks)
+
+
+def test_a_volume_larger_than_memory_is_labelled_on_disc(monkeypatch):
+    labels = balls([(12, 15, 18), (12, 30, 44), (6, 45, 65)], 8)
+    whole = segment_volume(maps_of(labels))
+    monkeypatch.setattr(volume_maps, "IN_MEMORY", 0)
+    monkeypatch.setattr(labelling, "LARGEST_RESULT", 0)
+    maps = maps_of(labels)
+    found = segment_volume(maps)
+    assert is_on_disc(found)
+    np.testing.assert_array_equal(found, whole)
+    click = VolumePrompts([(12, 15, 18)], [1])
+    np.testing.assert_array_equal(
+        segment_volume_object(maps, click).full(SHAPE), segment_volume_object(maps_of(labels), click).full(SHAPE)
+    )

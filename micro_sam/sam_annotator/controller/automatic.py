@@ -15,6 +15,7 @@ from psygnal import Signal
 
 from micro_sam.embeddings.store import Item
 from micro_sam.errors import InputError
+from micro_sam.io.label_arrays import LARGEST_RESULT, new_labels, release
 from micro_sam.sam_annotator.controller.embedding.engine import Engine
 from micro_sam.sam_annotator.controller.embedding.looking import Looking
 from micro_sam.sam_annotator.controller.embedding.preparation import Preparation
@@ -363,7 +364,7 @@ class SliceWork:
         from micro_sam.segmentation.automatic.states import iter_initialize_kept
 
         n = self.embeddings.n_slices
-        labels, last = np.zeros(self.embeddings.shape, np.uint32), 0
+        labels, last = new_labels(self.embeddings.shape, largest=LARGEST_RESULT), 0
         for z in range(n):
             progress = Progress(f"{name}: {z + 1} of {n}", z, n)
             yield progress
@@ -373,4 +374,5 @@ class SliceWork:
             found = segmenter.generate(**self.values)
             labels[z] = np.where(found > 0, found + last, 0)
             last += int(found.max(initial=0))
+            release(labels)
         return labels

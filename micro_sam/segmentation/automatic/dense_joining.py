@@ -113,7 +113,8 @@ class Joining:
                 self._bands[index, (down, right)] = band
             else:
                 here, there = (band, theirs) if down + right > 0 else (theirs, band)
-                pairs = _same(here, there, 0 if down else 1)
+                axis = 0 if down else 1
+                pairs = same_objects(here, there, axis, min(HALO, here.shape[axis] // 2))
                 first, second = (index, other) if down + right > 0 else (other, index)
                 self._pairs.append(pairs + [self._first[first], self._first[second]])
 
@@ -132,12 +133,7 @@ class Joining:
         found, kept : int
             Objects before and after small ones were left out.
         """
-        from scipy.sparse import coo_matrix
-        from scipy.sparse.csgraph import connected_components
-
-        pairs = np.concatenate([np.zeros((0, 2), np.int64), *self._pairs])
-        links = coo_matrix((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), (self._last + 1, self._last + 1))
-        _, name = connected_components(links, directed=False)
+        name = groups_of(self._pairs, self._last)
         sizes = np.zeros(int(name.max()) + 1, np.int64)
         for index, some in self._sizes.items():
             first = self._first[index]
@@ -151,8 +147,16 @@ class Joining:
         return tables, int((sizes > 0).sum()), int(keep.sum())
 
 
-def _same(here: np.ndarray, there: np.ndarray, axis: int) -> np.ndarray:
-    """Pairs (n, 2) of labels that are one object, of two blocks in the band around their seam along ``axis``."""
+def same_objects(here: np.ndarray, there: np.ndarray, axis: int, seam: int) -> np.ndarray:
+    """Pairs (n, 2) of labels that are one object, of two blocks in the band around their seam.
+
+    Parameters
+    ----------
+    here, there : arrays of one shape
+        Labels of the band, in the block before the seam and in that behind it.
+    axis, seam : int
+        The seam lies before this row (column, slice) of the band.
+    """
     runs = LabelRuns(here, there)
     pairs, shared = runs.shared()
     if not len(pairs):
@@ -163,10 +167,20 @@ def _same(here: np.ndarray, there: np.ndarray, axis: int) -> np.ndarray:
         sizes[:, k] = areas[np.searchsorted(ids, pairs[:, k])]
     is_same = shared > SAME * (sizes.sum(1) - shared)
     # Objects that meet at the seam, of which one is a part of what the other block shows.
-    seam = min(HALO, here.shape[axis] // 2)
-    lines = [np.take(one, seam + step, axis) for one, step in ((here, -1), (there, 0))]
-    meet = {(int(a), int(b)) for a, b in zip(*lines, strict=True) if a and b}
+    meet, _ = LabelRuns(*(np.take(one, seam + step, axis) for one, step in ((here, -1), (there, 0)))).shared()
+    meeting = {tuple(pair) for pair in meet.tolist()}
     is_part = shared > PART * sizes.min(1)
-    at_seam = np.array([tuple(pair) in meet for pair in pairs.tolist()])
+    at_seam = np.array([tuple(pair) in meeting for pair in pairs.tolist()])
     joined: np.ndarray = pairs[is_same | (is_part & at_seam)]
     return joined
+
+
+def groups_of(pairs: list[np.ndarray], last: int) -> np.ndarray:
+    """Object of each label from 0 to ``last``, numbered from 0, which stays 0; labels of a pair are one object."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    both = np.concatenate([np.zeros((0, 2), np.int64), *pairs])
+    links = coo_matrix((np.ones(len(both), bool), (both[:, 0], both[:, 1])), (last + 1, last + 1))
+    groups: np.ndarray = connected_components(links, directed=False)[1]
+    return groups

@@ -32,6 +32,10 @@ def paint_part(
     work: tuple[int, int],
 ) -> np.ndarray:
     """As :func:`to_image`, for a part of the image (H, W), from coarse labels of an ``area`` of its maps (h, w)."""
+    if tuple(shape) == tuple(work):
+        first = (0, 0) if area is None else (area[0].start, area[1].start)
+        inside = tuple(slice(p.start - b, p.stop - b) for p, b in zip(part, first, strict=True))
+        return np.where(foreground[inside] > threshold, coarse[inside], 0).astype("uint32")
     # Where the image is finer, its foreground may reach half a coarse pixel beyond the coarse labels.
     grown = coarse
     if any(size > length for size, length in zip(shape, work, strict=True)):

@@ -13,7 +13,6 @@ is a pure function of maps and prompts, cheap enough for every click.
 
 from __future__ import annotations
 
-import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from micro_sam.errors import CacheError, InputError
+from micro_sam.io.label_arrays import new_labels, release
 from micro_sam.segmentation.volume.geometry import CoarseGeometry, MapBlock, MapGeometry, plan_geometry
 from micro_sam.segmentation.volume.maps_store import MapsOnDisc
 
@@ -33,7 +33,7 @@ __all__ = ["VolumeMaps", "Window", "open_volume_maps"]
 
 T = TypeVar("T")
 Window = tuple[slice, slice, slice]
-IN_MEMORY = 2**30  # bytes; larger maps lie in a temporary file
+IN_MEMORY = 2**29  # bytes of all directions; larger maps lie in a temporary file
 KEPT = 8  # results derived from windows
 
 
@@ -54,7 +54,8 @@ class VolumeMaps:
 
     def __init__(self, geometry: MapGeometry, disc: MapsOnDisc | None = None) -> None:
         self.geometry, self.disc, self.version = geometry, disc, 0
-        self._values = {axis: _allocate((2, *geometry.work)) for axis in geometry.axes}
+        largest = IN_MEMORY // len(geometry.axes)
+        self._values = {axis: new_labels((2, *geometry.work), np.uint8, largest) for axis in geometry.axes}
         self._ready = {
             axis: np.zeros((geometry.planes(axis), len(geometry.grid(axis))), bool) for axis in geometry.axes
         }
@@ -62,6 +63,7 @@ class VolumeMaps:
         self._adding = threading.Lock()  # a prompt may need a block while others are computed in the background
         for block, values in disc.read_all(geometry) if disc is not None else ():
             self._fill(block, values)
+            self.release()
 
     @classmethod
     def from_arrays(cls, foreground: np.ndarray, depth: np.ndarray, spacing: float = 1.0) -> VolumeMaps:
@@ -118,6 +120,11 @@ class VolumeMaps:
             if self.disc is not None:
                 self.disc.write(block, coded)
             self._fill(block, coded)
+            self.release()
+
+    def release(self) -> None:
+        """Let the memory go that maps in a file take; they are read again where somebody looks."""
+        release(*self._values.values())
 
     def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
         """Foreground and depth, float32 from 0 to 1, of a window in the grid of the maps; 0 where nothing is known."""
@@ -273,9 +280,3 @@ def open_volume_maps(predictor: Predictor, embeddings: Embeddings, scale: Iterab
         has_image=embeddings.image is not None or MapsOnDisc.exists(embeddings, predictor, sizes),
     )
     return VolumeMaps(geometry, MapsOnDisc.beside(embeddings, predictor, geometry, sizes))
-
-
-def _allocate(shape: tuple[int, ...]) -> np.ndarray:
-    if np.prod(shape, dtype=float) <= IN_MEMORY:
-        return np.zeros(shape, "uint8")
-    return np.memmap(tempfile.TemporaryFile(), "uint8", "w+", shape=shape)  # goes away with the array

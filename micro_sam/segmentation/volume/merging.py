@@ -12,6 +12,7 @@ import bioimage_cpp as bic
 import numpy as np
 
 from micro_sam.errors import InputError
+from micro_sam.io.label_arrays import LARGEST_RESULT, new_labels, release
 from micro_sam.segmentation.interpolation import interpolate_masks
 from micro_sam.segmentation.label_runs import LabelRuns
 from micro_sam.segmentation.values import ObjectMask
@@ -66,7 +67,7 @@ def merge_instance_segmentation_3d(
     if pbar_init is not None:
         pbar_init(3, "Merge segmentation")
     step = pbar_update if pbar_update is not None else lambda n: None
-    nodes, slice_of = number_per_slice(labels if with_background else labels.astype(np.int64) + 1)
+    nodes, slice_of = number_per_slice(labels, with_background)
     links, similarity = _links(nodes, 1 + (gap_closing or 0))
     step(1)
     merged = _multicut(len(slice_of), links, similarity, slice_of, beta)
@@ -80,14 +81,15 @@ def merge_instance_segmentation_3d(
     table = merged.astype(np.uint32)
     for plane in result:
         plane[:] = table[plane]
+        release(result)
     if gap_closing:
         fill_gaps(result)
     step(1)
     return result
 
 
-def number_per_slice(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Give every object of every slice a number of its own.
+def number_per_slice(labels: np.ndarray, with_background: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    """Give every object of every slice a number of its own; without background, 0 is an object like others.
 
     Returns
     -------
@@ -96,14 +98,15 @@ def number_per_slice(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     slice_of : (n + 1,) int
         Slice of each number; -1 for the background.
     """
-    nodes = np.zeros(labels.shape, np.uint32)
+    nodes = new_labels(labels.shape, largest=LARGEST_RESULT)
     slice_of = [-1]
     for z, plane in enumerate(labels):
-        runs = LabelRuns(plane)
+        runs = LabelRuns(plane if with_background else plane.astype(np.int64) + 1)
         ids, place, _ = runs.labels()
         numbers = np.where(ids > 0, np.cumsum(ids > 0) + len(slice_of) - 1, 0).astype(np.uint32)
         nodes[z] = runs.image(numbers[place])
         slice_of += [z] * int((ids > 0).sum())
+        release(labels, nodes)
     return nodes, np.array(slice_of)
 
 
@@ -135,6 +138,7 @@ def fill_gaps(labels: np.ndarray) -> None:
         for i in LabelRuns(plane).labels()[0].tolist():
             if i > 0:
                 present.setdefault(i, []).append(z)
+        release(labels)
     for i, slices in present.items():
         for a, b in zip(slices, slices[1:], strict=False):
             if b - a == 1:
@@ -153,6 +157,7 @@ def _links(nodes: np.ndarray, reach: int) -> tuple[np.ndarray, np.ndarray]:
     for distance in range(1, reach + 1):
         for z in range(len(nodes) - distance):
             found, iou, inside = overlaps(nodes[z], nodes[z + distance])
+            release(nodes)
             if distance == 1:
                 continued.update(found[iou > 0.25, 0].tolist())
             else:

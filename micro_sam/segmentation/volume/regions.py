@@ -128,6 +128,7 @@ def climb(depth: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray
             np.copyto(best[here], height[there], where=up)
             np.copyto(way[here], place[there], where=up)
     ways: np.ndarray = way.ravel()
+    del place, best, height  # a window may be large
     voxels = np.flatnonzero(inside)
     ends = ways[voxels]
     while True:
