@@ -4,8 +4,10 @@
 
 Nothing is in a cache. Each start is a new process; sides take turns. The view goes to an object in the middle, which is
 clicked as soon as the window is painted. ``--story``: in the largest image three corners are clicked and committed, one
-object lies across tiles, one commit is undone and redone, all is saved, and a second start must find it. Processor time
-says more than seconds on a machine that has other work. Images are those of ``scale.py``.
+object lies across tiles, one commit is undone and redone, all is saved, and a second start must find it.
+``--stack``: in a stack an object at three quarters of its depth is clicked, committed, undone, redone and saved while
+the other slices are embedded. Processor time says more than seconds on a machine that has other work. Images are those
+of ``scale.py``.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     if options.child:
         return child(json.loads(options.child))
-    from scale import make_image
+    from scale import SLICE, make_image
 
     report: dict = {**describe_machine("cpu"), "starts": {}}
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
@@ -54,6 +56,11 @@ def main(arguments: list[str] | None = None) -> int:
             order = {"what": "story", "result": str(folder / "objects.ome.zarr"), "pictures": options.pictures}
             report["story"] = [start(images[side], folder, order | {"again": again}) for again in (False, True)]
             print(json.dumps(report["story"], indent=1))
+        if options.stack:
+            path = make_image(folder, (options.stack, SLICE, SLICE), "tif")
+            order = {"what": "stack", "result": str(folder / "volume.tif"), "pictures": options.pictures}
+            report["stack"] = start(path, folder, order)
+            print(json.dumps(report["stack"], indent=1))
     if options.output is not None:
         options.output.write_text(json.dumps(report, indent=1))
     return 0
@@ -66,6 +73,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--format", choices=("tif", "zarr"), default="tif")
     parser.add_argument("--runs", type=int, default=1, help="starts of each (1)")
     parser.add_argument("--story", action="store_true", help="also work in the largest image, and start again")
+    parser.add_argument("--stack", type=int, help="slices of a stack that is annotated, too")
     parser.add_argument("--pictures", help="folder for screenshots of the story")
     parser.add_argument("--folder", type=Path, help="where the images lie for the time; the temporary folder")
     parser.add_argument("--output", type=Path, help="JSON file for the figures")
@@ -102,13 +110,14 @@ def child(order: dict) -> int:
     """What the new process does; prints its figures and ends without closing the window."""
     sys.path.insert(0, str(ROOT / "test" / "window"))
     work = Window(order)
-    found = work.first_mask() if order["what"] == "first mask" else work.story(order)
+    stories = {"first mask": work.first_mask, "story": work.story, "stack": work.stack}
+    found = stories[order["what"]](order)
     print(json.dumps(found), flush=True)
     os._exit(0)
 
 
 class Window:
-    """The 2D tool on an image."""
+    """The 2D tool on an image, or the 3D tool on a stack."""
 
     def __init__(self, order: dict) -> None:
         from napari.qt import get_qapp
@@ -129,10 +138,10 @@ class Window:
         self.application.installEventFilter(watcher)
         from driver import wait_until
 
-        from micro_sam.sam_annotator import annotator_2d, get_annotator
+        from micro_sam.sam_annotator import annotator_2d, annotator_3d, get_annotator
 
-        again = order.get("again", False)
-        self.viewer = annotator_2d(order["image"], model_type="nano_lm", device="cpu", resume=again, return_viewer=True)
+        again, open_tool = order.get("again", False), annotator_3d if order["what"] == "stack" else annotator_2d
+        self.viewer = open_tool(order["image"], model_type="nano_lm", device="cpu", resume=again, return_viewer=True)
         if not wait_until(lambda: self.painted is not None, TIMEOUT):
             raise SystemExit("The window was never painted.")
         self.application.removeEventFilter(watcher)
@@ -170,12 +179,21 @@ class Window:
         from skimage.segmentation import clear_border
 
         top, left = max(0, y - 300), max(0, x - 300)
-        part = np.asarray(self.tool.state.image.data[top : top + 600, left : left + 600], "float32")
+        data, z = self.tool.state.image.data, self.tool.state.z
+        part = (
+            data[top : top + 600, left : left + 600] if data.ndim == 2 else data[z, top : top + 600, left : left + 600]
+        )
+        part = np.asarray(part, "float32")
         part = ndimage.gaussian_filter(part, 2)
         found = regionprops(clear_border(label(part - ndimage.gaussian_filter(part, 40) > 15)))
         for one in found:
             one.origin = (top, left)
         return [one for one in found if 800 < one.area < 8000]
+
+    def plane(self):
+        """The image, or the slice in view."""
+        data = self.tool.state.image.data
+        return data if data.ndim == 2 else data[self.tool.state.z]
 
     @staticmethod
     def innermost(coin) -> tuple[int, int]:
@@ -194,7 +212,7 @@ class Window:
 
         points = self.tool.layers.points.layer
         camera_of(self.viewer).zoom = 1.0
-        camera_of(self.viewer).center = tuple(points.data_to_world(place))
+        camera_of(self.viewer).center = tuple(points.data_to_world(place))[-2:]
         process(0.05)  # the canvas is drawn
         spot = canvas_point(self.viewer, points, place)
         QTest.mouseMove(canvas(self.viewer), spot)
@@ -202,7 +220,7 @@ class Window:
 
     def wait_for_mask(self, place: tuple[int, int]) -> None:
         """Until the current object has pixels around a place."""
-        around = tuple(slice(max(p - NEAR, 0), p + NEAR) for p in place)
+        around = (*place[:-2], *(slice(max(p - NEAR, 0), p + NEAR) for p in place[-2:]))
         end = time.monotonic() + TIMEOUT
         while not np.any(self.tool.session.current[around]):
             if time.monotonic() > end:
@@ -210,7 +228,7 @@ class Window:
             self.application.processEvents()
             time.sleep(0.02)
 
-    def first_mask(self) -> dict:
+    def first_mask(self, order: dict) -> dict:
         """An object in the middle."""
         place = self.object_near(*(size // 2 for size in self.tool.state.image.shape))
         self.look_and_click(place)
@@ -271,6 +289,30 @@ class Window:
             "tiles computed": self.tool.engine.computed,
             "saved": self.now(),
         }
+
+    def stack(self, order: dict) -> dict:
+        """An object at three quarters of the depth, while the other slices are embedded."""
+        from driver import process, screenshot, wait_until
+
+        session = self.tool.session
+        z = 3 * session.shape[0] // 4
+        self.tool.actions.go_to_slice(z)
+        process(0.3)
+        place = (z, *self.object_near(*(size // 2 for size in session.shape[1:])))
+        before = time.process_time()
+        self.look_and_click(place)
+        self.wait_for_mask(place)
+        mask, embedded = time.process_time() - before, self.tool.engine.computed
+        if order.get("pictures"):
+            process(0.5)
+            screenshot(Path(order["pictures"]) / "stack.png")
+        self.press("c", lambda: len(session.objects) == 1)
+        self.press("ctrl+z", lambda: len(session.objects) == 0)
+        self.press("ctrl+shift+z", lambda: len(session.objects) == 1)
+        self.tool.actions.save(Path(order["result"]))
+        assert wait_until(lambda: not self.tool.saving.unsaved, TIMEOUT)
+        saved = {"slices embedded when saved": self.tool.engine.computed, "of": session.shape[0]}
+        return {"slice": z, "CPU of the click": mask, "slices embedded with the mask": embedded, **saved, **self.now()}
 
     def look_at(self, place: tuple[int, int]) -> None:
         """Bring a place into the middle."""
