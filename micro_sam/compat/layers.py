@@ -179,7 +179,7 @@ def clear_annotations(viewer: Viewer, clear_segmentations: bool = True) -> None:
     if clear_segmentations:
         annotator.actions.clear()
         return
-    for name in (annotator.state.names.prompts, annotator.state.names.box_prompts):
+    for name in (annotator.state.tool.names.prompts, annotator.state.tool.names.box_prompts):
         viewer.layers[name].data = []
 
 

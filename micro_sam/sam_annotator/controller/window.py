@@ -87,11 +87,11 @@ class Window:
     def __init__(
         self, viewer: Viewer, tool: Tool, settings: Settings, *, is_docked: bool = True, is_alone: bool = False
     ) -> None:
-        names = tool.names.beside(layer.name for layer in viewer.layers)
+        tool = tool.beside(layer.name for layer in viewer.layers)
         self._garbage = garbage_timer()
         self._garbage.hold()
         self.viewer = viewer
-        self.state = state = WindowState(tool, names, settings, options=tool.options)
+        self.state = state = WindowState(tool, settings, options=tool.options)
         self.actions = Actions(self._report, state.status.acted)
         self.jobs = Jobs(state.status.report)
         self.engine = Engine(self.jobs)

@@ -15,7 +15,7 @@ from micro_sam.io.tables import check_table_path, save_table
 from micro_sam.sam_annotator.actions import Actions
 from micro_sam.sam_annotator.controller.files.saving import Saving
 from micro_sam.sam_annotator.runtime.jobs import Jobs
-from micro_sam.sam_annotator.state.window import WindowState
+from micro_sam.sam_annotator.state.window import WindowState, image_of
 from micro_sam.sam_annotator.view.dialogs import Dialogs
 from micro_sam.sam_annotator.view.layers.session_layers import SessionLayers
 
@@ -126,7 +126,7 @@ class ObjectTable:
         place = Path(path) if path is not None else self._ask()
         if place is None:
             return None
-        check_not_input(place, self._state.open_image().path)
+        check_not_input(place, image_of(self._state).path)
         try:
             check_table_path(place)
             save_table(place, table)

@@ -250,7 +250,7 @@ class Linking:
             self._state.source = "auto"
         self._state.status.say(
             f"{count(len(lineage), 'track')} with {count(len(lineage.divisions), 'division')} in "
-            f"{self._state.names.auto}. Commit them with C, or go on with single objects.",
+            f"{self._state.tool.names.auto}. Commit them with C, or go on with single objects.",
             "good",
         )
 

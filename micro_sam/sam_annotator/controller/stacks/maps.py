@@ -17,7 +17,7 @@ from micro_sam.sam_annotator.controller.embedding.engine import Engine
 from micro_sam.sam_annotator.runtime.jobs import MAPS, WORK, Job, Jobs, Progress
 from micro_sam.sam_annotator.state.options import VolumeOptions
 from micro_sam.sam_annotator.state.status import duration
-from micro_sam.sam_annotator.state.window import WindowState
+from micro_sam.sam_annotator.state.window import WindowState, image_of
 
 PAUSE = 0.02  # seconds between two looks whether others have ended their work
 READY = "Whole objects are ready: every click gives the object in all slices at once."
@@ -113,7 +113,7 @@ class MapsWork:
     @property
     def scale(self) -> tuple[float, ...] | None:
         """Size of a voxel (z, y, x); a layer that says 1 for all axes says nothing."""
-        image = self._state.open_image()
+        image = image_of(self._state)
         if image.scale is None or (image.layer is not None and set(image.scale) == {1.0}):
             return None
         return image.scale

@@ -78,7 +78,7 @@ class SessionLayers:
 
     def __init__(self, viewer: Viewer, state: WindowState) -> None:
         self.viewer = viewer
-        self.names = state.names
+        self.names = state.tool.names
         self.session: Any = None
         self.image: Any = None
         self.raw: Any = None
