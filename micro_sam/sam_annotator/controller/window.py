@@ -259,7 +259,7 @@ class Window:
     def _wire_layers(self) -> None:
         layers, status = self.layers, self.state.status
         layers.edited.connect(self.preview.edited)
-        layers.picked.connect(self.actions.select_one)
+        layers.clicked.connect(self.actions.select_one)
         layers.refused.connect(lambda text: status.say(text, "warning"))
         layers.recreated.connect(self._recreated)
 

@@ -241,9 +241,9 @@ class Saving:
 
     def ask_for_path(self) -> Path | None:
         """Let the user choose a file; None when they cancel."""
-        path, chosen = self._dialogs.path_to_save("Save committed objects", self.suggested_path(), FILTERS)
+        path, selected = self._dialogs.path_to_save("Save committed objects", self.suggested_path(), FILTERS)
         if path is not None and path.suffix == "":
-            path = path.with_name(path.name + (".zarr" if "zarr" in chosen else ".tif"))
+            path = path.with_name(path.name + (".zarr" if "zarr" in selected else ".tif"))
         return self._agreed(path)
 
     def suggested_path(self) -> Path:

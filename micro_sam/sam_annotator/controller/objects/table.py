@@ -144,12 +144,12 @@ class ObjectTable:
 
     def _ask(self) -> Path | None:
         result = self._saving.path or self._saving.suggested_path()
-        path, chosen = self._dialogs.path_to_save(
+        path, selected = self._dialogs.path_to_save(
             "Save table", result.with_name(f"{result.name.split('.')[0]}.csv"), FILTERS
         )
         if path is None:
             return None
-        path = path if path.suffix else path.with_name(path.name + (".parquet" if "parquet" in chosen else ".csv"))
+        path = path if path.suffix else path.with_name(path.name + (".parquet" if "parquet" in selected else ".csv"))
         return None if read_kind(path) == "table" and not self._dialogs.may_replace(path, True) else path
 
     def _make(self) -> None:
