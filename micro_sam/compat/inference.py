@@ -107,9 +107,9 @@ def batched_inference(
             multimask_output=multimasking,
         )
         for number, (logits, scores) in enumerate(zip(decoded.low_res_logits, decoded.scores, strict=True), begin):
-            chosen = [int(scores.argmax())] if multimasking and reduce_multimasking else range(len(scores))
+            selected = [int(scores.argmax())] if multimasking and reduce_multimasking else range(len(scores))
             name = number + 1 if segmentation_ids is None else int(segmentation_ids[number])
-            for k in chosen:
+            for k in selected:
                 full = predictor.upscale(logits[k : k + 1], features)
                 kept = full if return_highres_logits else logits[k : k + 1]
                 records.append(_record(full[0], threshold, float(scores[k]), name, kept))
@@ -219,7 +219,9 @@ def _features(
     i: int | None,
 ) -> ImageFeatures:
     if image is None:
-        return predictor.get_image_features()
+        from micro_sam.models.predictor import features_of
+
+        return features_of(predictor)
     ndim = 2 if i is None else 3
     embeddings = precompute_image_embeddings(predictor, image, _path(embedding_path), ndim=ndim, verbose=verbose)
     return embeddings.load(i, 0, device=predictor.device)

@@ -91,14 +91,14 @@ def prompt_layer_to_points(
     """
     points = np.asarray(prompt_layer.data, float)
     labels = np.array([int(str(label) == LABELS[0]) for label in _feature(prompt_layer, "label")], "int64")
-    chosen = np.ones(len(points), bool)
+    selected = np.ones(len(points), bool)
     if i is not None:
         if points.shape[1] != 3:
             raise InputError("A slice is chosen in layers with points z, y, x; leave i out for this layer.")
-        chosen &= np.rint(points[:, 0]).astype(int) == i
+        selected &= np.rint(points[:, 0]).astype(int) == i
     if track_id is not None:
-        chosen &= np.asarray(_feature(prompt_layer, "track_id")).astype(int) == track_id
-    return points[chosen][:, -2:], labels[chosen]
+        selected &= np.asarray(_feature(prompt_layer, "track_id")).astype(int) == track_id
+    return points[selected][:, -2:], labels[selected]
 
 
 def point_layer_to_prompts(
@@ -179,7 +179,7 @@ def clear_annotations(viewer: Viewer, clear_segmentations: bool = True) -> None:
     if clear_segmentations:
         annotator.actions.clear()
         return
-    for name in (annotator.state.names.prompts, annotator.state.names.box_prompts):
+    for name in (annotator.state.tool.names.prompts, annotator.state.tool.names.box_prompts):
         viewer.layers[name].data = []
 
 

@@ -45,8 +45,8 @@ def get_device(device: str | torch.device | None = None) -> str | torch.device:
     str or torch.device
         A name for a name or None, so that ``get_device("cpu") == "cpu"``; a torch.device for a torch.device.
     """
-    chosen = choose_device(device)
-    return chosen if isinstance(device, torch.device) else str(chosen)
+    selected = choose_device(device)
+    return selected if isinstance(device, torch.device) else str(selected)
 
 
 def get_block_shape(shape: Sequence[int]) -> tuple[int, ...]:

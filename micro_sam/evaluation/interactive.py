@@ -156,8 +156,8 @@ def evaluate_image(
     small, ids = consecutive_ids(np.asarray(labels))
     objects = [one for one in regionprops(small) if one.area >= min_size]
     if max_objects is not None and len(objects) > max_objects:
-        chosen = np.random.default_rng(seed).permutation(len(objects))[:max_objects]
-        objects = [objects[k] for k in sorted(chosen)]
+        selected = np.random.default_rng(seed).permutation(len(objects))[:max_objects]
+        objects = [objects[k] for k in sorted(selected)]
     for one in objects:
         truth = ObjectMask(tuple(one.bbox), one.image)
         yield simulate(predictor, embeddings, truth, start, n_corrections, i, int(ids[one.label - 1]), segment)

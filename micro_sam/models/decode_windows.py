@@ -52,17 +52,17 @@ def decode_in_windows(
         return run(*prompts)
     logits: dict[int, Tensor] = {}
     scores: dict[int, Tensor] = {}
-    for chosen in (fits.nonzero()[:, 0], (~fits).nonzero()[:, 0]):
-        if len(chosen) == 0:
+    for selected in (fits.nonzero()[:, 0], (~fits).nonzero()[:, 0]):
+        if len(selected) == 0:
             continue
-        own = corner[chosen] if fits[chosen[0]] else None
-        found, quality = run(*take(chosen, *prompts), corner=own)
+        own = corner[selected] if fits[selected[0]] else None
+        found, quality = run(*take(selected, *prompts), corner=own)
         if own is not None:
             again = cut_off(found, own, seen)
             found = paste(found, own, CELL * grid)
             if again.any():  # larger than the window
-                found[again], quality[again] = run(*take(chosen[again], *prompts))
-        for k, one, score in zip(chosen.tolist(), found, quality, strict=True):
+                found[again], quality[again] = run(*take(selected[again], *prompts))
+        for k, one, score in zip(selected.tolist(), found, quality, strict=True):
             logits[k], scores[k] = one, score
     return torch.stack([logits[k] for k in range(count)]), torch.stack([scores[k] for k in range(count)])
 

@@ -33,18 +33,18 @@ def get_device(device: str | torch.device | None = None) -> torch.device:
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
-        chosen = torch.device(device)
+        selected = torch.device(device)
     except (RuntimeError, TypeError):
-        chosen = None
-    if chosen is None or chosen.type not in ("cpu", "cuda", "mps"):
+        selected = None
+    if selected is None or selected.type not in ("cpu", "cuda", "mps"):
         raise InputError(f"{str(device)!r} is no device. Choose 'auto', {', '.join(map(repr, available_devices()))}.")
-    reason = _why_not(chosen)
+    reason = _why_not(selected)
     if reason:
         raise InputError(
-            f"The device {str(chosen)!r} cannot be used: {reason} "
+            f"The device {str(selected)!r} cannot be used: {reason} "
             f"Choose 'auto', {', '.join(map(repr, available_devices()))}."
         )
-    return chosen
+    return selected
 
 
 def available_devices() -> list[str]:

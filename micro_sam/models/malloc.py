@@ -31,8 +31,8 @@ def keep_memory() -> bool:
     so that background threads find the memory that others have used. Settings from the environment (``MALLOC_*_``) are
     left alone, and nothing is done when ``MICRO_SAM_MALLOC`` is "0".
     """
-    chosen_by_hand = any(name.startswith("MALLOC_") and name.endswith("_") for name in os.environ)
-    if not sys.platform.startswith("linux") or os.environ.get(OPT_OUT) == "0" or chosen_by_hand:
+    set_by_user = any(name.startswith("MALLOC_") and name.endswith("_") for name in os.environ)
+    if not sys.platform.startswith("linux") or os.environ.get(OPT_OUT) == "0" or set_by_user:
         return False
     try:
         libc = ctypes.CDLL(None)

@@ -222,10 +222,10 @@ class PEFT_Sam(nn.Module):
         if blocks is None or not hasattr(blocks[0].attn, "rel_pos_h"):
             raise ModelError("Only the models vit_b, vit_l and vit_h have blocks for parameter-efficient fine-tuning.")
         sam.image_encoder.requires_grad_(False)
-        chosen = range(len(blocks)) if not attention_layers_to_update else attention_layers_to_update
+        selected = range(len(blocks)) if not attention_layers_to_update else attention_layers_to_update
         arguments = module_kwargs if issubclass(peft_module, SelectiveSurgery) else {"rank": rank, **module_kwargs}
         self.peft_module = peft_module
-        self.peft_blocks = nn.ModuleList(peft_module(block=blocks[k], **arguments) for k in chosen)
+        self.peft_blocks = nn.ModuleList(peft_module(block=blocks[k], **arguments) for k in selected)
         self.sam = sam
 
     def forward(self, batched_input: list[dict[str, Any]], multimask_output: bool) -> list[dict[str, Tensor]]:

@@ -14,7 +14,7 @@ from micro_sam.models.image_features import Decoded, ImageFeatures
 from micro_sam.models.sizes import Size
 from micro_sam.models.stateless_predictor import Encoder, StatelessPredictor
 
-__all__ = ["Decoded", "Encoder", "ImageFeatures", "Predictor"]
+__all__ = ["Decoded", "Encoder", "ImageFeatures", "Predictor", "features_of"]
 
 
 class Predictor(StatelessPredictor):
@@ -85,7 +85,7 @@ class Predictor(StatelessPredictor):
         np.ndarray
             Low-resolution logits (M, 4 g, 4 g).
         """
-        image = self.get_image_features()
+        image = features_of(self)
         decoded = self.decode(
             image,
             points=None if point_coords is None else np.asarray(point_coords)[None, :, ::-1],
@@ -101,15 +101,9 @@ class Predictor(StatelessPredictor):
             masks = frames.upscale_masks(logits, *self._frame(image), self.model.mask_threshold)
         return masks, decoded.scores[0].cpu().numpy(), logits.cpu().numpy()
 
-    def get_image_features(self) -> ImageFeatures:
-        """What was set with :meth:`set_image` or :meth:`set_features`; RuntimeError when nothing was."""
-        if self._current is None:
-            raise RuntimeError("No image is set: call set_image(...) or set_precomputed(...) before predict(...).")
-        return self._current
-
     def get_image_embedding(self) -> Tensor:
         """Features (1, C, g, g) of the current image."""
-        return self.get_image_features().features
+        return features_of(self).features
 
     @property
     def is_image_set(self) -> bool:
@@ -148,3 +142,10 @@ class Predictor(StatelessPredictor):
         elif self._current is not None:
             changed: dict[str, Any] = {name: size}
             self.set_features(replace(self._current, **changed))
+
+
+def features_of(predictor: Predictor) -> ImageFeatures:
+    """What was set with :meth:`Predictor.set_image` or :meth:`set_features`; RuntimeError when nothing was."""
+    if predictor._current is None:
+        raise RuntimeError("No image is set: call set_image(...) or set_precomputed(...) before predict(...).")
+    return predictor._current

@@ -138,7 +138,7 @@ def find_similar(
     embeddings : Embeddings
         Of the image or stack.
     candidates, examples : (H, W) or (Z, H, W) of integers
-        Labels, for instance all objects of an automatic segmentation, and the chosen ones.
+        Labels, for instance all objects of an automatic segmentation, and the selected ones.
     threshold : float
         Between 0 and 1; see :func:`similarity`.
     i : int, optional

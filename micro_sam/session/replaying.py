@@ -154,7 +154,7 @@ def _segment(again: Any, command: Command) -> None:
             z = edit.entry if again.ndim == 3 else None
             if again.prompts.drawn.in_slice(edit.entry) == edit.after.drawn:
                 preview = bool(command.details.get("preview", False))
-                again.segment.apply(again.segment.run(again.segment.plan(z, edit.after.batched)), preview=preview)
+                again.segment.apply(again.segment.compute(again.segment.plan(z, edit.after.batched)), preview=preview)
     details = command.details
     if "iou_threshold" in details or "method" in details:
         names = (

@@ -208,7 +208,7 @@ class Asker:
         return known[1].masks
 
 
-def run(request: Request) -> SliceResult:
+def compute(request: Request) -> SliceResult:
     """Ask the network. Changes nothing, so any thread may do it."""
     return _run_frame(request) if isinstance(request, FrameRequest) else _run_slice(request)
 

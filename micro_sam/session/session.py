@@ -1,7 +1,7 @@
 """The session: what the user has done with one image. No window is needed, and none is known here.
 
 All actions (methods that change something) belong to one thread, usually the main one. Segmentation is split so that a
-window never waits: ``session.segment.plan`` takes down the question, ``run`` answers it in any thread and touches
+window never waits: ``session.segment.plan`` takes down the question, ``compute`` answers it in any thread and touches
 nothing, ``apply`` shows the answer unless it has become stale meanwhile.
 
 An action that cannot be done raises :class:`~micro_sam.errors.InputError` with a sentence for the user, and changes

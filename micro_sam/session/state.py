@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from micro_sam.io.label_arrays import new_labels, release
+from micro_sam.io.label_arrays import new_labels
 from micro_sam.models.sizes import Box
 from micro_sam.session.prompts import PromptSet
 
@@ -138,7 +138,3 @@ class State:
     def _write(self, edit: LabelEdit, forward: bool) -> None:
         edit.write(self._plane_of(edit.name, edit.z), forward)
         self.written.append((edit.name, edit.z, edit.box))
-
-    def release(self) -> None:
-        """Let the memory of labels go that lie in files; called after every step."""
-        release(*self.labels.values())

@@ -8,6 +8,7 @@ from typing import Any
 
 from psygnal import Signal, SignalGroup
 
+from micro_sam.io.label_arrays import release
 from micro_sam.models.sizes import Box
 from micro_sam.session.commands import Changes, Command, Draft
 from micro_sam.session.history import History
@@ -205,7 +206,7 @@ class Steps:
     def _tell(self, changes: Changes) -> None:
         for follow in self.followers:
             follow(changes)
-        self.state.release()
+        release(*self.state.labels.values())  # the memory of those that lie in files
         for name, (z0, z1, box) in changes.regions.items():
             self._tell_labels(name, z0, z1, box)
         if "prompts" in changes.keys:

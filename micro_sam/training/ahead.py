@@ -68,8 +68,8 @@ class Steps(torch.utils.data.Dataset[list[Pass]]):
     def choose(self, step: int) -> tuple[CropSettings, float]:
         """How a step's crops are drawn, and their area relative to the first size's."""
         rng = np.random.default_rng((self.config.seed, 6, step))
-        chosen = self.settings[int(rng.integers(len(self.settings)))]
-        return chosen, (chosen.size / self.settings[0].size) ** 2
+        selected = self.settings[int(rng.integers(len(self.settings)))]
+        return selected, (selected.size / self.settings[0].size) ** 2
 
     def count(self, step: int) -> int:
         """How many crops a step has."""
@@ -87,9 +87,9 @@ class Steps(torch.utils.data.Dataset[list[Pass]]):
         if key is not None and key in self._pool:
             return self._pool[key]
         rng = np.random.default_rng((seed, 4, step, number) if key is None else (seed, 5, key))
-        chosen = int(rng.choice(len(self.weights), p=self.weights))
-        if chosen < len(self.images):
-            image = self.images[chosen]
+        selected = int(rng.choice(len(self.weights), p=self.weights))
+        if selected < len(self.images):
+            image = self.images[selected]
         else:
             image = generated_image(int(rng.integers(max(self.config.synthetic_images, 1))), seed, self.images)
         crop = draw_crop(rng, image, self.choose(step)[0])
@@ -100,9 +100,9 @@ class Steps(torch.utils.data.Dataset[list[Pass]]):
     def ask(self, step: int, number: int, crop: Crop) -> dict[str, list[Asked]]:
         """What is asked about crop ``number`` of a step, by kind of prompt."""
         settings, share = self.choose(step)
-        chosen = self.prompts.choose(np.random.default_rng((self.config.seed, 8, step)), settings.size, share)
+        selected = self.prompts.choose(np.random.default_rng((self.config.seed, 8, step)), settings.size, share)
         rng = np.random.default_rng((self.config.seed, 3, step, number))
-        return {kind: ask(rng, crop, kind, window, wanted, self.prompts) for kind, (window, wanted) in chosen.items()}
+        return {kind: ask(rng, crop, kind, window, wanted, self.prompts) for kind, (window, wanted) in selected.items()}
 
     def __getitem__(self, step: int) -> list[Pass]:
         """The passes of a step."""

@@ -135,12 +135,12 @@ class PromptSettings:
     def choose(self, rng: np.random.Generator, size: int, share: float = 1.0) -> dict[str, tuple[int, int]]:
         """Per kind of prompt: the window, and how many objects are asked for in a crop of ``size`` pixels, whose area
         is ``share`` of those that ``objects`` are meant for."""
-        chosen, objects = {}, max(1, round(self.objects * share))
+        selected, objects = {}, max(1, round(self.objects * share))
         for kind in KINDS:
             window = min(int(rng.choice(self.windows)), size // self.stride)
             cost = (window / min(self.windows)) ** 2  # a large window costs as much as many small ones
-            chosen[kind] = window, max(1, round(objects / cost / 2))
-        return chosen
+            selected[kind] = window, max(1, round(objects / cost / 2))
+        return selected
 
 
 @dataclass(frozen=True, eq=False)

@@ -95,9 +95,9 @@ class CropSettings:
     close_up : float
         Diameter of an object in a close-up, in which the model meets small objects; 0 when it takes none.
     enlarged : float
-        Share of the natural crops that are such close-ups, where the chosen object is small.
+        Share of the natural crops that are such close-ups, where the selected object is small.
     diameters : tuple[float, float]
-        In the other crops the chosen object is scaled to a diameter drawn log-uniformly from this range.
+        In the other crops the selected object is scaled to a diameter drawn log-uniformly from this range.
     augment : bool
         Flips, quarter turns, light, blur and noise.
     vary : float

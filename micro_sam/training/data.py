@@ -104,12 +104,12 @@ def thin(images: Sequence[TrainingImage], limit: int) -> list[TrainingImage]:
     groups: dict[str, list[TrainingImage]] = {}
     for image in images:
         groups.setdefault(image.group, []).append(image)
-    chosen: list[TrainingImage] = []
+    selected: list[TrainingImage] = []
     for number, members in enumerate(sorted(groups.values(), key=len)):
-        share = max(1, (limit - len(chosen)) // (len(groups) - number))
+        share = max(1, (limit - len(selected)) // (len(groups) - number))
         at = np.unique(np.linspace(0, len(members) - 1, min(share, len(members))).round().astype(int))
-        chosen += [members[i] for i in at]
-    return chosen
+        selected += [members[i] for i in at]
+    return selected
 
 
 def sampling_weights(images: Sequence[TrainingImage], config: TrainConfig) -> np.ndarray:

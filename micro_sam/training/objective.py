@@ -141,10 +141,10 @@ class Objective:
             part = part + self.settings.quality * (quality - iou).square().mean()
             total = total + part / rounds
             rows = torch.arange(len(image), device=image.device)
-            chosen = quality[:, 1:].argmax(1) + 1 if ambiguous else torch.zeros_like(rows)
-            figures[f"iou_{kind}{turn}"] = iou[rows, chosen].sum() / count
+            selected = quality[:, 1:].argmax(1) + 1 if ambiguous else torch.zeros_like(rows)
+            figures[f"iou_{kind}{turn}"] = iou[rows, selected].sum() / count
             if turn + 1 < rounds:
-                previous = logits[rows, chosen].detach()
+                previous = logits[rows, selected].detach()
                 prompted = self._correct(prompted, previous, generator)
         return total, figures
 

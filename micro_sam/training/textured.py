@@ -262,14 +262,14 @@ def _outline(rng: Rng, labels: np.ndarray, inside: np.ndarray) -> np.ndarray:
     outside = ndi.distance_transform_edt(~inside).astype(np.float32)
     width = log_uniform(rng, 0.7, 5)
     found = np.zeros(labels.shape, np.float32)
-    chosen = rng.random(3) < (0.6, 0.4, 0.3)
-    if not chosen.any():
-        chosen[rng.integers(3)] = True
-    if chosen[0]:
+    selected = rng.random(3) < (0.6, 0.4, 0.3)
+    if not selected.any():
+        selected[rng.integers(3)] = True
+    if selected[0]:
         found += rng.choice([-1, 1]) * rng.uniform(0.4, 1.0) * np.exp(-within / width) * inside
-    if chosen[1]:
+    if selected[1]:
         found += rng.choice([-1, 1]) * rng.uniform(0.4, 1.0) * np.exp(-outside / (width * rng.uniform(1, 3))) * ~inside
-    if chosen[2]:  # lit from one side
+    if selected[2]:  # lit from one side
         height = np.minimum(within, 4 * width)
         dy, dx = np.gradient(ndi.gaussian_filter(height, width / 2))
         angle = rng.uniform(0, 2 * np.pi)

@@ -112,10 +112,10 @@ def decode_all(
     hidden, image = decoder.transformer(image + dense, position, tokens)
     side = position.shape[-2:]
     upscaled = decoder.output_upscaling(image.transpose(1, 2).unflatten(-1, side))
-    chosen = range(decoder.num_mask_tokens if several else 1)
-    weights = torch.stack([decoder.output_hypernetworks_mlps[i](hidden[:, 1 + i]) for i in chosen], dim=1)
+    selected = range(decoder.num_mask_tokens if several else 1)
+    weights = torch.stack([decoder.output_hypernetworks_mlps[i](hidden[:, 1 + i]) for i in selected], dim=1)
     logits = (weights @ upscaled.flatten(2)).unflatten(-1, upscaled.shape[-2:])
-    return logits, decoder.iou_prediction_head(hidden[:, 0])[:, : len(chosen)]
+    return logits, decoder.iou_prediction_head(hidden[:, 0])[:, : len(selected)]
 
 
 def cut(maps: Tensor, index: Tensor, corner: Tensor, window: int) -> Tensor:

@@ -79,11 +79,11 @@ def test_an_object_that_was_cut_grows_in_the_same_step_of_undo_when_its_tiles_co
     session = Session(labels.shape)
     session.model.attach(Oracle(), embeddings)
     session.prompts.add_point((220, 15))
-    result = session.segment.run(session.segment.plan())
+    result = session.segment.compute(session.segment.plan())
     assert session.segment.apply(result, preview=True) and result.cut_at == (10,)
     part, steps = int((session.current > 0).sum()), session.history.last
     embeddings.store.write(None, 10, whole.load(tile=10))
-    result = session.segment.run(result.request)
+    result = session.segment.compute(result.request)
     assert session.segment.apply(result, preview=True, completes=True) and not result.cut_at
     assert (session.current > 0).sum() > part and iou(session.current > 0, labels == 3) > 0.95
     assert session.history.last is steps

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from micro_sam.errors import InputError, OutputError
+from micro_sam.io.label_arrays import release
 from micro_sam.session.journal.continuing import go_on
 from micro_sam.session.journal.recorder import Journal
 from micro_sam.session.label_edits import BOX_PIXELS, Runs, bounding_box, present
@@ -284,7 +285,7 @@ def test_labels_in_files_come_back_after_a_kill_and_stay_out_of_memory(tmp_path,
     assert len(session.objects) == 1680 and max(seen) < 40, "of 3 x 64 MB"
     assert session.keeper.journal.flush(60)
     whole = session.labels.layer("committed").copy()
-    session.state.release()
+    release(*session.state.labels.values())
     # What a killed window leaves is its journal; it is read here as it lies, with the window still open.
     shutil.copytree(tmp_path / "slide.session", tmp_path / "killed.session")
     again = go_on(tmp_path / "killed.session", Session)

@@ -16,7 +16,7 @@ def click(session, *position, positive=True):
     """What the window does on a click: a prompt, and the preview when the network has answered."""
     session.prompts.add_point(position, positive)
     session.segment.apply(
-        session.segment.run(session.segment.plan(position[0] if session.ndim == 3 else None)), preview=True
+        session.segment.compute(session.segment.plan(position[0] if session.ndim == 3 else None)), preview=True
     )
 
 
@@ -153,7 +153,7 @@ def test_an_answer_without_pixels_says_what_to_do(session):
     session.prompts.add_point((10, 10), positive=False)
     session.prompts.add_point((5, 10), positive=False)
     request = session.segment.plan()
-    result = session.segment.run(request)
+    result = session.segment.compute(request)
     empty = type(result)(request, tuple(type(m)((0, 0, 0, 0), np.zeros((0, 0), bool)) for m in result.masks))
     assert session.segment.apply(empty)
     assert "finds no object" in session.heard[-1] and not session.has_current
@@ -176,7 +176,7 @@ def test_undo_takes_back_the_click_and_the_mask_before_it_returns(session):
 
 def test_a_late_answer_to_a_click_is_dropped_when_another_click_came(session):
     session.prompts.add_point((10, 10))
-    late = session.segment.run(session.segment.plan())
+    late = session.segment.compute(session.segment.plan())
     session.prompts.add_point((30, 30))
     assert not session.segment.apply(late, preview=True)
     assert not session.has_current
@@ -186,7 +186,7 @@ def test_a_late_answer_to_a_click_is_dropped_when_another_click_came(session):
 def test_a_late_answer_does_not_bring_back_what_is_gone(session, act):
     session.prompts.add_point((10, 10))
     session.segment.slice()
-    late = session.segment.run(session.segment.plan())
+    late = session.segment.compute(session.segment.plan())
     {
         "undo": session.undo,
         "clear": session.prompts.clear,
@@ -220,7 +220,7 @@ def test_pressing_s_after_the_preview_is_no_step_of_its_own(session):
 def test_run_can_be_called_from_another_thread(session):
     session.prompts.add_point((10, 10))
     request, results = session.segment.plan(), []
-    worker = threading.Thread(target=lambda: results.append(session.segment.run(request)))
+    worker = threading.Thread(target=lambda: results.append(session.segment.compute(request)))
     before = snapshot(session)
     worker.start()
     worker.join()
@@ -299,7 +299,7 @@ def test_recomputing_the_embeddings_keeps_everything(session):
     commit_disc(session, 20, 20)
     session.prompts.add_point((40, 40))
     before = snapshot(session)
-    late = session.segment.run(session.segment.plan())
+    late = session.segment.compute(session.segment.plan())
     attach_fake(session)
     assert snapshot(session) == before
     assert not session.segment.apply(late)

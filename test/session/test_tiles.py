@@ -113,13 +113,13 @@ def test_a_box_over_four_tiles_is_answered_with_one_and_completed_with_the_other
         session.segment.plan()
     assert len(error.value.items) == 1, "the tile in which the box is understood best"
     compute(run, *error.value.items)
-    result = session.segment.run(session.segment.plan())
+    result = session.segment.compute(session.segment.plan())
     assert result.cut_at, "what is not there yet is said"
     session.segment.apply(result)
     step = session.history.last
     while result.cut_at:
         compute(run, *((None, tile) for tile in result.cut_at))
-        result = session.segment.run(result.request)
+        result = session.segment.compute(result.request)
         assert session.segment.apply(result, completes=True)
     assert session.history.last is step, "the same step of undo"
     whole, run = start()
@@ -167,7 +167,7 @@ def test_the_mask_under_the_mouse_needs_its_tile_only(predictor):
     session = Session(image.shape)
     run = opened(session, predictor, image)
     compute(run, (None, CORNER_TILE))
-    (mask,) = session.segment.run(session.segment.plan_hover((160, 160))).masks
+    (mask,) = session.segment.compute(session.segment.plan_hover((160, 160))).masks
     assert not mask.is_empty
     with pytest.raises(NotComputedYet):
         session.segment.plan_hover((20, 20))
@@ -203,7 +203,7 @@ def test_a_volume_of_tiles_grows_from_a_click_in_tiles_that_are_there(predictor)
     session.segment.slice(z)
     assert session.current[z].any()
     with pytest.raises(NotComputedYet):
-        for step in session.propagation.run(session.propagation.plan(iou_threshold=0.3)):
+        for step in session.propagation.compute(session.propagation.plan(iou_threshold=0.3)):
             session.propagation.apply_step(step)
     for _ in run():
         pass

@@ -12,7 +12,7 @@ from .conftest import attach_fake, check_invariants, snapshot
 
 def cancelled_volume(session):
     request = session.propagation.plan()
-    for _, step in zip(range(3), session.propagation.run(request), strict=False):
+    for _, step in zip(range(3), session.propagation.compute(request), strict=False):
         session.propagation.apply_step(step)
     session.propagation.finish(request, cancelled=True)
 
@@ -49,7 +49,7 @@ def random_act(session, rng):
     acts = {
         "point": lambda: session.prompts.add_point(position(), positive=bool(rng.random() < 0.7)),
         "box": box,
-        "preview": lambda: session.segment.apply(session.segment.run(session.segment.plan(z)), preview=True),
+        "preview": lambda: session.segment.apply(session.segment.compute(session.segment.plan(z)), preview=True),
         "segment": lambda: session.segment.slice(z, batched=bool(rng.random() < 0.3)),
         "volume": lambda: session.propagation.segment(batched=bool(rng.random() < 0.3)) if z is not None else None,
         "cancelled volume": lambda: cancelled_volume(session) if z is not None else None,

@@ -77,7 +77,7 @@ def test_a_cancelled_run_keeps_what_is_there_and_is_undone_in_one_step(session):
     session.prompts.add_point((10, 30, 30))
     before = snapshot(session)
     request = session.propagation.plan()
-    steps = session.propagation.run(request)
+    steps = session.propagation.compute(request)
     for _ in range(5):
         assert session.propagation.apply_step(next(steps))
     steps.close()
@@ -91,7 +91,7 @@ def test_a_cancelled_run_keeps_what_is_there_and_is_undone_in_one_step(session):
 def test_a_run_shows_nothing_more_once_the_person_does_something_else(session, act):
     session.prompts.add_point((10, 30, 30))
     request = session.propagation.plan()
-    steps = session.propagation.run(request)
+    steps = session.propagation.compute(request)
     for _ in range(5):
         session.propagation.apply_step(next(steps))
     {
@@ -203,11 +203,11 @@ def test_one_slice_is_a_volume_too(runs):
 def test_a_run_that_was_planned_later_makes_the_one_before_stale(session):
     session.prompts.add_point((10, 30, 30))
     first = session.propagation.plan()
-    steps = session.propagation.run(first)
+    steps = session.propagation.compute(first)
     session.propagation.apply_step(next(steps))
     second = session.propagation.plan()
     assert not session.propagation.apply_step(next(steps))
-    assert all(session.propagation.apply_step(step) for step in session.propagation.run(second))
+    assert all(session.propagation.apply_step(step) for step in session.propagation.compute(second))
 
 
 def test_a_stop_is_announced(session):

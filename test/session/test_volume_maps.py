@@ -229,7 +229,7 @@ def test_prompts_at_which_the_maps_show_nothing_are_told_and_keep_what_is_there(
 def live(session, **options):
     """What a window does after an act, when maps are there."""
     request = session.propagation.plan(method="auto", **options)
-    return session.propagation.apply_whole(request, list(session.propagation.run(request)))
+    return session.propagation.apply_whole(request, list(session.propagation.compute(request)))
 
 
 def test_a_live_answer_is_one_step_of_undo_with_the_act_that_asked(session):
@@ -253,7 +253,7 @@ def test_a_live_answer_is_one_step_of_undo_with_the_act_that_asked(session):
 def test_a_live_answer_that_comes_too_late_is_not_shown(session):
     session.prompts.add_point(ONE)
     request = session.propagation.plan(method="auto")
-    steps = list(session.propagation.run(request))
+    steps = list(session.propagation.compute(request))
     session.undo()
     before = snapshot(session)
     assert not session.propagation.apply_whole(request, steps) and snapshot(session) == before
@@ -393,7 +393,7 @@ def test_the_mask_of_a_slice_that_was_asked_for_is_imposed_there(session):
 def test_a_run_by_maps_shows_nothing_once_the_prompts_have_changed(session):
     session.prompts.add_point(ONE)
     request = session.propagation.plan(method="maps")
-    steps = list(session.propagation.run(request))
+    steps = list(session.propagation.compute(request))
     session.prompts.add_point((13, 30, 24))
     before = snapshot(session)
     assert not any(session.propagation.apply_step(step) for step in steps)

@@ -92,7 +92,7 @@ def test_masks_follow_the_mouse_and_cost_little_more_than_answering_and_drawing_
     request = tool.session.segment.plan_hover(list(COIN), None)
 
     def needed() -> float:
-        return cpu_seconds(lambda: tool.session.segment.run(request)) + cpu_seconds(canvas(tool.viewer).repaint)
+        return cpu_seconds(lambda: tool.session.segment.compute(request)) + cpu_seconds(canvas(tool.viewer).repaint)
 
     before, first, clock = needed(), tool.hover.shown, time.monotonic()
     work = along(tool)

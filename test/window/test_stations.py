@@ -28,7 +28,7 @@ def test_a_click_passes_few_modules(tool):
     latest, segment, prompts = tool.preview._latest, tool.session.segment, tool.session.prompts
     layer = tool.layers.labels["current"]
     ways: dict[str, list[str]] = {}
-    ask, run, repaint, replace = latest.ask, segment.run, layer.repaint, prompts.replace
+    ask, run, repaint, replace = latest.ask, segment.compute, layer.repaint, prompts.replace
 
     def told(*args: Any) -> Any:
         ways.setdefault("told", [*modules_on(sys._getframe().f_back), type(prompts).__module__])
@@ -49,12 +49,12 @@ def test_a_click_passes_few_modules(tool):
         if tool.session.current.any():
             ways.setdefault("drawn", [*modules_on(sys._getframe().f_back), type(layer).__module__])
 
-    latest.ask, segment.run, layer.repaint, prompts.replace = asked, running, drawn, told
+    latest.ask, segment.compute, layer.repaint, prompts.replace = asked, running, drawn, told
     try:
         click(tool, COIN)
         assert wait_until(lambda: "drawn" in ways), (tool.status.text, ways)
     finally:
-        del latest.ask, segment.run, layer.repaint, prompts.replace
+        del latest.ask, segment.compute, layer.repaint, prompts.replace
     wait_idle(tool)
     assert tool.session.current[COIN] and tool.viewer.layers["current_object"].data[COIN]
     stations = list(dict.fromkeys(module for way in ("told", "asked", "answered", "drawn") for module in ways[way]))

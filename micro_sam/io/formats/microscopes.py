@@ -22,7 +22,7 @@ LETTERS = "TZCYXS"
 
 
 def open_czi(path: Path, key: str | None = None) -> ImageSource:
-    """An image of a Zeiss file, with czifile. Scenes are positions, chosen by their number.
+    """An image of a Zeiss file, with czifile. Scenes are positions, selected by their number.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def open_czi(path: Path, key: str | None = None) -> ImageSource:
 
 
 def open_nd2(path: Path, key: str | None = None) -> ImageSource:
-    """An image of a Nikon file, with nd2. Points of the stage are positions, chosen by their number.
+    """An image of a Nikon file, with nd2. Points of the stage are positions, selected by their number.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def open_nd2(path: Path, key: str | None = None) -> ImageSource:
 
 
 def open_lif(path: Path, key: str | None = None) -> ImageSource:
-    """An image of a Leica file, with liffile; chosen by its number or name.
+    """An image of a Leica file, with liffile; selected by its number or name.
 
     Raises
     ------
@@ -79,8 +79,8 @@ def open_lif(path: Path, key: str | None = None) -> ImageSource:
         inner = None
         if key is not None and "/" in key and key not in words:
             key, _, inner = key.partition("/")
-        chosen, note = choose(path, key, words)
-        image = file.images[int(chosen)]
+        selected, note = choose(path, key, words)
+        image = file.images[int(selected)]
         letters = "".join({"M": "R"}.get(letter, letter) for letter in image.dims)
         data = image.asarray()
         sizes = {}
@@ -91,7 +91,7 @@ def open_lif(path: Path, key: str | None = None) -> ImageSource:
     found = _source(data, letters, sizes, path, inner)
     if len(words) == 1:
         return found
-    return ImageSource(found.data, found.axes, found.scale, found.unit, path, chosen, note, words)
+    return ImageSource(found.data, found.axes, found.scale, found.unit, path, selected, note, words)
 
 
 def _scene(file: Any, data: np.ndarray, number: int) -> np.ndarray:
@@ -123,7 +123,7 @@ def _reader(name: str, path: Path) -> Any:
 
 
 def _source(data: Any, letters: str, sizes: dict[str, float | None], path: Path, key: str | None) -> ImageSource:
-    """Data of a reader: axes that no tool knows are left out, or are positions of which one is chosen."""
+    """Data of a reader: axes that no tool knows are left out, or are positions of which one is selected."""
     extra = [k for k, letter in enumerate(letters) if letter not in LETTERS]
     counts = [int(data.shape[k]) for k in extra]
     total = math.prod(counts)
@@ -138,8 +138,8 @@ def _source(data: Any, letters: str, sizes: dict[str, float | None], path: Path,
         axes = "".join("R" if k == long[0] else letters[k] for k in keep)
         fixed = {k: 0 for k in extra if k != long[0]}
     else:
-        chosen = choose(path, key, choices or {"0": ""})[0] if total > 1 or key else "0"
-        places = [int(n) for n in np.unravel_index(int(chosen), counts)] if extra else []
+        selected = choose(path, key, choices or {"0": ""})[0] if total > 1 or key else "0"
+        places = [int(n) for n in np.unravel_index(int(selected), counts)] if extra else []
         fixed = dict(zip(extra, places, strict=True))
         axes = kept
     fixed = {k: int(v) for k, v in fixed.items()}

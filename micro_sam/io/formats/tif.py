@@ -85,8 +85,8 @@ def _open(file: Any, path: Path, key: str | None, as_labels: bool, again: Callab
         key, _, inner = str(key).strip("/").partition("/")
     elif key is not None and len(images) == 1 and _extra(images[0]):
         key, inner = None, str(key)
-    chosen, note = choose(path, key, words)
-    image = next(one for one in images if str(one.number) == chosen)
+    selected, note = choose(path, key, words)
+    image = next(one for one in images if str(one.number) == selected)
     several = [file.series[k] for k in image.pages] if image.pages else [file.series[image.number]]
     for series in several:
         tif_check.check_pages(path, series)
@@ -102,14 +102,14 @@ def _open(file: Any, path: Path, key: str | None, as_labels: bool, again: Callab
     choices = words if len(words) > 1 else {}
     extra = [k for k, letter in enumerate(axes) if letter not in LETTERS + UNKNOWN and data.shape[k] > 1]
     if len(axes) == data.ndim and extra:
-        data, axes, choices, chosen = _place(data, axes, extra, path, inner, chosen if len(images) > 1 else "")
+        data, axes, choices, selected = _place(data, axes, extra, path, inner, selected if len(images) > 1 else "")
     elif inner is not None:
-        raise no_such_image(path, f"{chosen}/{inner}", words)
+        raise no_such_image(path, f"{selected}/{inner}", words)
     known = _known_axes(axes, data.shape)
     scale, unit = scale_for(known, sizes)
-    is_chosen = len(images) > 1 or inner is not None
+    is_selected = len(images) > 1 or inner is not None
     notes = " ".join(part for part in (note, said) if part)
-    return ImageSource(data, known, scale, unit, path, chosen if is_chosen else None, notes, choices)
+    return ImageSource(data, known, scale, unit, path, selected if is_selected else None, notes, choices)
 
 
 def _images(file: Any) -> list[_Image]:

@@ -66,21 +66,21 @@ def _open_group(group: Any, inside: str, path: Path, key: str | None, as_labels:
         names = _ome(group["labels"]).get("labels") or list(group["labels"].group_keys())
         if names:
             parts = {f"{inside}/labels/{name}".strip("/"): "" for name in names}
-            chosen, note = choose(path, None, parts)
-            inner = group["labels"][chosen.rpartition("/labels/")[2].removeprefix("labels/")]
-            return _with(_open_group(inner, chosen, path, None, False), note, parts)
+            selected, note = choose(path, None, parts)
+            inner = group["labels"][selected.rpartition("/labels/")[2].removeprefix("labels/")]
+            return _with(_open_group(inner, selected, path, None, False), note, parts)
     if images and key is None:
         found = _open_multiscale(group, images[0], inside, path)
-        if len(images) > 1:  # chosen by their full resolutions
+        if len(images) > 1:  # selected by their full resolutions
             parts = {f"{inside}/{_finest(image)}".strip("/"): str(image.get("name", "")) for image in images}
             return _with(found, choose(path, None, parts)[1], parts)
         return _with(found, "", {k: "" for k in _labels_of(group, inside)} if as_labels else {})
     parts, missing = _parts(group, described)
     if parts and (key is None or key in parts):
         parts = {f"{inside}/{name}".strip("/"): words for name, words in parts.items()}
-        chosen, note = choose(path, None if key is None else f"{inside}/{key}".strip("/"), parts)
-        below = chosen.removeprefix(inside).strip("/")
-        return _with(_open_group(group[below], chosen, path, None, as_labels), f"{missing} {note}".strip(), parts)
+        selected, note = choose(path, None if key is None else f"{inside}/{key}".strip("/"), parts)
+        below = selected.removeprefix(inside).strip("/")
+        return _with(_open_group(group[below], selected, path, None, as_labels), f"{missing} {note}".strip(), parts)
     import zarr
 
     shapes = {name: a.shape for name, a in group.members(max_depth=None) if isinstance(a, zarr.Array)}

@@ -119,33 +119,33 @@ def decode(
     """
     batch = sparse.shape[0]
     step = micro_batch or MICRO_BATCH.get(sparse.device.type, 16)
-    chosen = decoder.mask_slice(multimask_output)
-    count = len(range(decoder.num_mask_tokens)[chosen])
+    selected = decoder.mask_slice(multimask_output)
+    count = len(range(decoder.num_mask_tokens)[selected])
     grid = math.isqrt(side.image.shape[1])
     logits = sparse.new_empty((batch, count, 4 * grid, 4 * grid))
     scores = sparse.new_empty((batch, count))
     for start in range(0, batch, step):
         part = slice(start, min(start + step, batch))
-        tokens, image = run_transformer(decoder, side.part(part), sparse[part], chosen)
-        scores[part] = decoder.iou_prediction_head(tokens[:, 0])[:, chosen]
+        tokens, image = run_transformer(decoder, side.part(part), sparse[part], selected)
+        scores[part] = decoder.iou_prediction_head(tokens[:, 0])[:, selected]
         keep = None if score_threshold is None else (scores[part] >= score_threshold).any(1)
         if keep is None or keep.all():
-            logits[part] = _masks(decoder, tokens[:, 1:], image, chosen)
+            logits[part] = _masks(decoder, tokens[:, 1:], image, selected)
         else:
             logits[part] = EMPTY_LOGIT
             if keep.any():
-                logits[part][keep] = _masks(decoder, tokens[keep, 1:], image[keep], chosen)
+                logits[part][keep] = _masks(decoder, tokens[keep, 1:], image[keep], selected)
     if score_threshold is not None:
         logits[scores < score_threshold] = EMPTY_LOGIT
     return logits, scores
 
 
 def run_transformer(
-    decoder: MaskDecoder, side: ImageSide, sparse: Tensor, chosen: slice = slice(None)
+    decoder: MaskDecoder, side: ImageSide, sparse: Tensor, selected: slice = slice(None)
 ) -> tuple[Tensor, Tensor]:
     """The two-way transformer.
 
-    Returns the output tokens of the quality and of the chosen masks (B, 1 + M, C), float32, and the image (B, N, C).
+    Returns the output tokens of the quality and of the selected masks (B, 1 + M, C), float32, and the image (B, N, C).
     """
     transformer = decoder.transformer
     batch = sparse.shape[0]
@@ -161,7 +161,7 @@ def run_transformer(
         image = _image_looks(layer.cross_attn_image_to_token, tokens + token_pe, tokens, placed, image, projected)
         image = _layer_norm(layer.norm4, image)
         placed = image + side.code
-    read = [0, *range(1, 1 + decoder.num_mask_tokens)[chosen]]
+    read = [0, *range(1, 1 + decoder.num_mask_tokens)[selected]]
     tokens, token_pe = tokens[:, read], token_pe[:, read]
     looked = _tokens_look(transformer.final_attn_token_to_image, tokens + token_pe, placed, image, None)
     return transformer.norm_final_attn(tokens + looked), image
@@ -224,7 +224,7 @@ def _image_looks(
     return torch.bmm(scores, seen).add_(image)  # torch adds to a bf16 product in a slow path of its own
 
 
-def _masks(decoder: MaskDecoder, tokens: Tensor, image: Tensor, chosen: slice) -> Tensor:
+def _masks(decoder: MaskDecoder, tokens: Tensor, image: Tensor, selected: slice) -> Tensor:
     """Upscales the image (B, N, C) and takes the masks of their tokens (B, M, C) out of it.
 
     Returns (B, M, 4 g, 4 g), float32.
@@ -233,7 +233,7 @@ def _masks(decoder: MaskDecoder, tokens: Tensor, image: Tensor, chosen: slice) -
     grid = math.isqrt(positions)
     first, norm = cast("nn.ConvTranspose2d", decoder.output_upscaling[0]), decoder.output_upscaling[1]
     second = cast("nn.ConvTranspose2d", decoder.output_upscaling[3])
-    indices = range(decoder.num_mask_tokens)[chosen]
+    indices = range(decoder.num_mask_tokens)[selected]
     weights = torch.stack([decoder.output_hypernetworks_mlps[i](tokens[:, k]) for k, i in enumerate(indices)], dim=1)
     weights = weights.to(image)
 

@@ -115,7 +115,7 @@ class MaskDecoder(DerivedModule):
         hidden, image = self.transformer(src, image_pe, tokens)
 
         upscaled = self.output_upscaling(image.transpose(1, 2).reshape(src.shape))
-        chosen = range(self.num_mask_tokens)[self.mask_slice(multimask_output)]
-        weights = torch.stack([self.output_hypernetworks_mlps[i](hidden[:, 1 + i]) for i in chosen], dim=1)
+        selected = range(self.num_mask_tokens)[self.mask_slice(multimask_output)]
+        weights = torch.stack([self.output_hypernetworks_mlps[i](hidden[:, 1 + i]) for i in selected], dim=1)
         masks = (weights @ upscaled.flatten(2)).unflatten(-1, upscaled.shape[-2:])
         return masks, self.iou_prediction_head(hidden[:, 0])[:, self.mask_slice(multimask_output)]

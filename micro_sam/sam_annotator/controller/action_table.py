@@ -182,7 +182,7 @@ ROWS = (
     # automatic segmentation and training
     Row(
         "segment_all",
-        lambda to: to.automatic.run,
+        lambda to: to.automatic.segment,
         "Segment All Objects",
         "Find all objects of the image, into auto_segmentation.",
     ),

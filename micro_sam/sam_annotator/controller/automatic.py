@@ -170,7 +170,7 @@ class Automatic:
             self.values[name] = value
             self._again()
 
-    def run(self, show: bool = True) -> None:
+    def segment(self, show: bool = True) -> None:
         """Look at the whole image (the slice in view) and show the objects; without `show` only look."""
         state, session = self._state, self._state.needed()
         index, method = state.tool.index(state.z), self.method
@@ -200,7 +200,7 @@ class Automatic:
 
     def _start(self, show: bool) -> None:
         try:
-            self.run(show)
+            self.segment(show)
         except Exception as error:
             self._state.status.report(error)
 
@@ -359,7 +359,7 @@ class SliceWork:
             raise InputError(f"Not all {place}s are embedded yet. Wait for them, or segment the {place} in view alone.")
         return cls(session.model.predictor, part, method, automatic.thresholds)
 
-    def run(self, job: Job, name: str) -> Generator[Progress, None, np.ndarray]:
+    def segment(self, job: Job, name: str) -> Generator[Progress, None, np.ndarray]:
         """Segment one slice after the other; returns labels (z, h, w) uint32 of the part, different in all slices."""
         from micro_sam.segmentation.automatic.states import iter_initialize_kept
 

@@ -157,4 +157,4 @@ def _answer(session: Session, request: Any) -> Any:
     from micro_sam.models.threads import leave_a_core  # torch is not there before the window
 
     leave_a_core()
-    return session.segment.run(request)
+    return session.segment.compute(request)

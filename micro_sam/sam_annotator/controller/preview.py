@@ -203,7 +203,7 @@ class Preview:
     def _send(self, question: _Question, request: SliceRequest | FrameRequest) -> None:
         session = self._state.needed()
         self._asked += 1
-        self._latest.ask((session, question, self._asked), lambda: session.segment.run(request))
+        self._latest.ask((session, question, self._asked), lambda: session.segment.compute(request))
 
     def _keep(self, question: _Question, text: str) -> None:
         """Wait for the tiles of a question."""

@@ -40,7 +40,7 @@ ROWS_OF_VOLUMES = (
     ),
     Row(
         "segment_all_slices",
-        lambda to: to.volume.automatic.run,
+        lambda to: to.volume.automatic.segment,
         "Segment All in Volume",
         "Find the objects of the whole volume: by its maps where the model has them, else slice by slice with the "
         "method and thresholds of Segment All Objects.",

@@ -75,17 +75,17 @@ class Training:
             When there is too little to learn from, the name is taken, or another training is still running.
         """
         self._state.needed()
-        chosen = TrainingOptions(**options)
+        selected = TrainingOptions(**options)
         if self.run is not None and self.is_running:
             raise InputError(f"The training of {self.run.output.name} is still running. Stop it first, or wait.")
-        if chosen.output.suffix != ".safetensors":
-            raise InputError(f"The model is saved as a .safetensors file; {chosen.output.name!r} is named otherwise.")
+        if selected.output.suffix != ".safetensors":
+            raise InputError(f"The model is saved as a .safetensors file; {selected.output.name!r} is named otherwise.")
         images = annotated_so_far(self._state)
         check_enough(images)
-        run = BackgroundTraining(chosen.output)
+        run = BackgroundTraining(selected.output)
         self._jobs.start(
             "Collecting what to learn from",
-            lambda _job: self._collect(run, images, self._command(chosen)),
+            lambda _job: self._collect(run, images, self._command(selected)),
             lane=WORK,
             on_done=lambda _: self._begin(run),
         )

@@ -87,11 +87,11 @@ class Window:
     def __init__(
         self, viewer: Viewer, tool: Tool, settings: Settings, *, is_docked: bool = True, is_alone: bool = False
     ) -> None:
-        names = tool.names.beside(layer.name for layer in viewer.layers)
+        tool = tool.beside(layer.name for layer in viewer.layers)
         self._garbage = garbage_timer()
         self._garbage.hold()
         self.viewer = viewer
-        self.state = state = WindowState(tool, names, settings, options=tool.options)
+        self.state = state = WindowState(tool, settings, options=tool.options)
         self.actions = Actions(self._report, state.status.acted)
         self.jobs = Jobs(state.status.report)
         self.engine = Engine(self.jobs)
@@ -259,7 +259,7 @@ class Window:
     def _wire_layers(self) -> None:
         layers, status = self.layers, self.state.status
         layers.edited.connect(self.preview.edited)
-        layers.picked.connect(self.actions.select_one)
+        layers.clicked.connect(self.actions.select_one)
         layers.refused.connect(lambda text: status.say(text, "warning"))
         layers.recreated.connect(self._recreated)
 

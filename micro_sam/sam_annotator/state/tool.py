@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from micro_sam.errors import InputError
@@ -60,7 +60,7 @@ class Tool:
     ndim
         Of the image, without channels.
     names
-        Of the layers, where no other tool has them.
+        Of the layers; in a window, those that no other tool of its viewer has.
     part
         What the button for key S says that it segments.
     image_noun
@@ -96,6 +96,10 @@ class Tool:
     has_hover: bool = True
     after_correction: str = ""
     too_few: str = ""
+
+    def beside(self, present: Iterable[str]) -> Tool:
+        """This tool with names of layers that a viewer has not yet; see :meth:`LayerNames.beside`."""
+        return replace(self, names=self.names.beside(present))
 
     @property
     def noun(self) -> str:

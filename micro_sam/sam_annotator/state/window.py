@@ -1,4 +1,4 @@
-"""What a window shows and what the user has chosen in it: values with a signal each."""
+"""What a window shows and what the user has set in it: values with a signal each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from micro_sam.sam_annotator.state.options import TrackingOptions, VolumeOptions
 from micro_sam.sam_annotator.state.series import SeriesState
 from micro_sam.sam_annotator.state.settings import ModelOffer, Settings
 from micro_sam.sam_annotator.state.status import Status
-from micro_sam.sam_annotator.state.tool import LayerNames, Tool
+from micro_sam.sam_annotator.state.tool import Tool
 from micro_sam.session.session import Session
 
 Source = Literal["current", "auto"]
@@ -27,8 +27,8 @@ class WindowState:
 
     Attributes
     ----------
-    tool, names
-        Which tool it is, and what its layers are called in this viewer.
+    tool
+        Which tool it is, with the names that its layers have in this viewer.
     settings
         Model, device, embedding path, tiles.
     status
@@ -67,7 +67,6 @@ class WindowState:
     """
 
     tool: Tool
-    names: LayerNames
     settings: Settings
     status: Status = field(default_factory=Status)
     image: OpenImage | None = None
@@ -106,12 +105,13 @@ class WindowState:
             raise InputError("There is no image yet. Drop a file onto the window, or open one with the menu above.")
         return self.session
 
-    def open_image(self) -> OpenImage:
-        """The image that is open; InputError when there is none."""
-        self.needed()
-        assert self.image is not None
-        return self.image
-
     def shows(self, session: Session | None) -> bool:
         """Whether this is the session of the window; answers to others come too late."""
         return session is not None and session is self.session and not self.closed
+
+
+def image_of(state: WindowState) -> OpenImage:
+    """The image that is open in a window; InputError when there is none."""
+    state.needed()
+    assert state.image is not None
+    return state.image

@@ -39,13 +39,13 @@ class Dialogs:
         return Path(path) if path else None
 
     def path_to_save(self, title: str, suggestion: Path, filters: str) -> tuple[Path | None, str]:
-        """A file to write (None when the user cancels), and the filter that was chosen. May name one that exists.
+        """A file to write (None when the user cancels), and the filter that was selected. May name one that exists.
 
         In place of a folder that is there, another name is suggested: the dialog would open inside it.
         """
         places = (suggestion.with_name(f"{suggestion.name}{f'_{n}' if n > 1 else ''}") for n in itertools.count(1))
         suggestion = next(place for place in places if not place.is_dir())
-        path, chosen = QFileDialog.getSaveFileName(
+        path, selected = QFileDialog.getSaveFileName(
             self._window,
             title,
             str(suggestion),
@@ -53,7 +53,7 @@ class Dialogs:
             "",
             options=QFileDialog.Option.DontConfirmOverwrite,  # we ask ourselves, once
         )
-        return (Path(path) if path else None), chosen
+        return (Path(path) if path else None), selected
 
     def may_replace(self, path: Path, is_ours: bool) -> bool:
         """Whether a file or folder that the user chose may be replaced.

@@ -52,7 +52,7 @@ class EngineState(FeaturesState, PredictorState, EmbeddingState, Protocol):
     """What the panels read of model and embedding."""
 
     @property
-    def at_work(self) -> bool:
+    def active(self) -> bool:
         """Whether a preparation goes on, or begins when what is being stopped has ended."""
 
 
@@ -92,7 +92,7 @@ class Dock(QWidget):
         self._state, self._viewer, self._actions = state, viewer, actions
         self.card: FirstCard | None = None
         self.series: SeriesPanel | None = None
-        self.status = StatusBar(state.status, actions, jobs, lambda: engine.at_work)
+        self.status = StatusBar(state.status, actions, jobs, lambda: engine.active)
         self.image = ImagePanel(state, actions, layers)
         self.offer = ModelOfferPanel(state, actions)
         self.start_again = StartAgainPanel(preparation, actions)

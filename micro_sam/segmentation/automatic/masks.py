@@ -212,8 +212,8 @@ class AutomaticMaskGenerator(Segmenter):
         quality, stability = THRESHOLDS_OF.get(getattr(self.predictor, "model_type", ""), THRESHOLDS)
         pred_iou_thresh = quality if pred_iou_thresh is None else pred_iou_thresh
         stability_score_thresh = stability if stability_score_thresh is None else stability_score_thresh
-        chosen = self._choose(pred_iou_thresh, stability_score_thresh, box_nms_thresh, crop_nms_thresh)
-        objects = [(raw, k, raw.mask(self.predictor, k)) for raw, k in chosen]
+        selected = self._choose(pred_iou_thresh, stability_score_thresh, box_nms_thresh, crop_nms_thresh)
+        objects = [(raw, k, raw.mask(self.predictor, k)) for raw, k in selected]
         if min_mask_region_area > 0:
             objects = self._without_small_regions(objects, min_mask_region_area, max(box_nms_thresh, crop_nms_thresh))
         if output_mode != "instance_segmentation":

@@ -196,9 +196,9 @@ class AutomaticPromptGenerator(DenseInstanceSegmenter):
         decoder = TileDecoder.of_tile(predictor, embeddings, i, 0)
         answers: dict[int, ObjectMask] = {}
         for with_box in (False, True):
-            chosen = [k for k, one in enumerate(prompts) if (one.box is not None) == with_box]
-            for begin in range(0, len(chosen), batch_size):
-                batch = chosen[begin : begin + batch_size]
+            selected = [k for k, one in enumerate(prompts) if (one.box is not None) == with_box]
+            for begin in range(0, len(selected), batch_size):
+                batch = selected[begin : begin + batch_size]
                 clicked = all(len(prompts[k].points) for k in batch)
                 decoded = predictor.decode(
                     decoder.image,

@@ -146,7 +146,7 @@ def best_answer(logits: torch.Tensor, scores: torch.Tensor, image: ImageFeatures
     """Which of the model's three answers to a click is shown: the highest predicted IoU times stability.
 
     The predicted IoU alone is the weakest part of a small model. On 515 objects of nuclei and bacteria (validation
-    images, starting weights of nano_lm) the mean IoU of the chosen mask was 0.646 by predicted IoU, 0.657 by the
+    images, starting weights of nano_lm) the mean IoU of the selected mask was 0.646 by predicted IoU, 0.657 by the
     product, 0.712 with the best of three.
     """
     stability = stability_score(valid_part(logits, image, image_size))

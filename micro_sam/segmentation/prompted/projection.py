@@ -73,8 +73,8 @@ def resolve_projection(projection: str | Mapping[str, bool] | Projection, defaul
                 "A projection given as a mapping needs at least one true value among use_box, use_mask, use_points and "
                 f"use_single_point; got {dict(projection)}."
             )
-        chosen = {key: bool(value) for key, value in projection.items()}
-        return Projection(**chosen | {"use_points": chosen.get("use_points") or chosen.get("use_single_point", False)})
+        given = {key: bool(value) for key, value in projection.items()}
+        return Projection(**given | {"use_points": given.get("use_points") or given.get("use_single_point", False)})
     if projection == "default":
         return default
     if projection not in _MODES:

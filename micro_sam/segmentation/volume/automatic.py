@@ -164,12 +164,12 @@ def iter_segment_volume(
     return labels
 
 
-def _driven(run: Generator[tuple[int, int], None, np.ndarray], verbose: bool) -> np.ndarray:
+def _driven(steps: Generator[tuple[int, int], None, np.ndarray], verbose: bool) -> np.ndarray:
     """The result of a job, with a progress bar if ``verbose``."""
     with tqdm(desc="Segment volume", disable=not verbose) as bar:
         while True:
             try:
-                bar.n, bar.total = next(run)
+                bar.n, bar.total = next(steps)
                 bar.refresh()
             except StopIteration as stop:
                 labels: np.ndarray = stop.value

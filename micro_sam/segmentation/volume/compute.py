@@ -98,8 +98,8 @@ def compute_volume_maps(
     predictor: Predictor, embeddings: Embeddings, maps: VolumeMaps, image: Any = None, verbose: bool = False
 ) -> VolumeMaps:
     """Drive :func:`iter_volume_maps` to the end, with a progress bar if ``verbose``, and return the maps."""
-    run, total = iter_volume_maps(predictor, embeddings, maps, image=image), len(maps.missing())
-    for _ in tqdm(run, total=total, desc="Compute maps", unit="plane", disable=not (verbose and total)):
+    steps, total = iter_volume_maps(predictor, embeddings, maps, image=image), len(maps.missing())
+    for _ in tqdm(steps, total=total, desc="Compute maps", unit="plane", disable=not (verbose and total)):
         pass
     return maps
 

@@ -64,9 +64,9 @@ class Corrections(WindowView):
     ) -> None:
         super().__init__(maps, window, regions, threshold, prompts)
         self.mask = first_region(self, prompts, closer)
-        self.removed = np.zeros(self.shape, bool)  # by negative clicks
+        self._removed = np.zeros(self.shape, bool)  # by negative clicks
         self.in_box = bool(prompts.boxes) or prompts.box is not None
-        self.ends: set[int] = set()  # slices of which a negative click leaves nothing
+        self._ends: set[int] = set()  # slices of which a negative click leaves nothing
         self.there = {p[0] for p in self.positive} | {z - window[0].start for z in (*prompts.boxes, *prompts.masks)}
 
     def depth_in(self, k: int) -> float:
@@ -87,7 +87,7 @@ class Corrections(WindowView):
         labels = self.regions.labels()
         size = np.bincount(labels.ravel())
         own = np.flatnonzero(2 * np.bincount(labels[self.mask], minlength=len(size)) > size)
-        free = ((labels == 0) | np.isin(labels, own)) & ~self.removed
+        free = ((labels == 0) | np.isin(labels, own)) & ~self._removed
         faint = foreground > AS_SURE * min(float(foreground[place]), FOREGROUND)
         # no farther than the region that the click lies in lets it
         there = labels == labels[place]
@@ -118,15 +118,15 @@ class Corrections(WindowView):
         before, k = self.mask, place[0]
         self.mask = self._without(cuts, kept)
         if k not in self.there and self._is_rim(before[k], place):
-            self.ends.add(k)
+            self._ends.add(k)
             for other in np.flatnonzero((self.mask != before).any(axis=(1, 2))).tolist():
                 self.mask[other] |= before[other] & ndimage.binary_fill_holes(self.mask[other])  # no hole in others
             for other in (k - 1, k + 1):  # and it ends nothing but this slice
                 if 0 <= other < len(self.mask) and not self.mask[other].any():
                     self.mask[other] = before[other]
         elif len(cuts) > 1 and k not in self.there and self._is_cap(before, place, kept):
-            self.ends.add(k)
-        self.removed |= before & ~self.mask
+            self._ends.add(k)
+        self._removed |= before & ~self.mask
 
     def _without(self, cuts: Sequence[np.ndarray], kept: Places) -> np.ndarray:
         """What the first cut leaves that takes little but itself: one that takes more has gone through the object."""
@@ -268,7 +268,7 @@ class Corrections(WindowView):
         absent = [z for z, m in prompts.masks.items() if m.is_empty]
         for point in prompts.negative:
             k = int(round(point[0])) - first
-            if 0 <= k < self.shape[0] and (k in self.ends or not self.mask[k].any()):
+            if 0 <= k < self.shape[0] and (k in self._ends or not self.mask[k].any()):
                 absent.append(k + first)
         for z in absent:
             if not 0 <= z - first < self.shape[0] or z in there:

@@ -27,7 +27,7 @@ THRESHOLDS = {"foreground_threshold": 0.5, "distance_threshold": 0.65, "prominen
 # cells and chloroplasts the mean mSA is 0.28 with them, 0.26 with the values that suit one click (0.4, 0, 0.1).
 BLOCK = 8_000_000  # voxels of the maps that are labelled at once, at about 70 bytes each
 HALO = (8, 16, 16)  # slices, rows and columns of the maps that a block sees of its neighbours
-# With it, nuclei and cells of stacks cut into twelve blocks are those of the whole stack; with 4 slices some cells join.
+# With it, nuclei and cells of stacks cut into twelve blocks are those of the whole stack; with 4 slices some join.
 
 
 def segment_volume(maps: VolumeMaps, **thresholds: float) -> np.ndarray:

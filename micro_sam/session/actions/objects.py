@@ -118,8 +118,8 @@ class ObjectActions(Mapping[int, ObjectRecord]):
             When there is nothing to commit, or nothing of it is free.
         """
         steps = self._steps
-        chosen = None if only is None or source != "auto" else tuple(int(label) for label in only)
-        rules = CommitRules(preserve, int(min_size), steps.rules.noun, steps.rules.per_slice, only=chosen)
+        selected = None if only is None or source != "auto" else tuple(int(label) for label in only)
+        rules = CommitRules(preserve, int(min_size), steps.rules.noun, steps.rules.per_slice, only=selected)
         with steps.step("Commit", **rules.record(source), **details) as draft:
             report = steps.rules.commit(draft, source, rules, self._model.facts)
             draft.details.update(ids=list(report.ids))

@@ -1,4 +1,4 @@
-"""Segmentation of one slice, so that a window never waits: plan, run in any thread, apply."""
+"""Segmentation of one slice, so that a window never waits: plan, compute in any thread, apply."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from micro_sam.session.steps import Steps
 class SegmentActions:
     """From the prompts of one slice to a mask in `current`."""
 
-    run = staticmethod(requests.run)
+    compute = staticmethod(requests.compute)
 
     def __init__(self, steps: Steps, model: Model, prompts: PromptActions) -> None:
         self._steps = steps
@@ -107,5 +107,5 @@ class SegmentActions:
         return True
 
     def slice(self, z: int | None = None, batched: bool = False) -> None:
-        """Segment the prompts of one slice into `current`, waiting for it: plan, run and apply."""
-        self.apply(self.run(self.plan(z, batched)))
+        """Segment the prompts of one slice into `current`, waiting for it: plan, compute and apply."""
+        self.apply(self.compute(self.plan(z, batched)))

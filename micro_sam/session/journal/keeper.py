@@ -36,7 +36,7 @@ class Keeper:
         facts = {"kind": command.kind, **command.details} if command.kind else command.details
         entry = journal.record(kind, command.name, facts, command.edits, last.entry if last is not None else 0)
         command.entry = entry if last is None else last.entry
-        self._write_next(journal)  # what was chosen before there was anything to keep
+        self._write_next(journal)  # what was selected before there was anything to keep
 
     def follow(self, events: Any) -> None:
         """Write down, from now on, what the next prompt will be: its polarity, and in a movie its track and state."""

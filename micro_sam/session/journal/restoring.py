@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from micro_sam.errors import CacheError
+from micro_sam.io.label_arrays import release
 from micro_sam.session.commands import Command, Draft
 from micro_sam.session.history import History
 from micro_sam.session.journal.codec import is_single, pixels_from_bytes, prompt_from_json, value_from_json
@@ -103,7 +104,7 @@ def restore(state: State, history: History, rows: Sequence[Row], is_damaged: boo
                     f"Action {row.id} ({row.name}) of the session cannot be done again: {error}"
                 ) from error
             result.lost += 1
-        state.release()
+        release(*state.labels.values())
     if is_damaged:
         result.lost += sum(not row.is_whole for row in rows)
         history.clear()

@@ -97,7 +97,7 @@ class MoviePropagation(Propagation):
         return request
 
     @staticmethod
-    def run(request: TrackRequest) -> Iterator[PropagationStep]:
+    def compute(request: TrackRequest) -> Iterator[PropagationStep]:
         """Follow the tracks, frame by frame. Changes nothing, so any thread may drive it; closing it cancels."""
         return run_tracks(request)
 

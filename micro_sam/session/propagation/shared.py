@@ -94,7 +94,7 @@ class PropagationStep:
 class Propagation(ABC):
     """Propagation through the slices of a volume or the frames of a movie.
 
-    Planned by :meth:`plan` and computed by :meth:`run`, a generator for any thread; :meth:`apply_step` shows each step,
+    Planned by :meth:`plan`; :meth:`compute` is a generator for any thread, :meth:`apply_step` shows each of its steps,
     :meth:`finish` closes it. :meth:`segment` does all of that.
     """
 
@@ -114,7 +114,7 @@ class Propagation(ABC):
 
     @staticmethod
     @abstractmethod
-    def run(request: Any) -> Iterator[PropagationStep]:
+    def compute(request: Any) -> Iterator[PropagationStep]:
         """Extend the objects. Changes nothing, so any thread may drive it; closing it cancels."""
 
     def apply_step(self, step: PropagationStep) -> bool:
@@ -132,7 +132,7 @@ class Propagation(ABC):
         """Close a propagation, complete or cancelled; what came of it as a sentence (also sent as message)."""
         reasons, self._reasons = self._reasons, ()
         if not self._goes_on(request):
-            text = "The run was stopped because the object changed meanwhile. What was found before stays."
+            text = "The propagation was stopped because the object changed meanwhile. What was found before stays."
         elif cancelled:
             found = count(len(self._steps.state.regions), self._steps.rules.slice_noun)
             text = f"Cancelled; {found} found so far. Press V to go on."
@@ -145,9 +145,9 @@ class Propagation(ABC):
         return text
 
     def segment(self, *args: Any, **options: Any) -> str:
-        """Plan, run, apply and finish, waiting for all of it. Options as in :meth:`plan`."""
+        """Plan, compute, apply and finish, waiting for all of it. Options as in :meth:`plan`."""
         request = self.plan(*args, **options)
-        for step in self.run(request):
+        for step in self.compute(request):
             self.apply_step(step)
         return self.finish(request)
 
@@ -226,6 +226,6 @@ class NoPropagation(Propagation):
         raise InputError("A 2D image has no other slices.")
 
     @staticmethod
-    def run(request: Any) -> Iterator[PropagationStep]:
+    def compute(request: Any) -> Iterator[PropagationStep]:
         """Yield nothing."""
         return iter(())

@@ -14,7 +14,7 @@ from micro_sam.segmentation.values import ObjectMask
 from micro_sam.session.current_tracks import CurrentTrack
 from micro_sam.session.prompts import PromptSet
 from micro_sam.session.propagation.shared import PropagationStep
-from micro_sam.session.requests import FrameRequest, run
+from micro_sam.session.requests import FrameRequest, compute
 from micro_sam.session.state import State
 from micro_sam.session.values import Anchors
 
@@ -106,7 +106,7 @@ def run_tracks(request: TrackRequest) -> Iterator[PropagationStep]:
     """Follow the tracks of a request, mothers before daughters."""
     known = {part.label: dict(part.known) for part in request.parts}
     for frame in request.pending:
-        result = run(frame)
+        result = compute(frame)
         for label, mask in zip(frame.labels, result.masks, strict=True):
             if label in known and not mask.is_empty:
                 known[label][frame.z] = mask

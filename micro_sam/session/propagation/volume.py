@@ -22,7 +22,7 @@ from micro_sam.session.prompts import PromptSet
 from micro_sam.session.propagation import volume_maps
 from micro_sam.session.propagation.shared import Propagation, PropagationStep
 from micro_sam.session.propagation.volume_maps import MapsQuestion
-from micro_sam.session.requests import Request, SliceRequest, run
+from micro_sam.session.requests import Request, SliceRequest, compute
 from micro_sam.session.values import SliceAnswer
 
 Method = Literal["auto", "maps", "propagation"]
@@ -179,14 +179,14 @@ class VolumePropagation(Propagation):
         return request
 
     @staticmethod
-    def run(request: VolumeRequest) -> Iterator[PropagationStep]:
+    def compute(request: VolumeRequest) -> Iterator[PropagationStep]:
         """Extend the objects, slice by slice. Changes nothing, so any thread may drive it; closing it cancels."""
         from micro_sam.segmentation.propagation.volume import iter_propagate_volume
 
         known = {label: dict(masks) for label, masks in request.known.items()}
         answers = dict(request.question.answers) if request.question is not None else {}
         for slice_request in request.pending:
-            result = run(slice_request)
+            result = compute(slice_request)
             labels = _labels_beside(known, slice_request.z, result.masks)
             answers[slice_request.z] = SliceAnswer(result.masks, labels, slice_request.drawn, slice_request.batched)
             for label, mask in zip(labels, result.masks, strict=True):

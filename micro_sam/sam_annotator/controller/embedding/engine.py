@@ -109,7 +109,7 @@ class Engine:
         return self._jobs.running(PREPARE) is not None
 
     @property
-    def at_work(self) -> bool:
+    def active(self) -> bool:
         """Whether a preparation goes on, or begins when what is still at work has ended."""
         job = self._jobs.running(PREPARE)
         return self._waiting is not None or (job is not None and not job.cancelled)

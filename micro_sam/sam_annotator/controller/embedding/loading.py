@@ -152,8 +152,8 @@ def embedding_steps(opened: Opened, focus: Callable[[], Focus]) -> Generator[Com
 
     began, missing = time.monotonic(), len(opened.store.missing())
     there = opened.total - missing
-    run = iter_embeddings(opened.predictor, opened.image.pixels, opened.store, focus=focus)
-    for done, _ in enumerate(run, start=1):
+    steps = iter_embeddings(opened.predictor, opened.image.pixels, opened.store, focus=focus)
+    for done, _ in enumerate(steps, start=1):
         yield Computed()
         left = duration((time.monotonic() - began) / done * (missing - done))
         if not opened.is_large:

@@ -145,7 +145,7 @@ class Preparation:
     def needed(self) -> None:
         """Something waits for model or embeddings: start again if nothing is being prepared."""
         status = self._state.status
-        if self._engine.at_work:
+        if self._engine.active:
             return
         if self.stopped or self._engine.busy:  # busy: the step in which it was cancelled has not ended yet
             self.prepare()

@@ -14,7 +14,7 @@ from micro_sam.errors import InputError
 from micro_sam.io.label_arrays import new_labels, written_pieces
 from micro_sam.io.labels import save_labels
 from micro_sam.sam_annotator.runtime.jobs import Jobs, Progress
-from micro_sam.sam_annotator.state.window import WindowState
+from micro_sam.sam_annotator.state.window import WindowState, image_of
 
 LANE = "autosave"  # both never write at the same time
 ROWS = 256  # of the labels, that are copied at once
@@ -82,7 +82,7 @@ class LargeSave:
 
     def _write(self, path: Path, copy: np.ndarray, changes: int, replace_unmarked: bool) -> None:
         state, number = self._state, self._number
-        session, scale = state.needed(), state.open_image().scale
+        session, scale = state.needed(), image_of(state).scale
 
         def steps(_job: Any) -> Generator[Any, None, Path | None]:
             yield Progress("Saving")

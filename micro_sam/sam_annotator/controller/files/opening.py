@@ -25,7 +25,7 @@ from micro_sam.sam_annotator.controller.pictures import Overview
 from micro_sam.sam_annotator.runtime.garbage import GarbageTimer
 from micro_sam.sam_annotator.runtime.jobs import WORK, Jobs, Progress
 from micro_sam.sam_annotator.state.images import OpenImage, from_layer, from_path, with_channel
-from micro_sam.sam_annotator.state.window import WindowState
+from micro_sam.sam_annotator.state.window import WindowState, image_of
 from micro_sam.sam_annotator.view.dialogs import Dialogs
 from micro_sam.sam_annotator.view.frame import intercept
 from micro_sam.sam_annotator.view.layers.mouse import Mouse
@@ -171,7 +171,7 @@ class Opening:
 
     def choose_channel(self, channel: int | str) -> None:
         """Show and segment another channel of the image, or the ``"mix"`` of all. Prompts and objects stay."""
-        session, image = self._state.needed(), self._state.open_image()
+        session, image = self._state.needed(), image_of(self._state)
         if image.source is None or channel == image.channel:
             return
         self._preparation.check_free()
@@ -296,7 +296,7 @@ class Continuing:
         offer, state = self._recording.take_offer(), self._state
         if offer is None:
             return
-        image, session = state.open_image(), state.needed()
+        image, session = image_of(state), state.needed()
 
         def steps(_job: Any) -> Generator[Any, None, Continued]:
             yield Progress("Reading the session")

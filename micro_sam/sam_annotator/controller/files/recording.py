@@ -20,7 +20,7 @@ from qtpy.QtCore import Signal as QtSignal
 from micro_sam.errors import CacheError
 from micro_sam.sam_annotator.runtime.jobs import Jobs, Progress
 from micro_sam.sam_annotator.state.images import OpenImage
-from micro_sam.sam_annotator.state.window import WindowState
+from micro_sam.sam_annotator.state.window import WindowState, image_of
 from micro_sam.session.journal import places, store
 from micro_sam.session.journal.places import Summary
 from micro_sam.session.journal.recorder import Journal
@@ -178,7 +178,7 @@ class Recording:
             if folder.exists():  # another window has it open
                 folder = journal.folder
             else:
-                image = self._state.open_image()
+                image = image_of(self._state)
                 journal.move(folder)
                 facts = {**journal.header["image"], "path": places.relative(image.path, folder)}
                 journal.change_header(image=facts)

@@ -17,7 +17,7 @@ from micro_sam.io.results import check_not_input, check_result, read_kind, remov
 from micro_sam.sam_annotator.controller.files.large_saves import LargeSave, with_suffix, write_labels
 from micro_sam.sam_annotator.controller.files.recording import Recording
 from micro_sam.sam_annotator.runtime.jobs import Jobs
-from micro_sam.sam_annotator.state.window import WindowState
+from micro_sam.sam_annotator.state.window import WindowState, image_of
 from micro_sam.sam_annotator.view.dialogs import Dialogs
 from micro_sam.session.session import Session
 
@@ -70,7 +70,7 @@ class Saving:
         if self._session is not None:
             self._session.events.labels_changed.disconnect(self._labels_changed)
             self._session.events.objects_changed.disconnect(self._classes_changed)
-        self._session, self._image = session, self._state.open_image()
+        self._session, self._image = session, image_of(self._state)
         self.path = self._image.result or self._result_to_go_on_with()
         self.unsaved = self.was_saved = False
         session.events.labels_changed.connect(self._labels_changed)
@@ -241,9 +241,9 @@ class Saving:
 
     def ask_for_path(self) -> Path | None:
         """Let the user choose a file; None when they cancel."""
-        path, chosen = self._dialogs.path_to_save("Save committed objects", self.suggested_path(), FILTERS)
+        path, selected = self._dialogs.path_to_save("Save committed objects", self.suggested_path(), FILTERS)
         if path is not None and path.suffix == "":
-            path = path.with_name(path.name + (".zarr" if "zarr" in chosen else ".tif"))
+            path = path.with_name(path.name + (".zarr" if "zarr" in selected else ".tif"))
         return self._agreed(path)
 
     def suggested_path(self) -> Path:

@@ -108,9 +108,9 @@ class TrackSaving(Saving):
     def ask_for_path(self) -> Path | None:
         """Let the user choose a file or folder; None when they cancel."""
         filters = ";;".join(FORMATS.values())
-        path, chosen = self._dialogs.path_to_save("Save committed tracks", self.suggested_path(), filters)
+        path, selected = self._dialogs.path_to_save("Save committed tracks", self.suggested_path(), filters)
         if path is not None and path.suffix.lower() not in (".zarr", ".tiff", *list(FORMATS)[1:]):
-            path = path.with_name(path.name + next((end for end, name in FORMATS.items() if name == chosen), ""))
+            path = path.with_name(path.name + next((end for end, name in FORMATS.items() if name == selected), ""))
         return self._agreed(path)
 
     def suggested_path(self) -> Path:

@@ -12,7 +12,7 @@ from micro_sam.io.classes import class_image
 from micro_sam.io.labels import save_labels
 from micro_sam.io.results import check_not_input, read_kind
 from micro_sam.sam_annotator.controller.files.saving import Saving
-from micro_sam.sam_annotator.state.window import WindowState
+from micro_sam.sam_annotator.state.window import WindowState, image_of
 from micro_sam.sam_annotator.view.dialogs import Dialogs
 from micro_sam.sam_annotator.view.layers.mouse import Mouse
 from micro_sam.sam_annotator.view.sight import Sight
@@ -128,7 +128,7 @@ class ObjectActions:
         OutputError
             When it cannot be written.
         """
-        session, image = self._state.needed(), self._state.open_image()
+        session, image = self._state.needed(), image_of(self._state)
         place = self._ask_for_class_image() if path is None else Path(path)
         if place is None:
             return

@@ -82,7 +82,7 @@ class SimilarObjects:
         if session.automatic.exists:
             self._begin()
         else:
-            self._automatic.run()  # goes on when it is shown
+            self._automatic.segment()  # goes on when it is shown
 
     def set_threshold(self, value: float) -> None:
         """Change how similar objects must be; proposals follow at once."""

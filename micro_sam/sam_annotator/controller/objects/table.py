@@ -15,7 +15,7 @@ from micro_sam.io.tables import check_table_path, save_table
 from micro_sam.sam_annotator.actions import Actions
 from micro_sam.sam_annotator.controller.files.saving import Saving
 from micro_sam.sam_annotator.runtime.jobs import Jobs
-from micro_sam.sam_annotator.state.window import WindowState
+from micro_sam.sam_annotator.state.window import WindowState, image_of
 from micro_sam.sam_annotator.view.dialogs import Dialogs
 from micro_sam.sam_annotator.view.layers.session_layers import SessionLayers
 
@@ -126,7 +126,7 @@ class ObjectTable:
         place = Path(path) if path is not None else self._ask()
         if place is None:
             return None
-        check_not_input(place, self._state.open_image().path)
+        check_not_input(place, image_of(self._state).path)
         try:
             check_table_path(place)
             save_table(place, table)
@@ -144,12 +144,12 @@ class ObjectTable:
 
     def _ask(self) -> Path | None:
         result = self._saving.path or self._saving.suggested_path()
-        path, chosen = self._dialogs.path_to_save(
+        path, selected = self._dialogs.path_to_save(
             "Save table", result.with_name(f"{result.name.split('.')[0]}.csv"), FILTERS
         )
         if path is None:
             return None
-        path = path if path.suffix else path.with_name(path.name + (".parquet" if "parquet" in chosen else ".csv"))
+        path = path if path.suffix else path.with_name(path.name + (".parquet" if "parquet" in selected else ".csv"))
         return None if read_kind(path) == "table" and not self._dialogs.may_replace(path, True) else path
 
     def _make(self) -> None:

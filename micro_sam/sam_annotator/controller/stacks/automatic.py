@@ -62,7 +62,7 @@ class AutomaticVolume:
         self._timer.stop()
         self._again = False
 
-    def run(self) -> None:
+    def segment(self) -> None:
         """Find the objects of all slices, in the background, and show them in the automatic layer.
 
         Raises
@@ -95,7 +95,7 @@ class AutomaticVolume:
             return
         try:
             if self._jobs.running(WORK) is None and self.by_maps:
-                self.run()
+                self.segment()
         except Exception as error:
             self._state.status.report(error)
 
@@ -141,10 +141,10 @@ def _by_maps(work: SliceWork, scale: Any, focus: Any, values: Mapping[str, Any])
     from micro_sam.segmentation.volume.automatic import iter_segment_volume
 
     labels = None
-    run = iter_segment_volume(work.predictor, work.embeddings, scale, focus=focus, **values)
+    steps = iter_segment_volume(work.predictor, work.embeddings, scale, focus=focus, **values)
     while labels is None:
         try:
-            done, total = next(run)
+            done, total = next(steps)
             yield Progress(ALL_SLICES, done, total)
         except StopIteration as end:
             labels = end.value
@@ -156,7 +156,7 @@ def _by_maps(work: SliceWork, scale: Any, focus: Any, values: Mapping[str, Any])
 def _slice_by_slice(job: Job, work: SliceWork) -> Generator[Any, None, int]:
     from micro_sam.segmentation.volume.merging import merge_instance_segmentation_3d
 
-    labels = yield from work.run(job, ALL_SLICES)
+    labels = yield from work.segment(job, ALL_SLICES)
     yield Progress("Joining the objects of all slices", len(labels), len(labels))
     merged = work.part.place(merge_instance_segmentation_3d(labels, verbose=False))
     yield from enumerate(merged)
@@ -188,7 +188,7 @@ class Linking:
         work = SliceWork.of(self._state, self._automatic)
 
         def steps(job: Job) -> Generator[Any, None, Lineage]:
-            labels = yield from work.run(job, ALL_FRAMES)
+            labels = yield from work.segment(job, ALL_FRAMES)
             return (yield from _link(work.part.place(labels)))
 
         self._start(ALL_FRAMES, steps, method=work.method, **work.values)
@@ -250,7 +250,7 @@ class Linking:
             self._state.source = "auto"
         self._state.status.say(
             f"{count(len(lineage), 'track')} with {count(len(lineage.divisions), 'division')} in "
-            f"{self._state.names.auto}. Commit them with C, or go on with single objects.",
+            f"{self._state.tool.names.auto}. Commit them with C, or go on with single objects.",
             "good",
         )
 

@@ -17,7 +17,7 @@ from micro_sam.sam_annotator.controller.embedding.engine import Engine
 from micro_sam.sam_annotator.runtime.jobs import MAPS, WORK, Job, Jobs, Progress
 from micro_sam.sam_annotator.state.options import VolumeOptions
 from micro_sam.sam_annotator.state.status import duration
-from micro_sam.sam_annotator.state.window import WindowState
+from micro_sam.sam_annotator.state.window import WindowState, image_of
 
 PAUSE = 0.02  # seconds between two looks whether others have ended their work
 READY = "Whole objects are ready: every click gives the object in all slices at once."
@@ -100,7 +100,7 @@ class MapsWork:
             when = "" if self._left is None else f" (in {duration(self._left)} at most)"
             return f"The whole object comes by itself when its slices are prepared{when}; V goes from slice to slice."
         engine = self._engine
-        if self._are_wanted() and engine.at_work and (engine.wants_all or not engine.on_demand):
+        if self._are_wanted() and engine.active and (engine.wants_all or not engine.on_demand):
             return "The whole object comes by itself later, when all slices are embedded."
         return ""
 
@@ -113,7 +113,7 @@ class MapsWork:
     @property
     def scale(self) -> tuple[float, ...] | None:
         """Size of a voxel (z, y, x); a layer that says 1 for all axes says nothing."""
-        image = self._state.open_image()
+        image = image_of(self._state)
         if image.scale is None or (image.layer is not None and set(image.scale) == {1.0}):
             return None
         return image.scale
@@ -128,13 +128,13 @@ class MapsWork:
         yield maps
         done, total = maps.progress
         began, before = time.monotonic(), done
-        run = iter_volume_maps(predictor, embeddings, maps, focus=self.focus)
+        steps = iter_volume_maps(predictor, embeddings, maps, focus=self.focus)
         while True:
             if self._is_awaited():
                 while self._is_awaited() and not job.cancelled:
                     time.sleep(PAUSE)
-                run = iter_volume_maps(predictor, embeddings, maps, focus=self.focus)  # they may have computed some
-            if job.cancelled or next(run, None) is None:
+                steps = iter_volume_maps(predictor, embeddings, maps, focus=self.focus)  # they may have computed some
+            if job.cancelled or next(steps, None) is None:
                 return
             done = maps.progress[0]
             self._left = (time.monotonic() - began) / max(done - before, 1) * (total - done)

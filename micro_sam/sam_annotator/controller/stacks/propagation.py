@@ -224,7 +224,7 @@ class Propagation:
     def _work(self, job: Job, session: Session, request: Any) -> Generator[Any, None, None]:
         embeddings = WaitingEmbeddings(request.embeddings, partial(self._wait, job))
         yield Progress(self.name, 0, request.total)
-        for done, step in enumerate(session.propagation.run(replace(request, embeddings=embeddings)), start=1):
+        for done, step in enumerate(session.propagation.compute(replace(request, embeddings=embeddings)), start=1):
             self.wanted = ()
             yield replace(step, request=request)  # the session knows its own request only
             yield Progress(self.name, min(done, request.total), request.total)

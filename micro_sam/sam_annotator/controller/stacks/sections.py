@@ -12,7 +12,7 @@ from qtpy.QtCore import Qt
 
 from micro_sam.sam_annotator.runtime.threads import LatestWins
 from micro_sam.sam_annotator.state.images import full_scale
-from micro_sam.sam_annotator.state.window import WindowState
+from micro_sam.sam_annotator.state.window import WindowState, image_of
 from micro_sam.sam_annotator.view.layers.session_layers import SessionLayers
 from micro_sam.sam_annotator.view.sections import Plane, SectionsView
 from micro_sam.sam_annotator.view.sight import Sight
@@ -147,7 +147,7 @@ class Sections:
         state = self._state
         if state.closed or self._reader is None or state.session is None or state.section is None:
             return
-        image, session, place = state.open_image(), state.session, state.section
+        image, session, place = image_of(state), state.session, state.section
         depth = session.shape[0]
         is_quick = isinstance(image.data, np.ndarray) and not isinstance(image.data, np.memmap)
         first, stop = (0, depth) if is_quick else (max(state.z - NEAR, 0), min(state.z + NEAR + 1, depth))

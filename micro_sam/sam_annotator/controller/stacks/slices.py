@@ -55,7 +55,7 @@ class StackActions:
         session, place = self._state.needed(), self._state.tool.place
         z = session.propagation.weakest_slice()
         if z is None:
-            raise InputError(f"No {place} was filled in by a run yet. Click an object and press V first.")
+            raise InputError(f"No {place} was filled in by propagation yet. Click an object and press V first.")
         self._sight.go_to_slice(z)
         confidence = session.propagation.confidence[z]
         self._state.status.say(

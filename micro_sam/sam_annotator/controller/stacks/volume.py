@@ -158,7 +158,7 @@ class WholeObject:
                 if session.propagation.whole_object_possible:
                     request = session.propagation.plan(method="auto", batched=self._state.batched)
                     self._asked = request
-                    self._latest.ask(request, lambda: list(session.propagation.run(request)))
+                    self._latest.ask(request, lambda: list(session.propagation.compute(request)))
                     return
                 self._wait(session)
         except Exception as error:

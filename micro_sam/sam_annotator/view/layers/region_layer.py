@@ -106,7 +106,7 @@ class RegionLayer:
             return self.layer
         image, session = self._layers.image, self._state.needed()
         self.layer = layer = Shapes(
-            name=self._state.names.region,
+            name=self._state.tool.names.region,
             ndim=2,
             scale=None if image.scale is None else tuple(image.scale)[-2:],
             edge_color=COLOUR,

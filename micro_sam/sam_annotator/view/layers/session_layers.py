@@ -53,7 +53,7 @@ class SessionLayers:
         The user added, moved or removed prompts, and the session knows them.
     recreated
         Names of layers that were deleted and made again.
-    picked
+    clicked
         Id of the committed object that was clicked with the pick tool (0: background).
     refused
         Why something that was drawn is no prompt.
@@ -70,7 +70,7 @@ class SessionLayers:
 
     edited = Signal()
     recreated = Signal(tuple)
-    picked = Signal(int)
+    clicked = Signal(int)
     refused = Signal(str)
     present_changed = Signal()
     shown = Signal()
@@ -78,7 +78,7 @@ class SessionLayers:
 
     def __init__(self, viewer: Viewer, state: WindowState) -> None:
         self.viewer = viewer
-        self.names = state.names
+        self._names = state.tool.names
         self.session: Any = None
         self.image: Any = None
         self.raw: Any = None
@@ -134,7 +134,7 @@ class SessionLayers:
         image, old = self.image, self.raw
         if image.layer is old:
             return
-        same_kind = image.layer is None and old.name == self.names.raw and bool(old.rgb) == image.rgb
+        same_kind = image.layer is None and old.name == self._names.raw and bool(old.rgb) == image.rgb
         same_kind &= old.multiscale == bool(image.levels)
         if same_kind and old in self.viewer.layers:
             old.data = image.shown
@@ -143,7 +143,7 @@ class SessionLayers:
                 old.reset_contrast_limits_range()
                 old.contrast_limits = image.contrast_limits
             return
-        if old is not None and old.name == self.names.raw and old in self.viewer.layers:
+        if old is not None and old.name == self._names.raw and old in self.viewer.layers:
             self.viewer.layers.remove(old)
         self.raw = image.layer
         self._make_missing()
@@ -276,7 +276,7 @@ class SessionLayers:
 
     def _make_missing(self) -> list[str]:
         """Make the layers that are not in the viewer. Returns their names."""
-        made, present, names, scale = [], set(self.viewer.layers), self.names, self.image.scale
+        made, present, names, scale = [], set(self.viewer.layers), self._names, self.image.scale
         if self.raw is None or self.raw not in present:
             self.raw = self._make_raw()
             self.viewer.layers.insert(0, self.raw)
@@ -320,7 +320,7 @@ class SessionLayers:
         if image.scale is not None:
             options["scale"] = image.scale
         options["multiscale"] = bool(image.levels)
-        return Image(image.shown, name=image.layer.name if image.layer is not None else self.names.raw, **options)
+        return Image(image.shown, name=image.layer.name if image.layer is not None else self._names.raw, **options)
 
     def _add(self, layer: Layer, made: list[str]) -> None:
         self.viewer.layers.append(layer)
@@ -365,7 +365,7 @@ class SessionLayers:
         if event.type == "mouse_move":
             return
         found = label_on_ray(layer, position, ray, shown) if len(shown) == 3 else None
-        self.picked.emit(self.session.objects.at(layer.world_to_data(position)) if found is None else found)
+        self.clicked.emit(self.session.objects.at(layer.world_to_data(position)) if found is None else found)
 
     def close(self) -> None:
         """Stop following the session; the layers stay."""

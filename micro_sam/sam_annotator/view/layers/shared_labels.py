@@ -137,8 +137,8 @@ def _bounds(index: Any, size: int) -> slice:
             return slice(0, size)
         return slice(int(index.min()), int(index.max()) + 1)
     if isinstance(index, slice):
-        chosen = range(*index.indices(size))
-        return slice(min(chosen), max(chosen) + 1) if chosen else slice(0, 0)
+        selected = range(*index.indices(size))
+        return slice(min(selected), max(selected) + 1) if selected else slice(0, 0)
     return slice(index % size, index % size + 1)
 
 

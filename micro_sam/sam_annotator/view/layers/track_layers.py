@@ -191,7 +191,7 @@ class TrackLayers(SessionLayers):
             rows, is_empty = np.zeros((1, 4)), True
         layer = Tracks(
             rows,
-            name=self.names.tracks,
+            name=self._names.tracks,
             scale=self.image.scale,
             graph={} if is_empty else self.session.tracks.lineage.to_napari_graph(),
             visible=not is_empty,

@@ -64,7 +64,7 @@ class CommitOptions(QWidget):
 
     def __init__(self, state: WindowState, actions: Actions) -> None:
         super().__init__()
-        names = state.names
+        names = state.tool.names
         choices = [(names.current, "current")] + ([(names.auto, "auto")] if names.auto else [])
         self.source = ComboBox(choices=choices, value="current", label="layer", tooltip="Which layer is committed.")
         self.source.changed.connect(actions.set_source)
