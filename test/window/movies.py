@@ -57,7 +57,7 @@ def go_to(tool, t: int) -> None:
 
 def menu(tool):
     """The tracking menu."""
-    return tool.dock.extra[0]
+    return tool.dock.panels.extra[0]
 
 
 def press(tool, widget, point=None) -> None:

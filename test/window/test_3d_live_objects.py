@@ -72,7 +72,7 @@ def test_a_negative_click_splits_two_touching_nuclei(tool_3d):
     where = np.argwhere(both[z])
     (y0, x0), (y1, x1) = where.min(axis=0) - 2, where.max(axis=0) + 2
     go_to(tool, z)
-    driver.press(tool.dock.prompts.tools["box"])
+    driver.press(tool.dock.panels.prompts.tools["box"])
     drag(tool, (z, int(y0), int(x0)), (z, int(y1), int(x1)))
     wait_idle(tool)
     keep, other = TOUCHING
@@ -126,7 +126,7 @@ def test_one_object_per_point_is_several_whole_objects_live(tool_3d):
     tool = tool_3d
     z = middle_of(FIRST)[0] - 1
     go_to(tool, z)
-    tool.dock.segment.batched.value = True
+    tool.dock.panels.segment.batched.value = True
     try:
         click(tool, place_in(FIRST, z))
         click(tool, place_in(OTHER, z))
@@ -143,14 +143,14 @@ def test_one_object_per_point_is_several_whole_objects_live(tool_3d):
         key(tool.viewer, "c")
         assert len(tool.session.objects) == 2, tool.status.text
     finally:
-        tool.dock.segment.batched.value = False
+        tool.dock.panels.segment.batched.value = False
 
 
 def test_several_boxes_are_several_whole_objects_live(tool_3d):
     tool = tool_3d
     z = middle_of(FIRST)[0] - 1
     go_to(tool, z)
-    driver.press(tool.dock.prompts.tools["box"])
+    driver.press(tool.dock.panels.prompts.tools["box"])
     drag(tool, *box_in(FIRST, z))
     drag(tool, *box_in(OTHER, z))
     wait_idle(tool)
@@ -193,9 +193,9 @@ def test_the_menu_of_thresholds_is_there_only_where_the_maps_are_used(tool_3d):
     menu(tool).method.value = "propagation"
     assert menu(tool).all_parameters.isHidden() and not tool.volume.automatic.by_maps
     menu(tool).method.value = "auto"
-    tool.dock.automatic.method.value = "grid"
+    tool.dock.panels.automatic.method.value = "grid"
     assert menu(tool).all_parameters.isHidden()
-    tool.dock.automatic.method.value = "dense"
+    tool.dock.panels.automatic.method.value = "dense"
     assert not menu(tool).all_parameters.isHidden()
 
 

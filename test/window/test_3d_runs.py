@@ -133,7 +133,7 @@ def test_several_objects_at_once(tool_3d, propagates):
     menu(tool).iou_threshold.value = 0.3
     z = middle_of(FIRST)[0] - 1
     go_to(tool, z)
-    driver.press(tool.dock.prompts.tools["box"])
+    driver.press(tool.dock.panels.prompts.tools["box"])
     drag(tool, *box_in(FIRST, z))
     drag(tool, *box_in(OTHER, z))
     wait_idle(tool)
@@ -158,13 +158,13 @@ def test_one_object_per_point(tool_3d, propagates):
     menu(tool).iou_threshold.value = 0.3
     z = middle_of(FIRST)[0] - 1
     go_to(tool, z)
-    tool.dock.segment.batched.value = True
+    tool.dock.panels.segment.batched.value = True
     click(tool, place_in(FIRST, z))
     click(tool, place_in(OTHER, z))
     wait_idle(tool)
     key(tool.viewer, "v")
     wait_idle(tool)
-    tool.dock.segment.batched.value = False
+    tool.dock.panels.segment.batched.value = False
     assert_two_objects(tool)
 
 

@@ -154,7 +154,7 @@ def test_a_click_in_3d_selects_the_object_in_front_and_places_no_prompt(tool_3d)
         driver.press(tool.dock.view.in_3d)
         assert tool.viewer.dims.ndisplay == 2 and tool.state.mouse == "box", "the tool of before"
         tool.viewer.dims.ndisplay = 3
-        driver.press(tool.dock.prompts.tools["point"])
+        driver.press(tool.dock.panels.prompts.tools["point"])
         assert tool.viewer.dims.ndisplay == 2 and tool.state.mouse == "point", "prompts are placed in the slices"
     finally:
         tool.viewer.dims.ndisplay = 2

@@ -73,7 +73,7 @@ def test_from_a_click_to_a_committed_object_and_its_correction(tool_3d):
     # A correction in another slice: what lies on the other side of the first prompt stays as it was.
     z = place[0] + 2
     go_to(tool, z)
-    driver.press(tool.dock.prompts.tools["box"])
+    driver.press(tool.dock.panels.prompts.tools["box"])
     drag(tool, *box_in(FIRST, z))
     wait_idle(tool)
     assert session.prompts.drawn.slices == (place[0], z)

@@ -175,7 +175,7 @@ def test_several_boxes_are_several_objects(tool_3d, no_propagation):
     tool = tool_3d
     z = middle_of(FIRST)[0] - 1
     go_to(tool, z)
-    driver.press(tool.dock.prompts.tools["box"])
+    driver.press(tool.dock.panels.prompts.tools["box"])
     drag(tool, *box_in(FIRST, z))
     drag(tool, *box_in(OTHER, z))
     wait_idle(tool)

@@ -57,7 +57,7 @@ def test_committed_objects_are_shown_by_class_and_follow_changes(tool, by_class)
     tool.actions.select((1,))
     key(tool.viewer, "shift+2")
     assert np.allclose(shown(tool, 1), own), "only when the user wants it"
-    panel = tool.dock.classes
+    panel = tool.dock.panels.classes
     section = panel.parentWidget()
     while not hasattr(section, "expand"):
         section = section.parentWidget()

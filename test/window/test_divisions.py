@@ -24,7 +24,7 @@ def follow(tool, label: int = MOTHER) -> None:
 
 def test_the_division_is_offered_and_one_click_follows_both_daughters(tool_tracking):
     tool = tool_tracking
-    panel = tool.dock.division
+    panel = tool.dock.panels.division
     assert not panel.isVisible()
     follow(tool)
     assert frames_of(tool.session.current, 1) == list(range(LAST + 1)), tool.status.text
@@ -64,7 +64,7 @@ def test_a_key_divides_and_undo_takes_it_back(tool_tracking):
     key(tool.viewer, "ctrl+z")
     key(tool.viewer, "ctrl+z")
     assert np.array_equal(tool.session.current, before) and len(tool.session.prompts.drawn.points) == 1
-    assert not tool.dock.division.isVisible(), "follow it again, and it is offered again"
+    assert not tool.dock.panels.division.isVisible(), "follow it again, and it is offered again"
     key(tool.viewer, "shift+d")
     assert "No division was found" in tool.status.text
 
@@ -72,7 +72,7 @@ def test_a_key_divides_and_undo_takes_it_back(tool_tracking):
 def test_it_is_one_object_if_the_user_says_so(tool_tracking):
     tool = tool_tracking
     follow(tool)
-    driver.press(tool.dock.division.go_on.native)
+    driver.press(tool.dock.panels.division.go_on.native)
     wait_idle(tool)
     point = tool.session.prompts.drawn.points[-1]
     assert (point.track_id, point.state, point.z) == (1, "track", LAST + 1)
@@ -82,12 +82,12 @@ def test_it_is_one_object_if_the_user_says_so(tool_tracking):
 def test_what_was_offered_goes_with_the_track(tool_tracking):
     tool = tool_tracking
     follow(tool)
-    assert tool.dock.division.isVisible()
+    assert tool.dock.panels.division.isVisible()
     key(tool.viewer, "shift+c")
-    assert not tool.dock.division.isVisible() and tool.session.tracks.current == {}
+    assert not tool.dock.panels.division.isVisible() and tool.session.tracks.current == {}
     go_to(tool, 0)
     follow(tool, OTHER)
-    assert frames_of(tool.session.current, 1) == list(range(N_FRAMES)) and not tool.dock.division.isVisible()
+    assert frames_of(tool.session.current, 1) == list(range(N_FRAMES)) and not tool.dock.panels.division.isVisible()
 
 
 def test_tracks_go_on_where_divisions_are_switched_off(tool_tracking):
@@ -96,7 +96,7 @@ def test_tracks_go_on_where_divisions_are_switched_off(tool_tracking):
     switch.value = False
     try:
         follow(tool)
-        assert max(frames_of(tool.session.current, 1)) > LAST and not tool.dock.division.isVisible()
+        assert max(frames_of(tool.session.current, 1)) > LAST and not tool.dock.panels.division.isVisible()
     finally:
         switch.value = True
 
@@ -134,8 +134,8 @@ def test_a_division_of_h2b_nuclei_is_offered(opened, shared_data):
     wait_idle(tool)
     key(tool.viewer, "v")
     wait_idle(tool)
-    assert tool.dock.division.isVisible(), tool.status.text
-    driver.press(tool.dock.division.divide.native)
+    assert tool.dock.panels.division.isVisible(), tool.status.text
+    driver.press(tool.dock.panels.division.divide.native)
     wait_idle(tool)
     assert [frames_of(tool.session.current, label)[0] for label in (2, 3)] in ([7, 7], [8, 8]), tool.status.text
     tool.saving.unsaved = False

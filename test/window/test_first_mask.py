@@ -36,7 +36,7 @@ def test_from_a_command_with_an_image_it_is_one_click(coins, tmp_path, window_ma
 
 def test_from_an_empty_start_it_is_two_clicks_with_a_sample(opened):
     tool = opened(annotator_2d, model_type="nano_lm")
-    panel = tool.dock.image
+    panel = tool.dock.panels.image
     assert panel.file.native.isVisible() and panel.use_sample.native.isVisible() and "sample" in tool.status.text
     press(panel.use_sample.native)
     assert wait_until(lambda: tool.session is not None)

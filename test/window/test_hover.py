@@ -23,7 +23,7 @@ DEARER = 2  # all that happens for a mask under the mouse, to answering and draw
 @pytest.fixture
 def hovering(tool):
     """The tool with the mask under the mouse on."""
-    driver.press(tool.dock.segment.hover.native)
+    driver.press(tool.dock.panels.segment.hover.native)
     assert tool.state.hover
     yield tool
     tool.actions.set_hover(False)
@@ -183,7 +183,7 @@ def test_outside_the_image_there_is_nothing(hovering):
 
 def test_the_key_switches_it_and_the_box_follows(tool):
     key(tool.viewer, "h")
-    assert tool.state.hover and tool.dock.segment.hover.value and HOVER in tool.viewer.layers
+    assert tool.state.hover and tool.dock.panels.segment.hover.value and HOVER in tool.viewer.layers
     assert tool.viewer.layers.selection.active is tool.layers.points.layer
     key(tool.viewer, "h")
-    assert not tool.state.hover and not tool.dock.segment.hover.value and HOVER not in tool.viewer.layers
+    assert not tool.state.hover and not tool.dock.panels.segment.hover.value and HOVER not in tool.viewer.layers

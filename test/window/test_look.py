@@ -64,7 +64,11 @@ def test_the_whole_loop_is_in_sight_on_a_small_screen(request, name):
     driver.process(0.3)
     try:
         dock.scroll.verticalScrollBar().setValue(0)
-        fixed = [*dock.prompts.tools.values(), dock.segment.run.native, *(panel.run.native for panel in dock.extra)]
+        fixed = [
+            *dock.panels.prompts.tools.values(),
+            dock.panels.segment.run.native,
+            *(panel.run.native for panel in dock.panels.extra),
+        ]
         bottom = [dock.commit.run, dock.commit.clear, dock.commit.undo, dock.commit.redo, dock.save.save]
         for widget in [*fixed, *(button.native for button in bottom), dock.status.text]:
             assert is_in_sight(widget, window), f"{widget} is out of sight"
@@ -136,7 +140,7 @@ def test_neighbouring_ids_differ_for_colour_blind_users():
 
 def test_one_main_button_at_a_time(tool_3d):
     dock = tool_3d.dock
-    buttons = {"commit": dock.commit.run.native, "whole": dock.extra[0].run.native}
+    buttons = {"commit": dock.commit.run.native, "whole": dock.panels.extra[0].run.native}
 
     def main() -> list[str]:
         return [name for name, widget in buttons.items() if widget.styleSheet() == PRIMARY]
@@ -152,6 +156,6 @@ def test_one_main_button_at_a_time(tool_3d):
 
 def test_f1_shows_the_keys(tool):
     key(tool.viewer, "F1")
-    assert wait_until(lambda: tool.dock.keys_section.isExpanded(), 5)
+    assert wait_until(lambda: tool.dock.panels.keys_section.isExpanded(), 5)
     key(tool.viewer, "F1")
-    assert wait_until(lambda: not tool.dock.keys_section.isExpanded(), 5)
+    assert wait_until(lambda: not tool.dock.panels.keys_section.isExpanded(), 5)

@@ -36,7 +36,7 @@ def tiled(opened, coins):
     def start(size):
         tool = opened(annotator_2d, coins, model_type="nano_lm", tile_shape=(size, size), halo=(16, 16))
         assert wait_until(lambda: tool.session.model.embeddings is not None and not tool.engine.busy), tool.status.text
-        tool.dock.automatic.parameters.expand(animate=False)
+        tool.dock.panels.automatic.parameters.expand(animate=False)
         driver.process(0.2)
         return tool
 
@@ -44,14 +44,14 @@ def tiled(opened, coins):
 
 
 def segment_all(tool):
-    press(tool.dock.automatic.run.native)
+    press(tool.dock.panels.automatic.run.native)
     wait_idle(tool)
     assert tool.session.automatic.exists, tool.status.text
 
 
 def test_the_menu_decides_how_closely_a_tiled_image_is_looked_at(tiled, asked):
     tool = tiled(56)  # 42 tiles
-    menu = tool.dock.automatic.look
+    menu = tool.dock.panels.automatic.look
     assert menu.native.isVisible() and menu.value == "auto"
     segment_all(tool)
     assert asked and all(asked), "of up to 64 tiles by itself"
@@ -79,9 +79,9 @@ def test_a_closer_look_is_cancelled_and_the_window_lives(tiled, monkeypatch):
             yield 1, 2, None
 
     monkeypatch.setattr(dense_blocks, "iter_best_scale", endless)
-    tool.dock.automatic.look.value = "always"
+    tool.dock.panels.automatic.look.value = "always"
     with Heartbeat() as heart:
-        press(tool.dock.automatic.run.native)
+        press(tool.dock.panels.automatic.run.native)
         assert wait_until(lambda: len(begun) > 2, 60)
         click(tool, COIN)  # the work goes on meanwhile
         assert wait_until(lambda: tool.session.has_current, 60), tool.status.text
@@ -96,16 +96,16 @@ def test_a_closer_look_is_cancelled_and_the_window_lives(tiled, monkeypatch):
 def test_the_menu_is_there_only_where_it_changes_something(request):
     assert request.getfixturevalue("tool").automatic.can_look_closer
     tool = request.getfixturevalue("tool")
-    tool.dock.automatic.parameters.expand(animate=False)
-    tool.dock.automatic.method.value = "grid"
+    tool.dock.panels.automatic.parameters.expand(animate=False)
+    tool.dock.panels.automatic.method.value = "grid"
     driver.process(0.1)
-    assert not tool.dock.automatic.look.visible
-    tool.dock.automatic.method.value = "dense"
+    assert not tool.dock.panels.automatic.look.visible
+    tool.dock.panels.automatic.method.value = "dense"
     driver.process(0.1)
-    assert tool.dock.automatic.look.visible
+    assert tool.dock.panels.automatic.look.visible
     assert tool.dock.width() <= 400
-    tool.dock.automatic.parameters.collapse(animate=False)
+    tool.dock.panels.automatic.parameters.collapse(animate=False)
 
 
 def test_slices_are_not_looked_at_closer(tool_3d):
-    assert not tool_3d.automatic.can_look_closer and not tool_3d.dock.automatic.look.visible
+    assert not tool_3d.automatic.can_look_closer and not tool_3d.dock.panels.automatic.look.visible

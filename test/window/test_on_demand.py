@@ -52,7 +52,7 @@ def few(monkeypatch):
 def test_a_large_image_is_embedded_where_the_user_clicks_and_looks_and_wholly_on_request(opened, few, cheap):
     image = discs(PLACE, OTHER, shape=(12 * 64, 12 * 64), radius=14)
     tool = opened(annotator_2d, image, model_type="nano_lm", tile_shape=(64, 64), halo=(16, 16))
-    engine, menu = tool.engine, tool.dock.embed_all
+    engine, menu = tool.engine, tool.dock.panels.embed_all
     assert wait_until(lambda: "ready" in tool.status.text), tool.status.text
     assert engine.on_demand and not engine.busy and engine.computed == 0, "the whole image is in view, nothing is meant"
     assert f"0 of {TILES} tiles" in tool.status.text and f"0 of {TILES} tiles" in menu.switch.text
@@ -105,7 +105,7 @@ def test_a_large_stack_is_embedded_around_the_slice_in_view_and_where_a_run_goes
     assert {5, 6, 7} <= there < set(range(9)), "9 slices are too many"
     click(tool, (6, 60, 60))
     assert wait_until(lambda: tool.session.has_current), tool.status.text
-    tool.dock.extra[0].method.value = "propagation"
+    tool.dock.panels.extra[0].method.value = "propagation"
     tool.actions.segment_volume()
     wait_idle(tool, 120)
     assert len(tool.session.labels.current_slices) == 9, tool.status.text

@@ -81,7 +81,7 @@ def cancel(tool, go_on):
 
 
 def says_that_it_stopped(tool) -> bool:
-    menu = tool.dock.start_again
+    menu = tool.dock.panels.start_again
     return menu.isVisible() and "Cancelled" in menu.text.text() and "Start again" in tool.status.text
 
 
@@ -95,8 +95,8 @@ def test_cancelled_embedding_says_so_and_start_again_answers_the_prompt_from_bef
     assert "kept" in tool.status.text
     cancel(tool, held_image)
     assert says_that_it_stopped(tool) and not tool.session.has_current
-    driver.press(tool.dock.start_again.run.native)
-    assert not tool.dock.start_again.isVisible()
+    driver.press(tool.dock.panels.start_again.run.native)
+    assert not tool.dock.panels.start_again.isVisible()
     assert wait_until(lambda: is_segmented(tool)), tool.status.text
     wait_idle(tool)
     assert len(tool.session.prompts.drawn) == 1
@@ -115,7 +115,7 @@ def test_tiles_that_were_ready_at_the_cancel_are_used_and_a_click_elsewhere_star
     click(tool, (250, 320))
     assert wait_until(lambda: not store.missing() and tool.session.has_current), tool.status.text
     wait_idle(tool)
-    assert not tool.dock.start_again.isVisible()
+    assert not tool.dock.panels.start_again.isVisible()
     tool.state.settings = tool.state.settings.changed(tile_shape=None, halo=None)
 
 
@@ -125,7 +125,7 @@ def test_cancel_in_the_last_step_is_a_preparation_that_is_complete(tool, coins, 
     click(tool, COIN)
     cancel(tool, held_encoder)
     assert wait_until(lambda: is_segmented(tool)), tool.status.text
-    assert not tool.dock.start_again.isVisible() and "Cancelled" not in tool.status.text
+    assert not tool.dock.panels.start_again.isVisible() and "Cancelled" not in tool.status.text
 
 
 @pytest.mark.parametrize("live", [True, False])
@@ -141,7 +141,7 @@ def test_prompt_starts_a_cancelled_embedding_again(tool, coins, held_image, live
         key(tool.viewer, "s")
     assert wait_until(lambda: is_segmented(tool)), tool.status.text
     wait_idle(tool)
-    assert not tool.dock.start_again.isVisible()
+    assert not tool.dock.panels.start_again.isVisible()
 
 
 def test_cancel_while_the_model_loads_leaves_a_window_that_a_click_wakes(opened, coins, held_model):
@@ -157,7 +157,7 @@ def test_cancel_while_the_model_loads_leaves_a_window_that_a_click_wakes(opened,
     click(tool, COIN)
     assert wait_until(lambda: is_segmented(tool)), tool.status.text
     wait_idle(tool)
-    assert not tool.dock.start_again.isVisible()
+    assert not tool.dock.panels.start_again.isVisible()
 
 
 def test_click_while_the_cancelled_step_still_runs_is_answered(opened, coins, held_model):
@@ -183,20 +183,20 @@ def test_failed_preparation_offers_to_start_again_and_a_click_does(opened, coins
     tool = opened(annotator_2d, coins, model_type="nano_lm")
     assert wait_until(lambda: calls and not tool.engine.busy)
     driver.process(0.2)
-    assert tool.status.kind == "error" and tool.dock.start_again.isVisible()
-    assert "failed" in tool.dock.start_again.text.text()
+    assert tool.status.kind == "error" and tool.dock.panels.start_again.isVisible()
+    assert "failed" in tool.dock.panels.start_again.text.text()
     if isinstance(error, MemoryError):
         assert "memory" in tool.status.text and "smaller model" in tool.status.text
     click(tool, COIN)
     assert wait_until(lambda: is_segmented(tool)), tool.status.text
-    assert len(calls) == 2 and not tool.dock.start_again.isVisible()
+    assert len(calls) == 2 and not tool.dock.panels.start_again.isVisible()
 
 
 def test_click_while_a_model_is_to_be_chosen_says_so(opened, coins):
     tool = opened(annotator_2d, coins)  # vit_h, which is not here
-    assert wait_until(lambda: tool.dock.offer.isVisible()), tool.status.text
+    assert wait_until(lambda: tool.dock.panels.offer.isVisible()), tool.status.text
     click(tool, COIN)
-    assert "Choose below" in tool.status.text and not tool.dock.start_again.isVisible()
+    assert "Choose below" in tool.status.text and not tool.dock.panels.start_again.isVisible()
 
 
 def test_other_image_in_the_middle_is_prepared_without_a_question(tool, coins, held_image):
@@ -204,7 +204,7 @@ def test_other_image_in_the_middle_is_prepared_without_a_question(tool, coins, h
     tool.open(from_array(coins[::-1].copy(), "2d", "other"))
     held_image.set()
     assert wait_until(lambda: not tool.engine.busy and tool.session.model.embeddings is not None), tool.status.text
-    assert not tool.dock.start_again.isVisible() and "Cancelled" not in tool.status.text
+    assert not tool.dock.panels.start_again.isVisible() and "Cancelled" not in tool.status.text
 
 
 def test_other_settings_in_the_middle_are_prepared_and_a_second_cancel_stops_them_too(
@@ -216,7 +216,7 @@ def test_other_settings_in_the_middle_are_prepared_and_a_second_cancel_stops_the
     assert tool.dock.status.cancel.isEnabled(), "what comes next can be cancelled"
     cancel(tool, held_image)
     assert says_that_it_stopped(tool) and not (tmp_path / "a.zarr").exists()
-    driver.press(tool.dock.start_again.run.native)
+    driver.press(tool.dock.panels.start_again.run.native)
     assert wait_until(lambda: not tool.engine.busy and tool.session.model.embeddings is not None)
     assert (tmp_path / "a.zarr").is_dir()
     tool.state.settings = tool.state.settings.changed(embedding_path=None)
@@ -238,11 +238,11 @@ def test_cancelled_other_model_leaves_the_one_in_use(tool, held_model):
 
 def test_segment_all_waits_for_the_embedding_and_begins_after_a_new_start(tool, coins, held_image):
     open_slowly(tool, coins)
-    driver.press(tool.dock.automatic.run.native)
+    driver.press(tool.dock.panels.automatic.run.native)
     assert "begins as soon as" in tool.status.text
     cancel(tool, held_image)
     assert says_that_it_stopped(tool)
-    driver.press(tool.dock.start_again.run.native)
+    driver.press(tool.dock.panels.start_again.run.native)
     assert wait_until(lambda: tool.session.auto.any()), tool.status.text
     wait_idle(tool)
 
@@ -250,7 +250,7 @@ def test_segment_all_waits_for_the_embedding_and_begins_after_a_new_start(tool, 
 def test_segment_all_starts_a_cancelled_embedding_again(tool, coins, held_image):
     open_slowly(tool, coins)
     cancel(tool, held_image)
-    driver.press(tool.dock.automatic.run.native)
+    driver.press(tool.dock.panels.automatic.run.native)
     assert wait_until(lambda: tool.session.auto.any()), tool.status.text
     wait_idle(tool)
 
@@ -269,7 +269,7 @@ def test_cancel_takes_back_a_volume_that_waits_for_its_slices_but_not_its_prompt
     cancel(tool, held_image)
     assert says_that_it_stopped(tool)
     key(tool.viewer, "v")
-    assert not tool.dock.start_again.isVisible()
+    assert not tool.dock.panels.start_again.isVisible()
     assert wait_until(lambda: len(tool.session.labels.current_slices) > 2), tool.status.text
     wait_idle(tool)
 
@@ -288,7 +288,7 @@ def test_wait_for_the_image_that_is_embedded_ahead_can_be_cancelled(tool, coins,
     click(tool, COIN)
     assert wait_until(lambda: tool.session.model.embeddings is not None and not tool.engine.busy), tool.status.text
     wait_idle(tool)
-    assert not tool.dock.start_again.isVisible()
+    assert not tool.dock.panels.start_again.isVisible()
 
 
 @pytest.fixture
@@ -335,7 +335,7 @@ def test_a_click_on_embeddings_that_turn_out_damaged_has_them_computed_again(too
     damage(on_disc(tool) / "features" / "0.0.0.0")
     click(tool, COIN)
     assert wait_until(lambda: is_segmented(tool)), tool.status.text
-    assert not tool.dock.start_again.isVisible()
+    assert not tool.dock.panels.start_again.isVisible()
 
 
 def test_a_run_through_a_volume_has_what_is_damaged_computed_again(tool_3d, on_disc):

@@ -29,7 +29,7 @@ def test_t_switches_the_next_point_and_not_the_one_just_placed(tool):
     click(tool, COIN)
     key(tool.viewer, "t")
     assert [point.positive for point in tool.session.prompts.drawn.points] == [True]
-    assert tool.dock.prompts.polarity.value == "negative"
+    assert tool.dock.panels.prompts.polarity.value == "negative"
     click(tool, (COIN[0] + 30, COIN[1]))
     assert [point.positive for point in tool.session.prompts.drawn.points] == [True, False]
     layer = tool.layers.points.layer
@@ -61,14 +61,14 @@ def test_next_point_is_positive_again_after_commit_and_clear(tool):
             click(tool, OTHER_COIN)
         key(tool.viewer, finish)
         assert tool.session.prompts.next_positive, finish
-        assert tool.dock.prompts.polarity.value == "positive"
+        assert tool.dock.panels.prompts.polarity.value == "positive"
 
 
 def test_prompt_menu_and_key_show_the_same(tool):
-    tool.dock.prompts.polarity.value = "negative"
+    tool.dock.panels.prompts.polarity.value = "negative"
     assert not tool.session.prompts.next_positive
     key(tool.viewer, "t")
-    assert tool.dock.prompts.polarity.value == "positive"
+    assert tool.dock.panels.prompts.polarity.value == "positive"
 
 
 def test_point_can_be_dragged_and_stays_the_same_prompt(tool):
@@ -85,7 +85,7 @@ def test_point_can_be_dragged_and_stays_the_same_prompt(tool):
 
 
 def test_box_gives_an_object_and_points_inside_correct_it(tool):
-    driver.press(tool.dock.prompts.tools["box"])
+    driver.press(tool.dock.panels.prompts.tools["box"])
     drag(tool, (35, 78), (82, 122))
     wait_idle(tool)
     assert tool.session.current[COIN] == 1
@@ -98,7 +98,7 @@ def test_box_gives_an_object_and_points_inside_correct_it(tool):
 
 @pytest.mark.parametrize("kind", ["ellipse", "polygon"])
 def test_ellipse_and_polygon_are_prompts(tool, kind):
-    driver.press(tool.dock.prompts.tools[kind])
+    driver.press(tool.dock.panels.prompts.tools[kind])
     if kind == "ellipse":
         drag(tool, (35, 78), (82, 122))
     else:
@@ -126,24 +126,24 @@ def test_click_outside_the_image_is_refused_with_a_sentence(tool):
 
 
 def test_several_points_can_be_several_objects(tool):
-    tool.dock.segment.batched.value = True
+    tool.dock.panels.segment.batched.value = True
     click(tool, COIN)
     click(tool, OTHER_COIN)
     wait_idle(tool)
-    tool.dock.segment.batched.value = False
+    tool.dock.panels.segment.batched.value = False
     assert tool.session.current[COIN] != tool.session.current[OTHER_COIN]
     assert tool.session.current[COIN] > 0 and tool.session.current[OTHER_COIN] > 0
 
 
 def test_without_live_preview_the_key_segments(tool):
-    tool.dock.segment.live.value = False
+    tool.dock.panels.segment.live.value = False
     click(tool, COIN)
     wait_idle(tool)
     assert not tool.session.has_current
     key(tool.viewer, "s")
     wait_idle(tool)
     assert tool.session.current[COIN] == 1
-    tool.dock.segment.live.value = True
+    tool.dock.panels.segment.live.value = True
 
 
 def test_nothing_to_segment_or_commit_is_a_sentence(tool):
@@ -192,12 +192,12 @@ def test_keys_work_whichever_layer_is_selected(tool, coins):
 
 
 def test_keys_work_after_a_menu_was_used(tool):
-    driver.press(tool.dock.segment.live.native)
-    driver.press(tool.dock.segment.live.native)
-    tool.dock.commit_options.preserve.native.setFocus()
+    driver.press(tool.dock.panels.segment.live.native)
+    driver.press(tool.dock.panels.segment.live.native)
+    tool.dock.panels.commit_options.preserve.native.setFocus()
     click(tool, COIN)
     wait_idle(tool)
-    driver.press(tool.dock.segment.run.native)
+    driver.press(tool.dock.panels.segment.run.native)
     wait_idle(tool)
     key(tool.viewer, "c")
     assert tool.session.committed[COIN] == 1
@@ -209,7 +209,7 @@ def test_deleted_layer_is_made_again_and_nothing_is_lost(tool, name):
     wait_idle(tool)
     key(tool.viewer, "c")
     click(tool, COIN)
-    driver.press(tool.dock.prompts.tools["box"])
+    driver.press(tool.dock.panels.prompts.tools["box"])
     drag(tool, (35, 78), (82, 122))
     wait_idle(tool)
     tool.viewer.layers.remove(tool.viewer.layers[name])
@@ -242,7 +242,7 @@ def test_brush_strokes_are_undone_with_everything_else(tool):
     click(tool, COIN)
     wait_idle(tool)
     before = tool.session.current.copy()
-    driver.press(tool.dock.prompts.tools["paint"])
+    driver.press(tool.dock.panels.prompts.tools["paint"])
     layer = tool.layers.labels["current"].layer
     assert layer.selected_label == 1
     drag(tool, (20, 20), (20, 50))
@@ -251,7 +251,7 @@ def test_brush_strokes_are_undone_with_everything_else(tool):
     assert np.array_equal(tool.session.current, before)
     key(tool.viewer, "ctrl+shift+z")
     assert tool.session.current[20, 30] == 1
-    driver.press(tool.dock.prompts.tools["erase"])
+    driver.press(tool.dock.panels.prompts.tools["erase"])
     drag(tool, (20, 20), (20, 50))
     assert tool.session.current[20, 30] == 0
     key(tool.viewer, "c")
@@ -280,7 +280,7 @@ def test_undo_and_redo_of_clicks_moves_and_boxes_restore_masks_exactly(tool):
     remember()
     click(tool, (COIN[0] + 8, COIN[1] - 6))
     remember()
-    driver.press(tool.dock.prompts.tools["box"])
+    driver.press(tool.dock.panels.prompts.tools["box"])
     drag(tool, (92, 140), (138, 185))
     remember()
     for prompts, mask in reversed(states[:-1]):
@@ -320,7 +320,7 @@ def test_channels_can_be_chosen_and_prompts_stay(tool, coins):
     assert driver.wait_until(lambda: tool.session.model.embeddings is not None and not tool.engine.busy)
     assert tool.state.image.n_channels == 2
     tool.session.prompts.add_point(COIN)
-    tool.dock.image.channel.value = 1
+    tool.dock.panels.image.channel.value = 1
     assert np.array_equal(tool.layers.raw.data, 255 - coins)
     assert driver.wait_until(lambda: not tool.engine.busy)
     wait_idle(tool)
@@ -328,7 +328,7 @@ def test_channels_can_be_chosen_and_prompts_stay(tool, coins):
     tool.actions.segment()
     wait_idle(tool)
     assert tool.session.has_current
-    tool.dock.image.channel.value = "mix"
+    tool.dock.panels.image.channel.value = "mix"
     assert driver.wait_until(lambda: not tool.engine.busy)
     assert tool.layers.raw.data.shape == coins.shape
 

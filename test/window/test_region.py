@@ -33,13 +33,13 @@ def picture(name: str) -> None:
 
 def draw_box(tool, start, stop) -> None:
     """Press Box beside Region, and drag."""
-    press(tool.dock.automatic.region_box.native)
+    press(tool.dock.panels.automatic.region_box.native)
     drag(tool, start, stop)
     process(0.2)
 
 
 def segment_all(tool, button=None) -> np.ndarray:
-    press((button or tool.dock.automatic.run).native)
+    press((button or tool.dock.panels.automatic.run).native)
     wait_idle(tool)
     return tool.session.auto
 
@@ -60,7 +60,7 @@ def test_segment_all_finds_only_objects_whose_centre_lies_in_a_drawn_box(tool):
     region = tool.session.automatic.region
     assert region is not None and np.allclose(np.sort(region.box((303, 384))), [30, 60, 150, 190], atol=3)
     assert NAME in tool.viewer.layers and tool.state.mouse == "point", "the next click is a prompt"
-    assert "region" in tool.dock.automatic.region_text.text()
+    assert "region" in tool.dock.panels.automatic.region_text.text()
     found = segment_all(tool).copy()
     assert "in the region" in tool.status.text and tool.status.kind != "error"
     assert 2 < len(centres(found)) < len(centres(everything))
@@ -70,18 +70,18 @@ def test_segment_all_finds_only_objects_whose_centre_lies_in_a_drawn_box(tool):
     picture("region_2d")
 
     before = len(np.unique(found))
-    tool.dock.automatic.values["min_size"].value = 1500
+    tool.dock.panels.automatic.values["min_size"].value = 1500
     wait_idle(tool)
     assert len(np.unique(tool.session.auto)) <= before and region.holds(centres(tool.session.auto)).all()
-    tool.dock.automatic.values["min_size"].value = 25
+    tool.dock.panels.automatic.values["min_size"].value = 25
     wait_idle(tool)
     key(tool.viewer, "c")
     assert len(tool.session.objects) == before and not tool.session.auto.any()
     assert np.array_equal(tool.session.committed[committed > 0], committed[committed > 0])
 
-    press(tool.dock.automatic.region_clear.native)
+    press(tool.dock.panels.automatic.region_clear.native)
     assert tool.session.automatic.region is None and NAME not in tool.viewer.layers
-    assert not tool.dock.automatic.region_clear.enabled and "whole image" in tool.status.text
+    assert not tool.dock.panels.automatic.region_clear.enabled and "whole image" in tool.status.text
     tool.actions.undo()
     assert tool.session.automatic.region == region and NAME in tool.viewer.layers
     tool.actions.redo()
@@ -90,7 +90,7 @@ def test_segment_all_finds_only_objects_whose_centre_lies_in_a_drawn_box(tool):
 
 
 def test_a_polygon_is_closed_by_a_double_click_and_clicks_go_on_as_before(tool):
-    press(tool.dock.automatic.region_polygon.native)
+    press(tool.dock.panels.automatic.region_polygon.native)
     layer = tool.layers.points.layer
     for place in ((20, 20), (20, 200), (150, 110)):
         press(canvas(tool.viewer), canvas_point(tool.viewer, layer, place))
@@ -119,9 +119,9 @@ def test_a_region_without_area_is_refused_with_a_sentence(tool):
     draw_box(tool, (-9, -9), (-3, -3))
     assert tool.session.automatic.region is None and "outside" in tool.status.text
     assert NAME not in tool.viewer.layers and tool.state.mouse == "point"
-    press(tool.dock.automatic.region_polygon.native)
+    press(tool.dock.panels.automatic.region_polygon.native)
     assert NAME in tool.viewer.layers
-    press(tool.dock.prompts.tools["point"])
+    press(tool.dock.panels.prompts.tools["point"])
     click(tool, COIN)
     wait_idle(tool)
     assert tool.session.has_current and tool.session.automatic.region is None
@@ -144,7 +144,7 @@ def test_a_region_comes_back_with_the_session(tool, coins, tmp_path, monkeypatch
         tool.open(from_array(coins, "2d", "coins"))
         assert wait_until(lambda: tool.recording.offer is not None)
         assert tool.session.automatic.region is None and NAME not in tool.viewer.layers
-        press(tool.dock.session_offer.go_on.native)
+        press(tool.dock.panels.session_offer.go_on.native)
         assert wait_until(lambda: tool.session.automatic.region == region), tool.status.text
         assert np.allclose(tool.viewer.layers[NAME].data[0], region.corners)
         wait_idle(tool)
@@ -157,7 +157,7 @@ def test_a_region_comes_back_with_the_session(tool, coins, tmp_path, monkeypatch
 def test_volumes_are_segmented_inside_the_region(tool_3d, by_maps):
     tool = tool_3d
     tool.actions.clear_region()
-    panel = tool.dock.extra[0]
+    panel = tool.dock.panels.extra[0]
     go_to(tool, 7)
     draw_box(tool, (7, 5, 5), (7, 155, 80))
     region = tool.session.automatic.region

@@ -45,19 +45,19 @@ def test_an_empty_window_goes_through_a_folder_and_on_where_it_ended(opened, fol
         tifffile.imwrite(path, image)
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(folder))
     tool = opened(annotator_2d, model_type="nano_lm")
-    driver.press(tool.dock.image.folder.native)
+    driver.press(tool.dock.panels.image.folder.native)
     annotate(tool, "a")
     key(tool.viewer, "n")
     results = folder.with_name("images_objects")
     assert load_labels(results / "a.tif").max() == 1
     assert wait_until(lambda: tool.state.image.name == "b")
-    assert not tool.dock.image.folder.native.isVisible(), "one folder for each window"
+    assert not tool.dock.panels.image.folder.native.isVisible(), "one folder for each window"
     tool.actions.open_folder()
     assert "Open another window" in tool.status.text and tool.state.image.name == "b"
     again = opened(annotator_2d, model_type="nano_lm")
     again.actions.open_folder()
     assert wait_until(lambda: again.state.image.name == "b")
-    assert [again.dock.series.list.item(k).text() for k in range(3)] == ["✓ a: done", "● b: open", "○ c: to do"]
+    assert [again.dock.panels.series.list.item(k).text() for k in range(3)] == ["✓ a: done", "● b: open", "○ c: to do"]
 
 
 def test_a_folder_without_images_is_said_and_the_window_stays_empty(opened, tmp_path, monkeypatch):
@@ -90,7 +90,7 @@ def test_series_from_the_first_image_to_the_last_and_again(opened, folder, tmp_p
     assert tool.engine.computed == 0, "it was embedded ahead"
 
     # The list says how far each is, and goes there.
-    panel = tool.dock.series
+    panel = tool.dock.panels.series
     assert [panel.list.item(k).text() for k in range(3)] == ["✓ a: done", "– b: empty", "● c: open"]
 
     # Back to b, and on.
@@ -176,9 +176,9 @@ def test_image_that_cannot_be_read_is_left_out_with_a_sentence(opened, folder, t
     tool = opened(image_folder_annotator, folder, tmp_path / "results", model_type="nano_lm")
     key(tool.viewer, "n")
     assert wait_until(lambda: tool.state.image.name == "c")
-    second = tool.dock.series.list.item(1)
+    second = tool.dock.panels.series.list.item(1)
     assert second.text() == "✗ b: left out" and second.toolTip(), "the list keeps why"
-    assert "1 left out" in tool.dock.series.counter.text()
+    assert "1 left out" in tool.dock.panels.series.counter.text()
 
 
 def test_series_that_cannot_start_says_why_before_a_window_opens(tmp_path):

@@ -68,7 +68,7 @@ def test_an_earlier_session_is_offered_and_goes_on_where_it_ended(tool, coins, t
         before = state_of(tool.session)
         open_again(tool, coins, SessionChoice(resume="ask"))
         assert driver.wait_until(lambda: tool.recording.offer is not None)
-        offer = tool.dock.session_offer
+        offer = tool.dock.panels.session_offer
         assert offer.isVisibleTo(tool.dock) and "2 objects, 1 prompt" in offer.text.text()
         assert len(tool.session.objects) == 0  # the window goes on without an answer
         driver.press(offer.go_on.native)
@@ -117,7 +117,7 @@ def test_a_session_goes_on_in_the_channel_it_was_left_in(tool, coins):
         assert driver.wait_until(lambda: "signature" in store.read_header(tool.session.keeper.journal.folder)["image"])
         start(SessionChoice(resume="ask"))
         assert tool.state.image.channel == 0 and driver.wait_until(lambda: tool.recording.offer is not None)
-        driver.press(tool.dock.session_offer.go_on.native)
+        driver.press(tool.dock.panels.session_offer.go_on.native)
         assert driver.wait_until(lambda: len(tool.session.prompts.drawn) == 1), tool.status.text
         assert tool.state.image.channel == 1 and tool.layers.image.data[30, 30] == 255 - coins[30, 30]
     finally:

@@ -40,14 +40,14 @@ def test_objects_like_the_chosen_one_are_proposed_and_accepted_by_key_or_all_at_
     tool = opened(annotator_2d, two_kinds(), model_type="nano_lm")
     assert wait_until(lambda: tool.engine.predictor is not None and not tool.engine.busy), tool.status.text
     wait_idle(tool)
-    panel = tool.dock.objects
+    panel = tool.dock.panels.objects
     driver.click(tool, BRIGHT[0])
     wait_idle(tool)
     key(tool.viewer, "c")
     (first,) = tool.session.objects
     assert not panel.similar.enabled
     tool.actions.select([first])
-    for section in tool.dock.findChildren(type(tool.dock.keys_section)):
+    for section in tool.dock.findChildren(type(tool.dock.panels.keys_section)):
         if section.isAncestorOf(panel):
             section.expand(animate=False)
     process(0.3)
@@ -92,7 +92,7 @@ def test_nuclei_of_a_volume_are_proposed(tool_3d):
     truth = small_volume()[1]
     largest = int(np.bincount(truth.ravel())[1:].argmax()) + 1
     tool.session.objects.load(np.where(truth == largest, 1, 0))
-    press(tool.dock.extra[0].all_slices.native)
+    press(tool.dock.panels.extra[0].all_slices.native)
     wait_idle(tool)
     assert tool.session.auto.any()
     tool.actions.select([1])

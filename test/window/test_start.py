@@ -76,8 +76,8 @@ def test_empty_window_takes_a_file_and_a_sample(opened, coins, tmp_path, caplog)
     click(tool, COIN)
     assert wait_until(lambda: tool.session.has_current)
     tool.actions.clear()
-    tool.dock.image.sample.value = "immunohistochemistry"
-    tool.dock.image.use_sample.native.click()
+    tool.dock.panels.image.sample.value = "immunohistochemistry"
+    tool.dock.panels.image.use_sample.native.click()
     ready(tool)
     assert tool.layers.raw.rgb and tool.session.shape == (512, 512)
 
@@ -87,8 +87,8 @@ def test_tool_docks_into_a_viewer_and_takes_its_layer(opened, coins):
     layer = viewer.add_image(coins, name="my image", scale=(0.5, 0.5))
     tool = opened(annotator_2d, model_type="nano_lm", viewer=viewer)
     assert tool.viewer is viewer and tool.session is None
-    tool.dock.image.layer.value = layer
-    tool.dock.image.use_layer.native.click()
+    tool.dock.panels.image.layer.value = layer
+    tool.dock.panels.image.use_layer.native.click()
     ready(tool)
     assert tool.layers.raw is layer and layer in viewer.layers and "raw" not in [lay.name for lay in viewer.layers]
     click(tool, COIN)
@@ -117,35 +117,35 @@ def test_two_windows_do_not_know_of_each_other(opened, coins):
 
 def test_missing_weights_are_offered_with_one_click(opened, coins):
     tool = opened(annotator_2d, coins)  # vit_h
-    assert wait_until(lambda: tool.dock.offer.isVisible()), tool.status.text
-    text = tool.dock.offer.text.text()
+    assert wait_until(lambda: tool.dock.panels.offer.isVisible()), tool.status.text
+    text = tool.dock.panels.offer.text.text()
     assert "vit_h" in text and "GB of memory" in text and "nano_lm" in text
-    assert "2.6 GB" in tool.dock.offer.download.text
+    assert "2.6 GB" in tool.dock.panels.offer.download.text
     click(tool, COIN)
     assert len(tool.session.prompts.drawn) == 1
-    driver.press(tool.dock.offer.instead.native)
-    assert not tool.dock.offer.isVisible()
+    driver.press(tool.dock.panels.offer.instead.native)
+    assert not tool.dock.panels.offer.isVisible()
     assert wait_until(lambda: tool.session.has_current), tool.status.text
-    assert tool.dock.model.model.value == "nano_lm" and "nano_lm" in tool.dock.model.in_use.text()
+    assert tool.dock.panels.model.model.value == "nano_lm" and "nano_lm" in tool.dock.panels.model.in_use.text()
 
 
 def test_a_window_begins_with_the_model_that_works_at_once_and_names_the_better_one(opened, coins):
     tool = opened(annotator_2d, coins, model_type=None)
     ready(tool)
-    assert tool.engine.predictor.model_name == "nano_lm" and not tool.dock.offer.isVisible()
+    assert tool.engine.predictor.model_name == "nano_lm" and not tool.dock.panels.offer.isVisible()
     text = tool.status.text
     assert text.startswith("nano_lm is ready") and text.count("vit_h") == 1 and "Click an object" in text
-    assert "vit_h is larger and slower" in tool.dock.model.in_use.text()
+    assert "vit_h is larger and slower" in tool.dock.panels.model.in_use.text()
     click(tool, COIN)
     wait_idle(tool)
     assert tool.session.current[COIN] == 1
-    tool.dock.model.model.value = "vit_h"  # as the sentence says
-    tool.dock.model.apply.native.click()
-    assert wait_until(lambda: tool.dock.offer.isVisible()), tool.status.text
-    assert "vit_h" in tool.dock.offer.text.text() and tool.session.current[COIN] == 1
-    driver.press(tool.dock.offer.instead.native)
+    tool.dock.panels.model.model.value = "vit_h"  # as the sentence says
+    tool.dock.panels.model.apply.native.click()
+    assert wait_until(lambda: tool.dock.panels.offer.isVisible()), tool.status.text
+    assert "vit_h" in tool.dock.panels.offer.text.text() and tool.session.current[COIN] == 1
+    driver.press(tool.dock.panels.offer.instead.native)
     ready(tool)
-    assert "vit_h" not in tool.dock.model.in_use.text(), "the user has said which model it is"
+    assert "vit_h" not in tool.dock.panels.model.in_use.text(), "the user has said which model it is"
 
 
 COMMAND = """
@@ -189,7 +189,7 @@ def test_bf16_is_offered_where_the_processor_gains_by_it(opened, coins, monkeypa
     monkeypatch.setattr(device, "has_bf16", lambda: False)
     tool = opened(annotator_2d, coins, model_type="nano_lm")
     ready(tool)
-    menu, chosen = tool.dock.model, []
+    menu, chosen = tool.dock.panels.model, []
     assert menu.precision.native.isHidden() and tool.engine.predictor.precision == "fp32"
     monkeypatch.setattr(device, "has_bf16", lambda: True)
     menu._show_in_use()
@@ -208,12 +208,12 @@ def test_download_that_fails_names_what_to_do_and_keeps_the_work(opened, coins, 
 
     monkeypatch.setattr(download.urllib.request, "urlopen", offline)
     tool = opened(annotator_2d, coins, model_type="vit_b")
-    assert wait_until(lambda: tool.dock.offer.isVisible())
+    assert wait_until(lambda: tool.dock.panels.offer.isVisible())
     click(tool, COIN)
-    driver.press(tool.dock.offer.download.native)
+    driver.press(tool.dock.panels.offer.download.native)
     assert wait_until(lambda: not tool.engine.busy and tool.status.kind == "error"), tool.status.text
     assert "https://" in tool.status.text and "nano_lm" in tool.status.text
-    assert tool.dock.offer.isVisible() and len(tool.session.prompts.drawn) == 1
+    assert tool.dock.panels.offer.isVisible() and len(tool.session.prompts.drawn) == 1
 
 
 def test_cache_of_another_image_is_refused_and_another_path_goes_on(opened, coins, tmp_path):
@@ -224,8 +224,8 @@ def test_cache_of_another_image_is_refused_and_another_path_goes_on(opened, coin
     tool = opened(annotator_2d, coins[::-1].copy(), model_type="nano_lm", embedding_path=cache)
     assert wait_until(lambda: tool.status.kind == "error")
     assert tool.session.model.embeddings is None and str(CacheError.__name__)
-    tool.dock.model.embeddings.value = tmp_path / "other.zarr"
-    tool.dock.model.apply.native.click()
+    tool.dock.panels.model.embeddings.value = tmp_path / "other.zarr"
+    tool.dock.panels.model.apply.native.click()
     ready(tool)
 
 
@@ -331,12 +331,12 @@ def test_cache_that_cannot_be_written_is_a_sentence_and_the_work_goes_on(tool, t
     wait_idle(tool)
     key(tool.viewer, "c")
     (tmp_path / "file").write_text("")
-    tool.dock.model.embeddings.value = tmp_path / "file" / "coins.zarr"
-    tool.dock.model.apply.native.click()
+    tool.dock.panels.model.embeddings.value = tmp_path / "file" / "coins.zarr"
+    tool.dock.panels.model.apply.native.click()
     assert wait_until(lambda: not tool.engine.busy and tool.status.kind == "error"), tool.status.text
     assert "coins.zarr" in tool.status.text and tool.session.committed[COIN] == 1
-    tool.dock.model.embeddings.value = None
-    tool.dock.model.apply.native.click()
+    tool.dock.panels.model.embeddings.value = None
+    tool.dock.panels.model.apply.native.click()
     ready(tool)
     click(tool, (115, 160))
     wait_idle(tool)

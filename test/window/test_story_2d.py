@@ -76,7 +76,7 @@ def test_from_the_first_click_to_the_saved_result_and_back(opened, coins, tmp_pa
     assert not session.has_current and not len(session.prompts.drawn)
 
     # Boxes: two boxes, two objects.
-    driver.press(tool.dock.prompts.tools["box"])
+    driver.press(tool.dock.panels.prompts.tools["box"])
     drag(tool, (28, 132), (70, 178))
     drag(tool, (92, 140), (138, 185))
     wait_idle(tool)
@@ -94,7 +94,7 @@ def test_from_the_first_click_to_the_saved_result_and_back(opened, coins, tmp_pa
 
     # Segment all, commit: what was committed before keeps its pixels and its id.
     before = session.committed.copy()
-    driver.press(tool.dock.automatic.run.native)
+    driver.press(tool.dock.panels.automatic.run.native)
     assert wait_until(lambda: session.auto.any()), tool.status.text
     wait_idle(tool)
     key(viewer, "c")

@@ -107,7 +107,7 @@ def test_a_prompt_after_the_end_of_its_track_is_refused_with_a_sentence(tool_tra
 def test_boxes_mark_divisions_and_begin_tracks(tool_tracking):
     tool = tool_tracking
     go_to(tool, LAST)
-    press(tool, tool.dock.prompts.tools["box"])
+    press(tool, tool.dock.panels.prompts.tools["box"])
     key(tool.viewer, "d")
     drag(tool, *box_of(MOTHER, LAST))
     wait_idle(tool)
@@ -176,7 +176,7 @@ def test_after_a_correction_only_what_follows_is_tracked_again(tool_tracking, qu
     click(tool, place_of(3, 5))  # it was another nucleus all the time
     wait_idle(tool)
     key(tool.viewer, "ctrl+z")
-    press(tool, tool.dock.prompts.tools["box"])
+    press(tool, tool.dock.panels.prompts.tools["box"])
     drag(tool, *box_of(3, 5))
     wait_idle(tool)
     seen = []
@@ -281,7 +281,7 @@ def test_segmenting_all_frames_is_cancelled_and_says_when_nothing_is_found(tool_
 def test_lineages_are_edited_by_choosing_tracks_and_every_act_is_undone(with_truth):
     tool = with_truth
     session, lineage = tool.session, tool.session.tracks.lineage
-    view, acts = tool.dock.objects.view, tool.dock.objects
+    view, acts = tool.dock.panels.objects.view, tool.dock.panels.objects
     assert wait_until(lambda: view.lineage == lineage and view.isVisible())
     go_to(tool, 6)
     press(tool, view, view.bar(OTHER).center().toPoint())

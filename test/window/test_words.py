@@ -46,7 +46,7 @@ def work_2d(tool) -> None:
     for name in ("c", "c", "ctrl+z", "ctrl+shift+z"):
         key(viewer, name)
     for _ in range(2):
-        press(tool.dock.automatic.run.native)
+        press(tool.dock.panels.automatic.run.native)
         wait_idle(tool)
         key(viewer, "c")
         wait_idle(tool)
@@ -118,7 +118,7 @@ def test_no_caption_is_cut(request, name):
     key(tool.viewer, "F1")
     driver.process(0.6)
     try:
-        rows = dock.keys.findChildren(QLabel)
+        rows = dock.panels.keys.findChildren(QLabel)
         assert len(rows) > 10 and all(row.isVisible() for row in rows)
         for row in rows:
             text = re.sub("<[^>]*>", "", row.text())
@@ -135,9 +135,9 @@ def test_a_negative_point_that_comes_first_is_answered_and_undo_makes_the_next_o
     click(tool, COIN)
     assert "negative point alone" in tool.status.text and tool.status.kind == "info"
     wait_idle(tool)
-    assert not tool.session.has_current and tool.dock.prompts.polarity.value == "negative"
+    assert not tool.session.has_current and tool.dock.panels.prompts.polarity.value == "negative"
     key(tool.viewer, "ctrl+z")
-    assert tool.session.prompts.next_positive and tool.dock.prompts.polarity.value == "positive"
+    assert tool.session.prompts.next_positive and tool.dock.panels.prompts.polarity.value == "positive"
     click(tool, COIN)
     wait_idle(tool)
     assert tool.session.current[COIN] == 1
@@ -174,13 +174,13 @@ def test_a_negative_point_that_ends_a_track_says_so(tool_tracking):
 def test_objects_that_are_found_beside_a_current_one_say_which_are_committed(tool):
     click(tool, COIN)
     wait_idle(tool)
-    press(tool.dock.automatic.run.native)
+    press(tool.dock.panels.automatic.run.native)
     wait_idle(tool)
     assert "C commits the current object first; for these, choose auto_segmentation" in tool.status.text
     key(tool.viewer, "c")
     wait_idle(tool)
     assert list(tool.session.objects) == [1] and tool.session.automatic.exists
-    tool.dock.commit_options.source.value = "auto"  # as the sentence says
+    tool.dock.panels.commit_options.source.value = "auto"  # as the sentence says
     key(tool.viewer, "c")
     wait_idle(tool)
     assert len(tool.session.objects) > 5

@@ -74,7 +74,7 @@ def point_at(tool, position: tuple[int, int, int]) -> None:
 
 def menu(tool):
     """The volume menu."""
-    return tool.dock.extra[0]
+    return tool.dock.panels.extra[0]
 
 
 def start_again(tool) -> None:

@@ -56,16 +56,16 @@ class EngineState(FeaturesState, PredictorState, EmbeddingState, Protocol):
         """Whether a preparation goes on, or begins when what is being stopped has ended."""
 
 
-class Dock(QWidget):
-    """Always in sight: the status line on top; commit, undo, save and the view at the bottom. The other panels scroll.
+class Panels(QWidget):
+    """The panels that scroll, in the order in which a user needs them.
 
     Parameters
     ----------
     state, actions
         Of the window.
-    viewer, layers
-        The frames of selected objects lie over the canvas; images and labels of the user are offered.
-    jobs, engine, automatic, saving, recording, preparation, review, training, similar, volume, divisions
+    layers
+        Images and labels of the user are offered.
+    jobs, engine, automatic, recording, preparation, review, training, similar, volume, divisions
         What panels show beside the state; `volume` is there in the 3D tool, `divisions` in the tracking tool.
     """
 
@@ -74,12 +74,10 @@ class Dock(QWidget):
         state: WindowState,
         actions: Actions,
         *,
-        viewer: Viewer,
         layers: SessionLayers,
         jobs: Jobs,
         engine: EngineState,
         automatic: AutomaticState,
-        saving: SavingState,
         recording: OfferState,
         preparation: PreparationState,
         review: ReviewState,
@@ -89,10 +87,8 @@ class Dock(QWidget):
         divisions: DivisionsState | None = None,
     ) -> None:
         super().__init__()
-        self._state, self._viewer, self._actions = state, viewer, actions
-        self.card: FirstCard | None = None
+        self._state, self._actions = state, actions
         self.series: SeriesPanel | None = None
-        self.status = StatusBar(state.status, actions, jobs, lambda: engine.active)
         self.image = ImagePanel(state, actions, layers)
         self.offer = ModelOfferPanel(state, actions)
         self.start_again = StartAgainPanel(preparation, actions)
@@ -100,7 +96,6 @@ class Dock(QWidget):
         self.embed_all = EmbedAllPanel(engine, actions)
         self.prompts = PromptPanel(state, actions)
         self.segment = SegmentPanel(state, actions)
-        self.commit = CommitPanel(state, actions)
         self.commit_options = CommitOptions(state, actions)
         self.automatic = AutomaticPanel(state, automatic, actions)
         self.extra: list[VolumePanel | TrackingPanel] = []
@@ -116,30 +111,16 @@ class Dock(QWidget):
             self.extra.append(VolumePanel(state, actions, strip, volume))
         self.classes = ClassPanel(state, actions)
         self.review = ReviewBar(review, actions, state.tool.noun)
-        self.save = SavePanel(saving, actions)
         self.model = ModelPanel(state, actions, engine)
         self.training = TrainingPanel(state, actions, training)
         self.training_section = folded("Train a model", self.training)
         self.keys = KeyList(actions)
         self.keys_section = folded("Keys", self.keys)
-        self.view = ViewRow(viewer, layers.fit, layers.colours.outline, actions, state.tool.work == "volume")
-        extend = self.extra[0].run.native if self.extra else None
-        self.main_button = MainButton(state, self.commit.run.native, extend, divisions)
-        self.outline = CurrentOutline(state, viewer, layers)
-        self.selected = SelectedFrames(state, viewer, layers)
-        self._overlays: list[CanvasOverlay] = [self.outline, self.selected]
-        if self.view.sections is not None:
-            self._overlays.append(SectionLines(state, viewer, layers))
-            state.events.section.connect(self.view.show_sections)
-        self.division: DivisionPanel | None = None
-        if divisions is not None:
-            self.division = DivisionPanel(divisions, actions)
-            self._overlays.append(DivisionOutline(state, viewer, layers, divisions))
+        self.division = None if divisions is None else DivisionPanel(divisions, actions)
         self._image_section = folded("Image", self.image, is_open=state.image is None)
-        panels = QWidget()
-        self._panels = QVBoxLayout(panels)
-        self._panels.setContentsMargins(4, 0, 8, 4)
-        self._panels.setSpacing(4)
+        self._column = QVBoxLayout(self)
+        self._column.setContentsMargins(4, 0, 8, 4)
+        self._column.setSpacing(4)
         for widget in (
             self.session_offer,
             self.start_again,
@@ -159,15 +140,73 @@ class Dock(QWidget):
             self.training_section,
             self.keys_section,
         ):
-            self._panels.addWidget(widget)
-        self._panels.addStretch(1)
+            self._column.addWidget(widget)
+        self._column.addStretch(1)
+        state.events.session.connect(lambda _session: self._image_section.collapse(animate=False))
+        state.events.question.connect(self._show_question)
+
+    def _show_question(self, question: Exception | None) -> None:
+        if question is not None:
+            self._image_section.expand(animate=False)
+
+    def add_on_top(self, title: str, panel: QWidget) -> None:
+        """Add a panel above the others."""
+        self._column.insertWidget(0, section(title, panel))
+
+
+class Dock(QWidget):
+    """Always in sight: the status line on top; commit, undo, save and the view at the bottom. The other panels scroll.
+
+    Parameters
+    ----------
+    state, actions
+        Of the window.
+    viewer, layers
+        The frames of selected objects lie over the canvas; images and labels of the user are offered.
+    jobs, engine, saving, divisions
+        What is shown beside the state.
+    **shown
+        What the panels show; see :class:`Panels`.
+    """
+
+    def __init__(
+        self,
+        state: WindowState,
+        actions: Actions,
+        *,
+        viewer: Viewer,
+        layers: SessionLayers,
+        jobs: Jobs,
+        engine: EngineState,
+        saving: SavingState,
+        divisions: DivisionsState | None = None,
+        **shown: Any,
+    ) -> None:
+        super().__init__()
+        self._state, self._viewer, self._actions = state, viewer, actions
+        self.card: FirstCard | None = None
+        self.panels = Panels(state, actions, layers=layers, jobs=jobs, engine=engine, divisions=divisions, **shown)
+        self.status = StatusBar(state.status, actions, jobs, lambda: engine.active)
+        self.commit = CommitPanel(state, actions)
+        self.save = SavePanel(saving, actions)
+        self.view = ViewRow(viewer, layers.fit, layers.colours.outline, actions, state.tool.work == "volume")
+        extend = self.panels.extra[0].run.native if self.panels.extra else None
+        self.main_button = MainButton(state, self.commit.run.native, extend, divisions)
+        self.outline = CurrentOutline(state, viewer, layers)
+        self.selected = SelectedFrames(state, viewer, layers)
+        self._overlays: list[CanvasOverlay] = [self.outline, self.selected]
+        if self.view.sections is not None:
+            self._overlays.append(SectionLines(state, viewer, layers))
+            state.events.section.connect(self.view.show_sections)
+        if divisions is not None:
+            self._overlays.append(DivisionOutline(state, viewer, layers, divisions))
         self.scroll: Any = QScrollArea()
         self.scroll.setWidgetResizable(True)
         self.scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.scroll.setFrameShape(QScrollArea.Shape.NoFrame)
-        natural = panels.minimumSizeHint().width()
-        panels.setMinimumWidth(1)  # the panels give way when the scroll bar comes
-        self.scroll.setWidget(panels)
+        natural = self.panels.minimumSizeHint().width()
+        self.panels.setMinimumWidth(1)  # the panels give way when the scroll bar comes
+        self.scroll.setWidget(self.panels)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(4, 4, 4, 4)
         outer.setSpacing(4)
@@ -177,8 +216,6 @@ class Dock(QWidget):
             outer.addWidget(widget)
         self.setMinimumWidth(max(WIDTH, natural + SCROLL_BAR))
         give_keys_back(self, self._canvas)
-        state.events.session.connect(lambda _session: self._image_section.collapse(animate=False))
-        state.events.question.connect(self._show_question)
         state.events.keys_shown.connect(self._show_keys)
 
     def welcome(self) -> None:
@@ -196,25 +233,22 @@ class Dock(QWidget):
     def _canvas(self) -> QWidget:
         return self._viewer.window._qt_viewer.canvas.native
 
-    def _show_question(self, question: Exception | None) -> None:
-        if question is not None:
-            self._image_section.expand(animate=False)
-
     def _show_keys(self, shown: bool) -> None:
+        section_of_keys = self.panels.keys_section
         if not shown:
-            self.keys_section.collapse(animate=False)
+            section_of_keys.collapse(animate=False)
             return
-        self.keys_section.expand(animate=False)
-        QTimer.singleShot(0, lambda: self.scroll.ensureWidgetVisible(self.keys))
+        section_of_keys.expand(animate=False)
+        QTimer.singleShot(0, lambda: self.scroll.ensureWidgetVisible(self.panels.keys))
 
     def add_series(self) -> None:
         """Add the list of a series of images."""
-        self.series = SeriesPanel(self._state, self._actions)
-        self.add_on_top("Series", self.series)
+        self.panels.series = SeriesPanel(self._state, self._actions)
+        self.add_on_top("Series", self.panels.series)
 
     def add_on_top(self, title: str, panel: QWidget) -> None:
         """Add a panel above the others, for instance the one of a series of images."""
-        self._panels.insertWidget(0, section(title, panel))
+        self.panels.add_on_top(title, panel)
         give_keys_back(panel, self._canvas)
 
 
