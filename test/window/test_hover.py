@@ -107,8 +107,8 @@ def test_masks_follow_the_mouse_and_cost_little_more_than_answering_and_drawing_
         print(f"{shown} masks in {clock:.1f} s, {1000 * each:.0f} CPU-ms each, {1000 * alone:.0f} alone")
         return each / alone
 
-    # How many a second that gives depends on the machine: benchmarks/RESULTS.md has it for an idle one. Where other work
-    # comes and goes the best of three tells what the program costs.
+    # How many a second that gives depends on the machine: benchmarks/RESULTS.md has it for an idle one. Where other
+    # work comes and goes the best of three tells what the program costs.
     assert any(dearer() <= DEARER for _ in range(3))
 
 
