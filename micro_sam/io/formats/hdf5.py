@@ -12,7 +12,7 @@ import numpy as np
 from micro_sam.errors import ChoiceError, InputError
 from micro_sam.io.axes import axes_from_names
 from micro_sam.io.choices import listed, no_such_image
-from micro_sam.io.formats import bdv
+from micro_sam.io.formats import bdv, imaris
 from micro_sam.io.lazy import LazyArray, reading
 from micro_sam.io.source import ImageSource
 from micro_sam.io.units import scale_for, size_of
@@ -35,6 +35,9 @@ def open_hdf5(path: Path, key: str | None = None) -> ImageSource:
         file = h5py.File(path, "r")
         try:
             shapes = bdv.full_resolution(_shapes(file, path))
+            if key is None and imaris.is_imaris(shapes):
+                source, file = imaris.open_imaris(file, path, shapes), None  # the array keeps its file open
+                return source
             key = None if key is None else key.strip("/")
             named = file.get(key) if key else None  # also through a link
             if key is None or not isinstance(named, h5py.Dataset) or named.shape is None:
