@@ -49,3 +49,25 @@ def test_volumes_of_bigdataviewer_are_unsigned_at_full_resolution(tmp_path, monk
     with pytest.raises(ChoiceError) as asked:
         open_image(tmp_path / "two.h5")
     assert list(asked.value.choices) == ["t00000/s00/0/cells", "t00001/s00/0/cells"]
+
+
+XML = """<?xml version="1.0"?><SpimData version="0.2"><SequenceDescription><ViewSetups>
+<ViewSetup><id>0</id><voxelSize><unit>micrometer</unit><size>0.1 0.2 1.5</size></voxelSize></ViewSetup>
+<ViewSetup><id> 1 </id><voxelSize><unit>nm</unit><size>100 100 300</size></voxelSize></ViewSetup>
+<ViewSetup><id>2</id><voxelSize><unit>pixel</unit><size>1 1 1</size></voxelSize></ViewSetup>
+</ViewSetups></SequenceDescription></SpimData>"""
+
+
+def test_the_voxel_size_of_bigdataviewer_stands_in_the_xml_beside(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        for setup, level in np.ndindex(3, 2):
+            file[f"t00000/s{setup:02}/{level}/cells"] = STACK[:, :: level + 1, :: level + 1].view("int16")
+    assert open_image(tmp_path / "a.h5", "t00000/s00/0/cells").scale is None
+    (tmp_path / "a.xml").write_text(XML)
+    scales = [open_image(tmp_path / "a.h5", f"t00000/s{setup:02}/0/cells").scale for setup in range(3)]
+    np.testing.assert_allclose(scales[0], (1.5, 0.2, 0.1))
+    np.testing.assert_allclose(scales[1], (0.3, 0.1, 0.1))
+    assert scales[2] is None
+    assert open_image(tmp_path / "a.h5", "t00000/s00/1/cells").scale is None, "that is the size at full resolution"
+    (tmp_path / "a.xml").write_text(XML[:200])
+    assert open_image(tmp_path / "a.h5", "t00000/s00/0/cells").scale is None

@@ -1,17 +1,23 @@
 """HDF5 files of BigDataViewer and BigStitcher: ``tTTTTT/sSS/LEVEL/cells`` (https://imagej.net/plugins/bdv).
 
 Java has no unsigned numbers, so that grey values up to 65535 are declared as signed ones of 16 bits: those above 32767
-look negative. The size of a voxel is in the XML beside the file, which is not read.
+look negative. The size of a voxel stands in the XML beside the file, by the number of the setup (sSS).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 
-_CELLS = re.compile(r"/?t\d{5,}/s\d{2,}/(\d+)/cells")
+from micro_sam.io.units import size_of
+
+LARGEST_XML = 2**26  # bytes; that of 10,000 views has 5 MB
+
+_CELLS = re.compile(r"/?t\d{5,}/s(?P<setup>\d{2,})/(?P<level>\d+)/cells")
 _TABLES = re.compile(r"/?s\d{2,}/(resolutions|subdivisions)")
 
 
@@ -28,7 +34,7 @@ def full_resolution(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[in
     return {
         name: shape
         for name, shape in shapes.items()
-        if not _TABLES.fullmatch(name) and ((level := levels[name]) is None or int(level[1]) == 0)
+        if not _TABLES.fullmatch(name) and ((level := levels[name]) is None or int(level["level"]) == 0)
     }
 
 
@@ -40,3 +46,19 @@ def is_signed(key: str, dtype: np.dtype) -> bool:
 def unsigned(cells: np.ndarray) -> np.ndarray:
     """The numbers that are meant: -1 is 65535."""
     return cells.astype(np.uint16)
+
+
+def voxel_sizes(path: Path, key: str) -> dict[str, float | None]:
+    """µm along Z, Y and X of a dataset at full resolution, from the XML beside its file; empty without one."""
+    cells, xml = _CELLS.fullmatch(key), path.with_suffix(".xml")
+    if cells is None or int(cells["level"]) or not xml.is_file() or xml.stat().st_size > LARGEST_XML:
+        return {}
+    try:
+        setups = ElementTree.fromstring(xml.read_bytes()).iter("ViewSetup")
+    except (ElementTree.ParseError, OSError):
+        return {}
+    for setup in setups:
+        if (setup.findtext("id") or "").strip() == str(int(cells["setup"])):
+            values, unit = (setup.findtext(f"voxelSize/{name}") or "" for name in ("size", "unit"))
+            return {letter: size_of(letter, value, unit) for letter, value in zip("XYZ", values.split(), strict=False)}
+    return {}

@@ -46,6 +46,8 @@ def open_hdf5(path: Path, key: str | None = None) -> ImageSource:
             axes, scale, unit = _described(dataset)
             if axes is None and bdv.is_cells(key) and dataset.ndim == 3:
                 axes = "ZYX"
+                if scale is None:
+                    scale, unit = scale_for(axes, bdv.voxel_sizes(path, key))
             is_signed = bdv.is_signed(key, dataset.dtype)
             if dataset.nbytes > LARGEST_EAGER_DATASET:  # the array keeps its file open
                 data: Any = LazyArray(dataset, path)
