@@ -155,15 +155,15 @@ def test_window_lives_while_the_image_is_embedded_and_clicks_are_kept(tool, coin
 
 
 def test_quick_clicks_give_the_answer_to_the_last_one(tool, monkeypatch):
-    run, go_on = type(tool.session.segment).run, threading.Event()
+    compute, go_on = type(tool.session.segment).compute, threading.Event()
     asked = []
 
     def slow(request):
         asked.append(len(request.drawn))
         go_on.wait(60)
-        return run(request)
+        return compute(request)
 
-    monkeypatch.setattr(type(tool.session.segment), "run", staticmethod(slow))
+    monkeypatch.setattr(type(tool.session.segment), "compute", staticmethod(slow))
     for k in range(6):
         tool.layers.points.layer.add([COIN[0] + 2 * (k % 3), COIN[1] + 2 * (k // 3)])
         driver.process(0.02)
@@ -178,14 +178,14 @@ def test_quick_clicks_give_the_answer_to_the_last_one(tool, monkeypatch):
 
 
 def test_answer_to_a_question_that_was_undone_is_not_shown(tool, monkeypatch):
-    run = type(tool.session.segment).run
+    compute = type(tool.session.segment).compute
     release = threading.Event()
 
     def slow(request):
         release.wait(10)
-        return run(request)
+        return compute(request)
 
-    monkeypatch.setattr(type(tool.session.segment), "run", staticmethod(slow))
+    monkeypatch.setattr(type(tool.session.segment), "compute", staticmethod(slow))
     click(tool, COIN)
     tool.actions.undo()
     release.set()
@@ -259,7 +259,7 @@ def test_unforeseen_error_keeps_the_window_and_the_work(tool, monkeypatch):
     def broken(request):
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(type(tool.session.segment), "run", staticmethod(broken))
+    monkeypatch.setattr(type(tool.session.segment), "compute", staticmethod(broken))
     click(tool, (COIN[0] + 5, COIN[1]))
     wait_idle(tool)
     assert "ZeroDivisionError" in tool.status.text and tool.status.kind == "error"

@@ -297,13 +297,13 @@ def test_undo_and_redo_of_clicks_moves_and_boxes_restore_masks_exactly(tool):
 def test_commit_right_after_a_click_waits_for_its_mask(tool, monkeypatch):
     import threading
 
-    run, go_on = type(tool.session.segment).run, threading.Event()
+    compute, go_on = type(tool.session.segment).compute, threading.Event()
 
     def slow(request):
         go_on.wait(60)
-        return run(request)
+        return compute(request)
 
-    monkeypatch.setattr(type(tool.session.segment), "run", staticmethod(slow))
+    monkeypatch.setattr(type(tool.session.segment), "compute", staticmethod(slow))
     click(tool, COIN)
     key(tool.viewer, "c")
     assert not tool.session.objects and tool.status.kind != "error"
