@@ -46,7 +46,7 @@ def saving(tmp_path):
     state = SimpleNamespace(
         status=SimpleNamespace(say=said.append),
         needed=lambda: session,
-        open_image=lambda: image,
+        image=image,
         shows=lambda one: one is session,
     )
     return LargeSave(state, jobs, written.append), jobs, labels, tmp_path / "objects.tif", written, said

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QAbstractButton, QLabel
+from qtpy.QtWidgets import QAbstractButton, QDockWidget, QLabel
 
 from micro_sam.sam_annotator.view.panels.status_bar import LINES
 
@@ -109,6 +109,17 @@ def test_the_status_box_grows_for_a_long_text(tool):
     driver.process(0.1)
     assert label.height() > usual and label.height() >= label.heightForWidth(label.width())
     assert label.toolTip() == label.text()
+
+
+def test_the_status_box_follows_the_width_of_the_dock(tool):
+    window, label = tool.viewer.window._qt_window, tool.dock.status.text
+    (dock,) = (one for one in window.findChildren(QDockWidget) if one.isAncestorOf(label))
+    tool.status.say("A sentence that takes more lines where the dock is narrow. " * 6)
+    for width in (700, 350, 500):
+        window.resizeDocks([dock], [width], Qt.Orientation.Horizontal)
+        driver.process(0.2)
+        usual = LINES * label.fontMetrics().lineSpacing() + 8
+        assert label.height() == max(usual, label.heightForWidth(label.width()))
 
 
 @pytest.mark.parametrize("name", TOOLS)

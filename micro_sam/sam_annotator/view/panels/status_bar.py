@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from qtpy.QtCore import Qt
+from qtpy.QtGui import QResizeEvent
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from micro_sam.sam_annotator.actions import Actions
@@ -34,9 +35,6 @@ class StatusBar(QWidget):
         self._jobs, self._is_prepared = jobs, is_prepared
         self.text = QLabel()
         self.text.setWordWrap(True)
-        # a fixed height: the menus below must not jump under the mouse
-        self._height = LINES * self.text.fontMetrics().lineSpacing() + 8
-        self.text.setFixedHeight(self._height)
         self.text.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
         self.text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.text.setFocusPolicy(Qt.FocusPolicy.NoFocus)
@@ -70,8 +68,17 @@ class StatusBar(QWidget):
         self.text.setToolTip(text)
         colour = COLOURS.get(kind, COLOURS["info"])
         self.text.setStyleSheet(f"QLabel {{ border-left: 4px solid {colour}; padding: 2px 0px 2px 7px; }}")
-        # A longer text takes more room: what to do stands at its end.
-        self.text.setFixedHeight(max(self._height, self.text.heightForWidth(self.text.width())))
+        self._fit()
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:
+        """Follow the width of the dock, which is known after the first texts, as is the font."""
+        super().resizeEvent(event)
+        self._fit()
+
+    def _fit(self) -> None:
+        """A fixed height: the menus below must not jump under the mouse. What to do stands at the end of a text."""
+        usual = LINES * self.text.fontMetrics().lineSpacing() + 8
+        self.text.setFixedHeight(max(usual, self.text.heightForWidth(self.text.width())))
 
     def _changed(self) -> None:
         """Show the begin and the end of a job at once, what lies between now and then."""
