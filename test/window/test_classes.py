@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import imageio.v3 as imageio
 import numpy as np
 import pytest
 from qtpy.QtCore import QPoint
+from qtpy.QtWidgets import QFileDialog
 
+from micro_sam.io.labels import load_labels
 from micro_sam.sam_annotator.view.layers.colours import NO_CLASS
 
 from . import driver, volumes
@@ -127,3 +130,46 @@ def test_sections_show_classes_too(tool_3d, by_class):
     classed = xz._picture.pixelColor(x, z - xz.plane.first).getRgb()
     assert len({before, grey, classed}) == 3 and max(grey[:3]) - min(grey[:3]) <= 1
     driver.press(tool.dock.view.sections)
+
+
+def test_the_image_of_classes_is_saved_where_the_user_says(tool, tmp_path, monkeypatch):
+    asked, answers = [], iter(["", str(tmp_path / "mine"), str(tmp_path / "mine.tif"), str(tmp_path / "other.tif")])
+    monkeypatch.setattr(
+        QFileDialog, "getSaveFileName", staticmethod(lambda *args, **_: asked.append(args[2]) or (next(answers), ""))
+    )
+    commit_three(tool)
+    tool.actions.save_class_image(tmp_path / "none.tif")
+    assert "No committed object has a class" in tool.status.text
+    tool.actions.select((1, 3))
+    tool.actions.set_class(4)
+    tool.actions.save_class_image()  # the user cancels
+    assert asked[0].endswith("_classes.tif") and not list(tmp_path.iterdir())
+    tool.actions.save_class_image()
+    saved = load_labels(tmp_path / "mine.tif")
+    assert [int(saved[place]) for place in COINS] == [4, 0, 4] and "Classes of 2 objects" in tool.status.text
+    tool.actions.set_class(5)
+    driver.answer("Replace")
+    tool.actions.save_class_image()
+    assert load_labels(tmp_path / "mine.tif")[COINS[0]] == 5
+    imageio.imwrite(tmp_path / "other.tif", np.zeros((4, 4), "uint8"))
+    seen = []
+    driver.answer("Cancel", seen)
+    tool.actions.save_class_image()
+    assert "another program" in seen[0] and load_labels(tmp_path / "other.tif").shape == (4, 4)
+    driver.answer("Replace")
+    tool.actions.save_class_image(tmp_path / "other.tif")
+    assert load_labels(tmp_path / "other.tif")[COINS[2]] == 5
+
+
+def test_what_is_selected_by_its_number_exists(tool):
+    commit_three(tool)
+    tool.actions.select_typed("1, 3")
+    assert tool.state.selected == (1, 3)
+    for typed, said in (("1, x", "whole numbers"), ("7", "no committed object 7")):
+        tool.actions.select_typed(typed)
+        assert said in tool.status.text and tool.state.selected == (1, 3)
+    tool.actions.reopen_selected()
+    assert "Only one object" in tool.status.text
+    tool.actions.select(())
+    tool.actions.delete_selected()
+    assert "No object is selected" in tool.status.text and len(tool.session.objects) == 3
