@@ -5,13 +5,19 @@ import time
 from types import SimpleNamespace
 
 import h5py
+import imageio.v3 as imageio
 import numpy as np
 import pytest
 
 from micro_sam import precompute_state
 from micro_sam.compat import states
+from micro_sam.embeddings.compute import open_embeddings
 from micro_sam.errors import OutputError
 from micro_sam.io.atomic import locked
+from micro_sam.models.build import get_sam_model
+from micro_sam.sample_data import open_sample
+from micro_sam.segmentation.automatic.dense import get_segmenter
+from micro_sam.segmentation.automatic.states import read_state, state_path
 
 
 def test_states_are_kept_in_the_file_of_1_8(predictor, blobs, embeddings, tmp_path):
@@ -83,3 +89,20 @@ def test_a_pickled_state_is_not_read_and_the_answers_are_kept(predictor, blobs, 
     predictor_without_network = type("Predictor", (), {"__getattr__": lambda self, name: getattr(predictor, name)})()
     again = precompute_state.cache_amg_state(predictor_without_network, *arguments[1:], points_per_side=4)
     assert np.array_equal(amg.generate(pred_iou_thresh=0.5), again.generate(pred_iou_thresh=0.5))
+
+
+def test_a_folder_of_images_is_embedded_and_prepared(tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    coins = open_sample("coins").image[:160, :200]
+    for name in "ab":
+        imageio.imwrite(images / f"{name}.png", coins)
+    precompute_state.precompute_state(images, tmp_path / "states", "*.png", "nano_lm", precompute_amg_state=True)
+    predictor = get_sam_model("nano_lm", device="cpu")
+    for name in "ab":
+        (cache,) = (tmp_path / "states").glob(f"{name}*.zarr")
+        embeddings, store = open_embeddings(predictor, coins, cache, 2)
+        assert not store.missing() and embeddings.shape == coins.shape
+        segmenter = get_segmenter(predictor)
+        kept = state_path(embeddings, segmenter.method)
+        assert kept is not None and read_state(segmenter, kept), "what the network says of all objects is there"
