@@ -17,9 +17,10 @@ import pytest
 
 from micro_sam.errors import CacheError, InputError
 from micro_sam.segmentation.region_of_interest import RegionOfInterest
-from micro_sam.session.journal import places, report, store
+from micro_sam.session.journal import places, report, salvage, store
 from micro_sam.session.journal.continuing import go_on
 from micro_sam.session.journal.recorder import Journal
+from micro_sam.session.journal.rows import assemble
 from micro_sam.session.replaying import replay
 from micro_sam.session.session import Session, TrackingSession, VolumeSession
 
@@ -175,6 +176,24 @@ def test_damage_is_said_and_the_rest_is_recovered(kept, folder, place):
     assert snapshot(found.session)["labels"] == snapshot(kept)["labels"] or "damaged" in found.note
     assert snapshot(again(folder).session) == snapshot(found.session) and not again(folder).note
     assert list(folder.glob("*.damaged*")) or not found.note
+
+
+def test_rows_are_found_without_sqlite_long_ones_and_those_of_the_log_too(session, folder):
+    header = {**HEADER, "notes": bytes(range(32, 127)).decode() * 50}  # five pages long
+    session.keeper.journal = Journal(folder, header)
+    for k in range(4):
+        commit_disc(session, 8 + 8 * k, 20)
+    assert session.keeper.journal.flush(30)
+    path = folder / store.FILE
+    whole = store.read(folder)
+    assert Path(f"{path}-wal").stat().st_size > 0, "the last rows are in the log only"
+    for _ in ("open", "closed"):
+        found = salvage.scan(path)
+        assert found.header == header
+        rows, damaged = assemble(found.actions, found.pixels, found.prompts)
+        assert damaged == 0 and [row.id for row in rows] == [row.id for row in whole.rows]
+        assert [row.name for row in rows] == [row.name for row in whole.rows]
+        session.keeper.journal.close()
 
 
 def test_a_file_that_is_no_journal_is_refused_and_stays(folder):
