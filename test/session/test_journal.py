@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from micro_sam.cli import info
 from micro_sam.errors import CacheError, InputError
 from micro_sam.segmentation.region_of_interest import RegionOfInterest
 from micro_sam.session.journal import places, report, salvage, store
@@ -194,6 +195,32 @@ def test_rows_are_found_without_sqlite_long_ones_and_those_of_the_log_too(sessio
         assert damaged == 0 and [row.id for row in rows] == [row.id for row in whole.rows]
         assert [row.name for row in rows] == [row.name for row in whole.rows]
         session.keeper.journal.close()
+
+
+def test_the_command_tells_of_a_session_and_of_those_without_a_result(kept, folder, capsys):
+    def told(*arguments):
+        assert info.main(arguments) == 0
+        return capsys.readouterr().out
+
+    work(kept)
+    kept.keeper.journal.close()
+    assert "objects" in told("--session", str(folder))
+    assert len(json.loads(told("--session", str(folder), "--json"))) == 1
+    table = told("--session", str(folder), "--table").splitlines()
+    assert len(table) > 1 and "," in table[0]
+    assert "bytes before" in told("--session", str(folder), "--compact")
+    assert "There are no sessions" in told("--sessions")
+    other = attach_fake(Session(SHAPE))
+    other.keeper.journal = Journal(places.new_folder("cells"), HEADER)
+    commit_disc(other, 10, 12)
+    other.keeper.journal.close()
+    broken = places.new_folder("broken")
+    broken.mkdir(parents=True)
+    (broken / store.FILE).write_bytes(b"nothing of ours" * 100)
+    listed = told("--sessions")
+    assert "cells" in listed and "kB" in listed and "broken" in listed
+    assert told("--sessions", "--prune", "0").count("deleted ") >= 1
+    assert "cells_" not in told("--sessions")
 
 
 def test_a_file_that_is_no_journal_is_refused_and_stays(folder):
