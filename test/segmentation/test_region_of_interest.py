@@ -6,7 +6,7 @@ from scipy import ndimage
 from segmentation_helpers import iou
 
 from micro_sam.embeddings.embeddings import Embeddings
-from micro_sam.embeddings.part import PartGrid, part_of
+from micro_sam.embeddings.part import CroppedArray, PartGrid, part_of
 from micro_sam.embeddings.store import MemoryStore
 from micro_sam.embeddings.tiles import TileGrid
 from micro_sam.errors import InputError
@@ -140,3 +140,26 @@ def test_part_embeddings_are_those_of_the_image_where_nothing_is_left_out(tiled_
 def test_a_region_without_area_is_refused(numbers):
     with pytest.raises(InputError, match="region"):
         RegionOfInterest.of_numbers(numbers)
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        np.s_[0],
+        np.s_[-1],
+        np.s_[1:3],
+        np.s_[:, 2:-1],
+        np.s_[2, -3:, ::2],
+        np.s_[3:1],
+        np.s_[-1, -1, -1],
+        np.s_[1, ...],
+        (),
+    ],
+)
+def test_a_part_of_an_array_is_indexed_as_an_array_of_its_own(index):
+    array = np.arange(6 * 8 * 9 * 3).reshape(6, 8, 9, 3)
+    area = np.s_[1:5, 2:8, 3:7]
+    part, own = CroppedArray(array, area), array[area]
+    np.testing.assert_array_equal(part[index], own[index])
+    assert part.shape == own.shape and len(part) == 4 and part.dtype == own.dtype
+    np.testing.assert_array_equal(np.asarray(part), own)
