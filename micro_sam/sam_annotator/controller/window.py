@@ -45,7 +45,7 @@ from micro_sam.sam_annotator.state.status import Status
 from micro_sam.sam_annotator.state.tool import Tool
 from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.sam_annotator.view.dialogs import Dialogs
-from micro_sam.sam_annotator.view.dock import Dock
+from micro_sam.sam_annotator.view.dock import Dock, Panels
 from micro_sam.sam_annotator.view.frame import kept_with
 from micro_sam.sam_annotator.view.keys import Keys
 from micro_sam.sam_annotator.view.layers.mouse import Mouse
@@ -106,31 +106,33 @@ class Window:
         self._make_files(is_alone)
         self._similar = SimilarObjects(state, self.jobs, self._sight, self.automatic)
         self._region = RegionActions(state, viewer, self.layers, self._mouse)
-        own = {"viewer": viewer, "layers": self.layers, "saving": self.saving, "dialogs": self._dialogs}
-        self.table = ObjectTable(state, self.actions, self.jobs, **own)
+        self.table = ObjectTable(
+            state, self.actions, self.jobs, viewer=viewer, layers=self.layers, saving=self.saving, dialogs=self._dialogs
+        )
         self.review = Reviewing(state, self.actions, self.table)
         self.training = Training(state, self.jobs, self.engine, self.saving, self._preparation)
         self._picture = EmbeddingPicture(state, self.layers, self.jobs, self.engine)
         self._make_actions()
         self.keys = Keys(viewer, self.actions, lambda: self.layers.all)
         self._wire_layers()
-        self.dock = Dock(
+        divisions = None if self._tracks is None else self._tracks.divisions
+        panels = Panels(
             state,
             self.actions,
-            viewer=viewer,
             layers=self.layers,
             jobs=self.jobs,
             engine=self.engine,
             automatic=self.automatic,
-            saving=self.saving,
             recording=self.recording,
             preparation=self._preparation,
             review=self.review,
             training=self.training,
             similar=self._similar,
             volume=None if self.volume is None else self.volume.automatic,
-            divisions=None if self._tracks is None else self._tracks.divisions,
+            divisions=divisions,
         )
+        shown = (self.layers, self.jobs, self.engine, self.saving, divisions)
+        self.dock = Dock(state, self.actions, viewer, panels, *shown)
         if is_docked:
             viewer.window.add_dock_widget(self.dock, name=tool.title, area="right")
         self._guard = CloseGuard(viewer, state, self.saving, self._leaving, self._close)

@@ -161,31 +161,30 @@ class Dock(QWidget):
     ----------
     state, actions
         Of the window.
-    viewer, layers
-        The frames of selected objects lie over the canvas; images and labels of the user are offered.
-    jobs, engine, saving, divisions
+    viewer
+        The frames of selected objects lie over its canvas.
+    panels
+        Those that scroll.
+    layers, jobs, engine, saving, divisions
         What is shown beside the state.
-    **shown
-        What the panels show; see :class:`Panels`.
     """
 
     def __init__(
         self,
         state: WindowState,
         actions: Actions,
-        *,
         viewer: Viewer,
+        panels: Panels,
         layers: SessionLayers,
         jobs: Jobs,
         engine: EngineState,
         saving: SavingState,
         divisions: DivisionsState | None = None,
-        **shown: Any,
     ) -> None:
         super().__init__()
         self._state, self._viewer, self._actions = state, viewer, actions
         self.card: FirstCard | None = None
-        self.panels = Panels(state, actions, layers=layers, jobs=jobs, engine=engine, divisions=divisions, **shown)
+        self.panels = panels
         self.status = StatusBar(state.status, actions, jobs, lambda: engine.active)
         self.commit = CommitPanel(state, actions)
         self.save = SavePanel(saving, actions)
