@@ -173,7 +173,7 @@ def clear_annotations(viewer: Viewer, clear_segmentations: bool = True) -> None:
     viewer : napari.Viewer
         With a tool of this program.
     """
-    from micro_sam.sam_annotator.controller.window import get_annotator
+    from micro_sam.sam_annotator.launch import get_annotator
 
     annotator = get_annotator(viewer)
     if clear_segmentations:

@@ -11,9 +11,8 @@ from napari import Viewer
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from micro_sam.errors import InputError, MicroSamError
-from micro_sam.sam_annotator.controller.window import get_annotator
 from micro_sam.sam_annotator.image_series_annotator import image_folder_annotator
-from micro_sam.sam_annotator.launch import ToolWidget
+from micro_sam.sam_annotator.launch import ToolWidget, get_annotator
 from micro_sam.sam_annotator.tools import IMAGE, TRACKING, VOLUME
 from micro_sam.sam_annotator.view.panels.training import TrainingPanel
 

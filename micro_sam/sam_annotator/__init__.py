@@ -8,8 +8,8 @@ with no_collection():
     from micro_sam.sam_annotator.annotator_2d import annotator_2d
     from micro_sam.sam_annotator.annotator_3d import annotator_3d
     from micro_sam.sam_annotator.annotator_tracking import annotator_tracking
-    from micro_sam.sam_annotator.controller.window import get_annotator
     from micro_sam.sam_annotator.image_series_annotator import image_folder_annotator, image_series_annotator
+    from micro_sam.sam_annotator.launch import get_annotator
 
 __all__ = [
     "Annotator2d",

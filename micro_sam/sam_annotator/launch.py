@@ -22,13 +22,14 @@ from micro_sam.io.inputs import is_path
 from micro_sam.io.labels import load_labels
 from micro_sam.io.results import check_not_input
 from micro_sam.io.tracks import Tracks, load_tracks
+from micro_sam.sam_annotator.controller.embedding.loading import first_answers
 from micro_sam.sam_annotator.controller.files.recording import SessionChoice
-from micro_sam.sam_annotator.controller.window import Window
+from micro_sam.sam_annotator.controller.window import TOOLS, Window
 from micro_sam.sam_annotator.state.images import OpenImage, from_layer, open_any
 from micro_sam.sam_annotator.state.settings import Settings
 from micro_sam.sam_annotator.state.tool import Tool
 from micro_sam.sam_annotator.tools import IMAGE, TRACKING, VOLUME
-from micro_sam.sam_annotator.view.frame import open_viewer
+from micro_sam.sam_annotator.view.frame import kept_with, open_viewer
 from micro_sam.session.journal.moving import FILE
 
 Launcher = Callable[..., "napari.Viewer | None"]
@@ -137,9 +138,10 @@ def annotate(
             load_classes(earlier)  # whether they can be read
             opened = replace(opened, earlier=earlier)
     own_window = viewer is None
+    first = None if opened is None or not own_window else first_answers(opened, tool.ndim, settings)
     if viewer is None:
         viewer = open_viewer(tool.title if opened is None else f"{opened.name} - {tool.title}")
-    window = Window(viewer, tool, settings, is_alone=own_window)
+    window = Window(viewer, tool, settings, is_alone=own_window, first=first)
     window.recording.choice = choice
     try:
         window.open(opened, committed, may_continue=True)
@@ -238,6 +240,20 @@ def check_tracks(result: Any, key: str | None, image: OpenImage | None) -> Track
             "file that this program saved, with its masks, or a label series."
         )
     return tracks
+
+
+def get_annotator(viewer: Viewer) -> Window:
+    """The tool that is open in a viewer, for scripts and tests.
+
+    Raises
+    ------
+    InputError
+        When there is none.
+    """
+    windows: list[Window] = kept_with(viewer, TOOLS)
+    if not windows:
+        raise InputError("There is no micro_sam tool in this viewer.")
+    return windows[0]
 
 
 class ToolWidget(QWidget):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from micro_sam.errors import InputError, NotComputedYet
 from micro_sam.segmentation.values import ObjectMask, Prompts
+from micro_sam.session.first_answers import FirstAnswers
 
 if TYPE_CHECKING:
     from micro_sam.embeddings.embeddings import Embeddings
@@ -31,6 +32,7 @@ class Model:
         self._predictor: Predictor | None = None
         self._embeddings: Embeddings | None = None
         self._maps: VolumeMaps | None = None
+        self._first: FirstAnswers | None = None
 
     @property
     def predictor(self) -> Predictor | None:
@@ -47,11 +49,27 @@ class Model:
         """The maps of a volume, complete or growing; None where there are none."""
         return self._maps
 
+    @property
+    def answering(self) -> tuple[Any, Any] | None:
+        """Predictor and embeddings for a request, or what answers in their place before they are there; else None."""
+        if self._predictor is not None and self._embeddings is not None:
+            return self._predictor, self._embeddings
+        if self._first is not None and self._first.is_open:
+            return self._first, self._first
+        return None
+
+    def attach_first(self, first: FirstAnswers | None) -> None:
+        """Let a process answer until :meth:`attach`; None: nobody any more."""
+        if self._first is not None:
+            self._first.close()
+        self._first = first
+
     def attach(self, predictor: Predictor, embeddings: Embeddings) -> None:
         """Use this model and these features from now on; maps of others are let go.
 
         Prompts and objects stay; plans made before become stale.
         """
+        self.attach_first(None)
         if embeddings is not self._embeddings or predictor is not self._predictor:
             self._maps = None
         self._predictor, self._embeddings = predictor, embeddings
@@ -74,7 +92,8 @@ class Model:
     @property
     def facts(self) -> dict[str, str]:
         """Name and hash of the model, for records; empty texts without one."""
-        return {key: str(getattr(self._predictor, key, "") or "") for key in ("model_name", "model_hash")}
+        model = self._first if self._predictor is None else self._predictor
+        return {key: str(getattr(model, key, "") or "") for key in ("model_name", "model_hash")}
 
     def check(self) -> tuple[Predictor, Embeddings]:
         """Predictor and embeddings; InputError when they are not there yet."""
@@ -99,6 +118,9 @@ class Model:
         where
             What messages call it.
         """
+        answering = self.answering
+        if answering is not None and answering[0] is self._first:
+            return  # it computes what is missing
         predictor, embeddings = self.check()
         from micro_sam.segmentation.prompted.readiness import missing_tiles  # torch is not there before the window
 

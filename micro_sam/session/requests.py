@@ -10,6 +10,7 @@ import numpy as np
 
 from micro_sam.errors import InputError
 from micro_sam.segmentation.values import ObjectMask, Prompts
+from micro_sam.session.first_answers import FirstAnswers
 from micro_sam.session.history import History
 from micro_sam.session.model import Model
 from micro_sam.session.prompts import PromptSet
@@ -60,7 +61,7 @@ class SliceRequest:
     epoch
         Counts the actions that make every plan stale (undo, redo, clear, commit, painting).
     predictor, embeddings
-        Used read-only.
+        Used read-only; or twice the :class:`.FirstAnswers` that answer before they are there.
     recall
         Asks again what led to `previous`, where its logits are gone; see :mod:`~micro_sam.session.recalling`.
     """
@@ -158,6 +159,7 @@ class Asker:
         """
         prompts = drawn.to_prompts(place.shape)
         self.model.check_ready(place.index, place.name, prompts, batched, previous)
+        predictor, embeddings = self.model.answering or self.model.check()
         return SliceRequest(
             z=place.z,
             index=place.index,
@@ -166,8 +168,8 @@ class Asker:
             batched=batched,
             previous=previous,
             epoch=self._epoch(),
-            predictor=self.model.predictor,
-            embeddings=self.model.embeddings,
+            predictor=predictor,
+            embeddings=embeddings,
             recall=self._recall(place.z, drawn) if needs_recall(previous) else None,
         )
 
@@ -214,9 +216,11 @@ def compute(request: Request) -> SliceResult:
 
 
 def _run_slice(request: SliceRequest) -> SliceResult:
-    from micro_sam.segmentation.prompted.segment import segment_objects
-
     def ask(prompts: Prompts, previous: tuple[ObjectMask, ...] | None) -> tuple[ObjectMask, ...]:
+        if isinstance(request.predictor, FirstAnswers):
+            return request.predictor.segment(prompts, request.index, batched=request.batched, previous=previous)
+        from micro_sam.segmentation.prompted.segment import segment_objects
+
         where = (request.predictor, prompts, request.embeddings, request.index)
         return tuple(segment_objects(*where, batched=request.batched, previous=previous))
 

@@ -64,9 +64,12 @@ class Preview:
     -------
     waiting_changed
         Other tiles are waited for.
+    answered
+        What was asked, with a mask or an error.
     """
 
     waiting_changed = Signal()
+    answered = Signal()
 
     def __init__(self, state: WindowState) -> None:
         self._state = state
@@ -162,7 +165,7 @@ class Preview:
         question = _Question(z, session.prompts.drawn.in_slice(z), explicit)
         self._waiting.pop(z, None)
         try:
-            if session.model.predictor is None or session.model.embeddings is None:
+            if session.model.answering is None:
                 self._keep(question, WAITS_FOR_MODEL)
             else:
                 self._send(question, session.segment.plan(z, batched=self._state.batched))
@@ -235,13 +238,15 @@ class Preview:
             return
         self._then = None
         if isinstance(error, NotComputedYet):  # a tile that the prompts did not tell
-            self._keep(replace(question, items=error.items, request=None), WAITS)
+            text = WAITS if error.items else WAITS_FOR_MODEL
+            self._keep(replace(question, items=error.items, request=None), text)
         else:
             self._status.report(error)
         self._after(number)
 
     def _after(self, number: int) -> None:
         self._answered = number
+        self.answered.emit()
         self.retry()
         self.waiting_changed.emit()
         if not self.busy and self._then is not None:

@@ -9,7 +9,7 @@ from typing import Any
 import napari
 from napari import Viewer
 
-from micro_sam.errors import AxesError, ChoiceError, InputError
+from micro_sam.errors import AxesError, ChoiceError
 from micro_sam.sam_annotator.actions import Actions, bind
 from micro_sam.sam_annotator.controller.action_table import rows_of
 from micro_sam.sam_annotator.controller.automatic import Automatic
@@ -52,6 +52,7 @@ from micro_sam.sam_annotator.view.layers.mouse import Mouse
 from micro_sam.sam_annotator.view.layers.session_layers import SessionLayers
 from micro_sam.sam_annotator.view.layers.track_layers import TrackLayers
 from micro_sam.sam_annotator.view.sight import Sight
+from micro_sam.session.first_answers import FirstAnswers
 
 TOOLS = "tools"  # the windows of a viewer, in the order in which they were opened
 
@@ -71,6 +72,8 @@ class Window:
         Whether the dock is put beside the image; otherwise somebody else does it.
     is_alone
         Whether the viewer shows nothing else: its title names the image, and the first image that comes is taken.
+    first
+        Answers prompts of the image that comes first until the model is ready.
 
     Attributes
     ----------
@@ -85,7 +88,14 @@ class Window:
     """
 
     def __init__(
-        self, viewer: Viewer, tool: Tool, settings: Settings, *, is_docked: bool = True, is_alone: bool = False
+        self,
+        viewer: Viewer,
+        tool: Tool,
+        settings: Settings,
+        *,
+        is_docked: bool = True,
+        is_alone: bool = False,
+        first: FirstAnswers | None = None,
     ) -> None:
         tool = tool.beside(layer.name for layer in viewer.layers)
         self._garbage = garbage_timer()
@@ -94,12 +104,12 @@ class Window:
         self.state = state = WindowState(tool, settings, options=tool.options)
         self.actions = Actions(self._report, state.status.acted)
         self.jobs = Jobs(state.status.report)
-        self.engine = Engine(self.jobs)
+        self.engine = Engine(self.jobs, waits=first is not None)
         self.layers = TrackLayers(viewer, state) if tool.work == "tracks" else SessionLayers(viewer, state)
         self._mouse, self._sight = Mouse(viewer, self.layers, state), Sight(viewer, self.layers, state)
         self.preview = Preview(state)
         self._looking = Looking(state, viewer, self._sight, self.engine, self.preview, self.jobs)
-        self._preparation = Preparation(state, self.engine, self.jobs, self.preview, self._looking)
+        self._preparation = Preparation(state, self.engine, self.jobs, self.preview, self._looking, first)
         self.automatic = Automatic(state, self.jobs, self.engine, self._preparation, self._looking)
         self.hover = Hover(state, viewer, self.layers, self.jobs, lambda: self.preview.busy or self.automatic.busy)
         self._make_propagation()
@@ -344,8 +354,10 @@ class Window:
         for part in (*first, self._similar, self.volume):
             if part is not None:
                 part.close()
-        for last in (self.automatic, self.training, self.table, self._autosave, self.jobs, self.recording):
+        for last in (self.automatic, self.training, self.table, self._autosave, self.jobs):
             last.close()
+        self._preparation.close()
+        self.recording.close()
         self._garbage.release()
         kept_with(self.viewer, TOOLS).remove(self)
         # psygnal keeps the slots of an object outside of it: what they use would stay in memory, and the object with it
@@ -381,17 +393,3 @@ class Window:
             "nothing is lost. To hide a layer, use the eye beside its name.",
             "warning",
         )
-
-
-def get_annotator(viewer: Viewer) -> Window:
-    """The tool that is open in a viewer, for scripts and tests.
-
-    Raises
-    ------
-    InputError
-        When there is none.
-    """
-    windows: list[Window] = kept_with(viewer, TOOLS)
-    if not windows:
-        raise InputError("There is no micro_sam tool in this viewer.")
-    return windows[0]

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from micro_sam.embeddings.order import Focus, is_large
+from micro_sam.models.registry import SHIPPED_MODEL
 from micro_sam.sam_annotator.runtime.jobs import Job, Progress
 from micro_sam.sam_annotator.state.images import OpenImage
 from micro_sam.sam_annotator.state.settings import Settings
 from micro_sam.sam_annotator.state.status import duration
+from micro_sam.session.first_answers import FirstAnswers, Order, can_begin
 
 
 @dataclass(frozen=True)
@@ -85,29 +87,39 @@ def load_model(settings: Settings) -> Any:
     """The model that the settings name."""
     from micro_sam.models.build import get_sam_model
 
-    return get_sam_model(
-        settings.model_type,
-        device=settings.device,
-        checkpoint_path=settings.checkpoint_path,
-        decoder_path=settings.decoder_path,
-        precision=settings.precision,
-    )
+    return get_sam_model(**_model_arguments(settings))
 
 
 def open_image_embeddings(predictor: Any, image: OpenImage, ndim: int, settings: Settings) -> tuple[Any, Any]:
     """Embeddings and store of an image, as far as they exist."""
     from micro_sam.embeddings.compute import open_embeddings
 
+    arguments = _embedding_arguments(ndim, settings)
     return open_embeddings(
-        predictor,
-        image.pixels,
-        save_path=settings.embedding_path,
-        ndim=ndim,
-        tile_shape=settings.tile_shape,
-        halo=settings.halo,
-        image_path=image.whole_file,
-        smooth_noise=True,
+        predictor, image.pixels, save_path=settings.embedding_path, image_path=image.whole_file, **arguments
     )
+
+
+def first_answers(image: OpenImage, ndim: int, settings: Settings) -> FirstAnswers | None:
+    """A process that answers the first prompts of an image; None where it would not be ready before the window is."""
+    is_quick = settings.model_type == SHIPPED_MODEL and settings.checkpoint_path is None
+    if not is_quick or not can_begin(image.pixels):
+        return None
+    return FirstAnswers(Order(image.pixels, _model_arguments(settings), _embedding_arguments(ndim, settings)))
+
+
+def _model_arguments(settings: Settings) -> dict[str, Any]:
+    return {
+        "model_type": settings.model_type,
+        "device": settings.device,
+        "checkpoint_path": settings.checkpoint_path,
+        "decoder_path": settings.decoder_path,
+        "precision": settings.precision,
+    }
+
+
+def _embedding_arguments(ndim: int, settings: Settings) -> dict[str, Any]:
+    return {"ndim": ndim, "tile_shape": settings.tile_shape, "halo": settings.halo, "smooth_noise": True}
 
 
 def download_weights(job: Job, settings: Settings) -> None:

@@ -16,14 +16,17 @@ from micro_sam.sam_annotator.controller.embedding.engine import Engine
 from micro_sam.sam_annotator.controller.embedding.looking import Looking
 from micro_sam.sam_annotator.controller.preview import Preview
 from micro_sam.sam_annotator.runtime.jobs import WORK, Jobs
+from micro_sam.sam_annotator.state.images import OpenImage
 from micro_sam.sam_annotator.state.settings import ModelOffer, Settings, no_model
 from micro_sam.sam_annotator.state.status import duration
 from micro_sam.sam_annotator.state.window import WindowState
+from micro_sam.session.first_answers import FirstAnswers
 from micro_sam.session.session import Session
 
 MATTER = "preparation"
 """What its sentences are about: news of it take the place of its warnings."""
 HOW = "Press 'Start again', or click an object: prompts are kept and segmented then."
+PAUSE_MS = 600  # in which a user who clicks at once is answered, before PyTorch is imported
 NO_MEMORY = (
     "There is not enough memory to prepare the image. Close other programs or choose a smaller model in the menu of "
     "the model, then press 'Start again'. Your prompts and objects are still here."
@@ -43,6 +46,8 @@ class Preparation:
         What waits is asked when there is more.
     looking
         Tells the engine where to begin.
+    first
+        Answers prompts of the first image until the engine is ready; the engine waits for it, or for a pause.
 
     Attributes
     ----------
@@ -60,11 +65,22 @@ class Preparation:
     changed = Signal(str)
     attached = Signal()
 
-    def __init__(self, state: WindowState, engine: Engine, jobs: Jobs, preview: Preview, looking: Looking) -> None:
+    def __init__(
+        self,
+        state: WindowState,
+        engine: Engine,
+        jobs: Jobs,
+        preview: Preview,
+        looking: Looking,
+        first: FirstAnswers | None = None,
+    ) -> None:
         self.stopped = ""
         self._state, self._engine, self._jobs = state, engine, jobs
         self._preview, self._looking = preview, looking
         self._download = False
+        self._first = first
+        self._was_early = False
+        preview.answered.connect(self._answered)
         engine.attached.connect(self._attach)
         engine.progressed.connect(preview.retry)
         engine.ready.connect(self._ready)
@@ -97,6 +113,7 @@ class Preparation:
         state.offer = None
         self._download = download
         self._tell("")
+        self._begin_first(image)
         self._looking.tell()
         self._engine.prepare(image, state.tool.ndim, state.settings, download=download)
         note = f"{image.note} " if image.note else ""
@@ -154,6 +171,14 @@ class Preparation:
         elif self._state.offer is not None:
             status.say("Your prompts are kept. Choose below which model segments them.", "warning", MATTER)
 
+    def close(self) -> None:
+        """The window is closed: nothing begins any more, and nobody answers."""
+        self._engine.close()
+        if self._first is not None:
+            self._first.close()
+        if self._state.session is not None:
+            self._state.session.model.attach_first(None)
+
     # ------------------------------------------------------------------ from the engine
 
     def _attach(self, predictor: Any, embeddings: Any) -> None:
@@ -166,7 +191,8 @@ class Preparation:
         state, engine = self._state, self._engine
         session = state.needed()
         is_working = engine.on_demand and self._jobs.running(WORK) is not None
-        if self._preview.waits or self._preview.busy or is_working or session.model.embeddings is None:
+        was_early, self._was_early = self._was_early, False  # what was said of the object stays
+        if self._preview.waits or self._preview.busy or is_working or was_early or session.model.embeddings is None:
             return
         embedding = "embedding from the cache" if cached else f"embedding computed in {duration(seconds)}"
         is_smoothed = getattr(session.model.embeddings.store.normalization, "smoothing", 0)
@@ -208,8 +234,26 @@ class Preparation:
 
     # ------------------------------------------------------------------ inside
 
+    def _begin_first(self, image: OpenImage) -> None:
+        """What has been begun for this image answers; at any later preparation the settings are others."""
+        first, self._first = self._first, None
+        self._state.needed().model.attach_first(None)
+        if first is None:
+            return
+        if first.order.pixels is image.pixels:
+            self._state.needed().model.attach_first(first)
+        else:  # a session goes on in another channel
+            first.close()
+        QTimer.singleShot(PAUSE_MS, self._engine.begin)
+
+    def _answered(self) -> None:
+        """A prompt was answered; the first one has been waited for."""
+        self._was_early = self._was_early or self._engine.embeddings is None
+        self._engine.begin()
+
     def _follow(self, session: Session, before: Session | None) -> None:
         if before is not None:
+            before.model.attach_first(None)
             before.events.prompts_changed.disconnect(self._prompts_changed)
         session.events.prompts_changed.connect(self._prompts_changed)
 
@@ -235,5 +279,7 @@ class Preparation:
             self.needed()
 
     def _tell(self, text: str) -> None:
+        if text and self._state.session is not None:
+            self._state.session.model.attach_first(None)
         self.stopped = text
         self.changed.emit(text)
