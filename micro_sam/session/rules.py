@@ -244,7 +244,8 @@ class MovieRules(ImageRules):
     def request(self, place: Place, drawn: PromptSet, state: State, asker: Asker, batched: bool = False) -> Request:
         """One object per track; `batched` has no meaning here."""
         check_prompts(drawn, place.name)
-        asker.model.check()
+        if asker.model.answering is None:
+            asker.model.check()
         shown = queries.masks_in(state, place.z)
         return asker.frame_request(place, drawn, state.answers.get(place.z), shown)
 

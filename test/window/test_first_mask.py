@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import imageio.v3 as imageio
 import napari
+import pytest
 
 from micro_sam.cli.annotator_2d import main
-from micro_sam.sam_annotator import annotator_2d, get_annotator
+from micro_sam.sam_annotator import annotator_2d, annotator_3d, annotator_tracking, get_annotator
+from micro_sam.sam_annotator.controller.embedding import engine as engine_module
+from micro_sam.sam_annotator.controller.embedding import loading
 
 from . import driver
 from .driver import click, press, wait_until
@@ -43,4 +46,124 @@ def test_from_an_empty_start_it_is_two_clicks_with_a_sample(opened):
     driver.process(0.3)
     click(tool, COIN)
     assert wait_until(lambda: tool.session.has_current), tool.status.text
+    tool.saving.unsaved = False
+
+
+# The first prompts are answered by a process of its own, as long as PyTorch is not imported. Here it is long since.
+
+
+class Begun:
+    """Windows that wait with the model until :meth:`go_on`, as where PyTorch is yet to be imported."""
+
+    def __init__(self, monkeypatch, opened):
+        self._monkeypatch, self._opened = monkeypatch, opened
+        monkeypatch.setattr(loading, "can_begin", lambda pixels: True)
+        monkeypatch.setattr(engine_module.Engine, "begin", lambda _engine: None)
+        monkeypatch.setattr(engine_module, "PATIENCE", 600.0)
+
+    def open(self, function, image, **settings):
+        tool = self._opened(function, image, model_type="nano_lm", **settings)
+        first = tool.session.model.answering[0]
+        assert tool.engine.predictor is None and first.is_open
+        return tool, first
+
+    def go_on(self, tool):
+        """The model is loaded now."""
+        self._monkeypatch.undo()
+        tool.engine.begin()
+        assert wait_until(lambda: tool.engine.predictor is not None and not tool.engine.busy), tool.status.text
+
+
+@pytest.fixture
+def begun(monkeypatch, opened):
+    return Begun(monkeypatch, opened)
+
+
+def test_the_first_prompts_are_answered_before_the_model_is_loaded(begun, coins):
+    tool, first = begun.open(annotator_2d, coins)
+    click(tool, COIN)
+    assert wait_until(lambda: tool.session.has_current), tool.status.text
+    said, mask = tool.status.text, tool.session.current.copy()
+    assert mask[COIN] and tool.engine.predictor is None
+    begun.go_on(tool)
+    driver.process(0.5)
+    assert not first.is_open and tool.status.text == said, "what was said of the object stays"
+    click(tool, (COIN[0], COIN[1] + 12))  # the model goes on from what the process has answered
+    assert wait_until(lambda: not tool.preview.busy) and tool.session.current[COIN]
+    facts = [command.details["model"] for command in tool.session.history.done if command.kind == "prompts"]
+    assert len(facts) == 2 and facts[0] == facts[1] == tool.session.model.facts
+    tool.session.undo()
+    assert (tool.session.current == mask).all()
+    tool.saving.unsaved = False
+
+
+def test_what_the_process_answers_can_be_committed_at_once(begun, coins):
+    tool, _ = begun.open(annotator_2d, coins)
+    click(tool, COIN)
+    assert wait_until(lambda: tool.session.has_current)
+    tool.actions.commit()
+    assert wait_until(lambda: tool.session.committed[COIN] > 0)
+    begun.go_on(tool)
+    tool.saving.unsaved = False
+
+
+def test_a_process_that_ends_leaves_its_questions_to_the_model(begun, coins):
+    tool, first = begun.open(annotator_2d, coins)
+    first._process.kill()
+    first._process.wait()
+    click(tool, COIN)
+    driver.process(0.3)
+    assert not tool.session.has_current and "kept" in tool.status.text
+    begun.go_on(tool)
+    assert wait_until(lambda: tool.session.has_current), tool.status.text
+    tool.saving.unsaved = False
+
+
+def test_a_model_that_comes_first_answers_what_the_process_was_asked(begun, coins):
+    tool, first = begun.open(annotator_2d, coins)
+    first._asking.acquire()  # it takes long
+    click(tool, COIN)
+    driver.process(0.2)
+    assert tool.preview.busy
+    tool.engine._may_begin.set()
+    assert wait_until(lambda: tool.engine.embeddings is not None)
+    first._asking.release()
+    assert wait_until(lambda: tool.session.has_current), tool.status.text
+    begun.go_on(tool)
+    tool.saving.unsaved = False
+
+
+def test_the_process_ends_with_the_window_another_image_or_a_preparation_that_is_stopped(begun, coins):
+    from micro_sam.sam_annotator.state.images import from_array
+
+    tool, first = begun.open(annotator_2d, coins)
+    driver.close(tool.viewer)
+    assert not first.is_open
+    tool, first = begun.open(annotator_2d, coins)
+    tool.open(from_array(coins[::-1].copy(), "2d", "other"))
+    assert not first.is_open and tool.session.model.answering is None
+    tool, first = begun.open(annotator_2d, coins)
+    tool.actions.cancel()
+    tool.engine.close()
+    assert wait_until(lambda: not tool.engine.busy) and "Cancelled" in tool.status.text and not first.is_open
+
+
+def test_it_answers_in_volumes_and_movies_too(begun):
+    from .movies import small_movie
+    from .volumes import small_volume
+
+    volume, labels = small_volume()[:2]
+    tool, _ = begun.open(annotator_3d, volume)
+    z = tool.state.z
+    place = next(iter(zip(*labels[z].nonzero(), strict=True)))
+    tool.session.prompts.add_point((z, *place))
+    tool.actions.segment()
+    assert wait_until(lambda: tool.session.has_current) and tool.engine.predictor is None, tool.status.text
+    tool.saving.unsaved = False
+    movie, labels = small_movie()[:2]
+    tool, _ = begun.open(annotator_tracking, movie)
+    place = next(iter(zip(*labels[0].nonzero(), strict=True)))
+    tool.session.prompts.add_point((0, *place))
+    tool.actions.segment()
+    assert wait_until(lambda: tool.session.has_current) and tool.engine.predictor is None, tool.status.text
     tool.saving.unsaved = False
