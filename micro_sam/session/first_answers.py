@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
 import numpy as np
@@ -71,7 +71,6 @@ def can_begin(pixels: Any) -> bool:
     return is_copied and can_start and "torch" not in sys.modules and (os.cpu_count() or 1) > 1
 
 
-@dataclass(eq=False)
 class FirstAnswers:
     """The process, seen from the one that asks. It takes the place of predictor and embeddings in requests.
 
@@ -88,13 +87,10 @@ class FirstAnswers:
         Of the image, as embeddings have it; before the first answer that of the pixels.
     """
 
-    order: Order
-    model_name: str = field(default="", init=False)
-    model_hash: str = field(default="", init=False)
-    shape: tuple[int, ...] = field(default=(), init=False)
-
-    def __post_init__(self) -> None:
-        self.shape = self.order.pixels.shape
+    def __init__(self, order: Order) -> None:
+        self.order = order
+        self.model_name = self.model_hash = ""
+        self.shape: tuple[int, ...] = order.pixels.shape
         self._asking = threading.Lock()
         self._process = subprocess.Popen(
             [sys.executable, "-c", BEGIN],

@@ -105,7 +105,9 @@ def first_answers(image: OpenImage, ndim: int, settings: Settings) -> FirstAnswe
     is_quick = settings.model_type == SHIPPED_MODEL and settings.checkpoint_path is None
     if not is_quick or not can_begin(image.pixels):
         return None
-    return FirstAnswers(Order(image.pixels, _model_arguments(settings), _embedding_arguments(ndim, settings)))
+    # not on the GPU: two processes may not use it where it is set so, and a small model needs none
+    model = {**_model_arguments(settings), "device": "cpu", "precision": "auto"}
+    return FirstAnswers(Order(image.pixels, model, _embedding_arguments(ndim, settings)))
 
 
 def _model_arguments(settings: Settings) -> dict[str, Any]:
