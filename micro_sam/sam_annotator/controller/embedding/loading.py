@@ -107,7 +107,10 @@ def first_answers(image: OpenImage, ndim: int, settings: Settings) -> FirstAnswe
         return None
     # not on the GPU: two processes may not use it where it is set so, and a small model needs none
     model = {**_model_arguments(settings), "device": "cpu", "precision": "auto"}
-    return FirstAnswers(Order(image.pixels, model, _embedding_arguments(ndim, settings)))
+    try:
+        return FirstAnswers(Order(image.pixels, model, _embedding_arguments(ndim, settings)))
+    except OSError:  # there may be no more processes: the model answers when it is there
+        return None
 
 
 def _model_arguments(settings: Settings) -> dict[str, Any]:
