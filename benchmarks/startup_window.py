@@ -6,14 +6,14 @@ Called by ``startup.py``, in a new process for every start, with the Python of t
 
 The argument holds the image (.npy), the model (null: napari's window with the image, nothing more), a checkpoint or
 null, the key that segments after a click or null, the time at which the process was started, and where to click
-(y, x; without it in the middle). The last line on
-stdout is JSON: seconds from there to the first paint of the window, to the click and to the first mask, with the
-processor time and the memory until then. Only the function ``annotator_2d`` and the names of two layers are used, which
-both programs have.
+(y, x; without it in the middle). The last line on stdout is JSON: seconds from there to the first paint of the window,
+to the click and to the first mask, with the processor time and the memory until then, those of processes that it has
+started included. Only the function ``annotator_2d`` and the names of two layers are used, which both programs have.
 """
 
 import json
 import os
+import re
 import sys
 import time
 from importlib.metadata import version
@@ -28,12 +28,24 @@ NEAR = 20  # pixels between the click and where it was meant, at most; a mask is
 
 
 def peak_memory() -> float | None:
-    """GB that this process held at most; None where unknown. ru_maxrss would begin with the memory of the parent."""
+    """GB that this process and its own held at most; None where unknown. ru_maxrss would begin with the parent's."""
     try:
-        lines = Path("/proc/self/status").read_text().splitlines()
+        texts = [(folder / "status").read_text() for folder in [Path("/proc/self"), *processes()]]
     except OSError:
         return None
-    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 2**20
+    return sum(int(re.findall(r"VmHWM:\s*(\d+)", text)[0]) for text in texts) / 2**20
+
+
+def processor_time() -> float:
+    """Seconds of this process and of those that it has started."""
+    ticks = [sum(map(int, (folder / "stat").read_text().rpartition(")")[2].split()[11:13])) for folder in processes()]
+    return time.process_time() + sum(ticks) / os.sysconf("SC_CLK_TCK")
+
+
+def processes() -> list[Path]:
+    """Folders in /proc of the processes that this one has started and that have not ended (Linux)."""
+    lists = [path.read_text() for path in Path("/proc/self/task").glob("*/children")]
+    return [Path("/proc") / number for text in lists for number in text.split()]
 
 
 def main(order: dict) -> dict:
@@ -50,7 +62,7 @@ def main(order: dict) -> dict:
     from qtpy.QtWidgets import QMainWindow
 
     def now() -> dict:
-        return {"seconds": time.time() - order["began"], "cpu": time.process_time(), "GB": peak_memory()}
+        return {"seconds": time.time() - order["began"], "cpu": processor_time(), "GB": peak_memory()}
 
     class FirstPaint(QObject):
         """Notes when the main window is painted for the first time, wherever in the program that happens."""
