@@ -244,7 +244,8 @@ class Preparation:
             self._state.needed().model.attach_first(first)
         else:  # a session goes on in another channel
             first.close()
-        QTimer.singleShot(PAUSE_MS, self._engine.begin)
+        # counted from when the window hears of the user
+        QTimer.singleShot(0, lambda: QTimer.singleShot(PAUSE_MS, self._engine.begin))
 
     def _answered(self) -> None:
         """A prompt was answered; the first one has been waited for."""
