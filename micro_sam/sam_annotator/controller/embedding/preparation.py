@@ -162,6 +162,7 @@ class Preparation:
     def needed(self) -> None:
         """Something waits for model or embeddings: start again if nothing is being prepared."""
         status = self._state.status
+        self._engine.begin()
         if self._engine.active:
             return
         if self.stopped or self._engine.busy:  # busy: the step in which it was cancelled has not ended yet
