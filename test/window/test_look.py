@@ -7,13 +7,15 @@ import pytest
 from qtpy.QtCore import QPoint, QRect
 
 from micro_sam.sam_annotator import annotator_2d
+from micro_sam.sam_annotator.view import canvas_overlays
 from micro_sam.sam_annotator.view.camera import camera_of
-from micro_sam.sam_annotator.view.canvas_overlays import outline
+from micro_sam.sam_annotator.view.canvas_overlays import outline, outlines
 from micro_sam.sam_annotator.view.layers.colours import track_colours
 from micro_sam.sam_annotator.view.panels.parts import PRIMARY
+from micro_sam.segmentation.values import ObjectMask
 
 from . import driver
-from .driver import canvas, click, key, press, wait_idle, wait_until
+from .driver import canvas, click, key, press, process, wait_idle, wait_until
 
 
 def test_a_window_opens_maximised_and_remembers_its_size_and_the_image_fills_it(opened, coins, tmp_path, monkeypatch):
@@ -116,6 +118,51 @@ def test_an_outline_runs_along_the_borders_of_pixels():
     length = sum(abs(y1 - y0) + abs(x1 - x0) for y0, x0, y1, x1 in outline(mask).tolist())
     assert length == 12
     assert outline(np.zeros((3, 3), bool)).shape == (0, 4)
+
+
+def unit_edges(edges, box):
+    """Edges of single pixels whose middle lies in a box."""
+    found = set()
+    for y0, x0, y1, x1 in edges.tolist():
+        n = int(max(abs(y1 - y0), abs(x1 - x0)))
+        for k in range(n):
+            middle = (y0 + (k + 0.5) * (y1 - y0) / n, x0 + (k + 0.5) * (x1 - x0) / n)
+            if box[0] < middle[0] < box[2] and box[1] < middle[1] < box[3]:
+                found.add(middle)
+    return found
+
+
+def test_the_outline_of_a_large_object_is_found_where_it_is_seen_as_finely_as_it_is_seen():
+    y, x = np.mgrid[:900, :1300]
+    area = np.hypot(y - 450, x - 650) < 400 + 20 * np.sin(8 * np.arctan2(y - 450, x - 650))
+    mask = ObjectMask.from_array(area, offset=(37, 1003))
+    whole = outlines([mask], None)
+    view = (100, 1300, 400, 1700)
+    part = outlines([mask], (view, 1))
+    inner = (view[0] + 2, view[1] + 2, view[2] - 2, view[3] - 2)  # it ends at the border of what is looked at
+    assert unit_edges(part, inner) == unit_edges(whole, inner) and 0 < len(part) < len(whole)
+    coarse = outlines([mask], ((0, 1000, 1000, 2400), 10))
+    assert 0 < len(coarse) < len(whole) / 5
+    near = np.hypot(coarse[:, 0] - 487, coarse[:, 1] - 1653)
+    assert near.min() > 365 and near.max() < 435
+    assert len(outlines([mask], ((5000, 5000, 6000, 6000), 10))) == 0
+
+
+def test_a_large_object_looks_the_same_when_the_user_comes_closer(tool, monkeypatch):
+    click(tool, (88, 120))
+    wait_idle(tool)
+    shown = tool.dock.outline
+    whole = shown.edges
+    monkeypatch.setattr(canvas_overlays, "LARGE", 0)
+    shown._changed()
+    assert camera_of(tool.viewer).zoom > 1 and set(map(tuple, shown.edges)) == set(map(tuple, whole))
+    camera_of(tool.viewer).zoom = 0.25
+    process(0.1)
+    assert 0 < len(shown.edges) < len(whole) / 2
+    camera_of(tool.viewer).center = (5000, 5000)
+    process(0.1)
+    assert len(shown.edges) == 0
+    press(tool.dock.view.fit)
 
 
 def test_committed_objects_are_shown_as_outlines_by_a_switch(tool):

@@ -6,6 +6,7 @@ code at its first use; a picture that Qt lays over the canvas costs nothing and 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,17 @@ from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.sam_annotator.view.camera import camera_of
 from micro_sam.sam_annotator.view.frame import leave
 from micro_sam.sam_annotator.view.layers.session_layers import SessionLayers
+from micro_sam.segmentation.values import ObjectMask
 from micro_sam.session.session import Session
+
+Seen = tuple[tuple[int, int, int, int], int]
 
 COLOUR = "#00e5ff"
 WIDTHS = (("black", 4.5), (COLOUR, 2.0))
 """Colours and widths in pixels of the screen: seen on any image."""
 MARGIN = 3  # pixels of the screen between an object and its frame
+LARGE = 2**20  # pixels of a mask whose outline is found where it is seen only
+OUTSIDE = 8  # pixels of the screen around the canvas in which that goes on, so that its end is not seen
 
 
 class CanvasOverlay(QWidget):
@@ -90,20 +96,37 @@ class CurrentOutline(CanvasOverlay):
     def __init__(self, state: WindowState, viewer: Viewer, layers: SessionLayers) -> None:
         self._edges = np.zeros((0, 4))
         self._is_current = False
+        self._large: list[ObjectMask] = []
+        self._large_edges = self._edges
+        self._seen: Seen | None = None
         super().__init__(state, viewer, layers)
         state.events.z.connect(self._changed)
         state.events.session.connect(self._follow)
 
     @property
     def edges(self) -> np.ndarray:
-        """The outline in the slice in view: (n, 4), each row (y0, x0, y1, x1) in pixels of the image."""
+        """The outline in the slice in view: (n, 4), each row (y0, x0, y1, x1) in pixels of the image.
+
+        Of large objects only what is on the canvas, as finely as it is seen there.
+        """
         if not self._is_current:
             session, z = self._state.session, self._state.z
-            masks = session.labels.current_in(z) if session is not None else {}
-            found = [outline(mask.mask) + np.tile(mask.box[:2], 2) - 0.5 for mask in masks.values()]
-            self._edges = np.concatenate(found) if found else np.zeros((0, 4))
-            self._is_current = True
-        return self._edges
+            masks = session.labels.current_in(z).values() if session is not None else ()
+            self._large = [mask for mask in masks if mask.mask.size > LARGE]
+            self._edges = outlines((mask for mask in masks if mask.mask.size <= LARGE), None)
+            self._seen, self._is_current = None, True
+        seen = self._in_view() if self._large else None
+        if seen != self._seen:
+            self._seen, self._large_edges = seen, outlines(self._large, seen)
+        return np.concatenate([self._edges, self._large_edges]) if self._large else self._edges
+
+    def _in_view(self) -> Seen:
+        to_image, valid = self._to_canvas().inverted()
+        around = QRectF(self._canvas.rect()).adjusted(-OUTSIDE, -OUTSIDE, OUTSIDE, OUTSIDE)
+        place = to_image.mapRect(around)
+        step = max(1, int(place.width() / around.width())) if valid else 1
+        y0, x0, y1, x1 = (int(v // step) * step for v in (place.top(), place.left(), place.bottom(), place.right()))
+        return (y0, x0, y1 + step, x1 + step), step
 
     def _follow(self, session: Session) -> None:
         session.events.labels_changed.connect(self._labels_changed)
@@ -138,6 +161,36 @@ def screen_pen(colour: str, width: float, style: Qt.PenStyle = Qt.PenStyle.Solid
     pen = QPen(QColor(colour), width, style)
     pen.setCosmetic(True)
     return pen
+
+
+def outlines(masks: Iterable[ObjectMask], seen: Seen | None) -> np.ndarray:
+    """The edges of objects, in pixels of the image.
+
+    Parameters
+    ----------
+    masks
+        Of a slice.
+    seen
+        The part of the slice that is looked at, and the distance of the pixels that are looked at; None: all.
+
+    Returns
+    -------
+    edges
+        As of :func:`outline`, with the middle of pixel (0, 0) at (0, 0).
+    """
+    found = [np.zeros((0, 4))]
+    for mask in masks:
+        y, x = mask.box[:2]
+        if seen is None:
+            found.append(outline(mask.mask) + np.tile((y, x), 2) - 0.5)
+            continue
+        (y0, x0, y1, x1), step = seen
+        # the same pixels, wherever the view begins
+        y0, x0 = (max(start, first) for start, first in ((y0, -(-y // step) * step), (x0, -(-x // step) * step)))
+        part = mask.mask[y0 - y : max(y1 - y, 0) : step, x0 - x : max(x1 - x, 0) : step]
+        if part.size:
+            found.append(outline(part) * step + np.tile((y0, x0), 2) - 0.5)
+    return np.concatenate(found)
 
 
 def outline(mask: np.ndarray) -> np.ndarray:
