@@ -29,7 +29,7 @@ from micro_sam.sam_annotator.state.images import OpenImage, from_layer, open_any
 from micro_sam.sam_annotator.state.settings import Settings
 from micro_sam.sam_annotator.state.tool import Tool
 from micro_sam.sam_annotator.tools import IMAGE, TRACKING, VOLUME
-from micro_sam.sam_annotator.view.frame import kept_with, open_viewer
+from micro_sam.sam_annotator.view.frame import EmptyHint, kept_with, open_viewer
 from micro_sam.session.journal.moving import FILE
 
 Launcher = Callable[..., "napari.Viewer | None"]
@@ -141,6 +141,8 @@ def annotate(
     first = None if opened is None or not own_window else first_answers(opened, tool.ndim, settings)
     if viewer is None:
         viewer = open_viewer(tool.title if opened is None else f"{opened.name} - {tool.title}")
+        if opened is None:
+            EmptyHint(viewer)
     window = Window(viewer, tool, settings, is_alone=own_window, first=first)
     window.recording.choice = choice
     try:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from napari import Viewer
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 from qtpy.QtWidgets import QScrollArea, QVBoxLayout, QWidget
 
 from micro_sam.sam_annotator.actions import Actions
@@ -190,7 +191,16 @@ class Dock(QWidget):
         self.save = SavePanel(saving, actions)
         self.view = ViewRow(viewer, layers.fit, layers.colours.outline, actions, state.tool.work == "volume")
         extend = self.panels.extra[0].run.native if self.panels.extra else None
-        self.main_button = MainButton(state, self.commit.run.native, extend, divisions)
+        shown = self.panels
+        offers = (shown.offer.instead, shown.start_again.run, shown.session_offer.go_on, shown.review.fine)
+        self.main_button = MainButton(
+            self,
+            state,
+            self.commit.run.native,
+            extend,
+            None if shown.division is None else shown.division.divide.native,
+            [offer.native for offer in (*offers, shown.training.use)],
+        )
         self.outline = CurrentOutline(state, viewer, layers)
         self.selected = SelectedFrames(state, viewer, layers)
         self._overlays: list[CanvasOverlay] = [self.outline, self.selected]
@@ -251,57 +261,75 @@ class Dock(QWidget):
         give_keys_back(panel, self._canvas)
 
 
-class MainButton:
-    """Marks the button that goes on from here: the whole object or track while it is in one slice only, then Commit.
+class MainButton(QObject):
+    """Marks the button that goes on from here, one at a time.
+
+    A division that is offered comes first. Then the object: whole object or track while it is in one slice only, then
+    Commit. Where there is none, what the window offers otherwise.
 
     Parameters
     ----------
+    dock
+        Its parent.
     state
         Of the window.
     commit, extend
         The buttons; without a second one Commit follows at once.
-    divisions
-        While one is offered, the main button is in its panel.
+    division
+        The button of the division that is offered.
+    offers
+        Buttons that come and go, the most urgent first.
     """
 
     def __init__(
         self,
+        dock: QWidget,
         state: WindowState,
         commit: QWidget,
         extend: QWidget | None = None,
-        divisions: DivisionsState | None = None,
+        division: QWidget | None = None,
+        offers: Sequence[QWidget] = (),
     ) -> None:
-        self._state, self._commit, self._extend, self._divisions = state, commit, extend, divisions
-        if divisions is not None:
-            divisions.changed.connect(self._show)
-        self._shown: QWidget | None = None
-        for button in (commit, extend):
+        super().__init__(dock)
+        self._state, self._commit, self._extend = state, commit, extend
+        self._division, self._offers = division, tuple(offers)
+        self._marked: QWidget | None = None
+        for button in (commit, extend, division, *offers):
             if button is not None:
                 button.setStyleSheet(SECONDARY)
-        state.events.source.connect(self._show)
+        for button in (division, *offers):
+            if button is not None:
+                button.installEventFilter(self)
+        state.events.source.connect(self._mark)
         state.events.session.connect(self._follow)
 
     def main(self) -> QWidget | None:
         """The main button; None when there is nothing to go on with yet."""
+        if self._division is not None and self._division.isVisible():
+            return self._division
         session = self._state.session
-        if session is None or (self._divisions is not None and self._divisions.offer is not None):
-            return None
-        if self._state.source == "auto":
+        if session is not None and self._state.source == "auto":
             return self._commit
-        if not session.has_current:
-            return None
-        return self._commit if self._extend is None or len(session.labels.current_slices) > 1 else self._extend
+        if session is not None and session.has_current:
+            return self._commit if self._extend is None or len(session.labels.current_slices) > 1 else self._extend
+        return next((button for button in self._offers if button.isVisible()), None)
+
+    def eventFilter(self, _watched: QObject, event: QEvent) -> bool:
+        """See Qt. An offer comes or goes."""
+        if event.type() in (QEvent.Type.Show, QEvent.Type.Hide):
+            self._mark()
+        return False
 
     def _follow(self, session: Session) -> None:
-        session.events.labels_changed.connect(self._show)
-        self._show()
+        session.events.labels_changed.connect(self._mark)
+        self._mark()
 
-    def _show(self, *_: Any) -> None:
-        button = self.main()
-        if self._state.closed or button is self._shown:
+    def _mark(self, *_: Any) -> None:
+        button = None if self._state.closed else self.main()
+        if self._state.closed or button is self._marked:
             return
-        if self._shown is not None:
-            self._shown.setStyleSheet(SECONDARY)
+        if self._marked is not None:
+            self._marked.setStyleSheet(SECONDARY)
         if button is not None:
             button.setStyleSheet(PRIMARY)
-        self._shown = button
+        self._marked = button

@@ -53,7 +53,7 @@ class DivisionPanel(QWidget):
         self._divisions = divisions
         self.text = QLabel()
         self.text.setWordWrap(True)
-        self.divide = action_button(actions, "divide_as_found", primary=True)
+        self.divide = action_button(actions, "divide_as_found")
         self.go_on = action_button(actions, "is_one_object")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(6, 6, 6, 6)

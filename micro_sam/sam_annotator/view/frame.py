@@ -7,8 +7,8 @@ from functools import partial
 from typing import Any
 
 import napari
-from qtpy.QtCore import QEvent, QEventLoop, QObject, QSettings
-from qtpy.QtWidgets import QApplication, QWidget
+from qtpy.QtCore import QEvent, QEventLoop, QObject, QSettings, Qt
+from qtpy.QtWidgets import QApplication, QLabel, QWidget
 
 from micro_sam.models.cache import get_cache_directory
 from micro_sam.sam_annotator.runtime.garbage import no_collection
@@ -30,6 +30,9 @@ def open_viewer(title: str) -> napari.Viewer:
         viewer = napari.Viewer(title=title, show=False)
     window = viewer.window._qt_window
     show_napari_panels(viewer, False)
+    qt_viewer = viewer.window._qt_viewer  # napari's welcome names keys and menus of its own
+    qt_viewer._show_welcome_screen = False
+    qt_viewer._welcome_widget.set_welcome_visible(False)
     viewer.window.show()  # in the size of napari's last window
     geometry = _settings().value(GEOMETRY)
     if geometry is None or not window.restoreGeometry(geometry):
@@ -123,6 +126,39 @@ def card_was_read() -> None:
 
 def _settings() -> QSettings:
     return QSettings(str(get_cache_directory() / FILE), QSettings.Format.IniFormat)
+
+
+class EmptyHint(QLabel):
+    """How to get an image, in the canvas of a window of our own, as long as there is no layer.
+
+    Parameters
+    ----------
+    viewer
+        Has no layers.
+    """
+
+    def __init__(self, viewer: napari.Viewer) -> None:
+        self._canvas = viewer.window._qt_viewer.canvas.native
+        super().__init__("Drop an image here,\nor select one on the right.", self._canvas)
+        self._inserted = viewer.layers.events.inserted
+        self.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.setStyleSheet("background: transparent; color: #9aa4b1; font-size: 18px;")
+        self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+        self.setGeometry(self._canvas.rect())
+        self._canvas.installEventFilter(self)
+        self._inserted.connect(self.end)
+        self.show()
+
+    def end(self, _event: Any = None) -> None:
+        """There is a layer."""
+        self._inserted.disconnect(self.end)
+        leave(self._canvas, self)
+
+    def eventFilter(self, _watched: QObject, event: QEvent) -> bool:
+        """See Qt."""
+        if event.type() == QEvent.Type.Resize:
+            self.setGeometry(self._canvas.rect())
+        return False
 
 
 class _Keeper(QObject):

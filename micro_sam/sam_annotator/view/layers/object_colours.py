@@ -109,9 +109,9 @@ class ObjectColours:
     # ------------------------------------------------------------------ what is not committed yet
 
     def _own_colours(self) -> None:
-        """Show what is not committed yet in the colours that it will have then; tracks keep those of their numbers."""
+        """Show what is not committed yet in the colours that it will have then."""
         session = self._state.session
-        if session is None or self._state.closed or self._state.tool.work == "tracks":
+        if session is None or self._state.closed:
             return
         known = session.classes.numbered(session.classes.current)
         colour = NO_CLASS if known is None else known.colour

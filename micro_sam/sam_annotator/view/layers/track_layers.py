@@ -30,6 +30,8 @@ class TrackPointLayer(PointLayer):
     """Points with the number of their track beside them and its colour around them; a division is a star."""
 
     next_state: PromptState = "track"
+    first = 1
+    """Id that track 1 gets at its commit: it has that one's colour already."""
 
     @staticmethod
     def make(name: str, ndim: int, scale: tuple[float, ...] | None) -> Points:
@@ -54,7 +56,7 @@ class TrackPointLayer(PointLayer):
         if not points:
             return
         with self._painted():
-            colours = track_colours([p.track_id or 0 for p in points])
+            colours = track_colours([p.track_id + self.first - 1 if p.track_id else 0 for p in points])
             if not np.allclose(self.layer.border_color, colours):
                 self.layer.border_color = colours
             symbols = [SYMBOLS[p.state] for p in points]
@@ -66,6 +68,8 @@ class TrackShapeLayer(ShapeLayer):
     """Boxes in the colour of their track; a division is filled."""
 
     next_state: PromptState = "track"
+    first = 1
+    """As of :class:`TrackPointLayer`."""
 
     @staticmethod
     def make(name: str, ndim: int, scale: tuple[float, ...] | None) -> Shapes:
@@ -85,7 +89,7 @@ class TrackShapeLayer(ShapeLayer):
         shapes = prompts.shapes
         with self._painted():
             if shapes:
-                edges = track_colours([s.track_id or 0 for s in shapes])
+                edges = track_colours([s.track_id + self.first - 1 if s.track_id else 0 for s in shapes])
                 faces = edges * [[1, 1, 1, 0.3 if s.state == "division" else 0.0] for s in shapes]
                 if not (np.allclose(self.layer.edge_color, edges) and np.allclose(self.layer.face_color, faces)):
                     self.layer.edge_color = edges
@@ -147,6 +151,11 @@ class TrackLayers(SessionLayers):
         self.session.events.track_changed.disconnect(self._show_next)
         self.session.events.lineage_changed.disconnect(self._tracks_later)
 
+    def _show_prompts(self, prompts: PromptSet) -> None:
+        if not self._closed:
+            self.points.first = self.shapes.first = self.session.objects.next_id
+        super()._show_prompts(prompts)
+
     def _show_labels(self, name: str, region: tuple[slice, ...]) -> None:
         super()._show_labels(name, region)
         if name == "committed":
@@ -162,6 +171,8 @@ class TrackLayers(SessionLayers):
         """Bring the tracks layer in line with the committed tracks, soon after they changed."""
         if self._closed:
             return
+        if self.points.first != self.session.objects.next_id:
+            self._show_prompts(self.session.prompts.drawn)
         rows = self.session.tracks.points()
         if not len(rows):
             self._hid_tracks = self._hid_tracks or self.tracks.visible

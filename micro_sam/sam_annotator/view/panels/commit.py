@@ -113,5 +113,6 @@ class SavePanel(QWidget):
         if self._saving.unsaved:
             self.where.setText(f"not saved since the last change{f' ({name})' if name else ''}")
         else:
-            self.where.setText(f"saved in {name}" if name else "")
+            is_there = path is not None and path.exists()  # in a series the name is known before there is a result
+            self.where.setText(f"saved in {name}" if is_there else f"not saved yet ({name})" if name else "")
         self.where.setToolTip(str(path or ""))

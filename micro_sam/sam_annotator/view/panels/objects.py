@@ -137,7 +137,7 @@ class ReviewBar(QWidget):
         self._state, self._noun = state, noun
         self.text = QLabel()
         self.text.setWordWrap(True)
-        self.fine = action_button(actions, "review_fine", primary=True)
+        self.fine = action_button(actions, "review_fine")
         self.correct = action_button(actions, "review_correct")
         self.delete = action_button(actions, "review_delete")
         self.next = action_button(actions, "review_skip")

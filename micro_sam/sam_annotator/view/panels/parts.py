@@ -30,19 +30,17 @@ PRIMARY += " QPushButton:disabled { background-color: #3a3f4b; color: #8b93a3; }
 SECONDARY = "QPushButton { padding: 5px; }"  # as large as the main button
 
 
-def button(text: str, tip: str, do: Callable[[], object], *, primary: bool = False) -> PushButton:
+def button(text: str, tip: str, do: Callable[[], object]) -> PushButton:
     """A button that calls `do`."""
     widget = PushButton(text=text, tooltip=tip)
     widget.changed.connect(lambda _: do())
-    if primary:
-        widget.native.setStyleSheet(PRIMARY)
     return widget
 
 
-def action_button(actions: Actions, name: str, *, primary: bool = False) -> PushButton:
+def action_button(actions: Actions, name: str) -> PushButton:
     """The button of an action."""
     action = actions[name]
-    return button(action.caption, action.tip, getattr(actions, name), primary=primary)
+    return button(action.caption, action.tip, getattr(actions, name))
 
 
 def action_switch(actions: Actions, name: str, is_on: Callable[[], bool]) -> QPushButton:

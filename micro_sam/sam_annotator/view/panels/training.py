@@ -58,7 +58,7 @@ class TrainingPanel(QWidget):
         self.start = button(start.caption, start.tip, self._start)
         self.stop = action_button(actions, "stop_training")
         self.go_on = action_button(actions, "continue_training")
-        self.use = action_button(actions, "use_trained_model", primary=True)
+        self.use = action_button(actions, "use_trained_model")
         self.progress = QProgressBar()
         self.text = QLabel()
         self.text.setWordWrap(True)
