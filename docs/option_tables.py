@@ -117,6 +117,8 @@ KEYS_START = """# Keys
 - `w` goes, while an object of a stack or movie is open, to its least certain slice or frame.
 - `Shift-1` to `Shift-9` give the selected objects, or the current one, a class.
 - `n` and `Shift-N` save before they leave an image of a series.
+- `Tab` and `Shift-Tab` go through buttons and menus, and `Space` presses one; the keys of the tool work meanwhile.
+  `Escape` goes back to the image.
 """
 
 

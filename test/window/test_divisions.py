@@ -33,7 +33,7 @@ def test_the_division_is_offered_and_one_click_follows_both_daughters(tool_track
     assert tool.state.z == LAST + 1, "the frame with both daughters is in view"
     outlines = next(one for one in tool.dock._overlays if type(one).__name__ == "DivisionOutline")
     assert outlines.isVisible() and len(outlines.edges)
-    assert tool.dock.main_button.main() is None, "the main button is that of the panel"
+    assert tool.dock.main_button.main() is panel.divide.native
     driver.press(panel.divide.native)
     wait_idle(tool)
     assert not panel.isVisible() and not outlines.isVisible()

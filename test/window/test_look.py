@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tifffile
 from qtpy.QtCore import QPoint, QRect
+from qtpy.QtWidgets import QPushButton
 
 from micro_sam.sam_annotator import annotator_2d
 from micro_sam.sam_annotator.view import canvas_overlays
 from micro_sam.sam_annotator.view.camera import camera_of
 from micro_sam.sam_annotator.view.canvas_overlays import outline, outlines
+from micro_sam.sam_annotator.view.frame import EmptyHint
 from micro_sam.sam_annotator.view.layers.colours import track_colours
 from micro_sam.sam_annotator.view.panels.parts import PRIMARY
 from micro_sam.segmentation.values import ObjectMask
 
-from . import driver
+from . import driver, movies
 from .driver import canvas, click, key, press, process, wait_idle, wait_until
 
 
@@ -185,20 +188,88 @@ def test_neighbouring_ids_differ_for_colour_blind_users():
             assert distance.min() > 0.2
 
 
-def test_one_main_button_at_a_time(tool_3d):
-    dock = tool_3d.dock
-    buttons = {"commit": dock.commit.run.native, "whole": dock.panels.extra[0].run.native}
+def marked(tool) -> list[str]:
+    """The buttons in sight that look like the main one."""
+    buttons = tool.dock.findChildren(QPushButton)
+    return [one.text() for one in buttons if one.isVisible() and one.styleSheet() == PRIMARY]
 
-    def main() -> list[str]:
-        return [name for name, widget in buttons.items() if widget.styleSheet() == PRIMARY]
 
-    assert main() == []
-    tool_3d.state.live = False
-    shape = tool_3d.session.shape
-    tool_3d.session.labels.paint("current", (slice(3, 4), slice(5, 9), slice(5, 9)), np.ones((1, 4, 4), "uint32"))
-    assert main() == ["whole"], shape
-    tool_3d.session.labels.paint("current", (slice(4, 5), slice(5, 9), slice(5, 9)), np.ones((1, 4, 4), "uint32"))
-    assert main() == ["commit"]
+def paint(tool, z: int) -> None:
+    where = (slice(z, z + 1), slice(5, 9), slice(5, 9))
+    tool.session.labels.paint("current", where, np.ones((1, 4, 4), "uint32"))
+
+
+@pytest.mark.parametrize("name", ["tool_3d", "tool_tracking"])
+def test_one_main_button_at_a_time(request, name):
+    tool = request.getfixturevalue(name)
+    assert marked(tool) == []
+    tool.state.live = False
+    paint(tool, 3)
+    (first,) = marked(tool)
+    assert first == tool.dock.panels.extra[0].run.text
+    paint(tool, 4)
+    assert marked(tool) == [tool.dock.commit.run.text]
+    tool.actions.clear()
+    wait_idle(tool)
+    assert marked(tool) == []
+
+
+def test_what_the_window_offers_is_the_main_button_until_there_is_an_object(tool):
+    press_c = tool.dock.commit.run.text
+    for centre in ((88, 120), (205, 140)):
+        click(tool, centre)
+        wait_idle(tool)
+        assert marked(tool) == [press_c]
+        key(tool.viewer, "c")
+        wait_idle(tool)
+    key(tool.viewer, "w")
+    assert wait_until(lambda: marked(tool) == ["Fine"]), marked(tool)
+    click(tool, (60, 100))
+    wait_idle(tool)
+    assert marked(tool) == [press_c], "one at a time"
+    key(tool.viewer, "shift+c")
+    wait_idle(tool)
+    assert marked(tool) == ["Fine"]
+    press(tool.dock.panels.review.stop.native)
+    assert marked(tool) == []
+    tool.engine.cancel()
+    tool.dock.panels.start_again.setVisible(True)
+    assert marked(tool) == ["Start again"]
+    tool.dock.panels.start_again.setVisible(False)
+    assert marked(tool) == []
+
+
+def test_an_empty_window_says_in_the_canvas_how_to_get_an_image(opened, coins, tmp_path):
+    path = tmp_path / "coins.tif"
+    tifffile.imwrite(path, coins)
+    tool = opened(annotator_2d, model_type="nano_lm")
+    drawn = canvas(tool.viewer)
+    (hint,) = drawn.findChildren(EmptyHint)
+    assert hint.isVisible() and "Drop an image" in hint.text() and hint.size() == drawn.size()
+    assert drawn.isVisible(), "napari's welcome takes the place of the canvas"
+    tool.actions.open_path(path)
+    assert wait_until(lambda: not drawn.findChildren(EmptyHint))
+    tool.viewer.layers.clear()  # the tool makes its own again
+    driver.process(0.3)
+    assert not drawn.findChildren(EmptyHint)
+
+
+def test_a_track_keeps_its_colours_when_it_is_committed(tool_tracking):
+    tool = tool_tracking
+    for _ in range(2):
+        movies.divide(tool)
+        key(tool.viewer, "v")
+        wait_idle(tool)
+        first = tool.session.objects.next_id
+        labels = tool.layers.labels
+        before = [labels["current"].layer.get_color(label) for label in (1, 2, 3)]
+        points = [tool.layers.points.layer.border_color[k] for k in (0, 2, 3)]
+        assert np.allclose(before, points)
+        key(tool.viewer, "c")
+        wait_idle(tool)
+        after = [labels["committed"].layer.get_color(first + k) for k in range(3)]
+        assert np.allclose(before, after)
+        tool.session.objects.delete([first + k for k in range(3)])  # the numbers go on
 
 
 def test_f1_shows_the_keys(tool):

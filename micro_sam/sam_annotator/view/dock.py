@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from napari import Viewer
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer
+from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import QScrollArea, QVBoxLayout, QWidget
 
 from micro_sam.sam_annotator.actions import Actions
@@ -225,6 +226,9 @@ class Dock(QWidget):
             outer.addWidget(widget)
         self.setMinimumWidth(max(WIDTH, natural + SCROLL_BAR))
         give_keys_back(self, self._canvas)
+        to_image = QShortcut(QKeySequence("Escape"), self)
+        to_image.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+        to_image.activated.connect(lambda: self._canvas().setFocus())
         state.events.keys_shown.connect(self._show_keys)
 
     def welcome(self) -> None:

@@ -38,7 +38,7 @@ class FirstCard(QFrame):
         self.text.setWordWrap(True)
         self.read = QPushButton("Got it")
         self.read.setToolTip("Do not show this again.")
-        self.read.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.read.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.read.clicked.connect(self.put_away)
         self._layout = QVBoxLayout(self)
         self._layout.setContentsMargins(14, 10, 14, 10)

@@ -35,7 +35,7 @@ class ClassPanel(QWidget):
         by_class = actions["set_by_class"]
         self.by_class = QCheckBox(by_class.caption)
         self.by_class.setToolTip(by_class.tip)
-        self.by_class.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.by_class.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.by_class.clicked.connect(lambda on: actions.set_by_class(on))
         layout = menu_layout(self)
         layout.addLayout(self._grid)
@@ -107,7 +107,7 @@ class ClassPanel(QWidget):
         count.setToolTip("Give this class to the selected objects, or to the current one.")
         count.clicked.connect(lambda: self._actions.set_class(one.number))
         for one_of in (swatch, count):
-            one_of.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+            one_of.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         for k, widget in enumerate((swatch, name, count)):
             self._grid.addWidget(widget, one.number, k)
         self.names[one.number], self.counts[one.number], self._swatches[one.number] = name, count, swatch

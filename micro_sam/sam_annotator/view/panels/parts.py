@@ -130,14 +130,15 @@ class _Grows(QObject):
 def give_keys_back(root: QWidget, canvas: Callable[[], QWidget]) -> None:
     """Let the keys of the tool work after a menu was used.
 
-    Buttons and lists do not take the keyboard at all (a list would search for the letter that was pressed); after a
-    number was typed, Return gives the keyboard back to the image.
+    With the mouse, buttons and lists do not take the keyboard (a list would search for the letter that was pressed);
+    with Tab they do, so that all can be reached without a mouse. After a number was typed, Return gives the keyboard
+    back to the image.
     """
     for widget in root.findChildren(QWidget):
         if isinstance(widget, (QAbstractButton, QComboBox, QSlider)):
-            widget.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+            widget.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         elif isinstance(widget, QAbstractSpinBox):
-            widget.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
+            widget.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
             widget.setKeyboardTracking(False)
             _return_gives_back(widget, canvas)
 

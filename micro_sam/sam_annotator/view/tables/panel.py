@@ -89,6 +89,7 @@ class Rows(QTableView):
         self.sortByColumn(0, Qt.SortOrder.AscendingOrder)
         self.verticalHeader().hide()
         self.verticalHeader().setDefaultSectionSize(22)
+        self.setTabKeyNavigation(False)  # Tab leaves the table; arrows move in it
         self.setAccessibleName("table of objects")
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
@@ -191,7 +192,7 @@ class TablePanel(QWidget):
     def _button(self, text: str, tip: str, action: Callable[[], Any]) -> QPushButton:
         button = QPushButton(text)
         button.setToolTip(tip)
-        button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         button.clicked.connect(lambda _checked: action())
         return button
 
