@@ -8,7 +8,6 @@ import sys
 import textwrap
 from pathlib import Path
 
-import numpy as np
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QPushButton
@@ -90,12 +89,7 @@ SCRIPT = """
         assert driver.wait_until(lambda: tool.session.has_current), tool.status.text
         driver.process(0.5)
         assert tool.session.current[{coin}]
-        # the outline over the canvas lies where the mouse has clicked
-        inside = tool.dock.outline._to_canvas().mapRect(
-            tool.dock.outline._to_canvas().inverted()[0].mapRect(canvas.rect().toRectF())
-        )
-        assert abs(inside.width() - canvas.width()) < 1
-        y, x = {coin}
+        y, x = {coin}  # the outline over the canvas lies where the mouse has clicked
         place = tool.dock.outline._to_canvas().map(float(x), float(y))
         meant = driver.canvas_point(viewer, tool.layers.raw, {coin})
         assert abs(place[0] - meant.x()) < 2 and abs(place[1] - meant.y()) < 2, (place, meant)
@@ -114,4 +108,3 @@ def test_a_screen_with_two_pixels_for_each():
     environment = {**os.environ, "QT_SCALE_FACTOR": "2"}
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=400, env=environment)
     assert "ALL RIGHT" in run.stdout, run.stderr[-3000:]
-    assert np.isfinite(run.returncode)

@@ -73,6 +73,25 @@ def test_a_folder_without_images_is_said_and_the_window_stays_empty(opened, tmp_
     assert tool.series is None and not (tmp_path / "notes_objects").exists()
 
 
+def test_the_window_says_saved_only_where_there_is_a_result(opened, folder, tmp_path):
+    tool = opened(image_folder_annotator, folder, tmp_path / "results", model_type="nano_lm")
+    said = tool.dock.save.where
+    assert said.text() == "not saved yet (a.tif)"
+    annotate(tool, "a")
+    wait_idle(tool)
+    assert said.text().startswith("not saved since")
+    key(tool.viewer, "n")
+    assert wait_until(lambda: tool.state.image.name == "b") and said.text() == "not saved yet (b.tif)"
+    key(tool.viewer, "shift+n")
+    assert wait_until(lambda: tool.state.image.name == "a") and said.text() == "saved in a.tif"
+    tool.session.objects.delete(list(tool.session.objects))
+    key(tool.viewer, "n")
+    assert wait_until(lambda: tool.state.image.name == "b")
+    key(tool.viewer, "shift+n")
+    assert wait_until(lambda: tool.state.image.name == "a")
+    assert not (tmp_path / "results" / "a.tif").exists() and said.text() == "not saved yet (a.tif)"
+
+
 def test_series_from_the_first_image_to_the_last_and_again(opened, folder, tmp_path):
     results = tmp_path / "results"
     tool = opened(image_folder_annotator, folder, results, model_type="nano_lm")
