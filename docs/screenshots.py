@@ -250,6 +250,40 @@ def series() -> None:
         window.close()
 
 
+def objects() -> None:
+    """The table of objects, classes, a review, and objects like the selected ones."""
+    window = Window(annotator_2d, "sample:coins")
+    window.tool.actions.segment_all()
+    window.idle()
+    window.key("c")
+    session, actions = window.tool.session, window.tool.actions
+    by_size = sorted(session.objects, key=lambda i: session.objects[i].area)
+    for number, name, ids in ((1, "large", by_size[len(by_size) // 2 :]), (2, "small", by_size[: len(by_size) // 2])):
+        actions.select(ids)
+        actions.set_class(number)
+        actions.define_class(number, name=name)
+    actions.set_by_class(True)
+    actions.select([])
+    actions.toggle_table()
+    window.idle()
+    wait(1)
+    window.save("2d_table")
+    actions.toggle_table()
+    window.key("w")
+    window.save("2d_review")
+    window.close()
+    window = Window(annotator_2d, "sample:coins")
+    for place in ((50, 50), (47, 163)):
+        window.click(*place)
+        window.key("c")
+    window.tool.actions.select(list(window.tool.session.objects))
+    window.tool.actions.find_similar()
+    window.idle()
+    wait(1)
+    window.save("2d_similar")
+    window.close()
+
+
 def welcome() -> None:
     """The empty window."""
     viewer = annotator_2d(return_viewer=True, model_type="nano_lm")
@@ -261,7 +295,7 @@ def welcome() -> None:
     viewer.close()
 
 
-PICTURES = (start_2d, nuclei, volume, tracking, series, welcome)
+PICTURES = (start_2d, nuclei, volume, tracking, series, objects, welcome)
 
 
 def main() -> None:
