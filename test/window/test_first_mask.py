@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import imageio.v3 as imageio
 import napari
 import pytest
@@ -129,6 +131,25 @@ def test_a_model_that_comes_first_answers_what_the_process_was_asked(begun, coin
     assert wait_until(lambda: tool.engine.embeddings is not None)
     first._asking.release()
     assert wait_until(lambda: tool.session.has_current), tool.status.text
+    begun.go_on(tool)
+    tool.saving.unsaved = False
+
+
+def test_an_answer_that_comes_as_the_model_does_is_not_lost(begun, coins):
+    from micro_sam.embeddings.compute import iter_embeddings
+
+    tool, first = begun.open(annotator_2d, coins)
+    first._begun.join()
+    click(tool, COIN)
+    time.sleep(2)  # the answer is there, and the window has not heard of it
+    image, settings = tool.state.image, tool.state.settings
+    predictor = loading.load_model(settings)
+    embeddings, store = loading.open_image_embeddings(predictor, image, 2, settings)
+    list(iter_embeddings(predictor, image.pixels, store))
+    if not tool.session.has_current:
+        tool.session.model.attach(predictor, embeddings)
+    assert wait_until(lambda: tool.session.has_current), tool.status.text
+    assert tool.session.current[COIN]
     begun.go_on(tool)
     tool.saving.unsaved = False
 

@@ -52,6 +52,24 @@ class _Question:
     request: SliceRequest | FrameRequest | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """A question that is being answered.
+
+    Attributes
+    ----------
+    number
+        Counts the questions.
+    answering
+        Model and features, or what answers in their place.
+    """
+
+    session: Session
+    question: _Question
+    number: int
+    answering: tuple[object, object] | None
+
+
 class Preview:
     """Segments the prompts of the slice in view.
 
@@ -206,7 +224,8 @@ class Preview:
     def _send(self, question: _Question, request: SliceRequest | FrameRequest) -> None:
         session = self._state.needed()
         self._asked += 1
-        self._latest.ask((session, question, self._asked), lambda: session.segment.compute(request))
+        tag = _Asked(session, question, self._asked, session.model.answering)
+        self._latest.ask(tag, lambda: session.segment.compute(request))
 
     def _keep(self, question: _Question, text: str) -> None:
         """Wait for the tiles of a question."""
@@ -218,8 +237,8 @@ class Preview:
         else:
             self._say_alone(self._state.needed())
 
-    def _show(self, tag: tuple[Session, _Question, int], result: SliceResult) -> None:
-        session, question, number = tag
+    def _show(self, asked: _Asked, result: SliceResult) -> None:
+        session, question, number = asked.session, asked.question, asked.number
         if not self._state.shows(session) or number <= self._dropped:
             return
         try:
@@ -228,12 +247,14 @@ class Preview:
                 index = question.z if session.ndim == 3 else None
                 items = tuple((index, tile) for tile in result.cut_at)
                 self._keep(replace(question, items=items, request=result.request), IS_CUT)
+            if not shown and asked.answering != session.model.answering and self._counts(question):
+                self._waiting[question.z] = replace(question, items=(), request=None)  # it is for the new model
         except Exception as error:
             self._status.report(error)
         self._after(number)
 
-    def _failed(self, tag: tuple[Session, _Question, int], error: Exception) -> None:
-        session, question, number = tag
+    def _failed(self, asked: _Asked, error: Exception) -> None:
+        session, question, number = asked.session, asked.question, asked.number
         if not self._state.shows(session) or number <= self._dropped:
             return
         self._then = None
