@@ -119,7 +119,13 @@ def press(widget, point: QPoint | None = None) -> None:
     _bring_into_sight(widget)
     point = point if point is not None else QPoint(widget.width() // 2, widget.height() // 2)
     if REAL:
+        # a line of the status that comes or goes moves what lies below it, and the mouse would meet something else
+        wait_until(lambda: _rests(widget), 10)
         _move_to(widget, point)
+        for _ in range(5):
+            if widget.mapFromGlobal(QCursor.pos()) == point:
+                break
+            _move_to(widget, point)
         with _heard(QEvent.Type.MouseButtonRelease):
             _xdo("mousedown", 1)
             process(0.05)
@@ -129,6 +135,13 @@ def press(widget, point: QPoint | None = None) -> None:
         process(0.03)
         QTest.mouseClick(widget, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, point)
     process(0.15)
+
+
+def _rests(widget, seconds: float = 0.1) -> bool:
+    """Whether a widget stays where it is for a moment."""
+    before = widget.mapToGlobal(QPoint(0, 0))
+    process(seconds)
+    return widget.mapToGlobal(QPoint(0, 0)) == before
 
 
 def _bring_into_sight(widget) -> None:
