@@ -123,6 +123,36 @@ def test_an_outline_runs_along_the_borders_of_pixels():
     assert outline(np.zeros((3, 3), bool)).shape == (0, 4)
 
 
+@pytest.mark.parametrize("name", ["tool_3d", "tool_tracking"])
+def test_in_stacks_the_outline_follows_the_slice_in_view(request, name):
+    tool = request.getfixturevalue(name)
+    paint(tool, 3)
+    tool.actions.go_to_slice(3)
+    process(0.1)
+    inside = np.zeros((12, 12), bool)
+    inside[5:9, 5:9] = True
+    assert tool.dock.outline.isVisible()
+    assert set(map(tuple, tool.dock.outline.edges)) == set(map(tuple, outline(inside) - 0.5))
+    tool.actions.go_to_slice(4)
+    process(0.1)
+    assert len(tool.dock.outline.edges) == 0
+
+
+def test_an_object_that_is_open_again_is_found_among_many(tool):
+    labels = np.zeros(tool.session.shape, "uint32")
+    for number in range(100):
+        y, x = 10 + 28 * (number // 10), 10 + 37 * (number % 10)
+        labels[y : y + 9, x : x + 9] = number + 1
+    tool.session.objects.load(labels)
+    process(0.3)
+    colour = tool.layers.labels["committed"].layer.get_color(57)
+    tool.session.objects.reopen(57)
+    process(0.3)
+    edges = tool.dock.outline.edges
+    assert tool.dock.outline.isVisible() and set(map(tuple, edges)) == set(map(tuple, outline(labels == 57) - 0.5))
+    assert np.allclose(colour, tool.layers.labels["current"].layer.get_color(1))
+
+
 def unit_edges(edges, box):
     """Edges of single pixels whose middle lies in a box."""
     found = set()
