@@ -126,6 +126,7 @@ def test_an_outline_runs_along_the_borders_of_pixels():
 @pytest.mark.parametrize("name", ["tool_3d", "tool_tracking"])
 def test_in_stacks_the_outline_follows_the_slice_in_view(request, name):
     tool = request.getfixturevalue(name)
+    tool.state.live = False
     paint(tool, 3)
     tool.actions.go_to_slice(3)
     process(0.1)
