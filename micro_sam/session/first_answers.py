@@ -8,8 +8,9 @@ first one can do so itself. It writes nothing, and ends with the process that be
 from __future__ import annotations
 
 import contextlib
+import io
+import json
 import os
-import pickle
 import subprocess
 import sys
 import threading
@@ -25,9 +26,13 @@ from micro_sam.segmentation.values import ObjectMask, Prompts
 MOST_BYTES = 64_000_000  # of an image: it is copied to the process
 # what is imported here must be found there, too
 BEGIN = (
-    "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); "
+    "import json, sys; sys.path[:] = json.loads(sys.stdin.buffer.readline()); "
     "from micro_sam.session.first_answers import serve; serve()"
 )
+GONE = (OSError, EOFError, ValueError)
+"""What is raised where the other end of a pipe has gone, or this end is closed."""
+Message = dict[str, Any]
+"""Plain values and arrays."""
 
 
 @dataclass(frozen=True)
@@ -47,21 +52,6 @@ class Order:
     pixels: np.ndarray
     model: Mapping[str, Any]
     embedding: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class _Ready:
-    model_name: str
-    model_hash: str
-    shape: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class _Question:
-    prompts: Prompts
-    index: int | None
-    batched: bool
-    previous: tuple[ObjectMask, ...] | None
 
 
 def can_begin(pixels: Any) -> bool:
@@ -100,6 +90,7 @@ class FirstAnswers:
             start_new_session=True,  # Ctrl-C in the terminal is for the window
             creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
         )
+        self._to, self._from = cast(BinaryIO, self._process.stdin), cast(BinaryIO, self._process.stdout)
         self._begun = threading.Thread(target=self._begin, name="micro_sam first answers", daemon=True)
         self._begun.start()
 
@@ -125,53 +116,41 @@ class FirstAnswers:
         """
         self._begun.join()
         with self._asking:
-            answer = None
+            answer: tuple[ObjectMask, ...] | None = None
             try:
-                self._write(_Question(prompts, index, batched, None if previous is None else tuple(previous)))
-                answer = self._read()
-            except (OSError, EOFError, ValueError, pickle.UnpicklingError):
+                _write(self._to, _question(prompts, index, batched, previous))
+                answer = _masks_of(_read(self._from), "answer")
+            except GONE:
                 self.close()
         if answer is None:
             raise NotComputedYet("The model is not ready yet.")
-        return cast(tuple[ObjectMask, ...], answer)
+        return answer
 
     def close(self) -> None:
         """End the process; whoever waits for an answer gets none."""
         self._process.kill()
         self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout):
+        for stream in (self._to, self._from):
             with contextlib.suppress(OSError):  # what was not sent yet
-                cast(BinaryIO, stream).close()
+                stream.close()
 
     def _begin(self) -> None:
+        order = self.order
         try:
-            self._write(sys.path)
-            self._write(self.order)
-            ready: _Ready = self._read()
-        except (OSError, EOFError, ValueError, pickle.UnpicklingError):
+            self._to.write(json.dumps([str(path) for path in sys.path]).encode() + b"\n")
+            _write(self._to, {"pixels": order.pixels, "model": dict(order.model), "embedding": dict(order.embedding)})
+            ready = _read(self._from)
+        except GONE:
             self.close()
             return
-        self.model_name, self.model_hash, self.shape = ready.model_name, ready.model_hash, ready.shape
-
-    def _write(self, value: Any) -> None:
-        stream = cast(BinaryIO, self._process.stdin)
-        pickle.dump(value, stream, protocol=5)
-        stream.flush()
-
-    def _read(self) -> Any:
-        return pickle.load(cast(BinaryIO, self._process.stdout))
+        self.model_name, self.model_hash, self.shape = ready["name"], ready["hash"], tuple(ready["shape"])
 
 
 def serve() -> None:
     """What the process does: load, embed, answer, until nobody asks any more."""
-    answers = os.fdopen(os.dup(1), "wb")
+    asked, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print is no answer
-
-    def send(value: Any) -> None:
-        pickle.dump(value, answers, protocol=5)
-        answers.flush()
-
-    order: Order = pickle.load(sys.stdin.buffer)
+    order = _read(asked)
     from micro_sam.embeddings.compute import iter_embeddings, open_embeddings
     from micro_sam.models.build import get_sam_model
     from micro_sam.models.threads import leave_a_core
@@ -179,27 +158,92 @@ def serve() -> None:
     from micro_sam.segmentation.prompted.segment import segment_objects
 
     leave_a_core()
-    predictor = get_sam_model(**order.model)
-    embeddings, store = open_embeddings(predictor, order.pixels, **order.embedding)
+    pixels, predictor = order["pixels"], get_sam_model(**order["model"])
+    how: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in order["embedding"].items()
+    }
+    embeddings, store = open_embeddings(predictor, pixels, **how)
     if len(store.missing()) == 1:
-        list(iter_embeddings(predictor, order.pixels, store))
-    send(_Ready(predictor.model_name, predictor.model_hash or "", embeddings.shape))
+        list(iter_embeddings(predictor, pixels, store))
+    ready = {"name": predictor.model_name, "hash": predictor.model_hash or "", "shape": list(embeddings.shape)}
+    _write(answers, ready)
 
-    def answer(question: _Question) -> tuple[ObjectMask, ...]:
-        how: dict[str, Any] = {"batched": question.batched, "previous": question.previous}
-        tiles = missing_tiles(predictor, embeddings, question.index, question.prompts, **how)
-        if tiles:
-            items = [(question.index, tile) for tile in tiles]
-            list(iter_embeddings(predictor, order.pixels, store, items=items))
-        return tuple(segment_objects(predictor, question.prompts, embeddings, question.index, **how))
+    def answer(question: Message) -> tuple[ObjectMask, ...]:
+        """The objects that a question asks for; tiles that it needs are embedded first."""
+        masks = _masks_of(question, "masks") or ()
+        prompts, index = Prompts(question["points"], question["labels"], question["boxes"], masks), question["index"]
+        how: dict[str, Any] = {"batched": question["batched"], "previous": _masks_of(question, "previous")}
+        if tiles := missing_tiles(predictor, embeddings, index, prompts, **how):
+            list(iter_embeddings(predictor, pixels, store, items=[(index, tile) for tile in tiles]))
+        return tuple(segment_objects(predictor, prompts, embeddings, index, **how))
 
     while True:
         try:
-            question = pickle.load(sys.stdin.buffer)
+            question = _read(asked)
         except EOFError:
             return
         try:
             found: tuple[ObjectMask, ...] | None = answer(question)
         except Exception:
             found = None  # the model itself will say what is wrong
-        send(found)
+        _write(answers, _message_of("answer", found))
+
+
+def _question(prompts: Prompts, index: int | None, batched: bool, previous: Sequence[ObjectMask] | None) -> Message:
+    values = {"points": prompts.points, "labels": prompts.labels, "boxes": prompts.boxes}
+    masks = {**_message_of("masks", prompts.masks), **_message_of("previous", previous)}
+    return {**values, "index": index, "batched": batched, **masks}
+
+
+def _message_of(name: str, masks: Sequence[ObjectMask | None] | None) -> Message:
+    """Masks under a name, as plain values and arrays."""
+    message: Message = {name: None if masks is None else []}
+    for k, mask in enumerate(masks or ()):
+        if mask is None:
+            message[name].append(None)
+            continue
+        tile = mask.tile if isinstance(mask.tile, tuple) else (mask.tile,)
+        numbers = {"box": mask.box, "tile": tile, "cut_at": mask.cut_at}
+        whole = {key: [int(value) for value in values] for key, values in numbers.items()}
+        message[name].append({**whole, "score": float(mask.score)})
+        message[f"{name}_{k}"] = mask.mask
+        if mask.logits is not None:
+            message[f"{name}_{k}_logits"] = mask.logits
+    return message
+
+
+def _masks_of(message: Message, name: str) -> tuple[Any, ...] | None:
+    """What `_message_of` was given."""
+    if message[name] is None:
+        return None
+    masks: list[ObjectMask | None] = []
+    for k, one in enumerate(message[name]):
+        if one is None:
+            masks.append(None)
+            continue
+        tile = one["tile"][0] if len(one["tile"]) == 1 else tuple(one["tile"])
+        given = (message[f"{name}_{k}"], one["score"], message.get(f"{name}_{k}_logits"))
+        masks.append(ObjectMask(tuple(one["box"]), *given, tile, tuple(one["cut_at"])))
+    return tuple(masks)
+
+
+def _write(stream: BinaryIO, message: Message) -> None:
+    """Send a message: its length, then what `numpy.savez` makes of it."""
+    arrays: dict[str, Any] = {key: value for key, value in message.items() if isinstance(value, np.ndarray)}
+    plain = json.dumps({key: value for key, value in message.items() if key not in arrays})
+    packed = io.BytesIO()
+    np.savez(packed, plain=np.frombuffer(plain.encode(), np.uint8), **arrays)
+    stream.write(packed.tell().to_bytes(8, "little"))
+    stream.write(packed.getbuffer())
+    stream.flush()
+
+
+def _read(stream: BinaryIO) -> Message:
+    """Wait for a message; EOFError when there will be none."""
+    size = int.from_bytes(stream.read(8), "little")
+    packed = stream.read(size)
+    if not size or len(packed) < size:
+        raise EOFError
+    with np.load(io.BytesIO(packed)) as file:
+        arrays = {key: file[key] for key in file.files if key != "plain"}
+        return {**json.loads(file["plain"].tobytes()), **arrays}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 import threading
@@ -12,7 +13,7 @@ import pytest
 
 from micro_sam.errors import NotComputedYet
 from micro_sam.sample_data import open_sample
-from micro_sam.segmentation.values import Prompts
+from micro_sam.segmentation.values import ObjectMask, Prompts
 from micro_sam.session import first_answers
 from micro_sam.session.first_answers import FirstAnswers, Order
 from micro_sam.session.session import Session
@@ -92,6 +93,34 @@ def test_a_slice_of_a_stack(begun, coins):
     first = begun(stack, ndim=3)
     _, (wanted,) = own_answers(stack, 3, 1, (points(COIN), False))
     assert same(first.segment(points(COIN), 1), wanted)
+
+
+def test_an_area_as_prompt(begun, coins):
+    first, area = begun(coins), np.hypot(*np.indices(coins.shape) - np.reshape(COIN, (2, 1, 1))) < 20
+    mask = ObjectMask.from_array(area)
+    prompts = Prompts(boxes=np.array([mask.box, (30, 150, 65, 180)], float), masks=(mask, None))
+    _, (wanted,) = own_answers(coins, 2, None, (prompts, False))
+    assert same(first.segment(prompts), wanted) and len(wanted) == 2
+
+
+def test_masks_arrive_as_they_were_sent():
+    from micro_sam.session.first_answers import _masks_of, _message_of, _read, _write
+
+    one = ObjectMask(
+        (2, 3, 4, 6), np.array([[1, 0, 1], [0, 1, 1]], bool), 0.7, np.ones((4, 4), "float32"), (0, 1, 8, 9), (5,)
+    )
+    two = ObjectMask((0, 0, 0, 0), np.zeros((0, 0), bool), tile=3)
+    stream = io.BytesIO()
+    for masks in ((one, None, two), (), None):
+        _write(stream, _message_of("masks", masks))
+    stream.seek(0)
+    first, none, second = _masks_of(_read(stream), "masks")
+    assert none is None and (first.box, first.score, first.tile, first.cut_at) == (one.box, 0.7, one.tile, (5,))
+    assert (first.mask == one.mask).all() and first.logits.dtype == "float32" and (first.logits == 1).all()
+    assert second.is_empty and second.tile == 3 and second.logits is None
+    assert _masks_of(_read(stream), "masks") == () and _masks_of(_read(stream), "masks") is None
+    with pytest.raises(EOFError):
+        _read(stream)
 
 
 def test_a_question_it_cannot_answer_is_for_the_model(begun, coins):
