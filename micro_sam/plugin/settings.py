@@ -6,6 +6,7 @@ from typing import Any
 
 from napari import Viewer
 from psygnal import Signal
+from qtpy.QtGui import QEnterEvent
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from micro_sam.sam_annotator.actions import Action, Actions
@@ -52,6 +53,11 @@ def _tool_in(viewer: Viewer) -> Window | None:
     return next(reversed(mine or tools), None)
 
 
+def _name_of(tool: Window) -> str:
+    """What the user knows a tool by; of two tools of a kind, the layers have different names."""
+    return f"{tool.state.tool.title}, the tool with the layer {tool.state.tool.names.prompts}."
+
+
 class _NoModel:
     predictor = None
     attached = Signal(object)
@@ -63,6 +69,7 @@ class SettingsMenu(QWidget):
     def __init__(self, napari_viewer: Any) -> None:
         super().__init__()
         self._viewer = whole(napari_viewer)
+        self.menu: ModelPanel | None = None
         self._menus: dict[Window | None, ModelPanel] = {}
         self._no_model = _NoModel()
         self.said = QLabel()
@@ -76,10 +83,10 @@ class SettingsMenu(QWidget):
         # the layer of a tool that opens is selected, too
         self._viewer.layers.selection.events.active.connect(self._show_selected)
 
-    @property
-    def menu(self) -> ModelPanel:
-        """The menu that is shown."""
-        return self._menus[_tool_in(self._viewer)]
+    def enterEvent(self, event: QEnterEvent | None) -> None:
+        """See Qt. A tool without an image has no layers that tell of it."""
+        super().enterEvent(event)
+        self._show_selected()
 
     def _show_selected(self, _event: object = None) -> None:
         for closed in [tool for tool in self._menus if tool is not None and tool.state.closed]:
@@ -88,13 +95,15 @@ class SettingsMenu(QWidget):
         if tool not in self._menus:
             self._menus[tool] = self._of_next_tool() if tool is None else self._of(tool)
             self._panels.addWidget(self._menus[tool])
-        for one, menu in self._menus.items():
-            menu.setVisible(one is tool)
-        # the layers are told, because two tools of a viewer may be of a kind
-        of_tool = (
-            "" if tool is None else f"{tool.state.tool.title}, the tool with the layer {tool.state.tool.names.prompts}"
-        )
-        self.said.setText(of_tool or NO_TOOL)
+        if self.menu is self._menus[tool]:
+            return
+        self.menu = self._menus[tool]
+        for menu in self._menus.values():
+            menu.setVisible(menu is self.menu)
+        self._say(NO_TOOL if tool is None else _name_of(tool))
+
+    def _say(self, text: str) -> None:
+        self.said.setText(text)
 
     def _of(self, tool: Window) -> ModelPanel:
         tool.state.events.closed.connect(self._show_selected)
@@ -102,12 +111,12 @@ class SettingsMenu(QWidget):
 
     def _of_next_tool(self) -> ModelPanel:
         state = _next_tool(self._viewer)
-        actions = Actions(lambda error: self.said.setText(str(error)))
+        actions = Actions(lambda error: self._say(str(error)))
         tip = "Let the next tool of the Plugins menu begin with these settings."
         actions.add([Action("change_settings", self._keep, "Apply", tip)])
-        state.status.changed.connect(self.said.setText)
+        state.status.changed.connect(self._say)
         return ModelPanel(state, actions, self._no_model)
 
     def _keep(self, settings: Settings) -> None:
         _next_tool(self._viewer).settings = settings
-        self.said.setText("The next tool of the Plugins menu begins with these settings.")
+        self._say("The next tool of the Plugins menu begins with these settings.")
