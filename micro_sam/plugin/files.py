@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from micro_sam.embeddings.embeddings import as_embeddings
-from micro_sam.errors import InputError
+from micro_sam.errors import InputError, OutputError
 from micro_sam.io.marks import is_zarr, read_kind
 from micro_sam.session.journal.moving import FILE
 
@@ -173,7 +174,8 @@ def write_labels(path: str, data: Any, attributes: Mapping[str, Any]) -> list[st
     """
     from micro_sam.io.labels import save_labels
 
-    save_labels(Path(path), _labels(data), _scale(attributes, MICROMETER), replace_unmarked=True)
+    with _heard():
+        save_labels(Path(path), _labels(data), _scale(attributes, MICROMETER), replace_unmarked=True)
     return [path]
 
 
@@ -191,21 +193,31 @@ def write_tracks(path: str, layers: Sequence[LayerData]) -> list[str]:
 
     Raises
     ------
-    InputError
-        When the two contradict each other, or the format cannot hold them.
     OutputError
-        When it cannot be written; what was there before is intact.
+        When the two contradict each other, the format cannot hold them, or it cannot be written; what was there before
+        is intact.
     """
     from micro_sam.io.tracks import write_tracks as write
 
-    return [str(write(path if Path(path).suffix else f"{path}.geff", _tracks(layers)))]
+    with _heard():
+        return [str(write(path if Path(path).suffix else f"{path}.geff", _tracks(layers)))]
 
 
 def write_challenge(path: str, layers: Sequence[LayerData]) -> list[str]:
     """Write tracks and their masks into a folder of the Cell Tracking Challenge; see `write_tracks`."""
     from micro_sam.io.tracks import write_tracks as write
 
-    return [str(write(path, _tracks(layers), "ctc"))]
+    with _heard():
+        return [str(write(path, _tracks(layers), "ctc"))]
+
+
+@contextlib.contextmanager
+def _heard() -> Iterator[None]:
+    """napari takes a ValueError of a writer for "this is not for me", and does not show it."""
+    try:
+        yield
+    except InputError as error:
+        raise OutputError(str(error)) from error
 
 
 def _tracks(layers: Sequence[LayerData]) -> Tracks:
