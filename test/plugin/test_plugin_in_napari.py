@@ -209,6 +209,19 @@ def test_a_volume_is_saved_where_the_format_holds_one(viewer, tmp_path, suffix):
         assert is_same(saved, movie()) and (suffix == ".geojson" or np.array_equal(saved, movie()))
 
 
+def test_the_dialog_names_the_formats_for_what_is_selected(viewer):
+    from napari.plugins._npe2 import file_extensions_string_for_layers
+
+    add_tracks(viewer)
+    for layers, expected in (
+        (viewer.layers[:1], "micro_sam labels (*.tif *.zarr *.h5 *.npy *.geojson *.png)"),
+        (viewer.layers[1:], "micro_sam tracks (*.geff *.xml *.csv)"),
+        (viewer.layers, "micro_sam tracks (*.geff *.xml *.csv);;micro_sam Cell Tracking Challenge (*.*)"),
+    ):
+        filters = file_extensions_string_for_layers(list(layers))[0].split(";;")
+        assert [one for one in filters if one.startswith("micro_sam")] == expected.split(";;")
+
+
 def add_tracks(viewer, masks: bool = True) -> None:
     if masks:
         viewer.add_labels(movie())
