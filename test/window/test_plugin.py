@@ -8,6 +8,7 @@ import napari
 import numpy as np
 import pytest
 
+from micro_sam.models.cache import get_cache_directory
 from micro_sam.sam_annotator import get_annotator
 
 from . import driver, movies, volumes
@@ -46,6 +47,12 @@ def is_ready(tool) -> bool:
     return wait_until(lambda: tool.engine.predictor is not None and not tool.engine.busy)
 
 
+def fit(viewer) -> None:
+    """Show all of the image again, of which docks have hidden a part, as napari's house does."""
+    viewer.reset_view()
+    process(0.1)
+
+
 STACKS = {
     "2D annotator": (None, COIN, "committed_objects"),
     "3D annotator": (lambda: volumes.small_volume()[0], NUCLEUS, "committed_objects"),
@@ -67,7 +74,7 @@ def test_a_tool_of_the_plugins_menu_segments_a_click_and_commits_it_by_key(viewe
     assert tool.state.image.layer is layer and is_ready(tool), tool.status.text
     if len(place) == 3:
         tool.actions.go_to_slice(place[0])
-        process(0.1)
+    fit(viewer)
     click(tool, place)
     wait_idle(tool)
     assert tool.session.current[place] == 1, tool.status.text
@@ -95,11 +102,12 @@ def test_an_image_and_a_volume_have_tools_in_one_viewer(viewer):
     assert own == names | {f"{name} (2)" for name in names}
 
     deep.actions.go_to_slice(NUCLEUS[0])
+    fit(viewer)
     for tool, theirs, suffix, place in ((deep, flat, " (2)", NUCLEUS), (flat, deep, "", COIN)):
         viewer.layers.selection.active = viewer.layers[f"prompts{suffix}"]
         before = theirs.session.committed.copy()
         process(0.1)
-        click(tool, place)
+        click(tool, (0, *place)[-3:], viewer=viewer)
         wait_idle(tool)
         assert tool.session.current[place] == 1 and not theirs.session.has_current, tool.status.text
         key(viewer, "c")
@@ -110,6 +118,20 @@ def test_an_image_and_a_volume_have_tools_in_one_viewer(viewer):
     viewer.layers.selection.active = viewer.layers["committed_objects (2)"]
     key(viewer, "ctrl+z")
     assert not deep.session.committed.any() and flat.session.committed[COIN] == 1
+
+    # Whoever closes the window is asked for each of them, and a program that does it loses nothing of either.
+    seen: list[str] = []
+    for answer in ("Close without saving", "Go on working"):
+        driver.answer(answer, seen)
+    driver.close_by_hand(viewer)
+    assert wait_until(lambda: len(seen) == 2, 10) and sum("not committed" in text for text in seen) == 1
+    assert not flat.state.closed and not deep.state.closed
+    recovered = get_cache_directory() / "recovered"
+    before = set(recovered.glob("*.tif"))
+    viewer.close()
+    process(0.2)
+    assert flat.state.closed and deep.state.closed
+    assert sorted(path.name.split("_")[0] for path in set(recovered.glob("*.tif")) - before) == ["mine", "stack"]
 
 
 def test_tools_of_the_plugins_menu_share_a_viewer_and_leave_it(viewer):
