@@ -39,7 +39,7 @@ def first_settings(viewer: Viewer) -> Settings:
 
 
 def _next_tool(viewer: Viewer) -> WindowState:
-    kept = kept_with(viewer, "next_tool")
+    kept: list[WindowState] = kept_with(viewer, "next_tool")
     if not kept:
         kept.append(WindowState(IMAGE, Settings(MODEL)))
     return kept[0]
