@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from micro_sam.plugin.widgets import whole
+from micro_sam.plugin.settings import whole
 from micro_sam.sam_annotator.view.tables.layers import LayerTable
 
 

@@ -7,49 +7,40 @@ from typing import Any
 
 from magicgui.types import FileDialogMode
 from magicgui.widgets import CheckBox, Container, FileEdit, PushButton
-from napari import Viewer
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from micro_sam.errors import InputError, MicroSamError
+from micro_sam.plugin.settings import first_settings, whole
 from micro_sam.sam_annotator.image_series_annotator import image_folder_annotator
 from micro_sam.sam_annotator.launch import ToolWidget, get_annotator
 from micro_sam.sam_annotator.tools import IMAGE, TRACKING, VOLUME
 from micro_sam.sam_annotator.view.panels.training import TrainingPanel
 
-MODEL = "nano_lm"
-"""Works at once, without a download; the menu *Model and embeddings* has the others."""
+
+class PluginTool(ToolWidget):
+    """A tool of the Plugins menu; it begins with the settings of this viewer."""
+
+    def __init__(self, napari_viewer: Any) -> None:
+        viewer = whole(napari_viewer)
+        super().__init__(viewer, **vars(first_settings(viewer)))
 
 
-def whole(viewer: Any) -> Viewer:
-    """The viewer behind napari's proxy."""
-    return getattr(viewer, "__wrapped__", viewer)
-
-
-class Tool2D(ToolWidget):
+class Tool2D(PluginTool):
     """Segment objects of the selected image."""
 
     kind = IMAGE
 
-    def __init__(self, napari_viewer: Any) -> None:
-        super().__init__(whole(napari_viewer), model_type=MODEL)
 
-
-class Tool3D(ToolWidget):
+class Tool3D(PluginTool):
     """Segment objects of the selected volume."""
 
     kind = VOLUME
 
-    def __init__(self, napari_viewer: Any) -> None:
-        super().__init__(whole(napari_viewer), model_type=MODEL)
 
-
-class ToolTracking(ToolWidget):
+class ToolTracking(PluginTool):
     """Track objects of the selected movie."""
 
     kind = TRACKING
-
-    def __init__(self, napari_viewer: Any) -> None:
-        super().__init__(whole(napari_viewer), model_type=MODEL)
 
 
 class SeriesStart(QWidget):
@@ -82,10 +73,15 @@ class SeriesStart(QWidget):
             for field in (self.images, self.results):
                 if not str(field.value).strip(". "):
                     raise InputError(f"Choose the folder of the {field.label} first.")
+            settings = first_settings(self._viewer)
             image_folder_annotator(
                 Path(str(self.images.value)),
                 Path(str(self.results.value)),
-                model_type=MODEL,
+                model_type=settings.model_type,
+                checkpoint_path=settings.checkpoint_path,
+                device=settings.device,
+                tile_shape=settings.tile_shape,
+                halo=settings.halo,
                 is_volumetric=self.volumes.value,
                 viewer=self._viewer,
                 return_viewer=True,

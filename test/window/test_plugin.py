@@ -8,12 +8,14 @@ import napari
 import numpy as np
 import pytest
 
+from micro_sam.models.cache import get_cache_directory
 from micro_sam.sam_annotator import get_annotator
 
-from . import driver
+from . import driver, movies, volumes
 from .driver import click, key, process, wait_idle, wait_until
 
 COIN = (60, 100)
+NUCLEUS, CELL = volumes.middle_of(volumes.FIRST), movies.place_of(movies.MOTHER, 0)
 HEAVY = {"torchvision", "segment_anything", "triton"}
 
 
@@ -28,6 +30,108 @@ def viewer(shared_window, coins):
     viewer.reset_view()
     yield viewer
     driver.close(viewer)
+
+
+def choose(viewer, text: str) -> None:
+    """Open a widget through the Plugins menu of the window."""
+    menu = viewer.window.plugins_menu
+    for name in ("micro_sam", text):
+        menu.aboutToShow.emit()
+        entry = next(action for action in menu.actions() if action.text().replace("&", "") == name)
+        menu = entry.menu()
+    entry.trigger()
+    process(0.1)
+
+
+def is_ready(tool) -> bool:
+    return wait_until(lambda: tool.engine.predictor is not None and not tool.engine.busy)
+
+
+def fit(viewer) -> None:
+    """Show all of the image again, of which docks have hidden a part, as napari's house does."""
+    viewer.reset_view()
+    process(0.1)
+
+
+STACKS = {
+    "2D annotator": (None, COIN, "committed_objects"),
+    "3D annotator": (lambda: volumes.small_volume()[0], NUCLEUS, "committed_objects"),
+    "Tracking annotator": (lambda: movies.small_movie()[0], CELL, "committed_tracks"),
+}
+
+
+@pytest.mark.parametrize("entry", STACKS)
+def test_a_tool_of_the_plugins_menu_segments_a_click_and_commits_it_by_key(viewer, entry):
+    stack, place, committed = STACKS[entry]
+    layer = viewer.layers["mine"]
+    if stack is not None:
+        layer = viewer.add_image(stack(), name="stack")
+        viewer.layers.remove("mine")
+        viewer.reset_view()
+    viewer.layers.selection.active = layer
+    choose(viewer, entry)
+    tool = get_annotator(viewer)
+    assert tool.state.image.layer is layer and is_ready(tool), tool.status.text
+    if len(place) == 3:
+        tool.actions.go_to_slice(place[0])
+    fit(viewer)
+    click(tool, place)
+    wait_idle(tool)
+    assert tool.session.current[place] == 1, tool.status.text
+    key(viewer, "c")
+    wait_idle(tool)
+    assert tool.session.committed[place] == 1 and not tool.session.has_current, tool.status.text
+    assert viewer.layers[committed].data[place] == 1
+    if entry == "Tracking annotator":
+        assert list(tool.session.tracks.lineage) == [1]
+        assert wait_until(lambda: viewer.layers["tracks"].visible)
+
+
+def test_an_image_and_a_volume_have_tools_in_one_viewer(viewer):
+    """The second one's layers end in (2); prompts, answers and keys are those of the tool whose layer is selected."""
+    stack = viewer.add_image(volumes.small_volume()[0], name="stack", translate=(0, 0, 400))
+    viewer.reset_view()
+    viewer.layers.selection.active = viewer.layers["mine"]
+    flat = viewer.window.add_plugin_dock_widget("micro_sam", "2D annotator")[1].annotator
+    assert is_ready(flat), flat.status.text
+    viewer.layers.selection.active = stack
+    deep = viewer.window.add_plugin_dock_widget("micro_sam", "3D annotator")[1].annotator
+    assert deep.state.image.layer is stack and is_ready(deep), deep.status.text
+    names = {"prompts", "box_prompts", "current_object", "committed_objects", "auto_segmentation"}
+    own = {layer.name for layer in viewer.layers} - {"other", "mine", "stack"}
+    assert own == names | {f"{name} (2)" for name in names}
+
+    deep.actions.go_to_slice(NUCLEUS[0])
+    fit(viewer)
+    for tool, theirs, suffix, place in ((deep, flat, " (2)", NUCLEUS), (flat, deep, "", COIN)):
+        viewer.layers.selection.active = viewer.layers[f"prompts{suffix}"]
+        before = theirs.session.committed.copy()
+        process(0.1)
+        click(tool, (0, *place)[-3:], viewer=viewer)
+        wait_idle(tool)
+        assert tool.session.current[place] == 1 and not theirs.session.has_current, tool.status.text
+        key(viewer, "c")
+        wait_idle(tool)
+        assert tool.session.committed[place] == 1, tool.status.text
+        assert viewer.layers[f"committed_objects{suffix}"].data[place] == 1
+        assert np.array_equal(theirs.session.committed, before)
+    viewer.layers.selection.active = viewer.layers["committed_objects (2)"]
+    key(viewer, "ctrl+z")
+    assert not deep.session.committed.any() and flat.session.committed[COIN] == 1
+
+    # Whoever closes the window is asked for each of them, and a program that does it loses nothing of either.
+    seen: list[str] = []
+    for answer in ("Close without saving", "Go on working"):
+        driver.answer(answer, seen)
+    driver.close_by_hand(viewer)
+    assert wait_until(lambda: len(seen) == 2, 10) and sum("not committed" in text for text in seen) == 1
+    assert not flat.state.closed and not deep.state.closed
+    recovered = get_cache_directory() / "recovered"
+    before = set(recovered.glob("*.tif"))
+    viewer.close()
+    process(0.2)
+    assert flat.state.closed and deep.state.closed
+    assert sorted(path.name.split("_")[0] for path in set(recovered.glob("*.tif")) - before) == ["mine", "stack"]
 
 
 def test_tools_of_the_plugins_menu_share_a_viewer_and_leave_it(viewer):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import imageio.v3 as imageio
 import napari
 import numpy as np
@@ -62,6 +64,43 @@ def test_training_asks_for_a_tool_first_and_shows_its_menu_then(viewer, coins):
     tool = get_annotator(viewer)
     _, widget = viewer.window.add_plugin_dock_widget("micro_sam", "Train a model")
     assert widget.menu is not None and not tool.state.closed
+
+
+def test_model_settings_are_those_of_the_next_tool_and_then_of_the_open_one(viewer, coins, tmp_path):
+    before = set(sys.modules)
+    _, settings = viewer.window.add_plugin_dock_widget("micro_sam", "Model settings")
+    first = settings.menu
+    assert "No tool of micro_sam is open" in settings.said.text() and first.model.value == "nano_lm"
+    first.tiles.value = "many"
+    first.apply.native.click()
+    assert settings.said.text() == "The tile shape is two whole numbers, for example: 512 512"
+    first.tiles.value, first.halo.value, first.device.value = "160 200", "16 16", "cpu"
+    first.embeddings.value = tmp_path / "coins.zarr"
+    first.apply.native.click()
+    assert "next tool" in settings.said.text()
+    assert not {name.split(".")[0] for name in set(sys.modules) - before} & {"torchvision", "segment_anything"}
+
+    viewer.add_image(coins, name="mine")
+    _, widget = viewer.window.add_plugin_dock_widget("micro_sam", "2D annotator")
+    tool = widget.annotator
+    begun = tool.state.settings
+    assert (begun.model_type, begun.device, begun.tile_shape, begun.halo) == ("nano_lm", "cpu", (160, 200), (16, 16))
+    assert begun.embedding_path == str(tmp_path / "coins.zarr")
+    assert wait_until(lambda: tool.engine.predictor is not None and not tool.engine.busy), tool.status.text
+    assert (tmp_path / "coins.zarr").is_dir()
+
+    assert settings.menu is not first and "micro_sam 2D" in settings.said.text() and first.isHidden()
+    assert "nano_lm on cpu" in settings.menu.in_use.text() and settings.menu.tiles.value == "160 200"
+    settings.menu.tiles.value = settings.menu.halo.value = ""
+    settings.menu.embeddings.value = None
+    settings.menu.apply.native.click()
+    assert tool.state.settings.tile_shape is None
+    assert wait_until(lambda: tool.session.model.embeddings is not None and not tool.engine.busy), tool.status.text
+
+    widget.end()
+    process(0.2)
+    assert settings.menu is first and "No tool of micro_sam is open" in settings.said.text()
+    assert first.tiles.value == "160 200" and first.embeddings.value is None  # a cache is for one image
 
 
 def test_any_label_layer_is_measured_shown_and_saved(viewer, tmp_path, monkeypatch):

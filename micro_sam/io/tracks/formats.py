@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -66,16 +66,17 @@ def save_tracks(
     OutputError
         If it cannot be written; what was there before is intact.
     """
-    path = Path(path)
-    name = format or _SUFFIXES.get(path.suffix.lower())
-    if name not in _WRITERS:
-        raise InputError(
-            f"Tracks cannot be saved as {path.name!r}: use a folder (Cell Tracking Challenge), or a name that ends in "
-            ".geff, .xml (TrackMate) or .csv (table)."
-        )
+    writer = _writer(Path(path), format)
     if scale is not None and not (len(scale) == 3 and all(0 < size < np.inf for size in scale)):
         scale = None
-    return _WRITERS[name](path, tracks_from_labels(labels, rows=rows, scale=scale), replace_unmarked=replace_unmarked)
+    return writer(Path(path), tracks_from_labels(labels, rows=rows, scale=scale), replace_unmarked=replace_unmarked)
+
+
+def write_tracks(
+    path: str | os.PathLike[str], tracks: Tracks, format: str | None = None, *, replace_unmarked: bool = False
+) -> Path:
+    """Write tracks as they are, also without masks; see `save_tracks`."""
+    return _writer(Path(path), format)(Path(path), tracks, replace_unmarked=replace_unmarked)
 
 
 def load_tracks(source: Any, key: str | None = None, shape: tuple[int, int, int] | None = None) -> Tracks:
@@ -108,6 +109,16 @@ def load_tracks(source: Any, key: str | None = None, shape: tuple[int, int, int]
             "belong to another movie, or to a part of it."
         )
     return tracks
+
+
+def _writer(path: Path, format: str | None) -> Callable[..., Path]:
+    name = format or _SUFFIXES.get(path.suffix.lower())
+    if name not in _WRITERS:
+        raise InputError(
+            f"Tracks cannot be saved as {path.name!r}: use a folder (Cell Tracking Challenge), or a name that ends in "
+            ".geff, .xml (TrackMate) or .csv (table)."
+        )
+    return _WRITERS[name]
 
 
 def _load(source: Any, key: str | None) -> Tracks:

@@ -85,6 +85,50 @@ def tracks_from_labels(
     return Tracks(tuple(rows), labels.astype(np.uint32, copy=False), positions, scale)
 
 
+def tracks_from_positions(
+    positions: np.ndarray,
+    parents: Mapping[int, int] | None = None,
+    scale: tuple[float, float, float] | None = None,
+) -> Tracks:
+    """Tracks without masks, as napari's tracks layer has them.
+
+    Parameters
+    ----------
+    positions : (n, 4) array
+        Rows (track id, frame, y, x) in pixels, in any order. Where ids begin with 0, all are one larger in the result.
+    parents : mapping, optional
+        Daughter id -> mother id.
+    scale : (t, y, x), optional
+        Seconds from frame to frame and size of a pixel in µm.
+
+    Raises
+    ------
+    InputError
+        If a track is in two places at once, or the positions and the lineage contradict each other.
+    """
+    positions = np.array(positions, float)
+    if positions.ndim != 2 or positions.shape[1] != 4:
+        raise InputError(
+            f"Tracks of 2D images have the columns track, frame, y and x; these have the shape {positions.shape}."
+        )
+    if not np.isfinite(positions).all() or (positions[:, :2] != np.rint(positions[:, :2])).any():
+        raise InputError("Ids and frames of tracks are whole numbers, and every position has a place.")
+    first = int(not positions[:, 0].all())
+    positions[:, 0] += first
+    positions = positions[np.lexsort((positions[:, 1], positions[:, 0]))]
+    twice = np.flatnonzero((np.diff(positions[:, :2], axis=0) == 0).all(axis=1))
+    if len(twice):
+        track, frame = positions[twice[0], :2].astype(int)
+        raise InputError(f"Track {track - first} is in two places in frame {frame}. A track is in one place at a time.")
+    mothers = {child + first: mother + first for child, mother in (parents or {}).items()}
+    extents = frames_of(positions)
+    unknown = sorted(set(mothers) - set(extents))
+    if unknown:
+        raise InputError(f"The lineage names track {unknown[0] - first}, which has no position.")
+    rows = check_rows(TrackRow(i, int(t[0]), int(t[-1]), mothers.get(i, 0)) for i, t in extents.items())
+    return Tracks(tuple(rows), None, positions, scale)
+
+
 def check_rows(rows: Iterable[TrackRow], n_frames: int | None = None) -> list[TrackRow]:
     """The rows sorted by id, if they are a lineage: no cycles, no unknown or second mother, daughters come later.
 

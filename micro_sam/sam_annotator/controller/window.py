@@ -388,8 +388,8 @@ class Window:
             self._preparation.cancel()
 
     def _recreated(self, names: tuple[str, ...]) -> None:
-        self.state.status.say(
-            f"The layer{'s' if len(names) > 1 else ''} {', '.join(names)} is needed by this tool and was made again; "
-            "nothing is lost. To hide a layer, use the eye beside its name.",
-            "warning",
-        )
+        listed = ", ".join(names)
+        made = f"The layers {listed} are needed" if len(names) > 1 else f"The layer {listed} is needed"
+        again = f"{'were' if len(names) > 1 else 'was'} made again"
+        text = f"{made} by this tool and {again}; nothing is lost. To hide a layer, use the eye beside its name."
+        self.state.status.say(text, "warning")

@@ -24,7 +24,7 @@ from micro_sam.sam_annotator.runtime.jobs import Jobs, Progress
 from micro_sam.sam_annotator.runtime.timers import once
 from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.sam_annotator.view.dialogs import Dialogs
-from micro_sam.sam_annotator.view.frame import intercept, leave
+from micro_sam.sam_annotator.view.frame import intercept, kept_with, leave
 from micro_sam.session.session import Session
 
 log = logging.getLogger(__name__)
@@ -125,7 +125,7 @@ class Leaving:
 
 
 class CloseGuard(QObject):
-    """Watches the window of one tool.
+    """Watches the window of one tool; where several tools share a window, the first that hears of it asks for all.
 
     A user who closes the window (its cross, the menu, Ctrl-W, Ctrl-Q) is asked when there is unsaved work. A program
     that closes it (``viewer.close()``) is not, since nobody might be there to answer: the work then goes into a
@@ -148,6 +148,8 @@ class CloseGuard(QObject):
         super().__init__(self._window)
         self._state, self._saving, self._leaving, self._end = state, saving, leaving, end
         self._decided = False
+        self._together: list[CloseGuard] = kept_with(viewer, "guards")
+        self._together.append(self)
         self._window.installEventFilter(self)
         # The menu of napari closes through this method, and says so with `confirm_need`.
         self._give_back = intercept(viewer, self._window, "close", self._close_by_menu)
@@ -155,6 +157,7 @@ class CloseGuard(QObject):
     def forget(self) -> None:
         """Ask no more: the tool has ended, its window stays."""
         self._decided = True
+        self._together.remove(self)
         self._give_back()
         leave(self._window, self)
 
@@ -170,36 +173,55 @@ class CloseGuard(QObject):
             return True
 
     def _closing(self, event: QEvent) -> bool:
-        self._saving.save_silently(may_ask=event.spontaneous())
-        if self._saving.must_ask and not self._decided:
-            if event.spontaneous():
-                event.ignore()
-                if self._leaving.may_leave():
-                    self._decided = True
-                    # napari asks as well when the user closes the window; one question is enough.
-                    QTimer.singleShot(0, self._window.close)
-                return True
-            path = self._leaving.keep_copy()
+        guards = list(self._together)
+        asking = self._unsaved(event.spontaneous())
+        if asking and event.spontaneous():
+            event.ignore()
+            if _may_leave(asking):
+                # napari asks as well when the user closes the window; one question is enough.
+                QTimer.singleShot(0, self._window.close)
+            return True
+        for guard in asking:
+            path = guard._leaving.keep_copy()
             if path is not None:
                 log.warning("The window was closed with unsaved objects: they are kept in %s", path)
         self._window.event(event)  # napari may ask its own question
         if event.isAccepted():
-            self._end()
+            for guard in guards:
+                guard._end()
+            self._together.clear()
         return True
 
     def _close_by_menu(self, close: Callable[..., Any], quit_app: bool = False, confirm_need: bool = False) -> Any:
         if self._state.closed:
             return close(quit_app, confirm_need)
         try:
-            self._saving.save_silently(may_ask=confirm_need)
-            if confirm_need and self._saving.must_ask:
-                if not self._leaving.may_leave():
+            asking = self._unsaved(confirm_need)
+            if confirm_need and asking:
+                if not _may_leave(asking):
                     return None
-                self._decided, confirm_need = True, False
+                confirm_need = False
         except Exception as error:
             self._state.status.report(error)
             return None
         return close(quit_app, confirm_need)
+
+    def _unsaved(self, may_ask: bool) -> list[CloseGuard]:
+        """Save what can be saved without a question; the tools of which there is more, and nobody has decided yet."""
+        for guard in self._together:
+            guard._saving.save_silently(may_ask=may_ask)
+        return [guard for guard in self._together if guard._saving.must_ask and not guard._decided]
+
+
+def _may_leave(guards: list[CloseGuard]) -> bool:
+    """Ask for one tool after the other; after one refusal, all are asked again the next time."""
+    for guard in guards:
+        guard._decided = guard._leaving.may_leave()
+        if not guard._decided:
+            for one in guards:
+                one._decided = False
+            return False
+    return True
 
 
 @contextlib.contextmanager
