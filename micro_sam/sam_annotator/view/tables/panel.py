@@ -64,6 +64,8 @@ class TableActions:
         Write the table into a file that the user chooses.
     report
         Show what went wrong.
+    splits_at_frame
+        Whether `split` cuts one selected track before the frame in view, instead of objects into their pieces.
     """
 
     select: Callable[[Sequence[int]], Any]
@@ -74,6 +76,7 @@ class TableActions:
     reopen: Callable[[], Any]
     save: Callable[[], Any]
     report: Callable[[Exception], Any]
+    splits_at_frame: bool = False
 
 
 class Rows(QTableView):
@@ -138,7 +141,10 @@ class TablePanel(QWidget):
         self.words.editingFinished.connect(self._filter)
         self.reopen = self._button("Re-open", f"Make the selected {noun} the current one again.", actions.reopen)
         self.merge = self._button("Merge", f"Make one {noun} of the selected ones.", actions.merge)
-        self.split = self._button("Split", f"Make one {noun} of each piece.", actions.split)
+        split, tip = ("Split", f"Make one {noun} of each piece.")
+        if actions.splits_at_frame:
+            split, tip = "Split here", f"Cut the selected {noun} before the frame in view."
+        self.split = self._button(split, tip, actions.split)
         self.delete = self._button("Delete", f"Remove the selected {noun}s. Undo brings them back.", actions.delete)
         self.save = self._button("Save table...", "Write the table as csv or Parquet.", actions.save)
         top = QHBoxLayout()
@@ -215,7 +221,7 @@ class TablePanel(QWidget):
         """Select the rows of what was selected elsewhere, and enable what can be done with it."""
         self.reopen.setEnabled(len(ids) == 1)
         self.merge.setEnabled(len(ids) > 1)
-        self.split.setEnabled(len(ids) > 0)
+        self.split.setEnabled(len(ids) == 1 if self._actions.splits_at_frame else len(ids) > 0)
         self.delete.setEnabled(len(ids) > 0)
         if set(ids) == set(self.selected):
             return
