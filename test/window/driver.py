@@ -127,8 +127,44 @@ def press(widget, point: QPoint | None = None) -> None:
     else:
         QTest.mouseMove(widget, point)
         process(0.03)
-        QTest.mouseClick(widget, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, point)
+        modifier = Qt.KeyboardModifier.ControlModifier if _held else Qt.KeyboardModifier.NoModifier
+        QTest.mouseClick(widget, Qt.MouseButton.LeftButton, modifier, point)
     process(0.15)
+
+
+_held: list[str] = []
+
+
+@contextlib.contextmanager
+def ctrl_held():
+    """Meanwhile the Ctrl key is down."""
+    _held.append("ctrl")
+    if REAL:
+        _xdo("keydown", "ctrl")
+    try:
+        yield
+    finally:
+        _held.pop()
+        if REAL:
+            _xdo("keyup", "ctrl")
+        process(0.1)
+
+
+def write(widget, text: str) -> None:
+    """Click into a field, type a text in place of what is there, and press Enter."""
+    press(widget)
+    if REAL:
+        _xdo("key", "--clearmodifiers", "ctrl+a", "Delete")
+        if text:
+            _xdo("type", "--delay", "15", text)
+        with _heard(QEvent.Type.KeyRelease):
+            _xdo("key", "--clearmodifiers", "Return")
+    else:
+        widget.selectAll()
+        QTest.keyClick(widget, Qt.Key.Key_Delete)
+        QTest.keyClicks(widget, text)
+        QTest.keyClick(widget, Qt.Key.Key_Return)
+    process(0.3)
 
 
 def _bring_into_sight(widget) -> None:

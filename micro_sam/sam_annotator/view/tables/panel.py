@@ -168,6 +168,8 @@ class TablePanel(QWidget):
     def show_table(self, table: pd.DataFrame) -> None:
         """Show what was measured."""
         is_new = list(table.columns) != self.model.columns
+        header = self.rows.horizontalHeader()
+        sorted_by, order = self.model.columns[header.sortIndicatorSection()], header.sortIndicatorOrder()
         self._is_showing = True  # rows that go away are no choice of the user
         try:
             self.model.show(table)
@@ -177,6 +179,8 @@ class TablePanel(QWidget):
             for k, name in enumerate(self.model.columns):
                 self.rows.setColumnHidden(k, name in HIDDEN)
             self.rows.resizeColumnsToContents()
+            if sorted_by in self.model.columns:  # a column that comes (class) moves the others
+                self.rows.sortByColumn(self.model.columns.index(sorted_by), order)
         self._show_count()
         self._show_selected(self._state.selected)
 
