@@ -111,8 +111,14 @@ def test_what_is_proposed_in_a_volume_is_accepted_one_by_one_and_all_at_once(too
     truth = small_volume()[1]
     largest = int(np.bincount(truth.ravel())[1:].argmax()) + 1
     tool.session.objects.load(np.where(truth == largest, 1, 0))
+    press(tool.dock.panels.extra[0].all_slices.native)
+    wait_idle(tool)
     tool.actions.select([1])
     tool.actions.set_similarity(0.0)
+    for section in tool.dock.findChildren(type(tool.dock.panels.keys_section)):
+        if section.isAncestorOf(tool.dock.panels.objects):
+            section.expand(animate=False)
+    process(0.3)
     try:
         press(tool.dock.panels.objects.similar.native)
         assert wait_until(lambda: "like 1" in tool.status.text, 60), tool.status.text
