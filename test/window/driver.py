@@ -157,8 +157,11 @@ def write(widget, text: str) -> None:
         _xdo("key", "--clearmodifiers", "ctrl+a", "Delete")
         if text:
             _xdo("type", "--delay", "15", text)
-        with _heard(QEvent.Type.KeyRelease):
-            _xdo("key", "--clearmodifiers", "Return")
+        entered: list[bool] = []
+        connection = widget.returnPressed.connect(lambda: entered.append(True))
+        _xdo("key", "--clearmodifiers", "Return")
+        wait_until(lambda: bool(entered), 5)
+        widget.returnPressed.disconnect(connection)
     else:
         widget.selectAll()
         QTest.keyClick(widget, Qt.Key.Key_Delete)
