@@ -154,7 +154,7 @@ def tile_cuts(places: pd.DataFrame, labels: Any, tile_shape: Sequence[int]) -> d
     ids = places["id"].to_numpy(int)
     first, last = (_first_of(places, names) for names in (("frame", "first_slice"), ("frame", "last_slice")))
     box = {name: places[name].to_numpy(int) for name in ("y_min", "x_min", "y_max", "x_max")}
-    for (axis, other), tile, size in zip(("yx", "xy"), tile_shape, labels.shape[-2:], strict=True):
+    for (axis, other), tile, size in zip((("y", "x"), ("x", "y")), tile_shape, labels.shape[-2:], strict=True):
         for end, inside in (("min", 0), ("max", -1)):
             borders = box[f"{axis}_{end}"]
             for k in np.flatnonzero((borders % tile == 0) & (borders > 0) & (borders < size)):

@@ -44,6 +44,7 @@ class ObjectsPanel(QWidget):
         self.ids = LineEdit(label="selected ids", tooltip=f"Ids of {noun}s, for example: 3, 7")
         self.ids.native.setPlaceholderText(f"click {noun}s, or type ids: 3, 7")
         self.ids.native.editingFinished.connect(self._typed)
+        self.ids.native.returnPressed.connect(self.ids.native.clearFocus)  # the next key is one of the tool
         self.reopen = action_button(actions, "reopen_selected")
         self.merge = action_button(actions, "merge_selected")
         # tracks are split at a frame, by a button of the lineage
