@@ -132,6 +132,20 @@ def press(widget, point: QPoint | None = None) -> None:
     process(0.15)
 
 
+@contextlib.contextmanager
+def camera_kept(tool):
+    """Afterwards the camera is where it was: what goes to an object moves it, and a shared window keeps that."""
+    from micro_sam.sam_annotator.view.camera import camera_of
+
+    camera = camera_of(tool.viewer)
+    centre, zoom = tuple(camera.center), camera.zoom
+    try:
+        yield
+    finally:
+        camera.center, camera.zoom = centre, zoom
+        process(0.1)
+
+
 _held: list[str] = []
 
 

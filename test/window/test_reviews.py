@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
 
@@ -12,11 +14,14 @@ from .driver import click, key, press, wait_idle, wait_until
 @pytest.fixture
 def ends():
     """The review of these tools is ended after the test."""
-    tools = []
-    yield tools.append
-    for tool in tools:
-        tool.actions.review_stop()
-        tool.actions.select(())
+    with contextlib.ExitStack() as stack:
+
+        def end(tool):
+            stack.enter_context(driver.camera_kept(tool))
+            stack.callback(tool.actions.select, ())
+            stack.callback(tool.actions.review_stop)
+
+        yield end
 
 
 def begin(tool) -> None:

@@ -13,20 +13,21 @@ from qtpy.QtWidgets import QFileDialog
 from micro_sam.measure import measure_objects
 
 from . import driver, movies, volumes
-from .driver import ctrl_held, key, press, process, wait_until, write
+from .driver import camera_kept, ctrl_held, key, press, process, wait_until, write
 
 
 @contextlib.contextmanager
 def open_table(tool, number: int):
     """The panel, when it shows this number of rows; closed afterwards."""
-    key(tool.viewer, "shift+t")
-    try:
-        assert wait_until(lambda: tool.table.panel is not None and shows(tool, number), 20), tool.status.text
-        yield tool.table.panel
-    finally:
-        tool.table.hide()
-        driver.canvas(tool.viewer).setFocus()
-        process(0.1)
+    with camera_kept(tool):
+        key(tool.viewer, "shift+t")
+        try:
+            assert wait_until(lambda: tool.table.panel is not None and shows(tool, number), 20), tool.status.text
+            yield tool.table.panel
+        finally:
+            tool.table.hide()
+            driver.canvas(tool.viewer).setFocus()
+            process(0.1)
 
 
 def shows(tool, number: int) -> bool:
