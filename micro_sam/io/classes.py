@@ -1,4 +1,4 @@
-"""Classes of objects beside a result, ``NAME_classes.csv``, and as an image."""
+"""Classes of objects beside a result: as a table, ``NAME_classes.csv``, and as an image, ``NAME_classes.tif``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import numpy as np
 
 from micro_sam.errors import InputError
 from micro_sam.io.label_arrays import new_labels, written_pieces
-from micro_sam.io.results import remove_result
+from micro_sam.io.labels import save_labels
+from micro_sam.io.results import read_kind, remove_result
 from micro_sam.io.tables import save_table
 
 if TYPE_CHECKING:
@@ -85,6 +86,53 @@ def save_classes(path: str | os.PathLike[str], classes: Classes, *, replace_unma
         return None
     save_table(place, _table(classes), replace_unmarked=replace_unmarked)
     return place
+
+
+def class_image_beside(path: str | os.PathLike[str]) -> Path:
+    """Where the image of the classes of a result is kept."""
+    return classes_beside(path).with_suffix(".tif")
+
+
+def save_class_image(
+    path: str | os.PathLike[str],
+    labels: np.ndarray,
+    classes: Classes,
+    scale: tuple[float, ...] | None = None,
+    *,
+    kind: str = "classes",
+) -> Path | None:
+    """Write the image of the classes of a result beside it; where no object has one, an earlier image is removed.
+
+    Parameters
+    ----------
+    path : path
+        Of the result.
+    labels : (Y, X), (Z, Y, X) or (T, Y, X) integers
+        Of the result. Large ones are read and written in parts.
+    classes : Classes
+    scale : tuple of float, optional
+        Size of a pixel along each axis in µm.
+    kind : str
+        "classes", or "track_classes" where the first axis is time.
+
+    Returns
+    -------
+    Path
+        None where no object has a class.
+
+    Raises
+    ------
+    NotOurs
+        When another file is there.
+    OutputError
+        When it cannot be written.
+    """
+    place = class_image_beside(path)
+    if not classes.numbers:
+        if place.exists() and read_kind(place) == kind:
+            remove_result(place, kind)
+        return None
+    return save_labels(place, class_image(labels, classes.numbers), scale, kind=kind)
 
 
 def load_classes(path: str | os.PathLike[str]) -> Classes:

@@ -15,6 +15,7 @@ from micro_sam.io.addresses import is_address, path_of, refuse_address
 from micro_sam.io.atomic import recover
 from micro_sam.io.formats import folders, hdf5, microscopes, mrc, n5, numpy_files, pictures, tif, tif_sets, zarrs
 from micro_sam.io.lazy import in_memory
+from micro_sam.io.marks import read_kind
 from micro_sam.io.source import ImageSource
 
 PICTURE_SUFFIXES = (*pictures.SUFFIXES, ".npy")
@@ -102,6 +103,7 @@ def find_images(folder: str | Path, pattern: str | None = None, *, as_labels: bo
     """The images in a folder, naturally sorted (slice 2 before slice 10).
 
     Results that lie beside their image (``a_objects.tif`` beside ``a.tif``) are none, unless a pattern names them.
+    Images of classes that lie beside a result are neither images nor label images.
 
     Parameters
     ----------
@@ -128,11 +130,17 @@ def find_images(folder: str | Path, pattern: str | None = None, *, as_labels: bo
         found = found if as_labels else _without_results(found)
     else:
         found = [p for p in folder.glob(pattern) if not p.name.startswith(".")]
+    found = [p for p in found if not is_class_image(p)]
     if not found:
         noun = "label images" if as_labels else "images"
         what = f"There are no {noun}" if pattern is None else f"Nothing matches the pattern {pattern!r}"
         raise InputError(f"{what} in {folder}.")
     return tif_sets.without_members(sorted(found, key=natural_order))
+
+
+def is_class_image(path: Path) -> bool:
+    """Whether a file is the image of classes that is saved beside a result."""
+    return path.name.endswith("_classes.tif") and read_kind(path) in ("classes", "track_classes")
 
 
 def natural_order(path: Path) -> list[Any]:
@@ -248,7 +256,7 @@ def _files_of(folder: Path, pattern: str | None) -> list[Path]:
     start = glob.escape(str(folder)) if folder.exists() else str(folder)
     found = [Path(p) for p in glob.glob(os.path.join(start, pattern or "*"))]
     found = [p for p in found if p.name.lower().endswith(known) and not p.name.startswith(".") and not p.is_dir()]
-    found = found if pattern else _without_results(found)
+    found = [p for p in (found if pattern else _without_results(found)) if not is_class_image(p)]
     if not found:
         raise InputError(
             f"There are no images that match {folder / (pattern or '*')}. A folder is read as a stack of slices: tif, "

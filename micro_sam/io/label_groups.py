@@ -15,7 +15,7 @@ import numpy as np
 from micro_sam.errors import OutputError
 from micro_sam.io.atomic import locked, replacing, write_bytes
 from micro_sam.io.label_arrays import Cast, written_pieces
-from micro_sam.io.marks import KEY, mark
+from micro_sam.io.marks import KEY, MOVIES, mark
 
 CHUNK = 1024  # pixels along each side
 SMALLEST = 1024  # pixels along the longer side of the coarsest level, at most
@@ -123,7 +123,7 @@ def _halve(finer: Any, coarser: Any) -> None:
 def _attributes(
     name: str, ndim: int, scale: tuple[float, ...] | None, version: int, levels: int, kind: str, source: str | None
 ) -> dict[str, Any]:
-    letters = ("tyx" if kind == "tracks" else "zyx")[-ndim:]
+    letters = ("tyx" if kind in MOVIES else "zyx")[-ndim:]
     axes = [
         {"name": letter, "type": "time" if letter == "t" else "space"}
         | ({"unit": "second" if letter == "t" else "micrometer"} if scale else {})

@@ -14,7 +14,7 @@ from micro_sam.errors import OutputError
 from micro_sam.io.label_arrays import LARGEST_RESULT, Cast, written_pieces
 from micro_sam.io.label_groups import fill, is_label_group, is_ome_zarr, write_label_group, write_pyramid
 from micro_sam.io.label_reading import load_labels
-from micro_sam.io.marks import write_npy
+from micro_sam.io.marks import MOVIES, write_npy
 from micro_sam.io.results import KEY, check_result, mark, write_result
 
 __all__ = [
@@ -52,7 +52,8 @@ def save_labels(
     scale
         Size of a pixel along each axis in µm; kept in tif (ImageJ, or OME-TIFF where ids need 32 bits) and zarr.
     kind
-        "labels", or "tracks" when the first axis is time and ids are those of tracks.
+        "labels", or "tracks" when the first axis is time and ids are those of tracks; "classes" and "track_classes" for
+        the numbers of their classes.
     replace_unmarked
         Replace what exists even if it is not known to be an earlier result; it is kept as ``NAME.bak``.
 
@@ -144,7 +145,7 @@ def write_zarr_array(
 
     chunks = (1,) * (labels.ndim - 2) + tuple(min(1024, s) for s in labels.shape[-2:])
     array = zarr.create_array(str(path), shape=labels.shape, chunks=chunks, dtype=labels.dtype, zarr_format=2)
-    axes = {2: "yx", 3: "tyx" if kind == "tracks" else "zyx"}.get(labels.ndim)
+    axes = {2: "yx", 3: "tyx" if kind in MOVIES else "zyx"}.get(labels.ndim)
     array.attrs.update({KEY: mark(kind)} if scale is None else {KEY: mark(kind), "scale": list(scale)})
     if axes is not None:
         array.attrs["_ARRAY_DIMENSIONS"] = list(axes)  # xarray's way to name them in zarr 2
@@ -155,7 +156,7 @@ def _write_tif(path: Path, labels: np.ndarray | Cast, scale: tuple[float, ...] |
     """ImageJ's tif where it can hold the labels, else OME-TIFF: both keep axes and pixel size."""
     import tifffile
 
-    axes = {2: "YX", 3: "TYX" if kind == "tracks" else "ZYX"}.get(labels.ndim)
+    axes = {2: "YX", 3: "TYX" if kind in MOVIES else "ZYX"}.get(labels.ndim)
     options: dict[str, Any] = {"software": mark(kind), "compression": "zlib"}
     if scale is not None and (axes is None or len(scale) != labels.ndim or any(not s > 0 for s in scale)):
         scale = None
@@ -169,7 +170,7 @@ def _write_tif(path: Path, labels: np.ndarray | Cast, scale: tuple[float, ...] |
             options["resolution"] = (1 / scale[-1], 1 / scale[-2])
             options["metadata"] |= {"unit": "um"}
             if labels.ndim == 3:
-                options["metadata"] |= {"finterval" if kind == "tracks" else "spacing": scale[0]}
+                options["metadata"] |= {"finterval" if kind in MOVIES else "spacing": scale[0]}
     else:
         options |= {"ome": True, "metadata": {"axes": axes}}
         for letter, size in zip(axes, scale, strict=True) if scale is not None else ():

@@ -31,6 +31,8 @@ KEY = "micro_sam"
 KINDS = {
     "labels": "labels",
     "tracks": "tracks",
+    "classes": "classes",
+    "track_classes": "classes of tracks",
     "embeddings": "embeddings",
     "table": "a table",
     "weights": "a model",
@@ -38,8 +40,11 @@ KINDS = {
     "run": "notes on a run",
 }
 """Kind of a result -> what it is called in messages."""
+MOVIES = ("tracks", "track_classes")
+"""Kinds of label images whose first axis is time."""
 
-_NPY_HEADERS = {"labels": 17 * 64, "tracks": 19 * 64}  # bytes; others write 128, or a little more
+_NPY_HEADERS = {"labels": 17 * 64, "tracks": 19 * 64, "classes": 21 * 64, "track_classes": 23 * 64}
+"""Bytes; others write 128, or a little more."""
 _EARLIER_STATE = (b"settings", b"chunk", b"objects", b"average", b"scaler", b"history")
 _EARLIER_CARD = re.compile(r"with micro_sam \S+\. Use it with `-c ")
 _EARLIER_LOG = "step,name,value"

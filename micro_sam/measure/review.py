@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,10 @@ FAR = 3.5  # robust standard deviations; Iglewicz and Hoaglin 1993
 STEP = 1.6  # factor by which a track grows or shrinks from frame to frame; a division that is passed gives about 2
 CERTAIN = 0.9
 """Certainty from which on it is no reason to look."""
+SHORTEST = 8  # pixels of a straight side, below which a round object has one, too
+SHARE = 0.6
+"""Part of its extent along which a side of an object is straight where it is cut; the outermost row of a disc with a
+diameter of 20 pixels has 0.44 of it."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,13 @@ class Doubt:
     reasons: tuple[str, ...] = ()
 
 
-def review_order(table: pd.DataFrame, shape: Sequence[int] | None = None) -> list[Doubt]:
+def review_order(
+    table: pd.DataFrame,
+    shape: Sequence[int] | None = None,
+    *,
+    cut_by_tiles: Mapping[int, int] | None = None,
+    passed_divisions: Mapping[int, int] | None = None,
+) -> list[Doubt]:
     """Objects or tracks, the most doubtful first; equal ones in the order of their ids.
 
     Parameters
@@ -44,6 +55,10 @@ def review_order(table: pd.DataFrame, shape: Sequence[int] | None = None) -> lis
         As `measure_objects` or `measure_tracks` makes it; columns that are not there give no reasons.
     shape : (Y, X) or (Z, Y, X), optional
         Of the image, to tell which objects its border cuts.
+    cut_by_tiles : mapping, optional
+        Id -> pixels along which a border between tiles cuts it, see `tile_cuts`.
+    passed_divisions : mapping, optional
+        Id of a track -> frame in which its object was seen to become two, and the track goes on.
 
     Returns
     -------
@@ -55,8 +70,10 @@ def review_order(table: pd.DataFrame, shape: Sequence[int] | None = None) -> lis
         piece_reasons(table),
         size_reasons(table),
         border_reasons(table, shape),
+        tile_reasons(table, cut_by_tiles or {}),
         gap_reasons(table),
         step_reasons(table),
+        division_reasons(table, passed_divisions or {}),
     ):
         for k, reason in reasons.items():
             found[k].append(reason)
@@ -114,6 +131,62 @@ def border_reasons(table: pd.DataFrame, shape: Sequence[int] | None) -> Reasons:
     return {int(k): (0.1, "cut by the border of the image") for k in np.flatnonzero(cut)}
 
 
+def tile_cuts(places: pd.DataFrame, labels: Any, tile_shape: Sequence[int]) -> dict[int, int]:
+    """Objects of which a straight side lies on a border between tiles: their other part is missing, or another object.
+
+    Parameters
+    ----------
+    places : DataFrame
+        The boxes, as `measure_objects` has them: of objects, or of each frame of a track.
+    labels : (Y, X), (Z, Y, X) or (T, Y, X) integers
+        Of each object that ends at such a border, one row or column is read.
+    tile_shape : (height, width)
+        In pixels, without the halo.
+
+    Returns
+    -------
+    dict
+        Id -> pixels of the longest such side.
+    """
+    found: dict[int, int] = {}
+    if not len(places):
+        return found
+    ids = places["id"].to_numpy(int)
+    first, last = (_first_of(places, names) for names in (("frame", "first_slice"), ("frame", "last_slice")))
+    box = {name: places[name].to_numpy(int) for name in ("y_min", "x_min", "y_max", "x_max")}
+    for (axis, other), tile, size in zip((("y", "x"), ("x", "y")), tile_shape, labels.shape[-2:], strict=True):
+        for end, inside in (("min", 0), ("max", -1)):
+            borders = box[f"{axis}_{end}"]
+            for k in np.flatnonzero((borders % tile == 0) & (borders > 0) & (borders < size)):
+                low, high = int(box[f"{other}_min"][k]), int(box[f"{other}_max"][k])
+                line = int(borders[k]) + inside
+                plane = (line, slice(low, high)) if axis == "y" else (slice(low, high), line)
+                stack = () if first is None or last is None else (slice(int(first[k]), int(last[k]) + 1),)
+                own = np.asarray(labels[(*stack, *plane)]) == ids[k]
+                length = int(own.reshape(-1, high - low).any(axis=0).sum())
+                if length >= max(SHORTEST, SHARE * (high - low)):
+                    found[int(ids[k])] = max(length, found.get(int(ids[k]), 0))
+    return found
+
+
+def tile_reasons(table: pd.DataFrame, cut_by_tiles: Mapping[int, int]) -> Reasons:
+    """A border between tiles cuts it."""
+    return {
+        k: (0.5, f"cut by the border of a tile ({cut_by_tiles[i]} pixels)")
+        for k, i in enumerate(table["id"].astype(int))
+        if i in cut_by_tiles
+    }
+
+
+def division_reasons(table: pd.DataFrame, passed_divisions: Mapping[int, int]) -> Reasons:
+    """A track goes on where its object was seen to become two: its mask covers both daughters."""
+    return {
+        k: (0.7, f"passes a division in frame {passed_divisions[i]}")
+        for k, i in enumerate(table["id"].astype(int))
+        if i in passed_divisions
+    }
+
+
 def gap_reasons(table: pd.DataFrame) -> Reasons:
     """A track is not seen in some of its frames, or in one frame only."""
     if "frames" not in table:
@@ -133,6 +206,12 @@ def step_reasons(table: pd.DataFrame) -> Reasons:
         int(k): (float(min(0.35 + (values[k] - STEP) / 4, 0.9)), f"its size changes by a factor of {values[k]:.1f}")
         for k in jumps
     }
+
+
+def _first_of(table: pd.DataFrame, names: Sequence[str]) -> npt.NDArray[np.int64] | None:
+    """The first of some columns that there is."""
+    name = next((name for name in names if name in table), None)
+    return None if name is None else table[name].to_numpy(np.int64)
 
 
 def _column(table: pd.DataFrame, name: str) -> npt.NDArray[np.float64]:

@@ -57,7 +57,7 @@ def _reader(path: Path) -> Callable[[Path], list[LayerData]] | None:
     if path.is_dir() and is_zarr(path) and is_cache(path):
         return read_cache
     kind = read_kind(path)
-    if kind == "labels":
+    if kind in ("labels", "classes", "track_classes"):
         return read_labels
     if kind == "tracks" or (path.is_dir() and (is_geff(path) or is_ctc(path))):
         return read_tracks

@@ -13,7 +13,7 @@ import numpy as np
 
 from micro_sam.errors import InputError
 from micro_sam.io.atomic import recover
-from micro_sam.io.images import find_images, natural_order, open_image
+from micro_sam.io.images import find_images, is_class_image, natural_order, open_image
 from micro_sam.io.label_arrays import consecutive_ids
 from micro_sam.io.normalization import (
     Normalization,
@@ -209,7 +209,8 @@ def find_files(patterns: Iterable[str], what: str) -> list[Path]:
             inner = path / "TRA" if is_ctc(path) else path  # ground truth of the Cell Tracking Challenge
             found += find_images(inner if inner.is_dir() else path, as_labels=what != "image")
         elif glob.has_magic(str(path)) and not path.exists():
-            matches = sorted(map(Path, glob.glob(str(path), recursive=True)), key=natural_order)
+            matches = [p for p in map(Path, glob.glob(str(path), recursive=True)) if not is_class_image(p)]
+            matches.sort(key=natural_order)
             if not matches:
                 raise InputError(f"No {what} matches the pattern {pattern!r}.")
             found += matches

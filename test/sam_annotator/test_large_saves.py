@@ -92,3 +92,15 @@ def test_a_save_that_was_overtaken_writes_nothing(saving):
         pass  # the window closes and saves at once
     jobs.go_on()
     assert not path.exists() and written == []
+
+
+def test_what_lies_beside_the_labels_is_planned_in_the_window_and_written_in_the_job(saving):
+    large, jobs, labels, path, written, _ = saving
+    planned, beside = [], []
+    large._plan_also = lambda: planned.append(path.exists()) or (lambda *args: beside.append(args))
+    large.start(path, False)
+    jobs.go_on()
+    assert planned == [False] and not beside, "after the copy, before the job"
+    jobs.go_on(lambda: labels.__setitem__((slice(0, 9), slice(60, 69)), 3))
+    assert written == [path] and beside[0][0] == path
+    assert not np.shares_memory(beside[0][1], labels) and not (beside[0][1] == 3).any(), "as they were copied"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from micro_sam.embeddings.tiles import TileGrid
 from micro_sam.errors import InputError
 from micro_sam.io.tracks import daughters
 from micro_sam.measure import measure_objects, measure_tracks
@@ -80,6 +83,23 @@ def test_a_movie_has_a_row_per_track():
     session.tracks.relink(daughter, None)
     assert measured(contents) == []
     assert contents.table().set_index("id").loc[daughter, "parent"] == 0
+
+
+def test_what_a_border_between_tiles_cuts_is_known_while_the_image_is_tiled():
+    labels = np.zeros((3, 128, 128), np.uint32)
+    labels[0, 20:40, 64:90], labels[1, 20:40, 50:64], labels[2, 20:40, 50:80], labels[0, 90:110, 20:40] = 1, 2, 2, 3
+    session = TrackingSession(labels.shape)
+    session.objects.load(labels)
+    contents = Contents(session, OpenImage(np.zeros(labels.shape, np.uint8)))
+    measured(contents)
+    assert contents.cut_by_tiles() == {}
+    for tile_shape, cut in (((64, 64), {1: 20, 2: 20}), (None, {})):
+        grid = TileGrid((128, 128), tile_shape)
+        session.model.attach(SimpleNamespace(), SimpleNamespace(grid=grid))
+        assert contents.cut_by_tiles() == cut
+    session.model.attach(SimpleNamespace(), SimpleNamespace(grid=TileGrid((128, 128), (64, 64))))
+    session.objects.delete([1])
+    assert contents.cut_by_tiles() == {2: 20}
 
 
 @pytest.fixture

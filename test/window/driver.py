@@ -133,7 +133,8 @@ def press(widget, point: QPoint | None = None) -> None:
     else:
         QTest.mouseMove(widget, point)
         process(0.03)
-        QTest.mouseClick(widget, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, point)
+        modifier = Qt.KeyboardModifier.ControlModifier if _held else Qt.KeyboardModifier.NoModifier
+        QTest.mouseClick(widget, Qt.MouseButton.LeftButton, modifier, point)
     process(0.15)
 
 
@@ -142,6 +143,58 @@ def _rests(widget, seconds: float = 0.1) -> bool:
     before = widget.mapToGlobal(QPoint(0, 0))
     process(seconds)
     return widget.mapToGlobal(QPoint(0, 0)) == before
+
+
+@contextlib.contextmanager
+def camera_kept(tool):
+    """Afterwards the camera is where it was: what goes to an object moves it, and a shared window keeps that."""
+    from micro_sam.sam_annotator.view.camera import camera_of
+
+    camera = camera_of(tool.viewer)
+    centre, zoom = tuple(camera.center), camera.zoom
+    try:
+        yield
+    finally:
+        camera.center, camera.zoom = centre, zoom
+        process(0.1)
+
+
+_held: list[str] = []
+
+
+@contextlib.contextmanager
+def ctrl_held():
+    """Meanwhile the Ctrl key is down."""
+    _held.append("ctrl")
+    if REAL:
+        _xdo("keydown", "ctrl")
+    try:
+        yield
+    finally:
+        _held.pop()
+        if REAL:
+            _xdo("keyup", "ctrl")
+        process(0.1)
+
+
+def write(widget, text: str) -> None:
+    """Click into a field, type a text in place of what is there, and press Enter."""
+    press(widget)
+    if REAL:
+        _xdo("key", "--clearmodifiers", "ctrl+a", "Delete")
+        if text:
+            _xdo("type", "--delay", "15", text)
+        entered: list[bool] = []
+        connection = widget.returnPressed.connect(lambda: entered.append(True))
+        _xdo("key", "--clearmodifiers", "Return")
+        wait_until(lambda: bool(entered), 5)
+        widget.returnPressed.disconnect(connection)
+    else:
+        widget.selectAll()
+        QTest.keyClick(widget, Qt.Key.Key_Delete)
+        QTest.keyClicks(widget, text)
+        QTest.keyClick(widget, Qt.Key.Key_Return)
+    process(0.3)
 
 
 def _bring_into_sight(widget) -> None:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import imageio.v3 as imageio
 import numpy as np
 import pytest
 from qtpy.QtCore import QPoint
-from qtpy.QtWidgets import QFileDialog
+from qtpy.QtGui import QColor
+from qtpy.QtWidgets import QColorDialog, QFileDialog
 
+from micro_sam.io.classes import load_classes
+from micro_sam.io.images import open_image
 from micro_sam.io.labels import load_labels
+from micro_sam.io.marks import read_kind
+from micro_sam.io.tracks import load_tracks
+from micro_sam.sam_annotator.state.images import from_array
 from micro_sam.sam_annotator.view.layers.colours import NO_CLASS
 
-from . import driver, volumes
+from . import driver, movies, volumes
 from .driver import click, key, wait_idle, wait_until
 from .test_3d_sections import sections_of
 
@@ -173,3 +181,150 @@ def test_what_is_selected_by_its_number_exists(tool):
     tool.actions.select(())
     tool.actions.delete_selected()
     assert "No object is selected" in tool.status.text and len(tool.session.objects) == 3
+
+
+def unfolded(tool, panel=None):
+    """A menu (that of classes), in sight, and what folds it."""
+    panel = panel or tool.dock.panels.classes
+    section = panel.parentWidget()
+    while not hasattr(section, "expand"):
+        section = section.parentWidget()
+    section.expand(animate=False)
+    driver.process(0.3)
+    return panel, section
+
+
+def test_colours_are_asked_for_and_all_nine_keys_give_a_class(tool, monkeypatch):
+    asked, answers = [], iter([QColor(), QColor("#123456")])
+    monkeypatch.setattr(QColorDialog, "getColor", staticmethod(lambda *args: asked.append(args) or next(answers)))
+    commit_three(tool)
+    for number in range(1, 10):
+        tool.actions.select((1 + number % 3,))
+        key(tool.viewer, f"shift+{number}")
+    assert [one.number for one in tool.session.classes.known] == list(range(1, 10))
+    assert tool.session.classes.names() == {1: "class 9", 2: "class 7", 3: "class 8"}
+    panel, section = unfolded(tool)
+    try:
+        before = tool.session.classes.numbered(8)
+        swatch = panel._swatches[8]
+        driver.press(swatch)  # the user cancels
+        assert tool.session.classes.numbered(8) == before and asked[0][0].name() == before.colour
+        driver.press(swatch)
+        assert tool.session.classes.numbered(8).colour == "#123456" and "class 8" in asked[1][2]
+        assert "#123456" in panel._swatches[8].styleSheet()
+        key(tool.viewer, "ctrl+z")
+        assert tool.session.classes.numbered(8) == before and before.colour in panel._swatches[8].styleSheet()
+        tool.actions.select((1,))
+        driver.press(panel.counts[6])
+        assert tool.session.classes.names()[1] == "class 6"
+        driver.press(panel.none.native)
+        assert 1 not in tool.session.classes.names()
+        objects, objects_section = unfolded(tool, tool.dock.panels.objects)
+        driver.write(objects.ids.native, "2, 3")
+        objects_section.collapse(animate=False)
+        assert tool.state.selected == (2, 3)
+        key(tool.viewer, "shift+6")  # no sign in the field any more
+        assert tool.session.classes.names() == {2: "class 6", 3: "class 6"}
+        driver.write(panel.names[6], "bright")
+        key(tool.viewer, "t")
+        assert tool.session.classes.names() == {2: "bright", 3: "bright"} and not tool.session.prompts.next_positive
+        key(tool.viewer, "t")
+    finally:
+        section.collapse(animate=False)
+        tool.actions.select(())
+
+
+def test_save_writes_an_image_of_classes_as_long_as_there_are_any(tool, tmp_path):
+    commit_three(tool)
+    result, image = tmp_path / "coins.tif", tmp_path / "coins_classes.tif"
+    tool.actions.save(result)
+    assert result.exists() and not list(tmp_path.glob("*_classes*"))
+    tool.actions.select((1, 3))
+    key(tool.viewer, "shift+6")
+    assert tool.saving.unsaved
+    tool.actions.save()
+    assert "Their classes are in coins_classes.csv and coins_classes.tif." in tool.status.text
+    labels = load_labels(image)
+    assert [int(labels[place]) for place in COINS] == [6, 0, 6] and read_kind(image) == "classes"
+    key(tool.viewer, "ctrl+z")
+    tool.actions.save()
+    assert not list(tmp_path.glob("*_classes*")), tool.status.text
+    key(tool.viewer, "ctrl+shift+z")
+    image.write_bytes(b"mine")
+    tool.actions.save()
+    assert image.read_bytes() == b"mine" and "coins_classes.tif: it is of another program" in tool.status.text
+    assert load_classes(result).numbers == {1: 6, 3: 6} and not tool.saving.unsaved
+    tool.actions.select(())
+
+
+def name(panel, number: int, text: str) -> None:
+    """Type the name of a class."""
+    driver.write(panel.names[number], text)
+
+
+def test_classes_of_a_volume_are_saved_with_an_image_and_come_back_in_a_new_session(tool_3d, tmp_path):
+    tool, (volume, truth) = tool_3d, volumes.small_volume()
+    labels = np.where(truth == volumes.FIRST, 1, np.where(truth == volumes.OTHER, 2, 0)).astype(np.uint32)
+    tool.session.objects.load(labels)
+    panel, section = unfolded(tool)
+    try:
+        for object_id, number, text in ((1, 7, "metaphase"), (2, 9, "two words")):
+            tool.actions.select((object_id,))
+            key(tool.viewer, f"shift+{number}")
+            name(panel, number, text)
+        assert tool.session.classes.names() == {1: "metaphase", 2: "two words"}
+    finally:
+        section.collapse(animate=False)
+    tool.actions.select(())
+    result = tmp_path / "volume.tif"
+    tool.actions.save(result)
+    assert "volume_classes.csv and volume_classes.tif" in tool.status.text
+    image = open_image(tmp_path / "volume_classes.tif")
+    assert image.axes == "ZYX"
+    assert np.array_equal(load_labels(tmp_path / "volume_classes.tif"), np.where(labels == 1, 7, 9 * (labels == 2)))
+    tool.open(replace(from_array(volume, "3d", "volume"), earlier=result), load_labels(result))
+    try:
+        assert tool.session.classes.names() == {1: "metaphase", 2: "two words"}
+        assert not tool.session.history.can_undo and not tool.saving.unsaved
+        assert tool.dock.panels.classes.names[7].text() == "metaphase"
+        tool.actions.select((2,))
+        key(tool.viewer, "shift+7")
+        tool.actions.save()
+        assert sorted(np.unique(load_labels(tmp_path / "volume_classes.tif"))) == [0, 7], tool.status.text
+    finally:
+        tool.actions.select(())
+        tool.saving.unsaved = False
+        assert wait_until(lambda: tool.session.model.maps is not None and tool.session.model.maps.is_complete)
+        wait_idle(tool)
+
+
+def test_classes_of_tracks_are_saved_with_a_movie_and_come_back_in_a_new_session(tool_tracking, tmp_path):
+    tool, (movie, truth) = tool_tracking, movies.small_movie()
+    tool.session.objects.load(truth, {movies.MOTHER: list(movies.DAUGHTERS)})
+    panel, section = unfolded(tool)
+    try:
+        tool.actions.select(movies.DAUGHTERS)
+        key(tool.viewer, "shift+8")
+        tool.actions.select((movies.OTHER,))
+        key(tool.viewer, "shift+6")
+        name(panel, 8, "daughter")
+    finally:
+        section.collapse(animate=False)
+    tool.actions.select(())
+    names = {**dict.fromkeys(movies.DAUGHTERS, "daughter"), movies.OTHER: "class 6"}
+    assert tool.session.classes.names() == names
+    result = tmp_path / "movie_RES"
+    tool.actions.save(result)
+    assert "movie_RES_classes.csv and movie_RES_classes.tif" in tool.status.text
+    expected = np.where(np.isin(truth, movies.DAUGHTERS), 8, 6 * (truth == movies.OTHER))
+    assert open_image(tmp_path / "movie_RES_classes.tif").axes == "TYX"
+    assert np.array_equal(load_labels(tmp_path / "movie_RES_classes.tif"), expected)
+    tracks = load_tracks(result)
+    tool.open(replace(from_array(movie, "tracking", "movie"), earlier=result), tracks)
+    try:
+        assert tool.session.classes.names() == names and not tool.saving.unsaved
+        assert tool.session.tracks.lineage.daughters(movies.MOTHER) == movies.DAUGHTERS
+    finally:
+        tool.saving.unsaved = False
+        assert wait_until(lambda: tool.session.model.embeddings is not None and not tool.engine.busy)
+        wait_idle(tool)

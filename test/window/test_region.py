@@ -15,7 +15,7 @@ from micro_sam.sam_annotator.controller.files.recording import SessionChoice
 from micro_sam.sam_annotator.state.images import from_array
 from micro_sam.session.journal import places
 
-from . import driver
+from . import driver, movies
 from .driver import canvas, canvas_point, click, drag, key, press, process, wait_idle, wait_until
 from .test_tiles import discs
 from .volumes import go_to
@@ -178,12 +178,19 @@ def test_frames_are_segmented_and_linked_inside_the_region(tool_tracking):
     draw_box(tool, (0, 0, 0), (0, 100, 60))
     region = tool.session.automatic.region
     assert region is not None, tool.status.text
-    tool.actions.segment_and_track_all()
+    press(movies.menu(tool).all_frames.native)
     wait_idle(tool)
     for frame in tool.session.auto:
         assert region.holds(centres(frame)).all()
     assert tool.session.auto.any(), tool.status.text
-    tool.actions.clear_region()
+    inside = len(np.unique(tool.session.auto))
+    key(tool.viewer, "c")
+    assert len(tool.session.objects) == inside - 1 and region.holds(centres(tool.session.committed[0])).all()
+    press(tool.dock.panels.automatic.region_clear.native)
+    assert tool.session.automatic.region is None and NAME not in tool.viewer.layers
+    press(movies.menu(tool).all_frames.native)
+    wait_idle(tool)
+    assert not region.holds(centres(tool.session.auto[0])).all(), "the whole movie again"
 
 
 def test_of_a_large_image_only_the_tiles_around_the_region_are_embedded(opened, monkeypatch):

@@ -11,7 +11,8 @@ from micro_sam.sam_annotator import annotator_2d
 from . import driver
 from .driver import canvas, canvas_point, key, press, process, wait_idle, wait_until
 from .test_region import picture
-from .volumes import small_volume, start_again
+from .volumes import go_to, small_volume, start_again
+from .volumes import point_at as point_at_voxel
 
 BRIGHT, DARK = ((40, 50), (40, 150), (120, 250)), ((120, 60), (40, 250), (120, 150))
 
@@ -103,3 +104,49 @@ def test_nuclei_of_a_volume_are_proposed(tool_3d):
     covered = tool.session.auto[truth == largest] > 0
     assert covered.mean() < 0.5
     start_again(tool)
+
+
+def test_what_is_proposed_in_a_volume_is_accepted_one_by_one_and_all_at_once(tool_3d):
+    tool = tool_3d
+    truth = small_volume()[1]
+    largest = int(np.bincount(truth.ravel())[1:].argmax()) + 1
+    tool.session.objects.load(np.where(truth == largest, 1, 0))
+    press(tool.dock.panels.extra[0].all_slices.native)
+    wait_idle(tool)
+    tool.actions.select([1])
+    tool.actions.set_similarity(0.0)
+    sections = tool.dock.findChildren(type(tool.dock.panels.keys_section))
+    folded = [one for one in sections if one.isAncestorOf(tool.dock.panels.objects) and not one.isExpanded()]
+    for section in folded:
+        section.expand(animate=False)
+    process(0.3)
+    try:
+        press(tool.dock.panels.objects.similar.native)
+        assert wait_until(lambda: "like 1" in tool.status.text, 60), tool.status.text
+        wait_idle(tool)
+        numbers = np.unique(tool.session.auto)[1:]
+        assert len(numbers) > 2
+        one = int(np.bincount(tool.session.auto.ravel())[1:].argmax()) + 1
+        inside = np.argwhere(tool.session.auto == one)
+        z = int(np.median(inside[:, 0]))
+        plane = inside[inside[:, 0] == z]
+        place = tuple(int(v) for v in plane[np.abs(plane - plane.mean(axis=0)).sum(axis=1).argmin()])
+        go_to(tool, z)
+        voxels = tool.session.auto == one
+        point_at_voxel(tool, place)
+        key(tool.viewer, "a")
+        (new,) = set(tool.session.objects) - {1}  # ids go on from those of earlier tests in this window
+        assert tool.session.committed[place] == new, tool.status.text
+        assert np.array_equal(tool.session.committed == new, voxels & (truth != largest))
+        assert len(np.unique(tool.session.auto)) - 1 == len(numbers) - 1
+        key(tool.viewer, "ctrl+z")
+        assert set(tool.session.objects) == {1} and (tool.session.auto == one).any()
+        key(tool.viewer, "ctrl+shift+z")
+        key(tool.viewer, "c")
+        assert len(tool.session.objects) == len(numbers) + 1 and not tool.session.auto.any(), tool.status.text
+    finally:
+        for section in folded:
+            section.collapse(animate=False)
+        tool.actions.set_similarity(0.5)
+        tool.actions.select(())
+        start_again(tool)

@@ -95,6 +95,7 @@ def test_classes_are_set_by_key_saved_and_loaded_again(tool, coins, tmp_path):
     result = tmp_path / "coins.tif"
     tool.actions.save(result)
     assert not tool.saving.unsaved and "coins_classes.csv" in tool.status.text
+    assert sorted(np.unique(load_labels(tmp_path / "coins_classes.tif"))) == [0, 2]
     tool.actions.select((1, 2))
     menu.counts[2].click()
     assert tool.session.classes.names() == {1: "shiny", 2: "shiny"} and tool.saving.unsaved

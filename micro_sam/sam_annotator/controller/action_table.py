@@ -15,8 +15,8 @@ def rows_of(tool: Tool) -> tuple[Row, ...]:
     hover = ROWS_OF_HOVER if tool.has_hover else ()
     stack = ROWS_OF_STACKS if tool.ndim == 3 else (SELECT_ONE,)
     work = {"volume": ROWS_OF_VOLUMES, "tracks": ROWS_OF_TRACKS}.get(tool.work, ())
-    proposals = () if tool.work == "tracks" else ROWS_OF_PROPOSALS
-    return (*ROWS_BEFORE, *hover, *ROWS, *proposals, *work, *stack)
+    no_tracks = () if tool.work == "tracks" else (SPLIT_PIECES, *ROWS_OF_PROPOSALS)
+    return (*ROWS_BEFORE, *hover, *ROWS, *no_tracks, *work, *stack)
 
 
 ROWS_BEFORE = (
@@ -112,12 +112,6 @@ ROWS = (
     ),
     Row("merge_selected", lambda to: to.objects.merge, "Merge", "Make one {noun} of the selected ones."),
     Row(
-        "split_pieces",
-        lambda to: to.objects.split,
-        "Split",
-        "Make an object of each of its pieces; the largest keeps the id.",
-    ),
-    Row(
         "delete_selected", lambda to: to.objects.delete, "Delete", "Remove the selected {noun}s. Undo brings them back."
     ),
     Row("go_to_object", lambda to: to.objects.go_to),
@@ -133,7 +127,7 @@ ROWS = (
         "save_class_image",
         lambda to: to.objects.save_class_image,
         "Class image...",
-        "Write labels that hold the number of the class.",
+        "Write labels that hold the number of the class, to another place: Save writes them beside the {noun}s.",
     ),
     Row("save_table", lambda to: to.table.save),
     Row("review_skip", lambda to: to.review.next, "Next [{keys[review_next]}]", "Leave it for now."),
@@ -227,6 +221,12 @@ ROWS_OF_PROPOSALS = (
         text="commit what is proposed there",
     ),
     Row("set_similarity", lambda to: to.similar.set_threshold),
+)
+SPLIT_PIECES = Row(
+    "split_pieces",
+    lambda to: to.objects.split,
+    "Split",
+    "Make an object of each of its pieces; the largest keeps the id.",
 )
 SELECT_ONE = Row("select_one", lambda to: to.objects.select_one)
 ROWS_OF_SERIES = (

@@ -119,7 +119,7 @@ class Window:
         self.table = ObjectTable(
             state, self.actions, self.jobs, viewer=viewer, layers=self.layers, saving=self.saving, dialogs=self._dialogs
         )
-        self.review = Reviewing(state, self.actions, self.table)
+        self.review = Reviewing(state, self.actions, self.table, self._passed_divisions)
         self.training = Training(state, self.jobs, self.engine, self.saving, self._preparation)
         self._picture = EmbeddingPicture(state, self.layers, self.jobs, self.engine)
         self._make_actions()
@@ -368,6 +368,9 @@ class Window:
         if isinstance(error, (AxesError, ChoiceError)) and error.path is not None:
             self.state.question = error
         self.state.status.report(error)
+
+    def _passed_divisions(self) -> dict[int, int]:
+        return {} if self._tracks is None else self._tracks.divisions.passed()
 
     def _cancel(self) -> None:
         """Stop the job that the progress bar shows, and what only waits for its first slice.

@@ -29,11 +29,20 @@ class LargeSave:
         Of the window.
     on_written
         Called in the window's thread with the path, when the file holds all objects as they are.
+    plan_also
+        Called in the window's thread; what it returns writes in the job what lies beside the labels.
     """
 
-    def __init__(self, state: WindowState, jobs: Jobs, on_written: Callable[[Path], object]) -> None:
+    def __init__(
+        self,
+        state: WindowState,
+        jobs: Jobs,
+        on_written: Callable[[Path], object],
+        plan_also: Callable[[], Callable[[Path, np.ndarray], object]] | None = None,
+    ) -> None:
         self._state, self._jobs = state, jobs
         self._on_written = on_written
+        self._plan_also = plan_also
         self._changes = 0
         self._number = 0  # of the save that counts
         self._writing = threading.Lock()
@@ -83,13 +92,17 @@ class LargeSave:
     def _write(self, path: Path, copy: np.ndarray, changes: int, replace_unmarked: bool) -> None:
         state, number = self._state, self._number
         session, scale = state.needed(), image_of(state).scale
+        write_also = None if self._plan_also is None else self._plan_also()
 
         def steps(_job: Any) -> Generator[Any, None, Path | None]:
             yield Progress("Saving")
             with self._writing:
                 if number != self._number:
                     return None
-                return write_labels(path, copy, scale, replace_unmarked=replace_unmarked)
+                written = write_labels(path, copy, scale, replace_unmarked=replace_unmarked)
+                if write_also is not None:
+                    write_also(written, copy)
+                return written
 
         def done(written: Path | None) -> None:
             if written is None or not state.shows(session):

@@ -10,12 +10,13 @@ import numpy as np
 from psygnal import Signal
 
 from micro_sam.errors import InputError, NotOurs
-from micro_sam.io.classes import Classes, classes_beside, save_classes
+from micro_sam.io.classes import Classes
 from micro_sam.io.label_arrays import any_label, is_on_disc, new_labels, written_pieces
 from micro_sam.io.labels import check_labels_path
 from micro_sam.io.results import check_not_input, check_result, read_kind, remove_result
 from micro_sam.sam_annotator.controller.files.large_saves import LargeSave, with_suffix, write_labels
 from micro_sam.sam_annotator.controller.files.recording import Recording
+from micro_sam.sam_annotator.controller.files.saving_classes import ClassFiles, classes_of
 from micro_sam.sam_annotator.runtime.jobs import Jobs
 from micro_sam.sam_annotator.state.window import WindowState, image_of
 from micro_sam.sam_annotator.view.dialogs import Dialogs
@@ -36,8 +37,6 @@ class Saving:
         Whether the path is known beforehand and unsaved objects go there without asking (a series of images).
     was_saved
         Whether the objects of this image were saved before, so that later ones follow by themselves.
-    note
-        What became of the classes at the last save, as a sentence.
 
     Signals
     -------
@@ -56,13 +55,15 @@ class Saving:
         self._session: Any = None
         self._image: Any = None
         self._saved_classes = Classes()
-        self.note = ""
+        self._class_files = ClassFiles(self.kind)
         self._may_replace = False  # a series asks once for all its results of earlier versions
         self.path: Path | None = None
         self.automatic = False
         self.unsaved = False
         self.was_saved = False
-        self._large = LargeSave(state, jobs, self._say_written)
+        self._large = LargeSave(
+            state, jobs, self._say_written, lambda: self._class_files.plan(self._session, self._image)
+        )
         state.events.session.connect(self.follow)
 
     def follow(self, session: Session) -> None:
@@ -92,7 +93,7 @@ class Saving:
 
     def written(self, path: Path) -> None:
         """The objects as they are now are in this file."""
-        self._save_classes(path)
+        self._saved_classes = self._class_files.finish(path, self._session, self._image)
         self.path, self.unsaved, self.was_saved = path, False, True
         self._recording.saved(path)
         self.changed.emit()
@@ -110,11 +111,12 @@ class Saving:
             or self._must_ask_to_replace()
         ):
             return None
-        labels, image, classes = session.committed.copy(), self._image, classes_of(session)
+        labels, image = session.committed.copy(), self._image
+        write_classes = self._class_files.plan(session, image)
 
         def write() -> None:
             write_labels(path, labels, image.scale)
-            save_classes(path, classes)
+            write_classes(path, labels)
 
         return write
 
@@ -210,7 +212,7 @@ class Saving:
         text = f"{number} object{'s' if number != 1 else ''} saved in {path}."
         if self._session.has_current:
             text += " The current object is not committed and not in the file."
-        text += self.note
+        text += self._class_files.note
         self._state.status.say(text, "good")
 
     def save_silently(self, may_ask: bool = True) -> bool:
@@ -234,7 +236,8 @@ class Saving:
         path = self.path
         removed = self._asking(path, lambda agreed: remove_result(path, self.kind, replace_unmarked=agreed), may_ask)
         if removed:
-            self._save_classes(path)
+            self._class_files.begin()
+            self._saved_classes = self._class_files.finish(path, self._session, self._image)
             self.unsaved = False
             self.changed.emit()
         return removed
@@ -262,6 +265,7 @@ class Saving:
     def _write(self, path: Path) -> Path | None:
         """Write the result; None when the user keeps the file that is there."""
         check_not_input(path, self._image.path)
+        self._class_files.begin()
         with self._large.given_up():
             done = self._asking(path, lambda agreed: self._write_file(path, agreed))
         return with_suffix(path) if done else None
@@ -295,17 +299,6 @@ class Saving:
             return None
         return path
 
-    def _save_classes(self, path: Path) -> None:
-        """Write the classes beside the result; a file of another program that has their name stays."""
-        self._saved_classes = classes_of(self._session)
-        self.note = ""
-        try:
-            if save_classes(path, self._saved_classes) is not None:
-                self.note = f" Their classes are in {classes_beside(path).name}."
-        except NotOurs:
-            place = classes_beside(path)
-            self.note = f" Their classes were not saved: {place.name} is of another program. Move it away, save again."
-
     def _classes_changed(self) -> None:
         if self.unsaved or not (self._session.classes.known or self._saved_classes.known):
             return  # many objects, mostly without classes: not to be looked through at every step
@@ -320,12 +313,6 @@ class Saving:
         if not self.unsaved:
             self.unsaved = True
             self.changed.emit()
-
-
-def classes_of(session: Session) -> Classes:
-    """The classes of a session's objects, as they are saved."""
-    numbers = {i: record.object_class for i, record in session.objects.items() if record.object_class}
-    return Classes(tuple((one.number, one.name, one.colour) for one in session.classes.known), numbers)
 
 
 def all_labels(session: Session) -> np.ndarray:

@@ -7,11 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from micro_sam.errors import InputError
-from micro_sam.io.classes import save_classes
 from micro_sam.io.results import check_not_input
 from micro_sam.io.tracks import save_tracks
 from micro_sam.sam_annotator.controller.files.large_saves import write_labels
-from micro_sam.sam_annotator.controller.files.saving import Saving, all_labels, classes_of
+from micro_sam.sam_annotator.controller.files.saving import Saving, all_labels
 from micro_sam.session.lineage import Lineage
 from micro_sam.session.session import Session
 from micro_sam.session.values import count
@@ -79,7 +78,7 @@ class TrackSaving(Saving):
             text += " This format does not hold the lineage; save as a folder or GEFF to keep it."
         if session.has_current:
             text += " The current track is not committed and not in the file."
-        text += self.note
+        text += self._class_files.note
         self._state.status.say(text, "good")
         return path
 
@@ -94,14 +93,14 @@ class TrackSaving(Saving):
         if super().plan_quiet() is None or path is None:
             return None
         labels, rows, scale = session.committed.copy(), session.tracks.lineage.to_rows(), self._image.scale
-        classes = classes_of(session)
+        write_classes = self._class_files.plan(session, self._image)
 
         def write() -> None:
             if path.suffix.lower() in LABELS_ONLY:
                 write_labels(path, labels, scale, "tracks")
             else:
                 save_tracks(path, labels, rows, scale=scale)
-            save_classes(path, classes)
+            write_classes(path, labels)
 
         return write
 
@@ -137,6 +136,7 @@ class TrackSaving(Saving):
         if path.suffix == "" and path.is_file():
             raise InputError(f"{path} is a file. Give the name of a folder, or one that ends in .geff, .xml or .csv.")
         check_not_input(path, self._image.path)
+        self._class_files.begin()
         return path if self._asking(path, lambda agreed: self._write_file(path, agreed)) else None
 
     def _write_file(self, path: Path, replace_unmarked: bool) -> None:

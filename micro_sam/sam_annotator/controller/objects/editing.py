@@ -12,6 +12,7 @@ from micro_sam.io.classes import class_image
 from micro_sam.io.labels import save_labels
 from micro_sam.io.results import check_not_input, read_kind
 from micro_sam.sam_annotator.controller.files.saving import Saving
+from micro_sam.sam_annotator.controller.files.saving_classes import KIND_OF_IMAGE
 from micro_sam.sam_annotator.state.window import WindowState, image_of
 from micro_sam.sam_annotator.view.dialogs import Dialogs
 from micro_sam.sam_annotator.view.layers.mouse import Mouse
@@ -136,13 +137,13 @@ class ObjectActions:
         if not numbers:
             raise InputError("No committed object has a class. Select objects and press Shift-1 to Shift-9.")
         check_not_input(place, image.path)
-        labels = class_image(session.committed, numbers)
+        labels, kind = class_image(session.committed, numbers), KIND_OF_IMAGE[self._saving.kind]
         try:
-            save_labels(place, labels, image.scale)
+            save_labels(place, labels, image.scale, kind=kind)
         except NotOurs:
             if not self._dialogs.may_replace(place, False):
                 return
-            save_labels(place, labels, image.scale, replace_unmarked=True)
+            save_labels(place, labels, image.scale, kind=kind, replace_unmarked=True)
         self._state.status.say(f"Classes of {len(numbers)} objects saved in {place}.", "good")
 
     def _ask_for_class_image(self) -> Path | None:
@@ -154,7 +155,8 @@ class ObjectActions:
         if path is None:
             return None
         path = path if path.suffix else path.with_name(path.name + ".tif")
-        return None if read_kind(path) == "labels" and not self._dialogs.may_replace(path, True) else path
+        is_ours = read_kind(path) == KIND_OF_IMAGE[self._saving.kind]
+        return None if is_ours and not self._dialogs.may_replace(path, True) else path
 
     def _follow(self, session: Session) -> None:
         session.events.labels_changed.connect(self._labels_changed)

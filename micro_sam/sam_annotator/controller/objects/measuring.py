@@ -16,6 +16,7 @@ from psygnal import Signal
 from micro_sam.io.checks import Tool, check_image
 from micro_sam.io.tracks import Tracks
 from micro_sam.measure.objects import channels_of, measure_some, object_columns
+from micro_sam.measure.review import tile_cuts
 from micro_sam.measure.tracks import measure_tracks, track_columns
 from micro_sam.sam_annotator.runtime.jobs import MEASURE, Job, Jobs
 from micro_sam.sam_annotator.runtime.timers import once
@@ -77,6 +78,10 @@ class Measuring:
     def table(self) -> pd.DataFrame | None:
         """The table as it is known now; None before an image is open."""
         return None if self._contents is None else self._contents.table()
+
+    def cut_by_tiles(self) -> dict[int, int]:
+        """Objects that a border between tiles of the embeddings cuts, as `tile_cuts` finds them."""
+        return {} if self._contents is None else self._contents.cut_by_tiles()
 
     def close(self) -> None:
         """Hear of nothing any more."""
@@ -199,6 +204,14 @@ class Contents:
             names = self.session.classes.names()
             table.insert(1, "class", [names.get(int(i), "") for i in table["id"]])
         return table
+
+    def cut_by_tiles(self) -> dict[int, int]:
+        """See `tile_cuts`; none where the image is not tiled."""
+        embeddings = self.session.model.embeddings
+        if embeddings is None or embeddings.grid.tile_shape is None:
+            return {}
+        places = pd.DataFrame([row for i, rows in self._rows.items() if i in self.session.objects for row in rows])
+        return tile_cuts(places, self.session.committed, embeddings.grid.tile_shape)
 
     def _objects(self, ids: list[int]) -> pd.DataFrame:
         columns = object_columns(self.session.ndim, self.image.scale, n_channels=self._n_channels)

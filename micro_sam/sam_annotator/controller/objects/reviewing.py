@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from psygnal import Signal
@@ -27,6 +28,8 @@ class Reviewing:
         Of the window; objects are selected, shown and re-opened by its actions.
     table
         Has the reasons.
+    passed_divisions
+        Tells tracks that go on where their object became two: id -> frame.
 
     Attributes
     ----------
@@ -43,8 +46,15 @@ class Reviewing:
 
     changed = Signal()
 
-    def __init__(self, state: WindowState, actions: Actions, table: ObjectTable) -> None:
+    def __init__(
+        self,
+        state: WindowState,
+        actions: Actions,
+        table: ObjectTable,
+        passed_divisions: Callable[[], Mapping[int, int]] = dict,
+    ) -> None:
         self._state, self._actions, self._table = state, actions, table
+        self._passed_divisions = passed_divisions
         self._hears = False
         self._fine: dict[int, ObjectRecord] = {}
         self._passed: set[int] = set()
@@ -130,8 +140,13 @@ class Reviewing:
         from micro_sam.measure.review import review_order
 
         session, noun = self._state.needed(), self._state.tool.noun
-        objects, table = session.objects, self._table.measuring.table()
-        order = [] if table is None else review_order(table, session.shape)
+        objects, measuring = session.objects, self._table.measuring
+        table, passed = measuring.table(), self._passed_divisions()
+        order = (
+            []
+            if table is None
+            else review_order(table, session.shape, cut_by_tiles=measuring.cut_by_tiles(), passed_divisions=passed)
+        )
         order = [
             doubt
             for doubt in order

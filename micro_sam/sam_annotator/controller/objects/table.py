@@ -156,15 +156,17 @@ class ObjectTable:
         from micro_sam.sam_annotator.view.tables.panel import HEIGHT, TableActions, TablePanel
 
         actions, noun = self._actions, self._state.tool.noun
+        at_frame = self._state.tool.work == "tracks"
         what = TableActions(
             select=actions.select,
             go_to=actions.go_to_object,
             delete=actions.delete_selected,
             merge=actions.merge_selected,
-            split=actions.split_pieces,
+            split=actions.split_selected if at_frame else actions.split_pieces,
             reopen=actions.reopen_selected,
             save=actions.save_table,
             report=self._state.status.report,
+            splits_at_frame=at_frame,
         )
         self.panel = TablePanel(self._state, what, noun, self._colour)
         self.panel.model.class_colour_of = self._class_colour

@@ -243,6 +243,7 @@ class Divisions:
     def __init__(self, state: WindowState, sight: Sight, propagation: Propagation, track: Callable[[], object]) -> None:
         self._state, self._sight, self._track = state, sight, track
         self._found: list[FoundDivision] = []
+        self._of_session: list[FoundDivision] = []
         propagation.stepped.connect(self._stepped)
         propagation.ended.connect(self._ended)
         state.events.session.connect(self._follow)
@@ -255,6 +256,16 @@ class Divisions:
             return None
         first = self._found[0]
         return first if first.track_id in session.labels.current_in(first.t - 1) else None
+
+    def passed(self) -> dict[int, int]:
+        """Committed tracks that cover both daughters of a division that was found: id -> frame."""
+        objects = self._state.needed().objects
+        found: dict[int, int] = {}
+        for one in self._of_session:
+            ids = {objects.at((one.t, *_middle(mask))) for mask in one.daughters}
+            if len(ids) == 1 and (track_id := ids.pop()):
+                found[track_id] = min(one.t, found.get(track_id, one.t))
+        return found
 
     def divide(self) -> None:
         """Mark the division as it was found, and follow mother and daughters."""
@@ -283,6 +294,7 @@ class Divisions:
     def _stepped(self, step: PropagationStep) -> None:
         if step.division is not None:
             self._found.append(FoundDivision(step.label, step.z, step.division))
+            self._of_session.append(self._found[-1])
 
     def _ended(self) -> None:
         if (offer := self.offer) is not None:
@@ -291,6 +303,7 @@ class Divisions:
 
     def _follow(self, session: Session) -> None:
         self._forget()
+        self._of_session = []
         session.events.prompts_changed.connect(self._forget)
         session.events.history_changed.connect(self._tell)
 

@@ -103,6 +103,7 @@ class ClassPanel(QWidget):
         name = QLineEdit(one.name)
         name.setAccessibleName(f"name of class {one.number}")
         name.editingFinished.connect(lambda: self._rename(one.number))
+        name.returnPressed.connect(name.clearFocus)  # the next key is one of the tool
         count = QPushButton()
         count.setToolTip("Give this class to the selected objects, or to the current one.")
         count.clicked.connect(lambda: self._actions.set_class(one.number))

@@ -64,6 +64,8 @@ class TableActions:
         Write the table into a file that the user chooses.
     report
         Show what went wrong.
+    splits_at_frame
+        Whether `split` cuts one selected track before the frame in view, instead of objects into their pieces.
     """
 
     select: Callable[[Sequence[int]], Any]
@@ -74,6 +76,7 @@ class TableActions:
     reopen: Callable[[], Any]
     save: Callable[[], Any]
     report: Callable[[Exception], Any]
+    splits_at_frame: bool = False
 
 
 class Rows(QTableView):
@@ -139,7 +142,10 @@ class TablePanel(QWidget):
         self.words.editingFinished.connect(self._filter)
         self.reopen = self._button("Re-open", f"Make the selected {noun} the current one again.", actions.reopen)
         self.merge = self._button("Merge", f"Make one {noun} of the selected ones.", actions.merge)
-        self.split = self._button("Split", f"Make one {noun} of each piece.", actions.split)
+        split, tip = ("Split", f"Make one {noun} of each piece.")
+        if actions.splits_at_frame:
+            split, tip = "Split here", f"Cut the selected {noun} before the frame in view."
+        self.split = self._button(split, tip, actions.split)
         self.delete = self._button("Delete", f"Remove the selected {noun}s. Undo brings them back.", actions.delete)
         self.save = self._button("Save table...", "Write the table as csv or Parquet.", actions.save)
         top = QHBoxLayout()
@@ -163,6 +169,8 @@ class TablePanel(QWidget):
     def show_table(self, table: pd.DataFrame) -> None:
         """Show what was measured."""
         is_new = list(table.columns) != self.model.columns
+        header = self.rows.horizontalHeader()
+        sorted_by, order = self.model.columns[header.sortIndicatorSection()], header.sortIndicatorOrder()
         self._is_showing = True  # rows that go away are no choice of the user
         try:
             self.model.show(table)
@@ -172,6 +180,8 @@ class TablePanel(QWidget):
             for k, name in enumerate(self.model.columns):
                 self.rows.setColumnHidden(k, name in HIDDEN)
             self.rows.resizeColumnsToContents()
+            if sorted_by in self.model.columns:  # a column that comes (class) moves the others
+                self.rows.sortByColumn(self.model.columns.index(sorted_by), order)
         self._show_count()
         self._show_selected(self._state.selected)
 
@@ -216,7 +226,7 @@ class TablePanel(QWidget):
         """Select the rows of what was selected elsewhere, and enable what can be done with it."""
         self.reopen.setEnabled(len(ids) == 1)
         self.merge.setEnabled(len(ids) > 1)
-        self.split.setEnabled(len(ids) > 0)
+        self.split.setEnabled(len(ids) == 1 if self._actions.splits_at_frame else len(ids) > 0)
         self.delete.setEnabled(len(ids) > 0)
         if set(ids) == set(self.selected):
             return
