@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import napari
-from qtpy.QtCore import QEvent, QEventLoop, QObject, QSettings
+from qtpy.QtCore import QEvent, QEventLoop, QObject, QSettings, Qt
 from qtpy.QtWidgets import QApplication, QWidget
 
 from micro_sam.models.cache import get_cache_directory
@@ -109,6 +109,12 @@ def show_napari_panels(viewer: napari.Viewer, shown: bool) -> None:
     """Show or hide napari's layer controls and its list of layers."""
     for panel in napari_panels(viewer):
         panel.setVisible(shown)
+
+
+def keep_height_of_dock(viewer: napari.Viewer) -> None:
+    """Let the panels on the right keep the whole height when something is docked below the image."""
+    corner, area = Qt.Corner.BottomRightCorner, Qt.DockWidgetArea.RightDockWidgetArea
+    viewer.window._qt_window.setCorner(corner, area)
 
 
 def is_first_start() -> bool:
