@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 
 import numpy as np
@@ -11,6 +12,8 @@ from qtpy.QtCore import QPoint, QRect
 from superqt import QCollapsible
 
 from micro_sam.sam_annotator import annotator_2d, annotator_3d, annotator_tracking, image_folder_annotator
+from micro_sam.sam_annotator.actions import key_shown
+from micro_sam.sam_annotator.controller.action_table import ROWS_OF_SERIES, rows_of
 from micro_sam.sam_annotator.view import canvas_overlays
 from micro_sam.sam_annotator.view.camera import camera_of
 from micro_sam.sam_annotator.view.canvas_overlays import outline, outlines
@@ -145,6 +148,9 @@ def test_the_whole_loop_of_a_series_is_in_sight_on_a_small_screen(opened, coins,
         assert tool.session.objects.reopened is not None
         process(0.3)
         assert out_of_sight(tool, *series) == [], "with an object open"
+    key(tool.viewer, "F1")
+    process(0.3)
+    assert listed_keys(tool) == keys_of((*rows_of(tool.state.tool), *ROWS_OF_SERIES))
 
 
 @contextmanager
@@ -295,8 +301,24 @@ def test_one_main_button_at_a_time(tool_3d):
     assert main() == ["commit"]
 
 
-def test_f1_shows_the_keys(tool):
+@pytest.mark.parametrize("name", ["tool", "tool_3d", "tool_tracking"])
+def test_f1_shows_the_keys(request, name):
+    tool = request.getfixturevalue(name)
     key(tool.viewer, "F1")
     assert wait_until(lambda: tool.dock.panels.keys_section.isExpanded(), 5)
+    process(0.2)
+    assert listed_keys(tool) == keys_of(rows_of(tool.state.tool))
     key(tool.viewer, "F1")
     assert wait_until(lambda: not tool.dock.panels.keys_section.isExpanded(), 5)
+
+
+def keys_of(rows) -> list[tuple[str, str]]:
+    return [(key_shown(row.keys), row.text) for row in rows if row.keys]
+
+
+def listed_keys(tool) -> list[tuple[str, str]]:
+    """The rows of the list of keys; all of them are seen."""
+    grid, window = tool.dock.panels.keys.layout(), tool.viewer.window._qt_window
+    labels = [[grid.itemAtPosition(row, column).widget() for column in (0, 1)] for row in range(grid.count() // 2)]
+    assert [label.text() for pair in labels for label in pair if not is_in_sight(label, window)] == []
+    return [(re.sub("<[^>]*>", "", shown.text()), text.text()) for shown, text in labels]
