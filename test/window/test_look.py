@@ -119,6 +119,36 @@ def test_the_whole_loop_is_in_sight_on_a_small_screen(request, name):
         assert out_of_sight(tool) == []
 
 
+@pytest.mark.parametrize("name", ["tool", "tool_3d", "tool_tracking"])
+def test_the_loop_stays_in_sight_with_a_review_a_table_and_an_object_that_is_open(request, name):
+    tool = request.getfixturevalue(name)
+    labels = np.zeros(tool.session.shape, np.uint32)
+    labels[..., 10:30, 10:30], labels[..., 60:80, 70:110] = 1, 2
+    tool.session.objects.load(labels)
+    with small_screen(tool):
+        review_with_a_table(tool)
+    key(tool.viewer, "shift+t")
+    tool.actions.clear()
+
+
+def review_with_a_table(tool, *more) -> None:
+    """The loop is in sight with a table below, with the bar of a review, and with an object that is open."""
+    key(tool.viewer, "shift+t")
+    assert wait_until(lambda: tool.table.is_open, 10)
+    process(0.3)
+    assert out_of_sight(tool, *more) == [], "the table leaves the dock its height"
+    key(tool.viewer, "w")
+    bar = tool.dock.panels.review
+    assert wait_until(bar.isVisible, 10), tool.status.text
+    process(0.3)
+    buttons = [each.native for each in (bar.fine, bar.correct, bar.delete, bar.next, bar.stop)]
+    assert out_of_sight(tool, *more, *buttons) == [], "with the bar of a review"
+    press(bar.correct.native)
+    assert tool.session.objects.reopened is not None
+    process(0.3)
+    assert out_of_sight(tool, *more) == [], "with an object open"
+
+
 def test_the_whole_loop_of_a_series_is_in_sight_on_a_small_screen(opened, coins, tmp_path):
     images = tmp_path / "images"
     images.mkdir()
@@ -134,20 +164,7 @@ def test_the_whole_loop_of_a_series_is_in_sight_on_a_small_screen(opened, coins,
             wait_idle(tool)
             key(tool.viewer, "c")
             wait_idle(tool)
-        key(tool.viewer, "shift+t")
-        assert wait_until(lambda: tool.table.is_open, 10)
-        process(0.3)
-        assert out_of_sight(tool, *series) == [], "the table leaves the dock its height"
-        key(tool.viewer, "w")
-        bar = tool.dock.panels.review
-        assert wait_until(bar.isVisible, 10), tool.status.text
-        process(0.3)
-        buttons = [each.native for each in (bar.fine, bar.correct, bar.delete, bar.next, bar.stop)]
-        assert out_of_sight(tool, *series, *buttons) == [], "with the bar of a review"
-        press(bar.correct.native)
-        assert tool.session.objects.reopened is not None
-        process(0.3)
-        assert out_of_sight(tool, *series) == [], "with an object open"
+        review_with_a_table(tool, *series)
     key(tool.viewer, "F1")
     process(0.3)
     assert listed_keys(tool) == keys_of((*rows_of(tool.state.tool), *ROWS_OF_SERIES))
