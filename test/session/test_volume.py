@@ -73,6 +73,22 @@ def test_a_stop_takes_effect_at_once_and_undo_brings_the_slices_back(session):
     assert np.flatnonzero(session.committed.any(axis=(1, 2))).tolist() == list(range(4, 14))
 
 
+def test_a_stop_ends_all_current_objects_but_not_one_that_was_decided_on_both_sides(session):
+    for z in (6, 13):
+        session.prompts.add_point((z, 15, 15))
+        session.segment.slice(z)
+    session.prompts.add_point((13, 45, 50))
+    session.segment.slice(13, batched=True)
+    session.propagation.segment(batched=True)
+    assert {10, 16} <= set(slices_of(session, 1)) and {10, 16} <= set(slices_of(session, 2))
+    first = slices_of(session, 1)
+    session.prompts.add_point((10, 45, 50), positive=False)
+    assert slices_of(session, 1) == first and min(slices_of(session, 2)) == 11
+    session.prompts.add_point((16, 45, 50), positive=False)
+    assert max(slices_of(session, 1)) == max(slices_of(session, 2)) == 15
+    check_invariants(session)
+
+
 def test_a_stop_between_prompted_slices_empties_its_slice_only(session):
     for z in (5, 11):
         session.prompts.add_point((z, 30, 30))
