@@ -187,11 +187,13 @@ class VolumeRules(ImageRules):
     def messages(self, before: PromptSet, assigned: Assignment, state: State, model: Model) -> Sequence[str]:
         """What a new stop does."""
         new = sorted(set(state.prompts.stop_slices) - set(before.stop_slices))
-        if new and queries.decided_slices(state) and not queries.can_tell_whole(state, model.maps):
-            text = f"Slice {new[0]} is a stop: the object ends before it."
-            is_there = not state.regions.keys().isdisjoint((new[0] - 1, new[0] + 1))
-            return (text if is_there else f"{text} Press V to extend it up to there.",)
-        return ()
+        if not new or not queries.decided_slices(state):
+            return ()
+        text = f"Slice {new[0]} is a stop: the object ends before it."
+        is_there = not state.regions.keys().isdisjoint((new[0] - 1, new[0] + 1))
+        if is_there and not any(queries.is_by_maps(state, label) for label in queries.slices_decided_of(state)):
+            return (text,)
+        return () if queries.can_tell_whole(state, model.maps) else (f"{text} Press V to extend it up to there.",)
 
     def imposes(self, state: State, model: Model, z: int) -> bool:
         """Where the maps tell the object, an answer that was asked for is exact."""
