@@ -116,7 +116,7 @@ def test_naparis_panels_are_hidden_and_one_click_brings_them(tool):
 def test_the_whole_loop_is_in_sight_on_a_small_screen(request, name):
     tool = request.getfixturevalue(name)
     with small_screen(tool):
-        assert out_of_sight(tool) == []
+        assert_in_sight(tool)
 
 
 @pytest.mark.parametrize("name", ["tool", "tool_3d", "tool_tracking"])
@@ -135,18 +135,15 @@ def review_with_a_table(tool, *more) -> None:
     """The loop is in sight with a table below, with the bar of a review, and with an object that is open."""
     key(tool.viewer, "shift+t")
     assert wait_until(lambda: tool.table.is_open, 10)
-    process(0.3)
-    assert out_of_sight(tool, *more) == [], "the table leaves the dock its height"
+    assert_in_sight(tool, *more, why="the table leaves the dock its height")
     key(tool.viewer, "w")
     bar = tool.dock.panels.review
     assert wait_until(bar.isVisible, 10), tool.status.text
-    process(0.3)
     buttons = [each.native for each in (bar.fine, bar.correct, bar.delete, bar.next, bar.stop)]
-    assert out_of_sight(tool, *more, *buttons) == [], "with the bar of a review"
+    assert_in_sight(tool, *more, *buttons, why="with the bar of a review")
     press(bar.correct.native)
     assert tool.session.objects.reopened is not None
-    process(0.3)
-    assert out_of_sight(tool, *more) == [], "with an object open"
+    assert_in_sight(tool, *more, why="with an object open")
 
 
 def test_the_whole_loop_of_a_series_is_in_sight_on_a_small_screen(opened, coins, tmp_path):
@@ -158,7 +155,7 @@ def test_the_whole_loop_of_a_series_is_in_sight_on_a_small_screen(opened, coins,
     assert wait_until(lambda: tool.engine.predictor is not None and not tool.engine.busy), tool.status.text
     series = [tool.dock.panels.series.previous.native, tool.dock.panels.series.next.native]
     with small_screen(tool):
-        assert out_of_sight(tool, *series) == []
+        assert_in_sight(tool, *series)
         for position in ((60, 100), (115, 160)):
             click(tool, position)
             wait_idle(tool)
@@ -179,6 +176,12 @@ def small_screen(tool):
         yield
     finally:
         driver.place(tool.viewer)
+
+
+def assert_in_sight(tool, *more, why: str = "") -> None:
+    """The loop and more is in sight, as soon as everything has its place."""
+    process(0.3)
+    assert wait_until(lambda: not out_of_sight(tool, *more), 5), (why, out_of_sight(tool, *more))
 
 
 def out_of_sight(tool, *more) -> list[str]:
@@ -337,5 +340,5 @@ def listed_keys(tool) -> list[tuple[str, str]]:
     """The rows of the list of keys; all of them are seen."""
     grid, window = tool.dock.panels.keys.layout(), tool.viewer.window._qt_window
     labels = [[grid.itemAtPosition(row, column).widget() for column in (0, 1)] for row in range(grid.count() // 2)]
-    assert [label.text() for pair in labels for label in pair if not is_in_sight(label, window)] == []
+    assert wait_until(lambda: all(is_in_sight(label, window) for pair in labels for label in pair), 5)
     return [(re.sub("<[^>]*>", "", shown.text()), text.text()) for shown, text in labels]
