@@ -92,7 +92,8 @@ def test_open_image_asks_for_a_file_and_opens_it(opened, coins, tmp_path, monkey
     assert tool.session is None and len(answers) == 1, "cancelled"
     driver.press(tool.dock.panels.image.file.native)
     assert wait_until(lambda: tool.session is not None)
-    assert tool.state.image.path == path and not tool.dock.panels.image.file.native.isVisible()
+    assert tool.state.image.path == path
+    assert wait_until(lambda: tool.dock.panels.image.visibleRegion().isEmpty(), 5), "it is folded"
     ready(tool)
     click(tool, COIN)
     assert wait_until(lambda: tool.session.has_current), tool.status.text
@@ -106,6 +107,7 @@ def test_tool_docks_into_a_viewer_and_takes_its_layer(opened, coins):
     tool.dock.panels.image.layer.value = layer
     driver.press(tool.dock.panels.image.use_layer.native)
     ready(tool)
+    driver.process(0.5)  # the image is fitted
     assert tool.layers.raw is layer and layer in viewer.layers and "raw" not in [lay.name for lay in viewer.layers]
     click(tool, COIN)
     assert wait_until(lambda: tool.session.has_current)
