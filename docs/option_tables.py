@@ -111,6 +111,7 @@ def _key(shown: str) -> str:
 KEYS_START = """# Keys
 
 `F1` lists the keys of a tool in its dock. All others are napari's: `Ctrl-Y` shows a volume in 3D.
+While a tool is open, its keys replace those that napari has for a layer, on every layer of the viewer.
 
 - `s` segments, in a stack or movie, the slice or frame in view.
 - `t` and `d` change the points that were selected with the selection tool, if there are any.

@@ -7,6 +7,7 @@ A code block that needs what a test does not have (a window, a GPU, conda, a sch
 from __future__ import annotations
 
 import argparse
+import ast
 import importlib
 import inspect
 import json
@@ -284,6 +285,51 @@ def test_keys_are_those_of_the_tools(monkeypatch):
     monkeypatch.syspath_prepend(str(DOCS))
     tables = importlib.import_module("option_tables")
     assert tables.KEYS.read_text() == tables.keys_page(), "run python docs/option_tables.py"
+
+
+# In italics on the pages of the windows, and no captions: what the status line says.
+NO_CAPTIONS = {"nano_lm is ready"}
+
+# What has another word in this program: synonym -> the word.
+SYNONYMS = {
+    r"time ?points?|time ?steps?": "frame",
+    r"z-?slices?|z-?planes?|z-?layers?": "slice",
+    r"trajector(y|ies)": "track",
+    r"mitos[ie]s|lineage trees?": "division, lineage",
+    r"patch(es)?": "tile",
+    r"scribbles?": "brush stroke",
+    r"persons?": "user",
+    r"picked|at work": "selected, active",
+}
+
+
+def captions() -> set[str]:
+    """All texts of the windows that may be a caption, without their keys."""
+    tool = ROOT / "micro_sam" / "sam_annotator"
+    files = [*(tool / "view").rglob("*.py"), *(tool / "state").glob("*.py")]
+    files += [tool / "controller" / table for table in ("action_table.py", "stack_rows.py")]
+    nodes = [node for path in files for node in ast.walk(ast.parse(path.read_text()))]
+    texts = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    for node in (node for node in nodes if isinstance(node, ast.JoinedStr)):
+        texts.add("".join(str(part.value) if isinstance(part, ast.Constant) else "{noun}" for part in node.values))
+    named = {text.replace("{noun}", noun).replace("{part}", "Object") for text in texts for noun in ("object", "track")}
+    return {re.sub(r" *(\[.*\]|:)$", "", text) for text in named}
+
+
+def test_captions_that_the_pages_of_the_windows_quote_exist():
+    known, quoted = captions() | NO_CAPTIONS, {}
+    for page in (page for page in PAGES if page.parent.name in ("tools", "tutorials")):
+        for caption in re.findall(r"(?<![*\w])\*(?! )([^*\n]+?)\*(?![*\w])", prose(page)):
+            quoted.setdefault(caption, name(page))
+    assert len(quoted) > 40
+    assert {caption: page for caption, page in quoted.items() if caption not in known} == {}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_each_thing_has_one_word(page):
+    for synonym, word in SYNONYMS.items():
+        found = re.search(rf"\b({synonym})\b", prose(page), re.I)
+        assert found is None, f"{name(page)}: {found[0]!r} is called {word!r}"
 
 
 def test_nothing_names_the_development_images():

@@ -52,6 +52,20 @@ def decided_slices(state: State) -> list[int]:
     return sorted(prompted | (state.painted.keys() & state.regions.keys()))
 
 
+def slices_decided_of(state: State) -> dict[int, list[int]]:
+    """Label of `current` -> the decided slices in which it is, sorted."""
+    found: dict[int, list[int]] = {}
+    for z in decided_slices(state):
+        for label in masks_in(state, z):
+            found.setdefault(label, []).append(z)
+    return found
+
+
+def is_by_maps(state: State, label: int) -> bool:
+    """Whether the maps of the volume have told what an object is."""
+    return any(label in known and known[label].source == "maps" for known in state.confidence.values())
+
+
 def is_given(state: State) -> bool:
     """Whether a loaded or merged object is open, of which only the corrected slices may change."""
     return state.reopened is not None and state.reopened.record_before.is_given

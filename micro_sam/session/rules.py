@@ -169,8 +169,16 @@ class VolumeRules(ImageRules):
             raise InputError(f"The 3D tool needs a stack of slices (Z, H, W), but this image has the shape {shape}.")
 
     def follow_prompts(self, draft: Draft, before: PromptSet, assigned: Assignment) -> None:
-        """Objects that nothing decides any more go."""
+        """Objects that nothing decides any more go, and what lies beyond a new stop."""
         current.forget_unfounded(draft, current.without_prompts(draft.state, assigned.prompts))
+        new = set(assigned.prompts.stop_slices) - set(before.stop_slices)
+        decided = queries.slices_decided_of(draft.state) if new else {}
+        for label, slices in decided.items():
+            if queries.is_by_maps(draft.state, label):
+                continue  # the maps are asked what a negative point means
+            for stop in sorted(new):
+                if len(decided) == 1 or not slices[0] <= stop <= slices[-1]:
+                    current.end_at_stop(draft, label, stop, slices)
 
     def follow_brush(self, draft: Draft) -> None:
         """The last painted slice may be erased."""
@@ -179,9 +187,13 @@ class VolumeRules(ImageRules):
     def messages(self, before: PromptSet, assigned: Assignment, state: State, model: Model) -> Sequence[str]:
         """What a new stop does."""
         new = sorted(set(state.prompts.stop_slices) - set(before.stop_slices))
-        if new and queries.decided_slices(state) and not queries.can_tell_whole(state, model.maps):
-            return (f"Slice {new[0]} is a stop: the object ends before it. Press V to extend it up to there.",)
-        return ()
+        if not new or not queries.decided_slices(state):
+            return ()
+        text = f"Slice {new[0]} is a stop: the object ends before it."
+        is_there = not state.regions.keys().isdisjoint((new[0] - 1, new[0] + 1))
+        if is_there and not any(queries.is_by_maps(state, label) for label in queries.slices_decided_of(state)):
+            return (text,)
+        return () if queries.can_tell_whole(state, model.maps) else (f"{text} Press V to extend it up to there.",)
 
     def imposes(self, state: State, model: Model, z: int) -> bool:
         """Where the maps tell the object, an answer that was asked for is exact."""
@@ -230,6 +242,13 @@ class MovieRules(ImageRules):
         left = {i for i in known if before.of_track(i).has_positive and not after.of_track(i).has_positive}
         if not queries.is_given(state):
             current.forget_unfounded(draft, left)
+        for i in sorted(state.current_tracks):
+            mine = after.of_track(i)
+            for stop in sorted(set(mine.stop_slices) - set(before.of_track(i).stop_slices)):
+                decided = {t for t in mine.slices if mine.in_slice(t).has_positive}
+                decided |= {t for t in state.painted if i in queries.masks_in(state, t)}
+                if decided:
+                    current.end_at_stop(draft, i, stop, decided)
 
     def messages(self, before: PromptSet, assigned: Assignment, state: State, model: Model) -> Sequence[str]:
         """What a new stop does to its track."""
@@ -237,8 +256,9 @@ class MovieRules(ImageRules):
             mine = state.prompts.of_track(i)
             new = sorted(set(mine.stop_slices) - set(before.of_track(i).stop_slices))
             if new and mine.has_positive:
-                stop = f"Frame {new[0]} is a stop: track {i} ends before it. Press V to end it there."
-                return (*assigned.messages, stop)
+                text = f"Frame {new[0]} is a stop: track {i} ends before it."
+                is_there = any(i in queries.masks_in(state, t) for t in (new[0] - 1, new[0] + 1))
+                return (*assigned.messages, text if is_there else f"{text} Press V to end it there.")
         return assigned.messages
 
     def request(self, place: Place, drawn: PromptSet, state: State, asker: Asker, batched: bool = False) -> Request:

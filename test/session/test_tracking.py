@@ -527,3 +527,23 @@ def test_a_stop_says_what_it_does_to_its_track(session):
     session.prompts.add_point((0, 30, 40))
     session.prompts.add_point((6, 30, 40), positive=False)
     assert session.heard[-1] == "Frame 6 is a stop: track 1 ends before it. Press V to end it there."
+
+
+def test_a_stop_ends_its_track_at_once(session):
+    session.prompts.add_point((0, 30, 40))
+    session.propagation.segment()
+    session.tracks.new()
+    session.prompts.add_point((0, 10, 12))
+    session.propagation.segment()
+    before = snapshot(session)
+    frames = [t for t, plane in enumerate(session.current) if (plane == 1).any()]
+    others = [t for t, plane in enumerate(session.current) if (plane == 2).any()]
+    assert frames[-1] > 6
+    session.tracks.set_active(1)
+    session.prompts.add_point((6, 30, 40), positive=False)
+    assert session.heard[-1] == "Frame 6 is a stop: track 1 ends before it."
+    assert [t for t, plane in enumerate(session.current) if (plane == 1).any()] == [t for t in frames if t < 6]
+    assert [t for t, plane in enumerate(session.current) if (plane == 2).any()] == others
+    check_invariants(session)
+    session.undo()
+    assert snapshot(session) == before

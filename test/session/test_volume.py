@@ -52,6 +52,61 @@ def test_a_slice_with_only_a_negative_point_stops_the_run(session):
     assert slices_of(session) == list(range(4, 14))
 
 
+def test_a_stop_takes_effect_at_once_and_undo_brings_the_slices_back(session):
+    heard = []
+    session.events.message.connect(heard.append)
+    session.prompts.add_point((10, 30, 30))
+    session.propagation.segment()
+    whole = snapshot(session)
+    assert slices_of(session) == list(range(4, 17))
+    session.prompts.add_point((14, 30, 30), positive=False)
+    assert slices_of(session) == list(range(4, 14)) and set(session.propagation.confidence) == set(range(4, 14))
+    assert heard[-1] == "Slice 14 is a stop: the object ends before it."
+    session.prompts.add_point((6, 30, 30), positive=False)
+    assert slices_of(session) == list(range(7, 14))
+    check_invariants(session)
+    session.undo()
+    session.undo()
+    assert snapshot(session) == whole
+    session.redo()
+    session.objects.commit()
+    assert np.flatnonzero(session.committed.any(axis=(1, 2))).tolist() == list(range(4, 14))
+
+
+def test_a_stop_ends_all_current_objects_but_not_one_that_was_decided_on_both_sides(session):
+    for z in (6, 13):
+        session.prompts.add_point((z, 15, 15))
+        session.segment.slice(z)
+    session.prompts.add_point((13, 45, 50))
+    session.segment.slice(13, batched=True)
+    session.propagation.segment(batched=True)
+    assert {10, 16} <= set(slices_of(session, 1)) and {10, 16} <= set(slices_of(session, 2))
+    first = slices_of(session, 1)
+    session.prompts.add_point((10, 45, 50), positive=False)
+    assert slices_of(session, 1) == first and min(slices_of(session, 2)) == 11
+    session.prompts.add_point((16, 45, 50), positive=False)
+    assert max(slices_of(session, 1)) == max(slices_of(session, 2)) == 15
+    check_invariants(session)
+
+
+def test_a_stop_between_prompted_slices_empties_its_slice_only(session):
+    for z in (5, 11):
+        session.prompts.add_point((z, 30, 30))
+    session.propagation.segment()
+    found = slices_of(session)
+    session.prompts.add_point((8, 30, 30), positive=False)
+    assert slices_of(session) == [z for z in found if z != 8]
+
+
+def test_a_stop_leaves_a_painted_slice_and_what_the_user_decided_beyond(session):
+    session.prompts.add_point((10, 30, 30))
+    session.propagation.segment()
+    session.labels.paint("current", (slice(14, 15), slice(40, 42), slice(28, 30)), np.ones((1, 2, 2), "uint32"))
+    found = slices_of(session)
+    session.prompts.add_point((12, 30, 30), positive=False)
+    assert slices_of(session) == [z for z in found if z != 12]
+
+
 def test_a_stop_between_prompted_slices_is_refused_with_a_sentence(session):
     for z, positive in ((5, True), (8, False), (11, True)):
         session.prompts.add_point((z, 30, 30), positive=positive)

@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-from qtpy.QtCore import QEvent, QObject, QPoint, Qt, QTimer
-from qtpy.QtGui import QCursor
+from qtpy.QtCore import QEvent, QObject, QPoint, QPointF, Qt, QTimer
+from qtpy.QtGui import QCursor, QWheelEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QScrollArea
 
@@ -24,6 +24,9 @@ KEYS = {
     "ctrl+shift+z": (Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier),
     "shift+d": (Qt.Key.Key_D, Qt.KeyboardModifier.ShiftModifier),
     "shift+c": (Qt.Key.Key_C, Qt.KeyboardModifier.ShiftModifier),
+    "ctrl+y": (Qt.Key.Key_Y, Qt.KeyboardModifier.ControlModifier),
+    "ctrl+g": (Qt.Key.Key_G, Qt.KeyboardModifier.ControlModifier),
+    "ctrl+r": (Qt.Key.Key_R, Qt.KeyboardModifier.ControlModifier),
 }
 
 
@@ -227,6 +230,24 @@ def drag(tool, start, stop, steps: int = 6) -> None:
             process(0.03)
         QTest.mouseRelease(widget, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, b)
     process(0.2)
+
+
+def wheel(widget, steps: int = 1) -> None:
+    """Turn the mouse wheel over the middle of a widget; down where `steps` are negative."""
+    point = QPoint(widget.width() // 2, widget.height() // 2)
+    for _ in range(abs(steps)):
+        if REAL:
+            _move_to(widget, point)
+            with _heard(QEvent.Type.Wheel):
+                _xdo("click", 4 if steps > 0 else 5)
+        else:
+            angle = QPoint(0, 120 if steps > 0 else -120)
+            buttons, modifiers = Qt.MouseButton.NoButton, Qt.KeyboardModifier.NoModifier
+            place, phase = QPointF(point), Qt.ScrollPhase.NoScrollPhase
+            everywhere = QPointF(widget.mapToGlobal(point))
+            turned = QWheelEvent(place, everywhere, QPoint(), angle, buttons, modifiers, phase, False)
+            QApplication.sendEvent(widget, turned)
+    process(0.1)
 
 
 def key(viewer, name: str) -> None:

@@ -194,6 +194,32 @@ def test_a_negative_point_stops_the_object_and_one_in_the_middle_is_explained(to
     assert np.array_equal(tool.session.current, before)
 
 
+def test_a_stop_after_the_object_has_grown_is_committed_so_at_once(tool_3d, propagates):
+    tool = tool_3d
+    menu(tool).iou_threshold.value = 0.3
+    z, y, x = middle_of(FIRST)
+    go_to(tool, z)
+    click(tool, (z, y, x))
+    wait_idle(tool)
+    key(tool.viewer, "v")
+    wait_idle(tool)
+    grown = slices_of(tool)
+    assert grown[-1] >= z + 2, tool.status.text
+    whole = tool.session.current.copy()
+    go_to(tool, z + 2)
+    key(tool.viewer, "t")
+    click(tool, (z + 2, y, x))
+    wait_idle(tool)
+    assert slices_of(tool) == [k for k in grown if k < z + 2]
+    assert tool.status.text == f"Slice {z + 2} is a stop: the object ends before it."
+    key(tool.viewer, "ctrl+z")
+    assert np.array_equal(tool.session.current, whole)
+    key(tool.viewer, "ctrl+shift+z")
+    key(tool.viewer, "c")
+    wait_idle(tool)
+    assert not tool.session.committed[z + 2 :].any() and tool.session.committed[z + 1].any()
+
+
 def test_all_objects_of_the_volume(tool_3d):
     tool = tool_3d
     menu(tool).all_slices.native.click()

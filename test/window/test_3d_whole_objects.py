@@ -94,6 +94,10 @@ def test_a_click_gives_the_whole_object_live_and_is_one_step_of_undo(tool_3d, no
     key(tool.viewer, "ctrl+shift+z")
     wait_idle(tool)
     assert np.array_equal(tool.session.current, whole)
+    click_at(tool, (z + 2, y, x), positive=False)
+    key(tool.viewer, "c")
+    wait_idle(tool)
+    assert not tool.session.committed[z + 2 :].any() and tool.session.committed[z].any(), tool.status.text
 
 
 def test_a_stroke_in_a_slice_is_exact_and_changes_the_others_live(tool_3d, no_propagation):

@@ -39,6 +39,25 @@ def test_from_a_command_with_an_image_it_is_one_click(coins, tmp_path, window_ma
     assert main(["-i", str(path)]) == 0 and seen == [True, True]
 
 
+def test_a_command_without_a_model_opens_the_one_that_works_at_once_and_names_the_better_one(
+    coins, tmp_path, window_manager, monkeypatch
+):
+    path, seen = tmp_path / "coins.png", []
+    imageio.imwrite(path, coins)
+
+    def use() -> None:
+        tool = get_annotator(napari.current_viewer())
+        wait_until(lambda: tool.engine.predictor is not None and not tool.engine.busy)
+        seen.extend((tool.engine.predictor.model_name, tool.status.text, tool.dock.panels.offer.isVisible()))
+        driver.close(tool.viewer)
+
+    monkeypatch.setattr(napari, "run", use)
+    assert main(["-i", str(path)]) == 0
+    model, text, offers = seen
+    assert model == "nano_lm" and not offers
+    assert text.startswith("nano_lm is ready") and text.count("vit_h") == 1 and "\n" not in text
+
+
 def test_from_an_empty_start_it_is_two_clicks_with_a_sample(opened):
     tool = opened(annotator_2d, model_type="nano_lm")
     panel = tool.dock.panels.image

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 import tifffile
 from qtpy.QtCore import QPoint, QRect
 from qtpy.QtWidgets import QPushButton
+from superqt import QCollapsible
 
-from micro_sam.sam_annotator import annotator_2d
+from micro_sam.sam_annotator import annotator_2d, annotator_3d, annotator_tracking, image_folder_annotator
+from micro_sam.sam_annotator.actions import key_shown
+from micro_sam.sam_annotator.controller.action_table import ROWS_OF_SERIES, rows_of
 from micro_sam.sam_annotator.view import canvas_overlays
 from micro_sam.sam_annotator.view.camera import camera_of
 from micro_sam.sam_annotator.view.canvas_overlays import outline, outlines
@@ -19,6 +25,8 @@ from micro_sam.segmentation.values import ObjectMask
 
 from . import driver, movies
 from .driver import canvas, click, key, press, process, wait_idle, wait_until
+from .movies import small_movie
+from .volumes import small_volume
 
 
 def test_a_window_opens_maximised_and_remembers_its_size_and_the_image_fills_it(opened, coins, tmp_path, monkeypatch):
@@ -30,8 +38,10 @@ def test_a_window_opens_maximised_and_remembers_its_size_and_the_image_fills_it(
     window.showNormal()
     window.resize(1000, 700)
     assert wait_until(lambda: fills(tool) and canvas(tool.viewer).width() < 800, 20), "the image follows the canvas"
-    camera_of(tool.viewer).zoom *= 3
+    fitted = camera_of(tool.viewer).zoom
+    driver.wheel(canvas(tool.viewer), 3)
     zoom = camera_of(tool.viewer).zoom
+    assert zoom > fitted
     window.resize(1100, 760)
     driver.process(0.5)
     assert camera_of(tool.viewer).zoom == pytest.approx(zoom), "the user has zoomed: the view stays"
@@ -42,6 +52,49 @@ def test_a_window_opens_maximised_and_remembers_its_size_and_the_image_fills_it(
     again = opened(annotator_2d, coins, place=False, model_type="nano_lm")
     other = again.viewer.window._qt_window
     assert not other.isMaximized() and abs(other.width() - 1100) < 20
+    other.showMaximized()
+    assert wait_until(other.isMaximized, 20)
+    driver.close(again.viewer)
+    third = opened(annotator_2d, place=False, model_type="nano_lm")
+    assert wait_until(third.viewer.window._qt_window.isMaximized, 20), "it was closed maximised"
+
+
+SELDOM = {
+    "Image",
+    "Parameters of Segment All",
+    "Committed objects",
+    "Classes",
+    "Options of Commit",
+    "Model and embeddings",
+    "Train a model",
+    "Keys",
+}
+SELDOM_IN_VOLUMES = SELDOM | {"Parameters of the whole object", "Parameters of Segment All in Volume"}
+SELDOM_IN_MOVIES = (SELDOM - {"Committed objects"}) | {
+    "Committed tracks and lineage",
+    "Parameters of Track Object",
+    "Track a segmentation",
+}
+
+
+@pytest.mark.parametrize(
+    ("function", "image", "seldom"),
+    [
+        (annotator_2d, lambda: np.zeros((60, 80), np.uint8), SELDOM),
+        (annotator_3d, lambda: small_volume()[0], SELDOM_IN_VOLUMES),
+        (annotator_tracking, lambda: small_movie()[0], SELDOM_IN_MOVIES),
+    ],
+    ids=["2d", "3d", "tracking"],
+)
+def test_a_window_opens_with_seldom_used_sections_folded_and_naparis_panels_hidden(opened, function, image, seldom):
+    tool = opened(function, image(), model_type="nano_lm")
+    sections = {section.text(): section for section in tool.dock.panels.findChildren(QCollapsible)}
+    assert seldom <= sections.keys()
+    assert [name for name, section in sections.items() if section.isExpanded()] == []
+    qt_viewer = tool.viewer.window._qt_viewer
+    for hidden in (True, False, True):
+        assert [qt_viewer.dockLayerControls.isHidden(), qt_viewer.dockLayerList.isHidden()] == [hidden, hidden]
+        press(tool.dock.view.layers)
 
 
 def fills(tool) -> bool:
@@ -64,22 +117,88 @@ def test_naparis_panels_are_hidden_and_one_click_brings_them(tool):
 @pytest.mark.parametrize("name", ["tool", "tool_3d", "tool_tracking"])
 def test_the_whole_loop_is_in_sight_on_a_small_screen(request, name):
     tool = request.getfixturevalue(name)
-    window, dock = tool.viewer.window._qt_window, tool.dock
-    window.setGeometry(0, 24, 1280, 680)  # a screen of 1280 x 720 less the title and a bar
+    with small_screen(tool):
+        assert_in_sight(tool)
+
+
+@pytest.mark.parametrize("name", ["tool", "tool_3d", "tool_tracking"])
+def test_the_loop_stays_in_sight_with_a_review_a_table_and_an_object_that_is_open(request, name):
+    tool = request.getfixturevalue(name)
+    labels = np.zeros(tool.session.shape, np.uint32)
+    labels[..., 10:30, 10:30], labels[..., 60:80, 70:110] = 1, 2
+    tool.session.objects.load(labels)
+    with small_screen(tool):
+        review_with_a_table(tool)
+    key(tool.viewer, "shift+t")
+    tool.actions.clear()
+
+
+def review_with_a_table(tool, *more) -> None:
+    """The loop is in sight with a table below, with the bar of a review, and with an object that is open."""
+    key(tool.viewer, "shift+t")
+    assert wait_until(lambda: tool.table.is_open, 10)
+    assert_in_sight(tool, *more, why="the table leaves the dock its height")
+    key(tool.viewer, "w")
+    bar = tool.dock.panels.review
+    assert wait_until(bar.isVisible, 10), tool.status.text
+    buttons = [each.native for each in (bar.fine, bar.correct, bar.delete, bar.next, bar.stop)]
+    assert_in_sight(tool, *more, *buttons, why="with the bar of a review")
+    press(bar.correct.native)
+    assert tool.session.objects.reopened is not None
+    assert_in_sight(tool, *more, why="with an object open")
+
+
+def test_the_whole_loop_of_a_series_is_in_sight_on_a_small_screen(opened, coins, tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    for name in "ab":
+        tifffile.imwrite(images / f"a rather long name of an image, {name}.tif", coins)
+    tool = opened(image_folder_annotator, images, tmp_path / "results", model_type="nano_lm")
+    assert wait_until(lambda: tool.engine.predictor is not None and not tool.engine.busy), tool.status.text
+    series = [tool.dock.panels.series.previous.native, tool.dock.panels.series.next.native]
+    with small_screen(tool):
+        assert_in_sight(tool, *series)
+        for position in ((60, 100), (115, 160)):
+            click(tool, position)
+            wait_idle(tool)
+            key(tool.viewer, "c")
+            wait_idle(tool)
+        review_with_a_table(tool, *series)
+    key(tool.viewer, "F1")
+    process(0.3)
+    assert listed_keys(tool) == keys_of((*rows_of(tool.state.tool), *ROWS_OF_SERIES))
+
+
+@contextmanager
+def small_screen(tool):
+    """A screen of 1280 x 720, less the title and a bar."""
+    tool.viewer.window._qt_window.setGeometry(0, 24, 1280, 680)
     driver.process(0.3)
     try:
-        dock.scroll.verticalScrollBar().setValue(0)
-        fixed = [
-            *dock.panels.prompts.tools.values(),
-            dock.panels.segment.run.native,
-            *(panel.run.native for panel in dock.panels.extra),
-        ]
-        bottom = [dock.commit.run, dock.commit.clear, dock.commit.undo, dock.commit.redo, dock.save.save]
-        for widget in [*fixed, *(button.native for button in bottom), dock.status.text]:
-            assert is_in_sight(widget, window), f"{widget} is out of sight"
-        assert dock.width() <= 400
+        yield
     finally:
         driver.place(tool.viewer)
+
+
+def assert_in_sight(tool, *more, why: str = "") -> None:
+    """The loop and more is in sight, as soon as everything has its place."""
+    process(0.3)
+    assert wait_until(lambda: not out_of_sight(tool, *more), 5), (why, out_of_sight(tool, *more))
+
+
+def out_of_sight(tool, *more) -> list[str]:
+    """What is used in the loop click, segment, commit, save and cannot be seen without scrolling."""
+    window, dock = tool.viewer.window._qt_window, tool.dock
+    dock.scroll.verticalScrollBar().setValue(0)
+    fixed = [
+        *dock.panels.prompts.tools.values(),
+        dock.panels.segment.run.native,
+        *(panel.run.native for panel in dock.panels.extra),
+    ]
+    bottom = [dock.commit.run, dock.commit.clear, dock.commit.undo, dock.commit.redo, dock.save.save]
+    widgets = [*more, *fixed, *(button.native for button in bottom), dock.status.text]
+    assert dock.width() <= 400
+    return [f"{widget.text()!r}" for widget in widgets if not is_in_sight(widget, window)]
 
 
 def is_in_sight(widget, window) -> bool:
@@ -303,8 +422,24 @@ def test_a_track_keeps_its_colours_when_it_is_committed(tool_tracking):
         tool.session.objects.delete([first + k for k in range(3)])  # the numbers go on
 
 
-def test_f1_shows_the_keys(tool):
+@pytest.mark.parametrize("name", ["tool", "tool_3d", "tool_tracking"])
+def test_f1_shows_the_keys(request, name):
+    tool = request.getfixturevalue(name)
     key(tool.viewer, "F1")
     assert wait_until(lambda: tool.dock.panels.keys_section.isExpanded(), 5)
+    process(0.2)
+    assert listed_keys(tool) == keys_of(rows_of(tool.state.tool))
     key(tool.viewer, "F1")
     assert wait_until(lambda: not tool.dock.panels.keys_section.isExpanded(), 5)
+
+
+def keys_of(rows) -> list[tuple[str, str]]:
+    return [(key_shown(row.keys), row.text) for row in rows if row.keys]
+
+
+def listed_keys(tool) -> list[tuple[str, str]]:
+    """The rows of the list of keys; all of them are seen."""
+    grid, window = tool.dock.panels.keys.layout(), tool.viewer.window._qt_window
+    labels = [[grid.itemAtPosition(row, column).widget() for column in (0, 1)] for row in range(grid.count() // 2)]
+    assert wait_until(lambda: all(is_in_sight(label, window) for pair in labels for label in pair), 5)
+    return [(re.sub("<[^>]*>", "", shown.text()), text.text()) for shown, text in labels]

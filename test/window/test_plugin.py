@@ -180,9 +180,23 @@ def test_tools_of_the_plugins_menu_share_a_viewer_and_leave_it(viewer):
     positive = other.session.prompts.next_positive
     key(viewer, "t")  # the only tool that is left
     assert other.session.prompts.next_positive != positive
+    points, shapes = viewer.layers["prompts (2)"], viewer.layers["box_prompts (2)"]
+    viewer.layers.selection.active = points
+    key(viewer, "s")
+    assert points.mode != "select", "it segments, as long as the tool is there"
     other.end()
     key(viewer, "t")
     assert other.session.prompts.next_positive != positive
+    for layer, name, mode in ((points, "s", "select"), (shapes, "t", "add_path")):
+        viewer.layers.selection.active = layer
+        key(viewer, name)
+        assert layer.mode == mode, "napari's key again"
+    classes = other.session.classes.current
+    for name in ("c", "shift+1", "ctrl+z"):
+        key(viewer, name)
+    assert not other.session.objects and other.session.classes.current == classes
+    key(viewer, "v")
+    assert not shapes.visible
 
 
 def test_two_viewers_have_tools_of_their_own(viewer, coins):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import imageio.v3 as imageio
 import numpy as np
 import pytest
 import tifffile
+from superqt import QCollapsible
 
 from micro_sam.errors import InputError, OutputError
-from micro_sam.io.labels import load_labels
+from micro_sam.io.labels import load_labels, save_labels
 from micro_sam.sam_annotator import annotator_2d, image_folder_annotator, image_series_annotator
 from micro_sam.sam_annotator.state.series import plan_series
 
@@ -34,6 +36,16 @@ def annotate(tool, name):
     assert wait_until(lambda: tool.session.has_current), tool.status.text
     wait_idle(tool)
     key(tool.viewer, "c")
+
+
+def click_on_item(panel, index):
+    """A real click on an image of the list, which is folded at first."""
+    section = next(one for one in panel.findChildren(QCollapsible) if one.isAncestorOf(panel.list))
+    if not section.isExpanded():
+        driver.press(section.toggleButton())
+    panel.list.scrollToItem(panel.list.item(index))
+    driver.process(0.2)
+    driver.press(panel.list.viewport(), panel.list.visualItemRect(panel.list.item(index)).center())
 
 
 def test_an_empty_window_goes_through_a_folder_and_on_where_it_ended(opened, folder, monkeypatch):
@@ -119,8 +131,9 @@ def test_series_from_the_first_image_to_the_last_and_again(opened, folder, tmp_p
     assert tool.engine.computed == 0, "it was embedded before"
     tool.actions.go_to_image(2)  # with its result
     assert wait_until(lambda: tool.state.image.name == "c" and not tool.engine.busy, 60) and tool.engine.computed == 0
-    tool.actions.go_to_image(1)
+    click_on_item(panel, 1)
     assert wait_until(lambda: tool.state.image.name == "b" and not tool.engine.busy, 60) and tool.engine.computed == 0
+    assert tool.session.committed.max() == 1
 
     # The window is closed without N: the last image is saved all the same.
     driver.close(tool.viewer)
@@ -198,6 +211,38 @@ def test_image_that_cannot_be_read_is_left_out_with_a_sentence(opened, folder, t
     second = tool.dock.panels.series.list.item(1)
     assert second.text() == "✗ b: left out" and second.toolTip(), "the list keeps why"
     assert "1 left out" in tool.dock.panels.series.counter.text()
+    assert f"b is left out: {second.toolTip()}" in tool.status.text and "b.tif" in second.toolTip()
+    wait_idle(tool)
+    assert "b is left out" in tool.status.text, "that c is ready stands below"
+    key(tool.viewer, "N" if driver.REAL else "shift+n")
+    assert wait_until(lambda: tool.state.image.name == "a")
+    click_on_item(tool.dock.panels.series, 1)
+    assert f"b is left out: {second.toolTip()}" in tool.status.text and tool.state.image.name == "a"
+
+
+def test_an_old_result_that_could_be_of_two_images_is_taken_for_neither_and_stays(opened, coins, tmp_path):
+    images, results = tmp_path / "images", tmp_path / "results"
+    images.mkdir()
+    results.mkdir()
+    imageio.imwrite(images / "a.png", coins[:150])
+    tifffile.imwrite(images / "a.tif", coins[150:300])
+    old = np.zeros((150, 384), "uint16")
+    old[5:20, 5:20] = 7
+    save_labels(results / "a.tif", old)
+    before = (results / "a.tif").read_bytes()
+    tool = opened(image_folder_annotator, images, results, model_type="nano_lm")
+    assert [entry.name for entry in tool.series.entries] == ["a_png", "a_tif"]
+    for entry, place in zip(tool.series.entries, (COIN["a"], COIN["c"]), strict=True):
+        assert wait_until(lambda name=entry.name: tool.state.image.name == name)
+        assert not tool.session.objects and tool.state.series.progress(tool.series.index) == "open"
+        click(tool, place)
+        assert wait_until(lambda: tool.session.has_current), tool.status.text
+        wait_idle(tool)
+        key(tool.viewer, "c")
+        key(tool.viewer, "n")
+        assert load_labels(entry.output).max() == 1
+    assert sorted(path.name for path in results.glob("*.tif")) == ["a.tif", "a_png.tif", "a_tif.tif"]
+    assert (results / "a.tif").read_bytes() == before
 
 
 def test_series_that_cannot_start_says_why_before_a_window_opens(tmp_path):

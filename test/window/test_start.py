@@ -13,6 +13,7 @@ import napari
 import numpy as np
 import pytest
 import tifffile
+from qtpy.QtWidgets import QFileDialog
 
 from micro_sam.errors import CacheError, InputError
 from micro_sam.models.predictor import Predictor
@@ -82,14 +83,31 @@ def test_empty_window_takes_a_file_and_a_sample(opened, coins, tmp_path, caplog)
     assert tool.layers.raw.rgb and tool.session.shape == (512, 512)
 
 
+def test_open_image_asks_for_a_file_and_opens_it(opened, coins, tmp_path, monkeypatch):
+    path, answers = tmp_path / "coins.png", ["", str(tmp_path / "coins.png")]
+    imageio.imwrite(path, coins)
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", staticmethod(lambda *_args, **_more: (answers.pop(0), "")))
+    tool = opened(annotator_2d, model_type="nano_lm")
+    driver.press(tool.dock.panels.image.file.native)
+    assert tool.session is None and len(answers) == 1, "cancelled"
+    driver.press(tool.dock.panels.image.file.native)
+    assert wait_until(lambda: tool.session is not None)
+    assert tool.state.image.path == path
+    assert wait_until(lambda: tool.dock.panels.image.visibleRegion().isEmpty(), 5), "it is folded"
+    ready(tool)
+    click(tool, COIN)
+    assert wait_until(lambda: tool.session.has_current), tool.status.text
+
+
 def test_tool_docks_into_a_viewer_and_takes_its_layer(opened, coins):
     viewer = napari.Viewer()
     layer = viewer.add_image(coins, name="my image", scale=(0.5, 0.5))
     tool = opened(annotator_2d, model_type="nano_lm", viewer=viewer)
     assert tool.viewer is viewer and tool.session is None
     tool.dock.panels.image.layer.value = layer
-    tool.dock.panels.image.use_layer.native.click()
+    driver.press(tool.dock.panels.image.use_layer.native)
     ready(tool)
+    driver.process(0.5)  # the image is fitted
     assert tool.layers.raw is layer and layer in viewer.layers and "raw" not in [lay.name for lay in viewer.layers]
     click(tool, COIN)
     assert wait_until(lambda: tool.session.has_current)
@@ -375,14 +393,80 @@ FRESH = """
 """
 
 
-def test_nothing_that_crashes_software_opengl_is_imported_after_the_window_is_open(tmp_path):
-    """Importing torchvision, triton or segment-anything then ends the process under Mesa."""
+FRESH_STACKS = """
+    import faulthandler, sys
+    faulthandler.enable()
+    sys.path.insert(0, {folder!r})
+    import numpy as np
+    import driver
+    from micro_sam.sample_data import open_sample
+    from micro_sam.sample_data.synthetic import dividing_cells
+    from micro_sam.sam_annotator import annotator_3d, annotator_tracking, get_annotator
 
-    script = textwrap.dedent(
-        FRESH.format(
-            folder=str(Path(driver.__file__).parent), result=str(tmp_path / "r.tif"), cache=str(tmp_path / "c.zarr")
-        )
-    )
+    def begin(function, image, place):
+        viewer = function(image, model_type="nano_lm", return_viewer=True)
+        tool = get_annotator(viewer)
+        driver.place(viewer)
+        driver.wait_until(lambda: tool.engine.predictor is not None and not tool.engine.busy)
+        driver.wait_idle(tool)
+        tool.actions.go_to_slice(place[0])
+        driver.process(0.2)
+        driver.click(tool, place)
+        assert driver.wait_until(lambda: tool.session.has_current), tool.status.text
+        driver.wait_idle(tool)
+        driver.key(viewer, "v")
+        driver.wait_idle(tool)
+        tool.actions.commit()
+        driver.wait_idle(tool)
+        assert tool.session.objects, tool.status.text
+        return tool
+
+    def look_around(tool, result):
+        tool.actions.toggle_table()
+        tool.actions.review_next()
+        assert driver.wait_until(lambda: tool.review.doubt is not None), tool.status.text
+        tool.actions.review_stop()
+        tool.dock.panels.training_section.expand(animate=False)
+        tool.actions.start_training()
+        driver.process(0.2)
+        driver.wait_idle(tool)
+        tool.actions.save(result)
+        driver.wait_idle(tool)
+        tool.saving.unsaved = False
+        tool.viewer.close()
+        driver.process(0.3)
+
+    def middle(labels, index):
+        label = np.bincount(labels[index].ravel())[1:].argmax() + 1
+        return index, *(int(v) for v in np.median(np.argwhere(labels[index] == label), axis=0))
+
+    sample = open_sample("nuclei_volume")
+    tool = begin(annotator_3d, sample.image[8:22], middle(sample.labels[8:22], 6))
+    tool.actions.show_sections(True)
+    tool.actions.segment_all_slices()
+    driver.wait_idle(tool)
+    tool.actions.select([1])
+    tool.actions.find_similar()
+    assert driver.wait_until(lambda: "like 1" in tool.status.text), tool.status.text
+    driver.wait_idle(tool)
+    look_around(tool, {volume!r})
+
+    movie, labels, _ = dividing_cells((9, 128, 128), n_cells=4, n_divisions=1, seed=2)
+    tool = begin(annotator_tracking, movie, middle(labels, 0))
+    tool.actions.segment_and_track_all()
+    driver.wait_idle(tool)
+    look_around(tool, {movie!r})
+    forbidden = {{"torchvision", "triton", "segment_anything"}} & {{name.split(".")[0] for name in sys.modules}}
+    print("FORBIDDEN", sorted(forbidden))
+"""
+
+
+@pytest.mark.parametrize("program", [FRESH, FRESH_STACKS], ids=["2d", "3d and tracking"])
+def test_nothing_that_crashes_software_opengl_is_imported_after_the_window_is_open(tmp_path, program):
+    """Importing torchvision, triton or segment-anything then ends the process under Mesa."""
+    paths = {"result": "r.tif", "cache": "c.zarr", "volume": "v.tif", "movie": "m.csv"}
+    paths = {name: str(tmp_path / path) for name, path in paths.items()}
+    script = textwrap.dedent(program.format(folder=str(Path(driver.__file__).parent), **paths))
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=400)
     assert result.returncode == 0, result.stderr[-3000:]
     assert "FORBIDDEN []" in result.stdout

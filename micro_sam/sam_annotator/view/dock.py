@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from napari import Viewer
-from qtpy.QtCore import QEvent, QObject, Qt, QTimer
+from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import QScrollArea, QVBoxLayout, QWidget
 
 from micro_sam.sam_annotator.actions import Actions
 from micro_sam.sam_annotator.runtime.jobs import Jobs
+from micro_sam.sam_annotator.runtime.timers import once
 from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.sam_annotator.view.canvas_overlays import CanvasOverlay, CurrentOutline, SelectedFrames
 from micro_sam.sam_annotator.view.first_card import FirstCard
@@ -48,6 +49,8 @@ from micro_sam.session.session import Session
 
 WIDTH = 330
 SCROLL_BAR = 24
+SETTLED_MS = 300
+"""After a menu was unfolded everything has its size."""
 
 
 class EngineState(FeaturesState, PredictorState, EmbeddingState, Protocol):
@@ -146,6 +149,7 @@ class Panels(QWidget):
         self._column.addStretch(1)
         state.events.session.connect(lambda _session: self._image_section.collapse(animate=False))
         state.events.question.connect(self._show_question)
+        review.changed.connect(lambda: self._image_section.setVisible(review.doubt is None))  # its room
 
     def _show_question(self, question: Exception | None) -> None:
         if question is not None:
@@ -217,6 +221,8 @@ class Dock(QWidget):
         natural = self.panels.minimumSizeHint().width()
         self.panels.setMinimumWidth(1)  # the panels give way when the scroll bar comes
         self.scroll.setWidget(self.panels)
+        self._keys_come = once(lambda: None, SETTLED_MS, parent=self)
+        self.scroll.verticalScrollBar().rangeChanged.connect(self._scroll_to_keys)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(4, 4, 4, 4)
         outer.setSpacing(4)
@@ -252,7 +258,13 @@ class Dock(QWidget):
             section_of_keys.collapse(animate=False)
             return
         section_of_keys.expand(animate=False)
-        QTimer.singleShot(0, lambda: self.scroll.ensureWidgetVisible(self.panels.keys))
+        self._keys_come.start()
+        self._scroll_to_keys()
+
+    def _scroll_to_keys(self) -> None:
+        """The list gets its height, and the scroll bar its range, a little after it was unfolded."""
+        if self._keys_come.isActive():
+            self.scroll.ensureWidgetVisible(self.panels.keys_section, 0, 0)
 
     def add_series(self) -> None:
         """Add the list of a series of images."""

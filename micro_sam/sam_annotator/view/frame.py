@@ -114,6 +114,12 @@ def show_napari_panels(viewer: napari.Viewer, shown: bool) -> None:
         panel.setVisible(shown)
 
 
+def keep_height_of_dock(viewer: napari.Viewer) -> None:
+    """Let the panels on the right keep the whole height when something is docked below the image."""
+    corner, area = Qt.Corner.BottomRightCorner, Qt.DockWidgetArea.RightDockWidgetArea
+    viewer.window._qt_window.setCorner(corner, area)
+
+
 def is_first_start() -> bool:
     """Whether nobody has read the card of the first start yet."""
     return not _settings().value(CARD, False, type=bool)

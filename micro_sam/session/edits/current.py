@@ -202,6 +202,20 @@ def _holds(state: State, z: int, label: int) -> bool:
     return region is not None and bool((state.plane("current", z)[crop(region)] == label).any())
 
 
+def end_at_stop(draft: Draft, label: int, stop: int, decided: Collection[int]) -> None:
+    """Remove an object from a slice in which it is said to be absent, and from those beyond, where nobody decided.
+
+    Of a loaded or merged object only the slice itself is emptied: what lies beyond the corrections is kept.
+    """
+    state = draft.state
+    first, last = min(decided), max(decided)
+    is_kept = state.reopened is not None and state.reopened.record_before.is_given
+    for z in sorted(state.regions):
+        is_beyond = z > stop > last or z < stop < first
+        if (z == stop and z not in decided) or (is_beyond and not is_kept):
+            erase(draft, z, [label])
+
+
 def clear_slice(draft: Draft, z: int) -> None:
     """Empty one slice of `current` and forget what was known of it."""
     region = draft.state.regions.get(z)

@@ -17,6 +17,7 @@ from micro_sam.sam_annotator.controller.files.saving import Saving
 from micro_sam.sam_annotator.runtime.jobs import Jobs
 from micro_sam.sam_annotator.state.window import WindowState, image_of
 from micro_sam.sam_annotator.view.dialogs import Dialogs
+from micro_sam.sam_annotator.view.frame import keep_height_of_dock
 from micro_sam.sam_annotator.view.layers.session_layers import SessionLayers
 
 if TYPE_CHECKING:
@@ -172,6 +173,7 @@ class ObjectTable:
         self.panel.model.class_colour_of = self._class_colour
         name = f"{noun.capitalize()}s"
         self._dock = self._viewer.window.add_dock_widget(self.panel, name=name, area="bottom", tabify=True)
+        keep_height_of_dock(self._viewer)
         self._dock.visibilityChanged.connect(lambda visible: self.measuring.want("panel", visible))
         self._dock.destroyOnClose = self._dock.hide  # its cross would delete it
         self._dock.parent().resizeDocks([self._dock], [HEIGHT], Qt.Orientation.Vertical)

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 from napari import Viewer
-from qtpy.QtCore import Qt
 
 from micro_sam.sam_annotator.runtime.threads import LatestWins
 from micro_sam.sam_annotator.state.images import full_scale
 from micro_sam.sam_annotator.state.window import WindowState, image_of
+from micro_sam.sam_annotator.view.frame import keep_height_of_dock
 from micro_sam.sam_annotator.view.layers.session_layers import SessionLayers
 from micro_sam.sam_annotator.view.sections import Plane, SectionsView
 from micro_sam.sam_annotator.view.sight import Sight
@@ -105,8 +105,7 @@ class Sections:
             self.view = SectionsView(self._clicked, self._turned, self._layers.colours.of_committed)
             self._layers.colours.changed.connect(self.view.recolour)
             self._dock = self._viewer.window.add_dock_widget(self.view, name=TITLE, area="bottom")
-            # the panels on the right keep the whole height
-            self._dock.parent().setCorner(Qt.Corner.BottomRightCorner, Qt.DockWidgetArea.RightDockWidgetArea)
+            keep_height_of_dock(self._viewer)
             self._dock.visibilityChanged.connect(self._visibility_changed)
             self._dock.destroyOnClose = self._dock.hide  # its cross would delete it
 

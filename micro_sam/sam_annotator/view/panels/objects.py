@@ -149,8 +149,8 @@ class ReviewBar(QWidget):
         self.stop = action_button(actions, "review_stop")
         layout = menu_layout(self)
         layout.addWidget(self.text)
-        layout.addWidget(row(self.fine, self.correct, self.delete).native)
-        layout.addWidget(row(self.next, self.stop).native)
+        # one row: below it prompts and Segment stay in sight on a small screen
+        layout.addWidget(row(self.fine, self.correct, self.delete, self.next, self.stop).native)
         state.changed.connect(self._show)
         self._show()
 
