@@ -134,9 +134,7 @@ ROWS_OF_TRACKS = (
         "Link the objects of this layer between frames, find divisions, and show the tracks; commit them with C.",
     ),
     Row("show_track", lambda to: to.lineage.show_track),
-    Row(
-        "split_selected", lambda to: to.lineage.split, "Split here", "Cut the selected track before the frame in view."
-    ),
+    Row("split_selected", lambda to: to.lineage.split, "Split", "Cut the selected track before the frame in view."),
     Row(
         "link_selected",
         lambda to: to.lineage.link,

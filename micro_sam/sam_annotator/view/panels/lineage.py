@@ -214,13 +214,13 @@ class LineagePanel(QWidget):
         self.scroll.setWidget(self.view)
         self.scroll.setFixedHeight(self._height())
         self.objects = ObjectsPanel(state, actions)
-        self.split = action_button(actions, "split_selected")
+        self.split = self.objects.split
         self.link = action_button(actions, "link_selected")
         self.unlink = action_button(actions, "unlink_selected")
         layout = menu_layout(self, 3)
         layout.addWidget(self.scroll)
         layout.addWidget(self.objects)
-        layout.addWidget(row(self.split, self.link, self.unlink).native)
+        layout.addWidget(row(self.link, self.unlink).native)
         state.events.selected.connect(self._show_selected)
         state.events.session.connect(self._fit)
         self._show_selected(state.selected)
@@ -244,6 +244,5 @@ class LineagePanel(QWidget):
             parent.expand(animate=False)
 
     def _show_selected(self, ids: tuple[int, ...]) -> None:
-        self.split.enabled = len(ids) == 1
         self.link.enabled = len(ids) == 2
         self.unlink.enabled = len(ids) > 0

@@ -47,12 +47,11 @@ class ObjectsPanel(QWidget):
         self.ids.native.returnPressed.connect(self.ids.native.clearFocus)  # the next key is one of the tool
         self.reopen = action_button(actions, "reopen_selected")
         self.merge = action_button(actions, "merge_selected")
-        # tracks are split at a frame, by a button of the lineage
-        self.split = action_button(actions, "split_pieces") if "split_pieces" in actions else None
+        self._splits_at_frame = "split_selected" in actions  # tracks, which are not split into pieces
+        self.split = action_button(actions, "split_selected" if self._splits_at_frame else "split_pieces")
         self.delete = action_button(actions, "delete_selected")
         self.table = action_button(actions, "toggle_table")
         self.review = action_button(actions, "review_next")
-        buttons = (self.reopen, self.merge, self.split, self.delete)
         layout = menu_layout(self)
         top = QHBoxLayout()
         top.addWidget(self.count, 1)
@@ -61,7 +60,7 @@ class ObjectsPanel(QWidget):
         layout.addLayout(top)
         layout.addWidget(self.choose)
         layout.addWidget(column(self.ids, labels=True).native)
-        layout.addWidget(row(*(one for one in buttons if one is not None)).native)
+        layout.addWidget(row(self.reopen, self.merge, self.split, self.delete).native)
         if similar is not None:
             self._add_similar(similar, layout)
         state.events.selected.connect(self._show_selected)
@@ -110,8 +109,7 @@ class ObjectsPanel(QWidget):
         self.reopen.enabled = len(ids) == 1
         self.merge.enabled = len(ids) > 1
         self.delete.enabled = len(ids) > 0
-        if self.split is not None:
-            self.split.enabled = len(ids) > 0
+        self.split.enabled = len(ids) == 1 if self._splits_at_frame else len(ids) > 0
         if self.similar is not None:
             self.similar.enabled = len(ids) > 0
 

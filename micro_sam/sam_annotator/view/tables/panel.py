@@ -142,10 +142,9 @@ class TablePanel(QWidget):
         self.words.editingFinished.connect(self._filter)
         self.reopen = self._button("Re-open", f"Make the selected {noun} the current one again.", actions.reopen)
         self.merge = self._button("Merge", f"Make one {noun} of the selected ones.", actions.merge)
-        split, tip = ("Split", f"Make one {noun} of each piece.")
-        if actions.splits_at_frame:
-            split, tip = "Split here", f"Cut the selected {noun} before the frame in view."
-        self.split = self._button(split, tip, actions.split)
+        tip = f"Cut the selected {noun} before the frame in view."
+        tip = tip if actions.splits_at_frame else f"Make one {noun} of each piece."
+        self.split = self._button("Split", tip, actions.split)
         self.delete = self._button("Delete", f"Remove the selected {noun}s. Undo brings them back.", actions.delete)
         self.save = self._button("Save table...", "Write the table as csv or Parquet.", actions.save)
         top = QHBoxLayout()
