@@ -149,11 +149,16 @@ class Panels(QWidget):
         self._column.addStretch(1)
         state.events.session.connect(lambda _session: self._image_section.collapse(animate=False))
         state.events.question.connect(self._show_question)
-        review.changed.connect(lambda: self._image_section.setVisible(review.doubt is None))  # its room
+        review.changed.connect(lambda: self._give_room(review.doubt is not None))
 
     def _show_question(self, question: Exception | None) -> None:
         if question is not None:
+            self._image_section.setVisible(True)
             self._image_section.expand(animate=False)
+
+    def _give_room(self, is_review: bool) -> None:
+        """On a small screen the bar of a review needs the room of the menu of images, unless that asks something."""
+        self._image_section.setVisible(not is_review or self._state.question is not None)
 
     def add_on_top(self, title: str, panel: QWidget) -> None:
         """Add a panel above the others."""
