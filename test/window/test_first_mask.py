@@ -10,7 +10,6 @@ import pytest
 
 from micro_sam.cli.annotator_2d import main
 from micro_sam.sam_annotator import annotator_2d, annotator_3d, annotator_tracking, get_annotator
-from micro_sam.sam_annotator.controller.embedding import engine as engine_module
 from micro_sam.sam_annotator.controller.embedding import loading
 
 from . import driver
@@ -79,8 +78,8 @@ class Begun:
     def __init__(self, monkeypatch, opened):
         self._monkeypatch, self._opened = monkeypatch, opened
         monkeypatch.setattr(loading, "can_begin", lambda pixels: True)
-        monkeypatch.setattr(engine_module.Engine, "begin", lambda _engine: None)
-        monkeypatch.setattr(engine_module, "PATIENCE", 600.0)
+        monkeypatch.setattr(loading.Start, "now", lambda _start: None)
+        monkeypatch.setattr(loading, "PATIENCE", 600.0)
 
     def open(self, function, image, **settings):
         tool = self._opened(function, image, model_type="nano_lm", **settings)
@@ -91,7 +90,7 @@ class Begun:
     def go_on(self, tool):
         """The model is loaded now."""
         self._monkeypatch.undo()
-        tool.engine.begin()
+        tool._preparation._start.now()
         assert wait_until(lambda: tool.engine.predictor is not None and not tool.engine.busy), tool.status.text
 
 
@@ -146,7 +145,7 @@ def test_a_model_that_comes_first_answers_what_the_process_was_asked(begun, coin
     click(tool, COIN)
     driver.process(0.2)
     assert tool.preview.busy
-    tool.engine._may_begin.set()
+    tool._preparation._start.never()
     assert wait_until(lambda: tool.engine.embeddings is not None)
     first._asking.release()
     assert wait_until(lambda: tool.session.has_current), tool.status.text
@@ -184,7 +183,7 @@ def test_the_process_ends_with_the_window_another_image_or_a_preparation_that_is
     assert not first.is_open and tool.session.model.answering is None
     tool, first = begun.open(annotator_2d, coins)
     tool.actions.cancel()
-    tool.engine.close()
+    tool._preparation._start.never()
     assert wait_until(lambda: not tool.engine.busy) and "Cancelled" in tool.status.text and not first.is_open
 
 

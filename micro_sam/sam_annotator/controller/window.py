@@ -14,6 +14,7 @@ from micro_sam.sam_annotator.actions import Actions, bind
 from micro_sam.sam_annotator.controller.action_table import rows_of
 from micro_sam.sam_annotator.controller.automatic import Automatic
 from micro_sam.sam_annotator.controller.embedding.engine import Engine
+from micro_sam.sam_annotator.controller.embedding.loading import Start
 from micro_sam.sam_annotator.controller.embedding.looking import Looking
 from micro_sam.sam_annotator.controller.embedding.preparation import Preparation
 from micro_sam.sam_annotator.controller.files.opening import Continuing, Drops, Opening, take_dropped
@@ -104,12 +105,13 @@ class Window:
         self.state = state = WindowState(tool, settings, options=tool.options)
         self.actions = Actions(self._report, state.status.acted)
         self.jobs = Jobs(state.status.report)
-        self.engine = Engine(self.jobs, waits=first is not None)
+        start = Start(waits=first is not None)
+        self.engine = Engine(self.jobs, start)
         self.layers = TrackLayers(viewer, state) if tool.work == "tracks" else SessionLayers(viewer, state)
         self._mouse, self._sight = Mouse(viewer, self.layers, state), Sight(viewer, self.layers, state)
         self.preview = Preview(state)
         self._looking = Looking(state, viewer, self._sight, self.engine, self.preview, self.jobs)
-        self._preparation = Preparation(state, self.engine, self.jobs, self.preview, self._looking, first)
+        self._preparation = Preparation(state, self.engine, self.jobs, self.preview, self._looking, start, first)
         self.automatic = Automatic(state, self.jobs, self.engine, self._preparation, self._looking)
         self.hover = Hover(state, viewer, self.layers, self.jobs, lambda: self.preview.busy or self.automatic.busy)
         self._make_propagation()

@@ -6,9 +6,7 @@ before them.
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import threading
 import time
 from collections.abc import Callable, Generator
 from dataclasses import replace
@@ -24,6 +22,7 @@ from micro_sam.sam_annotator.controller.embedding.loading import (
     Found,
     Opened,
     Prepared,
+    Start,
     download_weights,
     embedding_steps,
     embedding_text,
@@ -37,8 +36,6 @@ from micro_sam.sam_annotator.state.settings import ModelOffer, Settings, missing
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 10.0  # seconds that a preparation waits to begin, at most
-
 
 class Engine:
     """Loads models and computes embeddings for one window.
@@ -47,8 +44,8 @@ class Engine:
     ----------
     jobs
         Where it runs.
-    waits
-        Whether it leaves the processor to the window until :meth:`begin`: importing PyTorch would slow its start.
+    start
+        When a preparation may begin; None: at once.
 
     Attributes
     ----------
@@ -89,7 +86,7 @@ class Engine:
     stopped = Signal()
     wants_changed = Signal()
 
-    def __init__(self, jobs: Jobs, *, waits: bool = False) -> None:
+    def __init__(self, jobs: Jobs, start: Start | None = None) -> None:
         self.predictor: Any = None
         self.embeddings: Any = None
         self.computed = 0
@@ -105,19 +102,7 @@ class Engine:
         self._opened: Opened | None = None
         self._shown: Opened | None = None  # what the window has; the other may be the next image
         self._before: Opened | None = None  # what it had before: the user may go back in a series
-        self._may_begin = threading.Event()
-        if not waits:
-            self.begin()
-
-    def begin(self) -> None:
-        """Import what the preparation needs, and prepare what is asked for from now on."""
-        if not self._may_begin.is_set():
-            self._may_begin.set()
-            threading.Thread(target=_import_torch, name="micro_sam imports").start()  # while the layers are made
-
-    def close(self) -> None:
-        """Let go a preparation that waits to begin; it has been cancelled."""
-        self._may_begin.set()
+        self._start = Start() if start is None else start
 
     @property
     def busy(self) -> bool:
@@ -259,7 +244,7 @@ class Engine:
     ) -> Generator[Any, None, Prepared | None]:
         started = time.monotonic()
         yield Progress("Starting")
-        self._may_begin.wait(PATIENCE)
+        self._start.wait()
         predictor = self.predictor if self._key == settings.model_key else None
         if predictor is None:
             offer = None if download or settings.checkpoint_path else missing_weights(settings)
@@ -388,8 +373,3 @@ class Engine:
         if start is not None:
             start()
         return start is not None
-
-
-def _import_torch() -> None:
-    with contextlib.suppress(Exception):  # the preparation will say what is wrong
-        import torch  # noqa: F401

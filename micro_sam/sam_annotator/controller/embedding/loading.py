@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
@@ -14,6 +16,8 @@ from micro_sam.sam_annotator.state.images import OpenImage
 from micro_sam.sam_annotator.state.settings import Settings
 from micro_sam.sam_annotator.state.status import duration
 from micro_sam.session.first_answers import FirstAnswers, Order, can_begin
+
+PATIENCE = 10.0  # seconds that a preparation waits to begin, at most
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,40 @@ class Opened:
 
         grid, n_slices = self.store.grid, self.store.n_slices
         return is_large(grid, n_slices, feature_bytes(self.predictor.model, grid, n_slices))
+
+
+class Start:
+    """When a preparation begins, and with it the import of PyTorch.
+
+    Parameters
+    ----------
+    waits
+        Whether the processor is left to the window until somebody calls :meth:`now`; else at once.
+    """
+
+    def __init__(self, waits: bool = False) -> None:
+        self._event = threading.Event()
+        if not waits:
+            self.now()
+
+    def now(self) -> None:
+        """Import what is needed, and prepare what is asked for from now on."""
+        if not self._event.is_set():
+            self._event.set()
+            threading.Thread(target=_import_torch, name="micro_sam imports").start()
+
+    def never(self) -> None:
+        """Let go who waits, to find itself cancelled; nothing is imported for it."""
+        self._event.set()
+
+    def wait(self) -> None:
+        """Wait for it."""
+        self._event.wait(PATIENCE)
+
+
+def _import_torch() -> None:
+    with contextlib.suppress(Exception):  # the preparation will say what is wrong
+        import torch  # noqa: F401
 
 
 class Computed:

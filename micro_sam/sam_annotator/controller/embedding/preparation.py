@@ -13,6 +13,7 @@ from qtpy.QtCore import QTimer
 
 from micro_sam.errors import InputError, ModelError
 from micro_sam.sam_annotator.controller.embedding.engine import Engine
+from micro_sam.sam_annotator.controller.embedding.loading import Start
 from micro_sam.sam_annotator.controller.embedding.looking import Looking
 from micro_sam.sam_annotator.controller.preview import Preview
 from micro_sam.sam_annotator.runtime.jobs import WORK, Jobs
@@ -46,8 +47,10 @@ class Preparation:
         What waits is asked when there is more.
     looking
         Tells the engine where to begin.
+    start
+        Of the engine: after the first answer, or a pause.
     first
-        Answers prompts of the first image until the engine is ready; the engine waits for it, or for a pause.
+        Answers prompts of the first image until the engine is ready.
 
     Attributes
     ----------
@@ -72,13 +75,14 @@ class Preparation:
         jobs: Jobs,
         preview: Preview,
         looking: Looking,
+        start: Start,
         first: FirstAnswers | None = None,
     ) -> None:
         self.stopped = ""
         self._state, self._engine, self._jobs = state, engine, jobs
         self._preview, self._looking = preview, looking
         self._download = False
-        self._first = first
+        self._start, self._first = start, first
         self._was_early = False
         preview.answered.connect(self._answered)
         engine.attached.connect(self._attach)
@@ -162,7 +166,7 @@ class Preparation:
     def needed(self) -> None:
         """Something waits for model or embeddings: start again if nothing is being prepared."""
         status = self._state.status
-        self._engine.begin()
+        self._start.now()
         if self._engine.active:
             return
         if self.stopped or self._engine.busy:  # busy: the step in which it was cancelled has not ended yet
@@ -174,7 +178,7 @@ class Preparation:
 
     def close(self) -> None:
         """The window is closed: nothing begins any more, and nobody answers."""
-        self._engine.close()
+        self._start.never()
         if self._first is not None:
             self._first.close()
         if self._state.session is not None:
@@ -246,12 +250,12 @@ class Preparation:
         else:  # a session goes on in another channel
             first.close()
         # counted from when the window hears of the user
-        QTimer.singleShot(0, lambda: QTimer.singleShot(PAUSE_MS, self._engine.begin))
+        QTimer.singleShot(0, lambda: QTimer.singleShot(PAUSE_MS, self._start.now))
 
     def _answered(self) -> None:
         """A prompt was answered; the first one has been waited for."""
         self._was_early = self._was_early or self._engine.embeddings is None
-        self._engine.begin()
+        self._start.now()
 
     def _follow(self, session: Session, before: Session | None) -> None:
         if before is not None:
