@@ -85,8 +85,9 @@ def test_prompts_show_their_track_and_state(tool_tracking):
     layer, ids = tool.layers.points.layer, [1, 1, 2, 3]
     assert [str(symbol) for symbol in layer.symbol] == ["disc", "star", "disc", "disc"]
     assert list(layer.text.values) == [str(i) for i in ids]
-    assert np.allclose(layer.border_color, track_colours(ids))
-    assert np.allclose(track_colours([1]), tool.layers.labels["current"].layer.get_color(1))
+    first = tool.session.objects.next_id  # in the colour of the track that it becomes
+    assert np.allclose(layer.border_color, track_colours([first + i - 1 for i in ids]))
+    assert np.allclose(track_colours([first]), tool.layers.labels["current"].layer.get_color(1))
     assert menu(tool).track_id.choices == (1, 2, 3)
     assert menu(tool).track_id.native.itemText(1) == "2: daughter of 1, from frame 4"
     assert menu(tool).track_state.value == "track" and menu(tool).track_id.value == 3
