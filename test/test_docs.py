@@ -313,7 +313,9 @@ def captions() -> set[str]:
     for node in (node for node in nodes if isinstance(node, ast.JoinedStr)):
         texts.add("".join(str(part.value) if isinstance(part, ast.Constant) else "{noun}" for part in node.values))
     named = {text.replace("{noun}", noun).replace("{part}", "Object") for text in texts for noun in ("object", "track")}
-    return {re.sub(r" *(\[.*\]|:)$", "", text) for text in named}
+    # and the entries of napari's menus
+    entries = re.findall(r"display_name: ([^,}\n]+)", (ROOT / "micro_sam" / "napari.yaml").read_text())
+    return {re.sub(r" *(\[.*\]|:)$", "", text) for text in named} | set(entries)
 
 
 def test_captions_that_the_pages_of_the_windows_quote_exist():
