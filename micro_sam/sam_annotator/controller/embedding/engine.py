@@ -242,9 +242,9 @@ class Engine:
     def _steps(
         self, job: Job, image: OpenImage, ndim: int, settings: Settings, download: bool
     ) -> Generator[Any, None, Prepared | None]:
-        started = time.monotonic()
         yield Progress("Starting")
         self._start.wait()
+        started = time.monotonic()
         predictor = self.predictor if self._key == settings.model_key else None
         if predictor is None:
             offer = None if download or settings.checkpoint_path else missing_weights(settings)
