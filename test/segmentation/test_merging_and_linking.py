@@ -184,12 +184,15 @@ def crowded_frames(n: int) -> list[FrameObjects]:
 
 
 def test_looking_for_divisions_costs_as_many_times_more_as_there_are_cells():
-    costs = []
-    for n in (600, 4800):
-        frames, before = crowded_frames(n), time.process_time()
-        assert link_frames(frames).parents
-        costs.append(time.process_time() - before)
-    assert costs[1] < 3 * 8 * costs[0]
+    def cost(n):
+        frames, times = crowded_frames(n), []
+        for _ in range(3):  # the quickest: what else the processor does makes some slower
+            before = time.process_time()
+            assert link_frames(frames).parents
+            times.append(time.process_time() - before)
+        return min(times)
+
+    assert cost(4800) < 3 * 8 * cost(600)
 
 
 def test_stacks_larger_than_memory_are_merged_and_linked_on_disc(monkeypatch):
