@@ -6,7 +6,6 @@ import contextlib
 
 import numpy as np
 import pandas as pd
-import pytest
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QFileDialog
 
@@ -143,7 +142,6 @@ def test_the_filter_is_typed_and_its_keys_do_nothing_else(tool):
 
 
 def test_the_table_is_saved_by_its_dialog_as_csv_and_parquet(tool, tmp_path, monkeypatch):
-    pytest.importorskip("pyarrow")
     csv, parquet = "Table (*.csv)", "Parquet (*.parquet)"
     answers = iter(
         [("", csv), (str(tmp_path / "a"), csv), (str(tmp_path / "b"), parquet), *[(str(tmp_path / "a.csv"), csv)] * 2]
