@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from micro_sam.distributed.options import ClusterOptions
+from micro_sam.distributed.quiet import QUIET
 from micro_sam.errors import ClusterError, InputError
 
 CORES, MEMORY = 4, "16GB"  # of a job, unless said otherwise
@@ -30,12 +31,6 @@ ENDED = 2  # looks at which a job is not there any more
 CONNECT = 30  # seconds to wait for a scheduler
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 ENVIRONMENT = (*THREADS, "MALLOC_TRIM_THRESHOLD_")
-# they tell of every worker that ends, and of what its nanny wanted to say after it had closed its connections
-QUIET = (
-    *(f"distributed{name}" for name in ("", ".client", ".nanny", ".worker", ".scheduler", ".core")),
-    "asyncio",
-    "tornado.application",
-)
 _CLASSES = {"slurm": "SLURM", "lsf": "LSF", "pbs": "PBS", "sge": "SGE"}
 
 
@@ -238,12 +233,14 @@ def job_arguments(options: ClusterOptions) -> dict[str, Any]:
 def _start(options: ClusterOptions) -> Any:
     if options.has_jobs:
         return _cluster_class(options)(**job_arguments(options), scheduler_options={"dashboard_address": ":8787"})
+    import dask
     from distributed import LocalCluster
 
     workers = _workers(options)
     arguments = {
         "n_workers": workers,
         "threads_per_worker": 1,
+        "preload": [*dask.config.get("distributed.worker.preload"), "micro_sam.distributed.quiet"],
         "memory_limit": _limit(options, workers),
         "silence_logs": logging.CRITICAL,
         "env": dict.fromkeys(THREADS, str(_threads(options))),
