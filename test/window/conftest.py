@@ -8,6 +8,7 @@ import gc
 import logging
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,17 @@ def dialogs(application):
     """Modal dialogs are answered as the test says (`driver.answer`); any other one is an error of the test."""
     with driver.dialogs_answered():
         yield
+
+
+@pytest.fixture(autouse=True)
+def exceptions():
+    """An exception that a slot lets out is an error of the test; without napari's event loop, PyQt would abort."""
+    raised: list[BaseException] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "excepthook", lambda kind, error, trace: raised.append(error))
+        yield
+    if raised:
+        raise raised[0]
 
 
 @pytest.fixture(scope="session")

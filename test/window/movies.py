@@ -91,6 +91,7 @@ def start_again(tool) -> None:
     session.prompts.clear()
     session.objects.load(np.zeros_like(session.committed))
     session.automatic.show(np.zeros_like(session.auto))
+    tool.saving.path, tool.saving.was_saved, tool.saving.unsaved = None, False, False
     session.history.clear()
     tool.actions.set_source("current")
     tool.actions.use_tool("point")

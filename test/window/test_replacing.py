@@ -12,6 +12,7 @@ from micro_sam.io.labels import load_labels, save_labels
 from micro_sam.io.marks import read_kind
 from micro_sam.io.tracks import load_tracks, save_tracks
 from micro_sam.sam_annotator import annotator_2d, annotator_tracking, image_folder_annotator
+from micro_sam.sam_annotator.controller.files import unsaved
 from micro_sam.sam_annotator.state.images import from_path
 
 from . import driver
@@ -104,6 +105,32 @@ def test_tracks_of_earlier_versions_are_continued_and_kept(tool_tracking, tmp_pa
     tool.actions.save(folder)
     assert "something else" in tool.status.text and (folder / "notes.txt").read_text() == "mine"
     assert len(questions) == 1
+
+
+@pytest.mark.parametrize("kind", ["tool", "tool_3d", "tool_tracking"])
+def test_a_save_that_begins_by_itself_says_what_is_in_the_way(request, kind, tmp_path, monkeypatch):
+    """It is no action that somebody waits for: an exception of its timer would end the program."""
+    tool = request.getfixturevalue(kind)
+    monkeypatch.setattr(unsaved, "PAUSE", 0.0)
+    monkeypatch.setattr(unsaved, "SOON", 0.05)
+    commit_anything(tool)
+    path = tmp_path / ("movie_RES" if kind == "tool_tracking" else "masks.tif")
+    tool.actions.save(path)
+    assert not tool.saving.unsaved, tool.status.text
+    if path.is_file():
+        path.unlink()
+        path.mkdir()
+    (path / "notes.txt").write_text("mine")
+    tool.session.objects.delete([1])
+    commit_anything(tool)
+    tool.saving.changed.emit()
+    assert wait_until(lambda: "notes.txt" in tool.status.text), tool.status.text
+    assert tool.saving.unsaved and (path / "notes.txt").read_text() == "mine"
+    (path / "notes.txt").unlink()
+    tool.session.objects.delete([1])
+    commit_anything(tool)
+    tool.saving.changed.emit()
+    assert wait_until(lambda: not tool.saving.unsaved), tool.status.text
 
 
 def test_save_goes_into_the_folder_that_was_given_and_save_as_beside_it(opened, tmp_path, monkeypatch):

@@ -88,6 +88,7 @@ def start_again(tool) -> None:
     tool.session.objects.load(np.zeros_like(tool.session.committed))
     tool.session.automatic.set_region(None)
     tool.session.automatic.show(np.zeros_like(tool.session.auto))
+    tool.saving.path, tool.saving.was_saved, tool.saving.unsaved = None, False, False
     tool.session.history.clear()
     tool.actions.use_tool("point")
     tool.actions.go_to_slice(tool.session.shape[0] // 2)

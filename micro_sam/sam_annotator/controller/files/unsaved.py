@@ -17,6 +17,7 @@ from napari import Viewer
 from qtpy.QtCore import QEvent, QObject, QSocketNotifier, QTimer
 from qtpy.QtWidgets import QApplication
 
+from micro_sam.errors import MicroSamError
 from micro_sam.sam_annotator.actions import Actions
 from micro_sam.sam_annotator.controller.files.large_saves import LANE
 from micro_sam.sam_annotator.controller.files.saving import Saving
@@ -48,17 +49,21 @@ class Leaving:
     def __init__(self, state: WindowState, actions: Actions, saving: Saving, dialogs: Dialogs) -> None:
         self._state, self._actions, self._saving, self._dialogs = state, actions, saving, dialogs
 
-    def may_leave(self, what: str = "Close") -> bool:
+    def may_leave(self, what: str = "Close", *, is_named: bool = False) -> bool:
         """Whether the image may be left; with unsaved work the user is asked, and it is saved if they say so.
 
         Parameters
         ----------
         what
             The user is about to do, for the button: ``"Close"``, ``"Open"``.
+        is_named
+            Whether the question says which tool and image it is about: there are several in the window.
         """
         if not self._saving.must_ask:
             return True
-        answer = self._dialogs.unsaved(self._question(), "Save", f"{what} without saving")
+        image, title = self._state.image, self._state.tool.title
+        about = f"{title}, {image.name}: " if is_named and image is not None else ""
+        answer = self._dialogs.unsaved(about + self._question(), "Save", f"{what} without saving")
         if answer is not None:
             return answer
         return self._commit_all() and self._saving.save() is not None
@@ -177,7 +182,7 @@ class CloseGuard(QObject):
         asking = self._unsaved(event.spontaneous())
         if asking and event.spontaneous():
             event.ignore()
-            if _may_leave(asking):
+            if self._may_leave(asking):
                 # napari asks as well when the user closes the window; one question is enough.
                 QTimer.singleShot(0, self._window.close)
             return True
@@ -198,7 +203,7 @@ class CloseGuard(QObject):
         try:
             asking = self._unsaved(confirm_need)
             if confirm_need and asking:
-                if not _may_leave(asking):
+                if not self._may_leave(asking):
                     return None
                 confirm_need = False
         except Exception as error:
@@ -212,16 +217,15 @@ class CloseGuard(QObject):
             guard._saving.save_silently(may_ask=may_ask)
         return [guard for guard in self._together if guard._saving.must_ask and not guard._decided]
 
-
-def _may_leave(guards: list[CloseGuard]) -> bool:
-    """Ask for one tool after the other; after one refusal, all are asked again the next time."""
-    for guard in guards:
-        guard._decided = guard._leaving.may_leave()
-        if not guard._decided:
-            for one in guards:
-                one._decided = False
-            return False
-    return True
+    def _may_leave(self, guards: list[CloseGuard]) -> bool:
+        """Ask for one tool after the other; after one refusal, all are asked again the next time."""
+        for guard in guards:
+            guard._decided = guard._leaving.may_leave(is_named=len(self._together) > 1)
+            if not guard._decided:
+                for one in guards:
+                    one._decided = False
+                return False
+        return True
 
 
 @contextlib.contextmanager
@@ -295,7 +299,11 @@ class Autosave:
             self._timer.start(int(1000 * SOON))
             return
         self._last = time.monotonic()
-        write = saving.plan_quiet()
+        try:
+            write = saving.plan_quiet()
+        except MicroSamError as error:  # what lies there may not be replaced, or not be read
+            self._state.status.report(error)
+            return
         if write is None:
             return
         entry, path = session.history.last, saving.path
