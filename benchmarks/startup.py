@@ -9,8 +9,8 @@ and mobile_sam), which is opened by its own ``annotator_2d``. Like is compared w
 weights of vit_b and vit_t from a file. nano_lm lies in our package, and the peer has nothing like it. "napari alone" is
 its window with the image: what no tool in napari can be quicker than.
 
-Also measured: ``import micro_sam``, and ``-h`` of the command ``micro_sam.annotator_2d``. Without a screen (DISPLAY),
-these are all that is measured.
+Also measured: ``import micro_sam``, ``-h`` of the command ``micro_sam.annotator_2d``, and the plugin's 2D tool in a
+napari that is open, with and without an image. Without a screen (DISPLAY), the first two are all that is measured.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from micro_sam.sample_data import open_sample
 
 ROOT = Path(__file__).resolve().parents[1]
 WINDOW_SCRIPT = Path(__file__).with_name("startup_window.py").resolve()
+PLUGIN_SCRIPT = Path(__file__).with_name("startup_plugin.py").resolve()
 SHIPPED = "nano_lm"
 MODELS = (SHIPPED, "vit_t", "vit_b")
 PEER = "micro-sam 1.8"
@@ -65,6 +66,8 @@ def main(arguments: list[str] | None = None) -> int:
     print(commands_table(report["commands"]) + "\n", flush=True)
     if os.environ.get("DISPLAY"):
         with tempfile.TemporaryDirectory() as folder, window_manager():
+            report["plugin"] = measure_plugin(options, Path(folder))
+            print(plugin_table(report["plugin"]) + "\n", flush=True)
             report["starts"] = measure_starts(options, Path(folder), report)
         print(starts_table(report["starts"]))
     else:
@@ -197,6 +200,34 @@ def starts_table(rows: list[dict]) -> str:
 def spread(values: list[float], digits: int = 1) -> str:
     """Median (least to largest)."""
     return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+
+
+# the plugin
+
+
+def measure_plugin(options: argparse.Namespace, folder: Path) -> dict[str, list[dict[str, float]]]:
+    """Processor seconds of the window's thread, of all runs: with an image in napari and without."""
+    image = folder / "image_of_napari.npy"
+    np.save(image, open_sample(options.image).image)
+    runs: dict[str, list[dict[str, float]]] = {"with an image": [], "empty": []}
+    with tempfile.TemporaryDirectory() as cache:
+        own = environment(False, options.threads, cache)
+        for turn in range(-1, options.runs):
+            for name, row in runs.items():
+                command = [sys.executable, str(PLUGIN_SCRIPT), *([] if name == "empty" else [str(image)])]
+                measured = json.loads(run_quietly(command, own).strip().splitlines()[-1])
+                if turn >= 0:
+                    row.append(measured)
+    return runs
+
+
+def plugin_table(runs: dict[str, list[dict[str, float]]]) -> str:
+    """Medians with ranges, one line with an image and one without."""
+    lines = ["| napari | runs | tool seen, CPU s (goal 0.5) | image opened, CPU s |", "|---|---|---|---|"]
+    for name, row in runs.items():
+        cells = [spread([one[what] for one in row], 2) for what in ("seen", "opened")]
+        lines.append(f"| {name} | {len(row)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 # commands

@@ -13,7 +13,7 @@ __all__ = ["Annotator2d", "Annotator3d", "AnnotatorTracking"]
 
 
 class _ToolWidget(ToolWidget):
-    """A tool in a viewer, not docked yet.
+    """A tool in a viewer, not docked yet; it opens the selected image at once.
 
     Parameters
     ----------
@@ -32,6 +32,7 @@ class _ToolWidget(ToolWidget):
 
     def __init__(self, viewer: Viewer, reset_state: bool = True, **settings: Any) -> None:
         super().__init__(viewer, **settings)
+        self.open_image()
 
 
 class Annotator2d(_ToolWidget):

@@ -7,22 +7,37 @@ from typing import Any
 
 from magicgui.types import FileDialogMode
 from magicgui.widgets import CheckBox, Container, FileEdit, PushButton
+from qtpy.QtGui import QPaintEvent
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from micro_sam.errors import InputError, MicroSamError
 from micro_sam.plugin.settings import first_settings, whole
 from micro_sam.sam_annotator.image_series_annotator import image_folder_annotator
 from micro_sam.sam_annotator.launch import ToolWidget, get_annotator
+from micro_sam.sam_annotator.runtime.timers import once
 from micro_sam.sam_annotator.tools import IMAGE, TRACKING, VOLUME
 from micro_sam.sam_annotator.view.panels.training import TrainingPanel
 
+UNSEEN_MS = 300  # after which a tool opens its image that nothing was painted of: behind another tab
+
 
 class PluginTool(ToolWidget):
-    """A tool of the Plugins menu; it begins with the settings of this viewer."""
+    """A tool of the Plugins menu; it begins with the settings of this viewer, and opens its image once it is seen."""
 
     def __init__(self, napari_viewer: Any) -> None:
         viewer = whole(napari_viewer)
         super().__init__(viewer, **vars(first_settings(viewer)))
+        # napari takes half a second for the layers of a tool: the tool is seen before
+        self._opening = once(self.open_image, UNSEEN_MS, parent=self)
+        self._opening.start()
+        if self.image is not None:
+            self.annotator.status.say(f"{self.image.name} is being opened.")
+
+    def paintEvent(self, event: QPaintEvent | None) -> None:
+        """See Qt. What is painted can be seen: the image comes next."""
+        super().paintEvent(event)
+        if self._opening.isActive():
+            self._opening.start(0)
 
 
 class Tool2D(PluginTool):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 from collections.abc import Callable
@@ -138,19 +139,23 @@ def annotate(
             load_classes(earlier)  # whether they can be read
             opened = replace(opened, earlier=earlier)
     own_window = viewer is None
-    first = None if opened is None or not own_window else first_answers(opened, tool.ndim, settings)
-    if viewer is None:
-        viewer = open_viewer(tool.title if opened is None else f"{opened.name} - {tool.title}")
-        if opened is None:
-            EmptyHint(viewer)
-    window = Window(viewer, tool, settings, is_alone=own_window, first=first)
-    window.recording.choice = choice
-    try:
-        window.open(opened, committed, may_continue=True)
-    except CacheError as error:
-        window.recording.choice = SessionChoice()  # what is there stays as it is
-        window.open(opened)
-        window.status.report(error)
+    with contextlib.ExitStack() as undo:
+        first = None if opened is None or not own_window else first_answers(opened, tool.ndim, settings)
+        if first is not None:
+            undo.callback(first.close)
+        if viewer is None:
+            viewer = open_viewer(tool.title if opened is None else f"{opened.name} - {tool.title}")
+            if opened is None:
+                EmptyHint(viewer)
+        window = Window(viewer, tool, settings, is_alone=own_window, first=first)
+        window.recording.choice = choice
+        try:
+            window.open(opened, committed, may_continue=True)
+        except CacheError as error:
+            window.recording.choice = SessionChoice()  # what is there stays as it is
+            window.open(opened)
+            window.status.report(error)
+        undo.pop_all()
     if return_viewer:
         return viewer
     window.run()
@@ -259,7 +264,7 @@ def get_annotator(viewer: Viewer) -> Window:
 
 
 class ToolWidget(QWidget):
-    """A tool in a viewer, not docked yet.
+    """A tool in a viewer, not docked yet and without its image: see :meth:`open_image`.
 
     Parameters
     ----------
@@ -272,6 +277,8 @@ class ToolWidget(QWidget):
     ----------
     annotator : Window
         The tool itself.
+    image : napari.layers.Image or None
+        The image that it opens: the layer that is selected, or the first one.
     """
 
     kind: Tool
@@ -281,20 +288,25 @@ class ToolWidget(QWidget):
         checked = Settings(**settings)
         checked.check()
         images = [layer for layer in viewer.layers if isinstance(layer, Image)]
+        active = viewer.layers.selection.active
+        self.image = active if active in images else next(iter(images), None)
         self.annotator = Window(viewer, self.kind, checked, is_docked=False, is_alone=not images)
         self._end: Any = None
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.annotator.dock)
-        active = viewer.layers.selection.active
-        for layer in [active] if active in images else images[:1]:
-            try:
-                self.annotator.open(from_layer(layer, self.kind.name))
-            except InputError as error:
-                self.annotator.open(None)
-                self.annotator.status.report(error)
+
+    def open_image(self) -> None:
+        """Open the image, unless another one was opened meanwhile; without one, say how to get it."""
+        annotator = self.annotator
+        if annotator.state.closed or annotator.session is not None:
             return
-        self.annotator.open(None)
+        is_there = self.image is not None and self.image in annotator.viewer.layers
+        try:
+            annotator.open(from_layer(cast(Image, self.image), self.kind.name) if is_there else None)
+        except Exception as error:  # a timer may have called this, which has nobody to tell
+            annotator.open(None)
+            annotator.status.report(error)
 
     def showEvent(self, event: QShowEvent | None) -> None:
         """See Qt. Once it is docked, the cross of the dock ends the tool, which asks for unsaved work first."""

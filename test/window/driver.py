@@ -62,6 +62,13 @@ def wait_idle(tool, timeout: float = 180.0) -> None:
     process(0.05)
 
 
+def dock_tool(viewer, entry: str = "2D annotator"):
+    """Open a tool of the Plugins menu with an image that is there; returns its dock and widget."""
+    dock, widget = viewer.window.add_plugin_dock_widget("micro_sam", entry)
+    assert wait_until(lambda: widget.annotator.session is not None), widget.annotator.status.text
+    return dock, widget
+
+
 @contextlib.contextmanager
 def window_manager():
     """Start openbox when no window manager is there (a bare xvfb)."""

@@ -9,7 +9,7 @@ import napari
 import pytest
 
 from micro_sam.cli.annotator_2d import main
-from micro_sam.sam_annotator import annotator_2d, annotator_3d, annotator_tracking, get_annotator
+from micro_sam.sam_annotator import annotator_2d, annotator_3d, annotator_tracking, get_annotator, launch
 from micro_sam.sam_annotator.controller.embedding import loading
 
 from . import driver
@@ -185,6 +185,21 @@ def test_the_process_ends_with_the_window_another_image_or_a_preparation_that_is
     tool.actions.cancel()
     tool._preparation._start.never()
     assert wait_until(lambda: not tool.engine.busy) and "Cancelled" in tool.status.text and not first.is_open
+
+
+def test_the_process_ends_where_no_window_can_be_opened(monkeypatch, coins):
+    begun = []
+
+    def first_answers(*given):
+        begun.append(loading.first_answers(*given))
+        return begun[-1]
+
+    monkeypatch.setattr(loading, "can_begin", lambda pixels: True)
+    monkeypatch.setattr(launch, "first_answers", first_answers)
+    monkeypatch.setattr(launch, "open_viewer", lambda title: 1 / 0)  # no screen
+    with pytest.raises(ZeroDivisionError):
+        annotator_2d(coins, model_type="nano_lm")
+    assert not begun[0].is_open
 
 
 def test_it_answers_in_volumes_and_movies_too(begun):

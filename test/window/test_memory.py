@@ -71,7 +71,7 @@ def test_a_closed_window_leaves_nothing_in_memory(shared_window, coins, kind):
 
 def use_plugin(viewer):
     """The dock of a tool in which something was done, and its parts."""
-    dock, widget = viewer.window.add_plugin_dock_widget("micro_sam", "2D annotator")
+    dock, widget = driver.dock_tool(viewer)
     tool = widget.annotator
     assert wait_until(lambda: tool.engine.predictor is not None and not tool.engine.busy), tool.status.text
     tool.actions.toggle_hover()

@@ -7,6 +7,7 @@ import sys
 import napari
 import numpy as np
 import pytest
+from qtpy.QtCore import QEvent, QObject
 
 from micro_sam.models.cache import get_cache_directory
 from micro_sam.sam_annotator import get_annotator
@@ -53,6 +54,19 @@ def fit(viewer) -> None:
     process(0.1)
 
 
+class Paints(QObject):
+    """What the user reads at each painting of the panel."""
+
+    def __init__(self, tool) -> None:
+        super().__init__()
+        self.tool, self.seen = tool, []
+
+    def eventFilter(self, panel: QObject | None, event: QEvent | None) -> bool:
+        if event is not None and event.type() == QEvent.Type.Paint:
+            self.seen.append(self.tool.status.text)
+        return False
+
+
 STACKS = {
     "2D annotator": (None, COIN, "committed_objects"),
     "3D annotator": (lambda: volumes.small_volume()[0], NUCLEUS, "committed_objects"),
@@ -71,6 +85,7 @@ def test_a_tool_of_the_plugins_menu_segments_a_click_and_commits_it_by_key(viewe
     viewer.layers.selection.active = layer
     choose(viewer, entry)
     tool = get_annotator(viewer)
+    assert wait_until(lambda: tool.session is not None), tool.status.text
     assert tool.state.image.layer is layer and is_ready(tool), tool.status.text
     if len(place) == 3:
         tool.actions.go_to_slice(place[0])
@@ -87,15 +102,42 @@ def test_a_tool_of_the_plugins_menu_segments_a_click_and_commits_it_by_key(viewe
         assert wait_until(lambda: viewer.layers["tracks"].visible)
 
 
+def test_a_tool_is_seen_before_its_image_is_opened(viewer):
+    """napari takes half a second for the layers; the image is the one that was selected when the tool was asked for."""
+    own = set(viewer.layers)
+    viewer.layers.selection.active = viewer.layers["mine"]
+    dock, widget = viewer.window.add_plugin_dock_widget("micro_sam", "2D annotator")
+    tool = widget.annotator
+    assert tool.session is None and set(viewer.layers) == own and tool.status.text == "mine is being opened."
+    viewer.layers.selection.active = viewer.layers["other"]
+    paints = Paints(tool)
+    tool.dock.installEventFilter(paints)
+    assert wait_until(lambda: tool.session is not None), tool.status.text
+    assert paints.seen[0] == "mine is being opened."
+    assert tool.state.image.layer is viewer.layers["mine"]
+
+
+def test_a_tool_whose_image_goes_or_that_ends_before_it_was_seen_opens_nothing(viewer):
+    viewer.layers.selection.active = viewer.layers["mine"]
+    _, widget = viewer.window.add_plugin_dock_widget("micro_sam", "2D annotator")
+    viewer.layers.remove("mine")
+    assert wait_until(lambda: "Drop an image" in widget.annotator.status.text), widget.annotator.status.text
+    assert widget.annotator.session is None and len(viewer.layers) == 1
+    _, widget = viewer.window.add_plugin_dock_widget("micro_sam", "3D annotator")
+    widget.end()
+    process(0.5)
+    assert widget.annotator.state.closed and widget.annotator.session is None and len(viewer.layers) == 1
+
+
 def test_an_image_and_a_volume_have_tools_in_one_viewer(viewer):
     """The second one's layers end in (2); prompts, answers and keys are those of the tool whose layer is selected."""
     stack = viewer.add_image(volumes.small_volume()[0], name="stack", translate=(0, 0, 400))
     viewer.reset_view()
     viewer.layers.selection.active = viewer.layers["mine"]
-    flat = viewer.window.add_plugin_dock_widget("micro_sam", "2D annotator")[1].annotator
+    flat = driver.dock_tool(viewer)[1].annotator
     assert is_ready(flat), flat.status.text
     viewer.layers.selection.active = stack
-    deep = viewer.window.add_plugin_dock_widget("micro_sam", "3D annotator")[1].annotator
+    deep = driver.dock_tool(viewer, "3D annotator")[1].annotator
     assert deep.state.image.layer is stack and is_ready(deep), deep.status.text
     names = {"prompts", "box_prompts", "current_object", "committed_objects", "auto_segmentation"}
     own = {layer.name for layer in viewer.layers} - {"other", "mine", "stack"}
@@ -125,6 +167,7 @@ def test_an_image_and_a_volume_have_tools_in_one_viewer(viewer):
         driver.answer(answer, seen)
     driver.close_by_hand(viewer)
     assert wait_until(lambda: len(seen) == 2, 10) and sum("not committed" in text for text in seen) == 1
+    assert "micro_sam 2D, mine: " in seen[0] and "micro_sam 3D, stack: " in seen[1], "each says whose work it is about"
     assert not flat.state.closed and not deep.state.closed
     recovered = get_cache_directory() / "recovered"
     before = set(recovered.glob("*.tif"))
@@ -136,7 +179,7 @@ def test_an_image_and_a_volume_have_tools_in_one_viewer(viewer):
 
 def test_tools_of_the_plugins_menu_share_a_viewer_and_leave_it(viewer):
     before = set(sys.modules)
-    dock, widget = viewer.window.add_plugin_dock_widget("micro_sam", "2D annotator")
+    dock, widget = driver.dock_tool(viewer)
     tool = widget.annotator
     assert tool.state.image.layer is viewer.layers["mine"] and get_annotator(viewer) is tool
     assert wait_until(lambda: tool.engine.predictor is not None and not tool.engine.busy), tool.status.text
@@ -161,6 +204,7 @@ def test_tools_of_the_plugins_menu_share_a_viewer_and_leave_it(viewer):
     second = Tool2D(viewer)
     viewer.window.add_dock_widget(second, name="second")
     other = second.annotator
+    assert wait_until(lambda: other.session is not None), other.status.text
     assert {"prompts", "prompts (2)", "committed_objects (2)"} <= {layer.name for layer in viewer.layers}
     wait_until(lambda: other.engine.predictor is not None and not other.engine.busy)
     for active, mine, theirs in (("prompts", tool, other), ("prompts (2)", other, tool)):
@@ -209,7 +253,7 @@ def test_two_viewers_have_tools_of_their_own(viewer, coins):
         tools = []
         for each, layer in ((viewer, "mine"), (other_viewer, "theirs")):
             each.layers.selection.active = each.layers[layer]
-            tools.append(each.window.add_plugin_dock_widget("micro_sam", "2D annotator")[1].annotator)
+            tools.append(driver.dock_tool(each)[1].annotator)
         mine, theirs = tools
         assert mine.viewer is viewer and theirs.viewer is other_viewer
         assert get_annotator(viewer) is mine and get_annotator(other_viewer) is theirs

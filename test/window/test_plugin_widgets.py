@@ -60,7 +60,7 @@ def test_training_asks_for_a_tool_first_and_shows_its_menu_then(viewer, coins):
     assert widget.menu is None and "open a tool of micro_sam first" in widget.findChild(QLabel).text()
     viewer.window.remove_dock_widget(dock)
     viewer.add_image(coins, name="mine")
-    viewer.window.add_plugin_dock_widget("micro_sam", "2D annotator")
+    driver.dock_tool(viewer)
     tool = get_annotator(viewer)
     _, widget = viewer.window.add_plugin_dock_widget("micro_sam", "Train a model")
     assert widget.menu is not None and not tool.state.closed
@@ -81,7 +81,7 @@ def test_model_settings_are_those_of_the_next_tool_and_then_of_the_open_one(view
     assert not {name.split(".")[0] for name in set(sys.modules) - before} & {"torchvision", "segment_anything"}
 
     viewer.add_image(coins, name="mine")
-    _, widget = viewer.window.add_plugin_dock_widget("micro_sam", "2D annotator")
+    _, widget = driver.dock_tool(viewer)
     tool = widget.annotator
     begun = tool.state.settings
     assert (begun.model_type, begun.device, begun.tile_shape, begun.halo) == ("nano_lm", "cpu", (160, 200), (16, 16))
