@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy import ndimage
+import scipy  # its parts are loaded when they are used
 
 from micro_sam.io.tracks.rows import TrackRow
 
@@ -186,6 +186,6 @@ def _scattered(rng: np.random.Generator, shape: tuple[int, ...], n: int, apart: 
 
 def _photograph(rng: np.random.Generator, signal: np.ndarray, sigma: tuple[float, ...]) -> np.ndarray:
     """Blur by the optics, then photon noise over a dim background."""
-    blurred = ndimage.gaussian_filter(signal.astype(np.float32), sigma)
+    blurred = scipy.ndimage.gaussian_filter(signal.astype(np.float32), sigma)
     photons = rng.poisson(12 + 140 * blurred) + rng.normal(0, 3, signal.shape)
     return np.asarray(np.clip(photons, 0, 255), dtype=np.uint8)
