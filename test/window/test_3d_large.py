@@ -59,12 +59,16 @@ def gigabytes() -> float:
     return psutil.Process().memory_info().rss / 2**30
 
 
-def acts(tool) -> dict[str, tuple[float, float]]:
-    """How long each act held up the window, in seconds: what its thread computed in one go, and the longest pause."""
+def acts(tool) -> tuple[dict[str, tuple[float, float]], float]:
+    """How long each act held up the window, in seconds: what its thread computed in one go, and the longest pause.
+
+    Also how long a look took meanwhile, at most: other work on the machine comes and goes.
+    """
     assert wait_until(lambda: tool.engine.predictor is not None and not tool.engine.busy, 300), tool.status.text
     menu(tool).iou_threshold.value = 0.2
     session, viewer, z = tool.session, tool.viewer, SHAPE[0] // 2
     held: dict[str, tuple[float, float]] = {}
+    looks = [a_look()]
 
     def measure(name: str, act) -> None:
         driver.process(0.3)
@@ -101,6 +105,7 @@ def acts(tool) -> dict[str, tuple[float, float]]:
     measure("stroke", lambda: driver.drag(tool, (z + 5, 300, 300), (z + 5, 380, 330)))
     measure("undo a stroke", press("ctrl+z"))
 
+    looks.append(a_look())
     big = np.zeros(SHAPE, np.uint32)
     big[BIG] = 1
     session.automatic.show(big)
@@ -116,11 +121,11 @@ def acts(tool) -> dict[str, tuple[float, float]]:
     measure("delete", lambda: (tool.actions.select((2,)), tool.actions.delete_selected()))
     measure("undo the deletion", press("ctrl+z"))
     assert sorted(session.objects) == [1, 2] and (session.committed[BIG] == 2).all()
-    return held
+    return held, max(*looks, a_look())
 
 
-def slow(held: dict[str, tuple[float, float]]) -> dict[str, float]:
-    limit = max(LIMIT, LOOKS * a_look())
+def slow(held: dict[str, tuple[float, float]], look: float) -> dict[str, float]:
+    limit = max(LIMIT, LOOKS * look)
     return {name: round(busy, 3) for name, (busy, _) in held.items() if busy > limit}
 
 
@@ -139,15 +144,15 @@ def a_look() -> float:
 def test_a_large_volume_needs_little_memory_and_no_act_holds_up_the_window(opened, one_encoder_pass):
     before = gigabytes()
     tool = opened(annotator_3d, large_volume(), model_type="nano_lm")
-    held = acts(tool)
+    held, look = acts(tool)
     print(f"{gigabytes():.2f} GB, {before:.2f} GB before")
-    print(f"{a_look():.3f} s for a look")
+    print(f"{look:.3f} s for a look")
     print("\n".join(f"{name:30} {busy:.3f} s computing, {long:.3f} s" for name, (busy, long) in held.items()))
     # Other tests of this process have taken memory before; a fresh window without an image has OTHERWISE.
     memory = OTHERWISE + gigabytes() - before
-    if slow(held):  # a virtual machine that was halted counts as computing: what is slow is slow again
+    if slow(held, look):  # a virtual machine that was halted counts as computing: what is slow is slow again
         driver.close(tool.viewer)
-        again = acts(opened(annotator_3d, large_volume(), model_type="nano_lm"))
-        held = {name: min(held[name], again[name]) for name in held}
-    assert not slow(held), slow(held)
+        again, look_again = acts(opened(annotator_3d, large_volume(), model_type="nano_lm"))
+        held, look = {name: min(held[name], again[name]) for name in held}, max(look, look_again)
+    assert not slow(held, look), slow(held, look)
     assert memory < 4, f"{memory:.1f} GB"

@@ -68,3 +68,24 @@ def test_a_step_that_takes_too_long_is_broken_off_with_a_word():
     assert result.returncode == 0, (result.returncode, result.stderr[-2000:])
     assert "encoding" in result.stdout and "waiting for the active step" in result.stderr
     assert "broken off" in result.stderr
+
+
+SLOT = """
+import numpy as np
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QApplication
+from micro_sam.sam_annotator import annotator_2d
+
+viewer = annotator_2d(np.zeros((40, 40), "uint8"), model_type="nano_lm", return_viewer=True)
+QTimer.singleShot(0, lambda: 1 / 0)
+QTimer.singleShot(200, viewer.close)
+QTimer.singleShot(400, QApplication.instance().quit)
+QApplication.instance().exec()
+print("closed", flush=True)
+"""
+
+
+def test_an_exception_in_a_slot_does_not_end_a_script_that_runs_its_own_event_loop():
+    result = subprocess.run([sys.executable, "-c", SLOT], capture_output=True, text=True, timeout=400)
+    assert result.returncode == 0 and "closed" in result.stdout, result.stderr
+    assert "ZeroDivisionError" in result.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -26,6 +27,7 @@ def open_viewer(title: str) -> napari.Viewer:
     title
         Of the window.
     """
+    _outlive_exceptions()
     with no_collection():  # it imports most of napari
         viewer = napari.Viewer(title=title, show=False)
     window = viewer.window._qt_window
@@ -41,6 +43,15 @@ def open_viewer(title: str) -> napari.Viewer:
     # the window is seen at once; tools and layers take another second
     QApplication.processEvents(QEventLoop.ProcessEventsFlag.ExcludeUserInputEvents)
     return viewer
+
+
+def _outlive_exceptions() -> None:
+    """Have an exception that a slot lets out printed: while Python's own hook is there, PyQt6 ends the process for it.
+
+    napari's event loop has a hook of its own; a script that runs another one has none.
+    """
+    if sys.excepthook is sys.__excepthook__:
+        sys.excepthook = lambda kind, error, trace: sys.__excepthook__(kind, error, trace)
 
 
 def kept_with(viewer: napari.Viewer, name: str) -> list[Any]:
