@@ -28,7 +28,7 @@ class PluginTool(ToolWidget):
         viewer = whole(napari_viewer)
         super().__init__(viewer, **vars(first_settings(viewer)))
         # napari takes half a second for the layers of a tool: the tool is seen before
-        self._opening = once(self.open_image, UNSEEN_MS, parent=self)
+        self._opening = once(self._open_seen, UNSEEN_MS, parent=self)
         self._opening.start()
         if self.image is not None:
             self.annotator.status.say(f"{self.image.name} is being opened.")
@@ -38,6 +38,12 @@ class PluginTool(ToolWidget):
         super().paintEvent(event)
         if self._opening.isActive():
             self._opening.start(0)
+
+    def _open_seen(self) -> None:
+        try:
+            self.open_image()
+        except Exception as error:  # the timer that calls this has nobody to tell
+            self.annotator.status.report(error)
 
 
 class Tool2D(PluginTool):

@@ -278,7 +278,7 @@ class ToolWidget(QWidget):
     annotator : Window
         The tool itself.
     image : napari.layers.Image or None
-        The image that it opens: the layer that is selected, or the first one.
+        What it will open: the layer that is selected, or the first one; None when that is done.
     """
 
     kind: Tool
@@ -301,10 +301,11 @@ class ToolWidget(QWidget):
         annotator = self.annotator
         if annotator.state.closed or annotator.session is not None:
             return
-        is_there = self.image is not None and self.image in annotator.viewer.layers
+        image, self.image = self.image, None  # a layer that is removed later is not kept
+        is_there = image is not None and image in annotator.viewer.layers
         try:
-            annotator.open(from_layer(cast(Image, self.image), self.kind.name) if is_there else None)
-        except Exception as error:  # a timer may have called this, which has nobody to tell
+            annotator.open(from_layer(cast(Image, image), self.kind.name) if is_there else None)
+        except InputError as error:
             annotator.open(None)
             annotator.status.report(error)
 
