@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from micro_sam.errors import ModelError
 from micro_sam.io.atomic import move_into_place
 from micro_sam.io.web import content_length, open_url, read_blocks
@@ -162,6 +160,8 @@ def _check(partial: Path, weights: WeightFile) -> tuple[str | None, str]:
 @contextmanager
 def _only_one(target: Path) -> Iterator[None]:
     """Hold a lock that the operating system releases when a process dies."""
+    from filelock import FileLock, Timeout
+
     lock = FileLock(target.with_name(f"{target.name}.lock"))
     try:
         lock.acquire(timeout=0.1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import imageio.v3 as imageio
 import numpy as np
 
 from micro_sam.errors import InputError
@@ -67,7 +66,13 @@ def _in_skimage(filename: str) -> np.ndarray:
     """An image that lies in the installed scikit-image wheel (its pooch is not needed, and not asked)."""
     import skimage.data
 
-    return imageio.imread(Path(skimage.data.__file__).parent / filename)
+    return _read(Path(skimage.data.__file__).parent / filename)
+
+
+def _read(path: Path) -> np.ndarray:
+    import imageio.v3 as imageio  # the names of the samples are wanted without it
+
+    return imageio.imread(path)
 
 
 def _cell() -> Sample:
@@ -126,7 +131,7 @@ def _dividing_cells() -> Sample:
 
 
 def _cells3d() -> Sample:
-    image = imageio.imread(fetch_sample(_CELLS3D))  # (Z, C, Y, X), channels: membranes, nuclei
+    image = _read(fetch_sample(_CELLS3D))  # (Z, C, Y, X), channels: membranes, nuclei
     return Sample(
         "cells3d_nuclei",
         np.ascontiguousarray(image[:, 1]),
@@ -141,7 +146,7 @@ def _cells3d() -> Sample:
 def _human_mitosis() -> Sample:
     return Sample(
         "human_mitosis",
-        imageio.imread(fetch_sample(_MITOSIS)),
+        _read(fetch_sample(_MITOSIS)),
         "2d",
         "Nuclei of human cells, some in mitosis",
         f"{_SKIMAGE}; Moffat et al. 2006, Broad Bioimage Benchmark Collection",

@@ -13,7 +13,6 @@ import re
 from pathlib import Path
 
 import numpy as np
-import tifffile
 
 from micro_sam.errors import InputError
 from micro_sam.io.label_reading import load_labels
@@ -85,6 +84,8 @@ def save_ctc(path: str | Path, tracks: Tracks, ground_truth: bool = False, *, re
     OutputError
         If it cannot be written.
     """
+    import tifffile
+
     path = Path(path)
     if tracks.labels is None:
         raise InputError("The Cell Tracking Challenge needs masks, but only positions are known.")

@@ -17,9 +17,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from filelock import FileLock, Timeout
+from typing import TYPE_CHECKING, Any
 
 from micro_sam import __version__
 from micro_sam.errors import CacheError
@@ -37,6 +35,9 @@ from micro_sam.session.journal.rows import (
     pixel_values,
     prompt_values,
 )
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 log = logging.getLogger(__name__)
 
@@ -166,6 +167,8 @@ class Taken(CacheError):
 
 def take_lock(folder: Path) -> FileLock | None:
     """A lock on a session that ends with the process; None where the disc knows no locks."""
+    from filelock import FileLock, Timeout
+
     lock = FileLock(str(folder / LOCK), timeout=0, thread_local=False)
     try:
         lock.acquire()
