@@ -285,6 +285,39 @@ def test_sessions_are_found_by_their_image_and_can_be_pruned(session, tmp_path):
     assert places.prune(1) == [] and len(places.prune(-1)) == 2 and places.all_sessions() == []
 
 
+STROKE = ("current", (slice(2, 6), slice(3, 9)), np.ones((4, 6), int))
+REGION = RegionOfInterest(((5, 5), (5, 45), (40, 45)))
+
+
+@pytest.mark.parametrize(
+    ("do", "words"),
+    [
+        (lambda session: session.automatic.set_region(REGION), "a region"),
+        (lambda session: session.automatic.show(np.ones(SHAPE, np.uint32)), "an automatic segmentation"),
+        (lambda session: session.labels.paint(*STROKE), "painted object"),
+        (lambda session: session.classes.define(1, "dividing"), "1 class"),
+    ],
+)
+def test_whatever_a_session_holds_is_told_and_what_was_taken_back_is_not(kept, folder, do, words):
+    do(kept)
+    assert kept.keeper.flush(10)
+    summary = places.summarise(folder)
+    assert words in str(summary) and not summary.is_empty
+    kept.undo()
+    assert kept.keeper.flush(10)
+    assert places.summarise(folder).is_empty
+
+
+def test_what_was_cleared_is_not_told(kept, folder):
+    kept.labels.paint(*STROKE)
+    kept.prompts.clear()
+    kept.automatic.show(np.ones(SHAPE, np.uint32))
+    kept.automatic.show(np.zeros(SHAPE, np.uint32))
+    kept.automatic.set_region(REGION)
+    kept.automatic.set_region(None)
+    assert kept.keeper.flush(10) and places.summarise(folder).is_empty
+
+
 def test_compacting_drops_what_was_undone_and_nothing_else(kept, folder):
     work(kept)
     kept.prompts.add_point((5, 5))

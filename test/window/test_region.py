@@ -134,9 +134,6 @@ def test_a_region_comes_back_with_the_session(tool, coins, tmp_path, monkeypatch
         tool.open(from_array(coins, "2d", "coins"))
         wait_idle(tool)
         assert wait_until(lambda: tool.session.model.embeddings is not None and not tool.engine.busy)
-        click(tool, COIN)
-        wait_idle(tool)
-        key(tool.viewer, "c")
         draw_box(tool, (30, 60), (150, 190))
         region = tool.session.automatic.region
         assert region is not None and tool.session.keeper.flush(10)
@@ -144,6 +141,7 @@ def test_a_region_comes_back_with_the_session(tool, coins, tmp_path, monkeypatch
         tool.open(from_array(coins, "2d", "coins"))
         assert wait_until(lambda: tool.recording.offer is not None)
         assert tool.session.automatic.region is None and NAME not in tool.viewer.layers
+        assert "a region" in tool.dock.panels.session_offer.text.text(), "nothing else is in it"
         press(tool.dock.panels.session_offer.go_on.native)
         assert wait_until(lambda: tool.session.automatic.region == region), tool.status.text
         assert np.allclose(tool.viewer.layers[NAME].data[0], region.corners)

@@ -21,9 +21,11 @@ from micro_sam.errors import CacheError
 from micro_sam.io.addresses import is_address
 from micro_sam.io.atomic import remove_folder
 from micro_sam.models.cache import get_cache_directory
-from micro_sam.session.journal import moving, store
+from micro_sam.models.sizes import Box
+from micro_sam.session.journal import codec, moving, store
 from micro_sam.session.journal.restoring import live_rows
 from micro_sam.session.journal.rows import Row
+from micro_sam.session.label_edits import union
 from micro_sam.session.values import count
 
 SUFFIX = ".session"
@@ -44,6 +46,8 @@ class Summary:
         Committed objects, and prompts of the object that is open.
     damaged
         Number of rows that cannot be read.
+    also
+        Where there are neither: what else there is, in words.
     """
 
     folder: Path
@@ -52,6 +56,12 @@ class Summary:
     n_objects: int
     n_prompts: int
     damaged: int = 0
+    also: tuple[str, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing that a user could miss."""
+        return not (self.n_objects or self.n_prompts or self.also)
 
     def __str__(self) -> str:
         """As in "Session of Thursday 14:10: 12 objects, 3 prompts"."""
@@ -59,7 +69,7 @@ class Summary:
         numbers = [count(self.n_objects, noun)]
         if self.n_prompts:
             numbers.append(count(self.n_prompts, "prompt"))
-        return f"Session of {day_and_time(self.time)}: {', '.join(numbers)}"
+        return f"Session of {day_and_time(self.time)}: {', '.join((*numbers, *self.also))}"
 
 
 def day_and_time(seconds: float) -> str:
@@ -161,8 +171,9 @@ def summarise(folder: Path, contents: store.Contents | None = None) -> Summary:
     """
     contents = store.read(folder) if contents is None else contents
     objects, n_prompts = count_objects(contents.rows)
+    also = () if objects or n_prompts else _besides(contents.rows)
     last = contents.rows[-1].time if contents.rows else float(contents.header.get("created", 0))
-    return Summary(Path(folder), contents.header, last, len(objects), n_prompts, contents.damaged)
+    return Summary(Path(folder), contents.header, last, len(objects), n_prompts, contents.damaged, also)
 
 
 def count_objects(rows: Sequence[Row]) -> tuple[dict[int, Mapping[str, Any]], int]:
@@ -177,6 +188,30 @@ def count_objects(rows: Sequence[Row]) -> tuple[dict[int, Mapping[str, Any]], in
                 changed = {rest[0]: rest[1]} if len(rest) == 2 else rest[0]
                 objects.update({int(i): record for i, record in changed.items()})
     return {i: record for i, record in objects.items() if record is not None}, n_prompts
+
+
+def _besides(rows: Sequence[Row]) -> tuple[str, ...]:
+    """What else than objects and prompts a session holds, in words."""
+    region: Any = None
+    classes: Sequence[Any] = ()
+    pixels: dict[tuple[str, int], Box] = {}  # layer and slice -> rectangle outside which it is empty
+    for row in live_rows(rows):
+        values = {key: rest[0] for key, *rest in row.state}
+        region, classes = values.get("region_of_interest", region), values.get("classes", classes)
+        for one in row.pixels:
+            place, (y0, x0, y1, x1) = (one.layer, one.z), one.box
+            if any(labels.any() for labels in codec.pixels_from_bytes(one.data, (y1 - y0, x1 - x0)).values):
+                pixels[place] = union(pixels.get(place), one.box)
+            elif union(pixels.get(place), one.box) == one.box:
+                pixels.pop(place, None)
+    layers = {layer for layer, _ in pixels}
+    found = {
+        "a painted object": "current" in layers,
+        "an automatic segmentation": "auto" in layers,
+        "a region": region is not None,
+        count(len(classes), "class", "classes"): bool(classes),
+    }
+    return tuple(words for words, is_there in found.items() if is_there)
 
 
 def set_aside(folder: Path) -> Path | None:

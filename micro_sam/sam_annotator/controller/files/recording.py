@@ -224,7 +224,7 @@ class Recording:
             for folder in self._found(image, signature, journal.folder):
                 with contextlib.suppress(CacheError):
                     summary = places.summarise(folder)
-                    if summary.n_objects or summary.n_prompts:
+                    if not summary.is_empty:
                         return signature, summary
             return signature, None
 
