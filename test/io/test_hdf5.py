@@ -1,5 +1,7 @@
 """HDF5 files of other programs: links, and numbers that mean something else than they say."""
 
+import json
+
 import h5py
 import numpy as np
 import pytest
@@ -71,3 +73,30 @@ def test_the_voxel_size_of_bigdataviewer_stands_in_the_xml_beside(tmp_path):
     assert open_image(tmp_path / "a.h5", "t00000/s00/1/cells").scale is None, "that is the size at full resolution"
     (tmp_path / "a.xml").write_text(XML[:200])
     assert open_image(tmp_path / "a.h5", "t00000/s00/0/cells").scale is None
+
+
+def test_the_voxel_size_of_n5_of_bigdataviewer_stands_in_the_xml_beside(tmp_path):
+    from test_images import write_n5
+
+    group = tmp_path / "a.n5" / "setup1" / "timepoint0"
+    for level in range(2):
+        write_n5(group / f"s{level}", STACK[:, :: level + 1, :: level + 1], (3, 20, 30), "raw")
+    (group / "attributes.json").write_text('{"resolution": [1.0, 1.0, 1.0], "multiScale": true}')
+    assert open_image(tmp_path / "a.n5").scale is None, "ones without a unit are pixels"
+    (tmp_path / "a.xml").write_text(XML)
+    found = open_image(tmp_path / "a.n5")
+    assert found.axes == "ZYX" and np.array_equal(found.data[...], STACK)
+    np.testing.assert_allclose(found.scale, (0.3, 0.1, 0.1))
+
+
+def test_sizes_in_the_group_of_an_n5_pyramid_are_those_of_its_full_resolution(tmp_path):
+    from test_images import write_n5
+
+    group = tmp_path / "a.n5" / "raw"
+    for level in range(2):
+        write_n5(group / f"s{level}", STACK[:, :: level + 1, :: level + 1], (3, 20, 30), "raw")
+    (group / "attributes.json").write_text('{"resolution": [0.2, 0.2, 1.5], "axes": ["x", "y", "z"]}')
+    file = group / "s1" / "attributes.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"downsamplingFactors": [2, 2, 1]}))
+    np.testing.assert_allclose(open_image(tmp_path / "a.n5").scale, (1.5, 0.2, 0.2))
+    np.testing.assert_allclose(open_image(tmp_path / "a.n5", "raw/s1").scale, (1.5, 0.4, 0.4))

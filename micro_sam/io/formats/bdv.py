@@ -1,7 +1,8 @@
-"""HDF5 files of BigDataViewer and BigStitcher: ``tTTTTT/sSS/LEVEL/cells`` (https://imagej.net/plugins/bdv).
+"""Files of BigDataViewer and BigStitcher (https://imagej.net/plugins/bdv).
 
-Java has no unsigned numbers, so that grey values up to 65535 are declared as signed ones of 16 bits: those above 32767
-look negative. The size of a voxel stands in the XML beside the file, by the number of the setup (sSS).
+HDF5 holds ``tTTTTT/sSS/LEVEL/cells``, N5 ``setupS/timepointT/sLEVEL``; the size of a voxel stands in the XML beside the
+file, by the number of the setup. Java has no unsigned numbers, so that HDF5 declares grey values up to 65535 as signed
+ones of 16 bits: those above 32767 look negative.
 """
 
 from __future__ import annotations
@@ -18,12 +19,18 @@ from micro_sam.io.units import size_of
 LARGEST_XML = 2**26  # bytes; that of 10,000 views has 5 MB
 
 _CELLS = re.compile(r"/?t\d{5,}/s(?P<setup>\d{2,})/(?P<level>\d+)/cells")
+_CELLS_N5 = re.compile(r"setup(?P<setup>\d+)/timepoint\d+/s(?P<level>\d+)")
 _TABLES = re.compile(r"/?s\d{2,}/(resolutions|subdivisions)")
 
 
 def is_cells(key: str) -> bool:
-    """Whether a dataset is a volume of BigDataViewer by its name."""
+    """Whether a dataset of HDF5 is a volume of BigDataViewer by its name."""
     return _CELLS.fullmatch(key) is not None
+
+
+def is_cells_n5(key: str) -> bool:
+    """Whether a dataset of N5 is a volume of BigDataViewer by its name."""
+    return _CELLS_N5.fullmatch(key) is not None
 
 
 def full_resolution(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
@@ -50,7 +57,7 @@ def unsigned(cells: np.ndarray) -> np.ndarray:
 
 def voxel_sizes(path: Path, key: str) -> dict[str, float | None]:
     """µm along Z, Y and X of a dataset at full resolution, from the XML beside its file; empty without one."""
-    cells, xml = _CELLS.fullmatch(key), path.with_suffix(".xml")
+    cells, xml = _CELLS.fullmatch(key) or _CELLS_N5.fullmatch(key), path.with_suffix(".xml")
     if cells is None or int(cells["level"]) or not xml.is_file() or xml.stat().st_size > LARGEST_XML:
         return {}
     try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from micro_sam.errors import InputError
 from micro_sam.io.axes import axes_from_names
+from micro_sam.io.formats import bdv
 from micro_sam.io.formats.hdf5 import choices_of, choose_dataset
 from micro_sam.io.lazy import LazyArray, reading
 from micro_sam.io.source import ImageSource
@@ -53,30 +55,52 @@ def _is_lower_level(name: str, shapes: dict[str, tuple[int, ...]]) -> bool:
 def _described(
     array: N5Array, path: Path, key: str | None, root: Path, choices: dict[str, str] | None = None
 ) -> ImageSource:
-    """A dataset with the axes and sizes that it or its group names, as BigDataViewer, Paintera and COSEM do."""
+    """A dataset with the axes and sizes that it, its group or the XML beside the container names."""
     own = read_attributes(array.path)
-    above = read_attributes(array.path.parent) if array.path != root else {}
-    attributes = {**above, **own}
+    attributes = {**(read_attributes(array.path.parent) if array.path != root else {}), **own}
     names = attributes.get("axes")
     axes = axes_from_names(names[::-1]) if isinstance(names, list) and len(names) == array.ndim else None
-    resolution = attributes.get("pixelResolution") or {}
-    values = resolution.get("dimensions") if isinstance(resolution, dict) else resolution
-    unit = resolution.get("unit") if isinstance(resolution, dict) else None
-    values = values or attributes.get("resolution")
-    units = attributes.get("units") or [unit or "µm"] * array.ndim
-    sizes = {}
-    if isinstance(values, list) and len(values) == array.ndim == len(units):
-        letters = axes or ("ZYX" if array.ndim == 3 else "YX" if array.ndim == 2 else "")
-        triples = zip(letters, values[::-1], units[::-1], strict=False)
-        sizes = {letter: size_of(letter, value, u) for letter, value, u in triples}
-        scale, named = scale_for(letters or None, sizes)
-    else:
-        scale, named = None, None
+    if axes is None and key is not None and bdv.is_cells_n5(key) and array.ndim == 3:
+        axes = "ZYX"
+    letters = axes or {2: "YX", 3: "ZYX"}.get(array.ndim, "")
+    of_group = not any(name in own for name in ("pixelResolution", "resolution"))
+    sizes = _sizes(attributes, letters, own.get("downsamplingFactors") if of_group else None)
+    if key is not None:
+        sizes |= bdv.voxel_sizes(path, key)
+    scale, named = scale_for(letters, sizes)
     note = ""
     missing, total = array.missing_blocks()
     if missing:
         note = f"{missing} of {total} blocks of {path.name} are not there; they are read as zeros."
     return ImageSource(LazyArray(array, path), axes, scale, named, path, key, note, choices or {})
+
+
+def _sizes(attributes: Mapping[str, Any], letters: str, factors: Any) -> dict[str, float | None]:
+    """Letter of an axis -> size, as COSEM, Paintera and BigDataViewer write it.
+
+    Parameters
+    ----------
+    attributes
+        Of a dataset and its group.
+    letters
+        Of the axes.
+    factors
+        How much coarser the dataset is than the full resolution, whose sizes the group names.
+    """
+    resolution = attributes.get("pixelResolution") or {}
+    values = resolution.get("dimensions") if isinstance(resolution, dict) else resolution
+    unit = resolution.get("unit") if isinstance(resolution, dict) else None
+    values = values or attributes.get("resolution")
+    units = attributes.get("units") or ([unit] * len(letters) if unit else None)
+    if not isinstance(values, list) or len(values) != len(letters) or (units is None and all(v == 1 for v in values)):
+        return {}  # ones without a unit are pixels
+    units = units or ["µm"] * len(letters)
+    if len(units) != len(letters):
+        return {}
+    sizes = [size_of(letter, *of) for letter, *of in zip(letters, values[::-1], units[::-1], strict=True)]
+    numbers = [n for n in factors if isinstance(n, (int, float))] if isinstance(factors, list) else []
+    times = numbers[::-1] if len(numbers) == len(letters) else [1] * len(letters)
+    return {letter: size and size * n for letter, size, n in zip(letters, sizes, times, strict=True)}
 
 
 class N5Array:
