@@ -147,7 +147,7 @@ def test_a_click_in_3d_selects_the_object_in_front_and_places_no_prompt(tool_3d)
         assert tool.viewer.dims.ndisplay == 3 and tool.state.mouse == "pick"
         driver.process(0.3)
         driver.press(driver.canvas(tool.viewer), place_in_space(tool, middle_of(FIRST)))
-        assert wait_until(lambda: tool.state.selected == (7,), 10), tool.status.text
+        assert wait_until(lambda: tool.state.selected == (7,)), tool.status.text
         assert not len(tool.session.prompts.drawn)
         key(tool.viewer, "shift+c")
         assert tool.viewer.dims.ndisplay == 3 and tool.state.mouse == "pick"

@@ -136,7 +136,7 @@ def test_a_file_with_four_axes_is_opened_when_the_person_says_what_they_are(open
     menu_of_images = tool.dock.panels.image
     assert not menu_of_images.open_as.native.isVisible()
     tool.viewer.open(str(path))  # as if it was dropped
-    assert wait_until(lambda: "nothing says what its axes are" in tool.status.text, 10), tool.status.text
+    assert wait_until(lambda: "nothing says what its axes are" in tool.status.text), tool.status.text
     assert tool.session is None and not len(tool.viewer.layers)
     labels = [menu_of_images.axes.native.itemText(k) for k in range(2)]
     assert labels == ["2 channels of 14 slices (CZYX)", "2 slices with 14 channels (ZCYX)"]

@@ -75,7 +75,7 @@ def test_committed_objects_are_shown_by_class_and_follow_changes(tool, by_class)
     section.expand(animate=False)
     for number in (2, 5, 6, 7):
         tool.actions.define_class(number)
-    assert wait_until(lambda: panel.height() >= panel.sizeHint().height(), 5), "rows that come later are in sight"
+    assert wait_until(lambda: panel.height() >= panel.sizeHint().height()), "rows that come later are in sight"
     driver.press(panel.by_class, QPoint(10, panel.by_class.height() // 2))
     assert tool.state.by_class
     assert np.allclose(shown(tool, 1), colour_of(tool, 2)) and np.allclose(shown(tool, 2), rgb(NO_CLASS))

@@ -41,7 +41,7 @@ def test_it_is_read_once_and_does_not_come_again(opened, coins, first_start):
     wait_idle(tool)
     assert tool.session.has_current and card.isVisible()
     driver.press(card.read)
-    assert wait_until(lambda: card not in canvas(tool.viewer).children(), 5) and not is_first_start()
+    assert wait_until(lambda: card not in canvas(tool.viewer).children()) and not is_first_start()
     tool.saving.unsaved = False
     driver.close(tool.viewer)
     again = opened(annotator_2d, coins, model_type="nano_lm")
@@ -53,7 +53,7 @@ def test_who_finds_the_keys_has_read_it(opened, coins, first_start):
     tool = opened(annotator_2d, coins, model_type="nano_lm")
     tool.dock.welcome()
     key(tool.viewer, "F1")
-    assert wait_until(lambda: not is_first_start(), 5) and tool.dock.card not in canvas(tool.viewer).children()
+    assert wait_until(lambda: not is_first_start()) and tool.dock.card not in canvas(tool.viewer).children()
 
 
 @pytest.mark.parametrize(

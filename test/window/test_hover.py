@@ -50,7 +50,7 @@ def move_and_wait(tool, position) -> bool:
     """Until the mask of that place is shown."""
     before = tool.hover.shown
     move(tool, position)
-    return wait_until(lambda: tool.hover.shown > before, 30)
+    return wait_until(lambda: tool.hover.shown > before)
 
 
 def test_it_is_off_until_wanted(tool):
@@ -77,12 +77,12 @@ def along(tool) -> float:
         places = [canvas_place(tool, position) for position in path]
         moves = [word for x, y in places for word in ("mousemove", str(x), str(y), "sleep", "0.06")]
         hand = subprocess.Popen(["xdotool", *moves])
-        assert wait_until(lambda: hand.poll() is not None, 120)
+        assert wait_until(lambda: hand.poll() is not None)
     else:
         for position in path:
             move(tool, position)
             process(0.06)
-    wait_until(lambda: not tool.hover.busy, 10)
+    wait_until(lambda: not tool.hover.busy)
     return time.process_time() - before
 
 
@@ -152,7 +152,7 @@ def test_a_click_hides_it_and_is_answered_first(hovering):
         move(tool, (COIN[0] + step, COIN[1]))
         process(0.01)
     click(tool, COIN)
-    assert wait_until(lambda: tool.session.has_current, 30)
+    assert wait_until(lambda: tool.session.has_current)
     assert not tool.viewer.layers[HOVER].data.any() or tool.hover.may_ask
     assert tool.session.current[COIN] == 1
 
@@ -169,7 +169,7 @@ def test_it_is_silent_while_a_run_is_going_and_comes_back(hovering):
 
     tool.jobs.start("A run", steps, lane=WORK)
     try:
-        assert wait_until(lambda: not tool.viewer.layers[HOVER].data.any(), 10)
+        assert wait_until(lambda: not tool.viewer.layers[HOVER].data.any())
         before = tool.hover.shown
         move(tool, OTHER_COIN)
         process(0.5)
@@ -184,7 +184,7 @@ def test_outside_the_image_there_is_nothing(hovering):
     tool = hovering
     assert move_and_wait(tool, COIN)
     move(tool, (-4, -4))
-    assert wait_until(lambda: not tool.viewer.layers[HOVER].data.any(), 10)
+    assert wait_until(lambda: not tool.viewer.layers[HOVER].data.any())
 
 
 def test_the_key_switches_it_and_the_box_follows(tool):

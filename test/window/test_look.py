@@ -33,11 +33,11 @@ def test_a_window_opens_maximised_and_remembers_its_size_and_the_image_fills_it(
     monkeypatch.setenv("MICROSAM_CACHEDIR", str(tmp_path))
     tool = opened(annotator_2d, coins, place=False, model_type="nano_lm")
     window = tool.viewer.window._qt_window
-    assert wait_until(window.isMaximized, 20)
-    assert wait_until(lambda: fills(tool), 20)
+    assert wait_until(window.isMaximized)
+    assert wait_until(lambda: fills(tool))
     window.showNormal()
     window.resize(1000, 700)
-    assert wait_until(lambda: fills(tool) and canvas(tool.viewer).width() < 800, 20), "the image follows the canvas"
+    assert wait_until(lambda: fills(tool) and canvas(tool.viewer).width() < 800), "the image follows the canvas"
     fitted = camera_of(tool.viewer).zoom
     driver.wheel(canvas(tool.viewer), 3)
     zoom = camera_of(tool.viewer).zoom
@@ -53,10 +53,10 @@ def test_a_window_opens_maximised_and_remembers_its_size_and_the_image_fills_it(
     other = again.viewer.window._qt_window
     assert not other.isMaximized() and abs(other.width() - 1100) < 20
     other.showMaximized()
-    assert wait_until(other.isMaximized, 20)
+    assert wait_until(other.isMaximized)
     driver.close(again.viewer)
     third = opened(annotator_2d, place=False, model_type="nano_lm")
-    assert wait_until(third.viewer.window._qt_window.isMaximized, 20), "it was closed maximised"
+    assert wait_until(third.viewer.window._qt_window.isMaximized), "it was closed maximised"
 
 
 SELDOM = {
@@ -136,11 +136,11 @@ def test_the_loop_stays_in_sight_with_a_review_a_table_and_an_object_that_is_ope
 def review_with_a_table(tool, *more) -> None:
     """The loop is in sight with a table below, with the bar of a review, and with an object that is open."""
     key(tool.viewer, "shift+t")
-    assert wait_until(lambda: tool.table.is_open, 10)
+    assert wait_until(lambda: tool.table.is_open)
     assert_in_sight(tool, *more, why="the table leaves the dock its height")
     key(tool.viewer, "w")
     bar = tool.dock.panels.review
-    assert wait_until(bar.isVisible, 10), tool.status.text
+    assert wait_until(bar.isVisible), tool.status.text
     buttons = [each.native for each in (bar.fine, bar.correct, bar.delete, bar.next, bar.stop)]
     assert_in_sight(tool, *more, *buttons, why="with the bar of a review")
     press(bar.correct.native)
@@ -183,7 +183,7 @@ def small_screen(tool):
 def assert_in_sight(tool, *more, why: str = "") -> None:
     """The loop and more is in sight, as soon as everything has its place."""
     process(0.3)
-    assert wait_until(lambda: not out_of_sight(tool, *more), 5), (why, out_of_sight(tool, *more))
+    assert wait_until(lambda: not out_of_sight(tool, *more)), (why, out_of_sight(tool, *more))
 
 
 def out_of_sight(tool, *more) -> list[str]:
@@ -426,11 +426,11 @@ def test_a_track_keeps_its_colours_when_it_is_committed(tool_tracking):
 def test_f1_shows_the_keys(request, name):
     tool = request.getfixturevalue(name)
     key(tool.viewer, "F1")
-    assert wait_until(lambda: tool.dock.panels.keys_section.isExpanded(), 5)
+    assert wait_until(lambda: tool.dock.panels.keys_section.isExpanded())
     process(0.2)
     assert listed_keys(tool) == keys_of(rows_of(tool.state.tool))
     key(tool.viewer, "F1")
-    assert wait_until(lambda: not tool.dock.panels.keys_section.isExpanded(), 5)
+    assert wait_until(lambda: not tool.dock.panels.keys_section.isExpanded())
 
 
 def keys_of(rows) -> list[tuple[str, str]]:
@@ -441,5 +441,5 @@ def listed_keys(tool) -> list[tuple[str, str]]:
     """The rows of the list of keys; all of them are seen."""
     grid, window = tool.dock.panels.keys.layout(), tool.viewer.window._qt_window
     labels = [[grid.itemAtPosition(row, column).widget() for column in (0, 1)] for row in range(grid.count() // 2)]
-    assert wait_until(lambda: all(is_in_sight(label, window) for pair in labels for label in pair), 5)
+    assert wait_until(lambda: all(is_in_sight(label, window) for pair in labels for label in pair))
     return [(re.sub("<[^>]*>", "", shown.text()), text.text()) for shown, text in labels]

@@ -82,9 +82,9 @@ def test_a_closer_look_is_cancelled_and_the_window_lives(tiled, monkeypatch):
     tool.dock.panels.automatic.look.value = "always"
     with Heartbeat() as heart:
         press(tool.dock.panels.automatic.run.native)
-        assert wait_until(lambda: len(begun) > 2, 60)
+        assert wait_until(lambda: len(begun) > 2)
         click(tool, COIN)  # the work goes on meanwhile
-        assert wait_until(lambda: tool.session.has_current, 60), tool.status.text
+        assert wait_until(lambda: tool.session.has_current), tool.status.text
         press(tool.dock.status.cancel)
         wait_idle(tool, 30)
     assert heart.longest < LONGEST_FREEZE

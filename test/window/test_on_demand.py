@@ -88,7 +88,7 @@ def test_a_large_image_is_embedded_where_the_user_clicks_and_looks_and_wholly_on
     tool.actions.start_again()
     assert wait_until(lambda: tool.engine.embeddings is not None and not engine.busy), "what is there stays"
     tool.actions.segment_all()
-    assert wait_until(lambda: tool.jobs.running(WORK) is not None, 120), tool.status.text
+    assert wait_until(lambda: tool.jobs.running(WORK) is not None), tool.status.text
     assert engine.there == TILES and menu.isHidden(), "Segment All needs all tiles"
     tool.actions.cancel()
     wait_idle(tool)

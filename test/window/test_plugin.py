@@ -166,7 +166,7 @@ def test_an_image_and_a_volume_have_tools_in_one_viewer(viewer):
     for answer in ("Close without saving", "Go on working"):
         driver.answer(answer, seen)
     driver.close_by_hand(viewer)
-    assert wait_until(lambda: len(seen) == 2, 10) and sum("not committed" in text for text in seen) == 1
+    assert wait_until(lambda: len(seen) == 2) and sum("not committed" in text for text in seen) == 1
     assert "micro_sam 2D, mine: " in seen[0] and "micro_sam 3D, stack: " in seen[1], "each says whose work it is about"
     assert not flat.state.closed and not deep.state.closed
     recovered = get_cache_directory() / "recovered"
@@ -196,7 +196,7 @@ def test_tools_of_the_plugins_menu_share_a_viewer_and_leave_it(viewer):
     ]
     table.labels.value, table.image.value = viewer.layers["committed_objects"], viewer.layers["mine"]
     table.measure.native.click()
-    assert wait_until(lambda: table.panel.model.ids == [1], 20), table.said.text()
+    assert wait_until(lambda: table.panel.model.ids == [1]), table.said.text()
 
     from micro_sam.plugin.widgets import Tool2D
 

@@ -114,7 +114,7 @@ def test_any_label_layer_is_measured_shown_and_saved(viewer, tmp_path, monkeypat
     table.panel.save.click()
     assert table.said.text() == "There is nothing to save. Press Measure first."
     table.measure.native.click()
-    assert wait_until(lambda: table.panel.model.ids == [4, 9], 30), table.said.text()
+    assert wait_until(lambda: table.panel.model.ids == [4, 9]), table.said.text()
     table.panel.rows.selectRow(0)
     process(0.1)
     assert layer.selected_label == 4

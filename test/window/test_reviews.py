@@ -28,14 +28,14 @@ def begin(tool) -> None:
     """Press W and wait for the first object."""
     driver.canvas(tool.viewer).setFocus()
     key(tool.viewer, "w")
-    assert wait_until(lambda: tool.review.doubt is not None, 20), tool.status.text
+    assert wait_until(lambda: tool.review.doubt is not None), tool.status.text
 
 
 def go_on(tool, button) -> None:
     """Press a button of the bar, and wait for the next object, or the end."""
     before = tool.review.doubt
     press(button.native)
-    assert wait_until(lambda: tool.review.doubt is not before, 20), tool.status.text
+    assert wait_until(lambda: tool.review.doubt is not before), tool.status.text
 
 
 def many() -> np.ndarray:
@@ -104,7 +104,7 @@ def test_the_last_object_is_deleted_and_the_review_ends(tool, ends):
     go_on(tool, bar.delete)
     assert tool.review.left == 0 and len(tool.session.objects) == 1
     press(bar.delete.native)
-    assert wait_until(lambda: not bar.isVisible(), 10) and not tool.session.objects and tool.review.doubt is None
+    assert wait_until(lambda: not bar.isVisible()) and not tool.session.objects and tool.review.doubt is None
     key(tool.viewer, "w")
     assert "no committed objects" in tool.status.text
     key(tool.viewer, "ctrl+z")
@@ -143,14 +143,14 @@ def test_in_a_volume_the_review_goes_to_the_slices_of_the_objects(tool_3d, ends)
     go_on(tool, bar.fine)
     assert (tool.review.doubt.id, tool.state.z) == (1, 3)
     key(tool.viewer, "w")
-    assert wait_until(lambda: tool.review.doubt.id == 2, 10) and tool.state.z == 7 and tool.review.left == 0
+    assert wait_until(lambda: tool.review.doubt.id == 2) and tool.state.z == 7 and tool.review.left == 0
     press(bar.correct.native)
     assert tool.session.objects.reopened == 2 and not bar.isVisible()
     key(tool.viewer, "w")  # of an open object W goes to a slice, here to none
     assert tool.review.doubt is None and "No slice" in tool.status.text
     key(tool.viewer, "c")
     key(tool.viewer, "w")
-    assert wait_until(lambda: "All 3 objects were looked at" in tool.status.text, 10), tool.status.text
+    assert wait_until(lambda: "All 3 objects were looked at" in tool.status.text), tool.status.text
 
 
 def test_of_tracks_the_division_that_is_passed_comes_first(tool_tracking, ends):
@@ -171,7 +171,7 @@ def test_of_tracks_the_division_that_is_passed_comes_first(tool_tracking, ends):
     left = tool.review.left
     assert left == len(tool.session.objects) - 1 > 0
     key(tool.viewer, "w")
-    assert wait_until(lambda: tool.review.left == left - 1, 10)
+    assert wait_until(lambda: tool.review.left == left - 1)
     assert "passes a division" not in bar.text.text()
     last = tool.review.doubt.id
     go_on(tool, bar.delete)

@@ -130,9 +130,9 @@ def test_series_from_the_first_image_to_the_last_and_again(opened, folder, tmp_p
     assert load_labels(results / "c.tif").max() == 1
     assert tool.engine.computed == 0, "it was embedded before"
     tool.actions.go_to_image(2)  # with its result
-    assert wait_until(lambda: tool.state.image.name == "c" and not tool.engine.busy, 60) and tool.engine.computed == 0
+    assert wait_until(lambda: tool.state.image.name == "c" and not tool.engine.busy) and tool.engine.computed == 0
     click_on_item(panel, 1)
-    assert wait_until(lambda: tool.state.image.name == "b" and not tool.engine.busy, 60) and tool.engine.computed == 0
+    assert wait_until(lambda: tool.state.image.name == "b" and not tool.engine.busy) and tool.engine.computed == 0
     assert tool.session.committed.max() == 1
 
     # The window is closed without N: the last image is saved all the same.

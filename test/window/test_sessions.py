@@ -85,7 +85,7 @@ def test_an_earlier_session_is_offered_and_goes_on_where_it_ended(tool, coins, t
         tool.actions.save(path)
         assert tool.session.keeper.flush(10) and (path.parent / "coins_objects.session" / store.FILE).exists()
         commit(tool, COINS[2])
-        assert driver.wait_until(lambda: not tool.saving.unsaved, 90)
+        assert driver.wait_until(lambda: not tool.saving.unsaved)
         assert len(np.unique(tifffile.imread(path))) == 3
     finally:
         tool.recording.choice = SessionChoice()

@@ -53,16 +53,16 @@ def test_objects_like_the_chosen_one_are_proposed_and_accepted_by_key_or_all_at_
             section.expand(animate=False)
     process(0.3)
     press(panel.similar.native)
-    assert wait_until(lambda: "like 1" in tool.status.text, 60), tool.status.text
+    assert wait_until(lambda: "like 1" in tool.status.text), tool.status.text
     wait_idle(tool)
     assert proposed(tool, BRIGHT) == [False, True, True] and proposed(tool, DARK) == [False] * 3
     assert panel.similarity.visible or os.environ.get("QT_QPA_PLATFORM")
     picture("similar")
 
     panel.similarity.value = 0.0
-    assert wait_until(lambda: any(proposed(tool, DARK)), 20), tool.status.text
+    assert wait_until(lambda: any(proposed(tool, DARK))), tool.status.text
     panel.similarity.value = 0.5
-    assert wait_until(lambda: not any(proposed(tool, DARK)), 20), tool.status.text
+    assert wait_until(lambda: not any(proposed(tool, DARK))), tool.status.text
 
     point_at(tool, BRIGHT[1])
     key(tool.viewer, "a")
@@ -104,7 +104,7 @@ def test_nuclei_of_a_volume_are_proposed(tool_3d):
     assert tool.session.auto.any()
     tool.actions.select([1])
     tool.actions.find_similar()
-    assert wait_until(lambda: "like 1" in tool.status.text, 60), tool.status.text
+    assert wait_until(lambda: "like 1" in tool.status.text), tool.status.text
     wait_idle(tool)
     assert 0 < len(np.unique(tool.session.auto)) - 1
     covered = tool.session.auto[largest] > 0
@@ -124,7 +124,7 @@ def test_what_is_proposed_in_a_volume_is_accepted_one_by_one_and_all_at_once(too
     process(0.3)
     try:
         press(tool.dock.panels.objects.similar.native)
-        assert wait_until(lambda: "like 1" in tool.status.text, 60), tool.status.text
+        assert wait_until(lambda: "like 1" in tool.status.text), tool.status.text
         wait_idle(tool)
         numbers = np.unique(tool.session.auto)[1:]
         assert len(numbers) > 2

@@ -93,7 +93,7 @@ def test_open_image_asks_for_a_file_and_opens_it(opened, coins, tmp_path, monkey
     driver.press(tool.dock.panels.image.file.native)
     assert wait_until(lambda: tool.session is not None)
     assert tool.state.image.path == path
-    assert wait_until(lambda: tool.dock.panels.image.visibleRegion().isEmpty(), 5), "it is folded"
+    assert wait_until(lambda: tool.dock.panels.image.visibleRegion().isEmpty()), "it is folded"
     ready(tool)
     click(tool, COIN)
     assert wait_until(lambda: tool.session.has_current), tool.status.text

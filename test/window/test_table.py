@@ -24,7 +24,7 @@ def test_rows_follow_the_objects_and_jump_to_them(tool, tmp_path):
         wait_idle(tool)
         key(tool.viewer, "c")
     key(tool.viewer, "shift+t")
-    assert wait_until(lambda: tool.table.panel is not None and len(tool.table.panel.model.ids) == 2, 10)
+    assert wait_until(lambda: tool.table.panel is not None and len(tool.table.panel.model.ids) == 2)
     panel, measured = tool.table.panel, []
     contents = tool.table.measuring._contents
     take = contents.take
@@ -32,7 +32,7 @@ def test_rows_follow_the_objects_and_jump_to_them(tool, tmp_path):
     click(tool, THIRD_COIN)
     wait_idle(tool)
     key(tool.viewer, "c")
-    assert wait_until(lambda: panel.model.ids == [1, 2, 3], 10)
+    assert wait_until(lambda: panel.model.ids == [1, 2, 3])
     assert measured == [3], "what did not change is not measured again"
     assert 0 < panel.model.value(2, "certainty") <= 1
 
@@ -49,9 +49,9 @@ def test_rows_follow_the_objects_and_jump_to_them(tool, tmp_path):
     assert panel.selected == (1, 3) and panel.merge.isEnabled()
     press(panel.merge)
     assert set(tool.session.objects) == {1, 2} and tool.state.selected == ()
-    assert wait_until(lambda: panel.model.ids == [1, 2] and panel.model.value(0, "pieces") == 2, 10)
+    assert wait_until(lambda: panel.model.ids == [1, 2] and panel.model.value(0, "pieces") == 2)
     key(tool.viewer, "ctrl+z")
-    assert wait_until(lambda: panel.model.ids == [1, 2, 3], 10)
+    assert wait_until(lambda: panel.model.ids == [1, 2, 3])
     panel.words.setText("pixels > 1500")
     panel.words.editingFinished.emit()
     assert panel.shown == [i for i, record in sorted(tool.session.objects.items()) if record.area > 1500]
@@ -118,13 +118,13 @@ def test_a_review_begins_with_the_most_doubtful_object(tool):
     bar = tool.dock.panels.review
     assert not bar.isVisible()
     key(tool.viewer, "w")
-    assert wait_until(lambda: tool.review.doubt is not None, 10) and bar.isVisible()
+    assert wait_until(lambda: tool.review.doubt is not None) and bar.isVisible()
     assert tool.state.selected == (2,) and "in 2 pieces" in bar.text.text() and "2 left" in bar.text.text()
     press(bar.fine.native)
     seen = tool.review.doubt.id
     assert seen in (1, 3) and tool.review.left == 1
     press(bar.delete.native)
-    assert wait_until(lambda: tool.review.doubt is not None and tool.review.doubt.id not in (2, seen), 10)
+    assert wait_until(lambda: tool.review.doubt is not None and tool.review.doubt.id not in (2, seen))
     last = tool.review.doubt.id
     assert set(tool.session.objects) == {2, last} and tool.review.left == 0
     press(bar.correct.native)
@@ -133,8 +133,8 @@ def test_a_review_begins_with_the_most_doubtful_object(tool):
     assert "Commit it (C)" in tool.status.text
     key(tool.viewer, "c")
     key(tool.viewer, "w")
-    assert wait_until(lambda: "All 2 objects were looked at" in tool.status.text, 10), tool.status.text
+    assert wait_until(lambda: "All 2 objects were looked at" in tool.status.text), tool.status.text
     key(tool.viewer, "w")  # from the beginning, but for what is fine
-    assert wait_until(lambda: tool.review.doubt is not None and tool.review.doubt.id == last, 10)
+    assert wait_until(lambda: tool.review.doubt is not None and tool.review.doubt.id == last)
     press(bar.stop.native)
     assert not bar.isVisible()

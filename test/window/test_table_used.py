@@ -21,7 +21,7 @@ def open_table(tool, number: int):
     with camera_kept(tool):
         key(tool.viewer, "shift+t")
         try:
-            assert wait_until(lambda: tool.table.panel is not None and shows(tool, number), 20), tool.status.text
+            assert wait_until(lambda: tool.table.panel is not None and shows(tool, number)), tool.status.text
             yield tool.table.panel
         finally:
             tool.table.hide()
@@ -82,7 +82,7 @@ def test_rows_are_sorted_selected_and_changed_by_mouse_and_keyboard(tool):
         assert set(tool.state.selected) == {1, 2} == set(panel.selected) and panel.merge.isEnabled()
         key(tool.viewer, "shift+2")
         assert session.classes.names() == {1: "class 2", 2: "class 2"}
-        assert wait_until(lambda: "class" in panel.model.columns and text_of(panel, 2, "class") == "class 2", 10)
+        assert wait_until(lambda: "class" in panel.model.columns and text_of(panel, 2, "class") == "class 2")
         assert panel.shown == [3, 1, 4, 2], "a column that comes does not change the order"
         assert set(panel.selected) == {1, 2}
 
@@ -91,23 +91,23 @@ def test_rows_are_sorted_selected_and_changed_by_mouse_and_keyboard(tool):
         assert tool.state.selected == (1,)
         key(tool.viewer, "Delete")
         assert set(session.objects) == {2, 3, 4} and tool.state.selected == ()
-        assert wait_until(lambda: panel.shown == [3, 4, 2], 10)
+        assert wait_until(lambda: panel.shown == [3, 4, 2])
         key(tool.viewer, "ctrl+z")
-        assert wait_until(lambda: panel.shown == [3, 1, 4, 2], 10)
+        assert wait_until(lambda: panel.shown == [3, 1, 4, 2])
 
         click_row(panel, 3)
         press(panel.delete)
         assert set(session.objects) == {1, 2, 4}
         key(tool.viewer, "ctrl+z")
-        assert wait_until(lambda: shows(tool, 4), 10)
+        assert wait_until(lambda: shows(tool, 4))
 
         click_row(panel, 4)
         press(panel.split)
         assert set(session.objects) == {1, 2, 3, 4, 5}, tool.status.text
-        assert wait_until(lambda: shows(tool, 5), 10)
+        assert wait_until(lambda: shows(tool, 5))
         assert panel.model.value(panel.model.ids.index(5), "pieces") == 1
         key(tool.viewer, "ctrl+z")
-        assert wait_until(lambda: shows(tool, 4), 10)
+        assert wait_until(lambda: shows(tool, 4))
 
         click_row(panel, 3)
         press(panel.reopen)
@@ -163,7 +163,7 @@ def test_the_table_is_saved_by_its_dialog_as_csv_and_parquet(tool, tmp_path, mon
         again = pd.read_parquet(tmp_path / "b.parquet")
         pd.testing.assert_frame_equal(again.drop(columns="certainty"), expected, check_dtype=False)
         tool.session.objects.delete([1])
-        assert wait_until(lambda: shows(tool, 3), 10)
+        assert wait_until(lambda: shows(tool, 3))
         driver.answer("Keep it")
         press(panel.save)
         assert len(pd.read_csv(tmp_path / "a.csv")) == 4
@@ -195,7 +195,7 @@ def test_in_a_volume_a_row_leads_to_the_slices_of_its_object(tool_3d):
         assert text_of(panel, 2, "voxels") == "1800" and text_of(panel, 2, "first_slice") == "9"
         assert text_of(panel, 2, "last_slice") == "11"
         press(panel.merge)
-        assert set(tool.session.objects) == {1} and wait_until(lambda: shows(tool, 1), 10)
+        assert set(tool.session.objects) == {1} and wait_until(lambda: shows(tool, 1))
         click_row(panel, 1)
         press(panel.split)
         assert len(tool.session.objects) == 2 and 1 in tool.session.objects, tool.status.text
@@ -229,7 +229,7 @@ def test_tracks_have_path_speed_and_lineage_and_split_at_the_frame_in_view(tool_
         lineage = tool.session.tracks.lineage
         (new,) = {track.id for track in lineage.tracks} - set(np.unique(truth))
         assert (lineage[movies.OTHER].end, lineage[new].start) == (3, 4), tool.status.text
-        assert wait_until(lambda: new in panel.model.ids and tool.table.measuring.is_complete, 10)
+        assert wait_until(lambda: new in panel.model.ids and tool.table.measuring.is_complete)
         assert text_of(panel, new, "first_frame") == "4"
         key(tool.viewer, "ctrl+z")
         assert tool.session.tracks.lineage[movies.OTHER].end == movies.N_FRAMES - 1

@@ -94,7 +94,7 @@ def test_too_little_or_a_taken_name_is_said_in_a_sentence(opened, coins_file, co
     (tmp_path / "taken.safetensors").write_bytes(b"precious")
     menu.output.value = tmp_path / "taken.safetensors"
     use(tool, menu.start)
-    assert wait_until(lambda: "exists already" in tool.status.text, 20), tool.status.text
+    assert wait_until(lambda: "exists already" in tool.status.text), tool.status.text
     assert (tmp_path / "taken.safetensors").read_bytes() == b"precious"
     assert tool.training.run is None
 
