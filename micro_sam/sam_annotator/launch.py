@@ -291,6 +291,8 @@ class ToolWidget(QWidget):
         active = viewer.layers.selection.active
         self.image = active if active in images else next(iter(images), None)
         self.annotator = Window(viewer, self.kind, checked, is_docked=False, is_alone=not images)
+        if self.image is None:
+            self.annotator.dock.ask_for_image()  # now: it is seen first
         self._end: Any = None
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)

@@ -10,7 +10,7 @@ import numpy as np
 from micro_sam.errors import InputError
 from micro_sam.sample_data import synthetic
 from micro_sam.sample_data.download import RemoteFile, fetch_sample
-from micro_sam.sample_data.sample import Sample
+from micro_sam.sample_data.sample import Sample, read_image
 
 _SKIMAGE = "scikit-image, skimage.data"
 _CELLS3D = RemoteFile(
@@ -66,13 +66,7 @@ def _in_skimage(filename: str) -> np.ndarray:
     """An image that lies in the installed scikit-image wheel (its pooch is not needed, and not asked)."""
     import skimage.data
 
-    return _read(Path(skimage.data.__file__).parent / filename)
-
-
-def _read(path: Path) -> np.ndarray:
-    import imageio.v3 as imageio  # the names of the samples are wanted without it
-
-    return imageio.imread(path)
+    return read_image(Path(skimage.data.__file__).parent / filename)
 
 
 def _cell() -> Sample:
@@ -131,7 +125,7 @@ def _dividing_cells() -> Sample:
 
 
 def _cells3d() -> Sample:
-    image = _read(fetch_sample(_CELLS3D))  # (Z, C, Y, X), channels: membranes, nuclei
+    image = read_image(fetch_sample(_CELLS3D))  # (Z, C, Y, X), channels: membranes, nuclei
     return Sample(
         "cells3d_nuclei",
         np.ascontiguousarray(image[:, 1]),
@@ -146,7 +140,7 @@ def _cells3d() -> Sample:
 def _human_mitosis() -> Sample:
     return Sample(
         "human_mitosis",
-        _read(fetch_sample(_MITOSIS)),
+        read_image(fetch_sample(_MITOSIS)),
         "2d",
         "Nuclei of human cells, some in mitosis",
         f"{_SKIMAGE}; Moffat et al. 2006, Broad Bioimage Benchmark Collection",

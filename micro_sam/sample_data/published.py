@@ -9,10 +9,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-import imageio.v3 as imageio
 import numpy as np
 
 from micro_sam.sample_data.download import RemoteFile, fetch_sample, sample_directory, unpack_sample
+from micro_sam.sample_data.sample import read_image
 
 Layer = tuple[np.ndarray, dict[str, Any]] | tuple[np.ndarray, dict[str, Any], str]
 Folder = str | os.PathLike[str]
@@ -125,23 +125,23 @@ def sample_data_3d() -> list[Layer]:
 
 def sample_data_hela_2d() -> list[Layer]:
     """The image of :func:`fetch_hela_2d_example_data`."""
-    return [(imageio.imread(fetch_hela_2d_example_data(sample_directory())), {"name": "hela"})]
+    return [(read_image(fetch_hela_2d_example_data(sample_directory())), {"name": "hela"})]
 
 
 def sample_data_livecell() -> list[Layer]:
     """The image of :func:`fetch_livecell_example_data`."""
-    return [(imageio.imread(fetch_livecell_example_data(sample_directory())), {"name": "livecell"})]
+    return [(read_image(fetch_livecell_example_data(sample_directory())), {"name": "livecell"})]
 
 
 def sample_data_wholeslide() -> list[Layer]:
     """The image of :func:`fetch_wholeslide_example_data`."""
-    return [(imageio.imread(fetch_wholeslide_example_data(sample_directory())), {"name": "wholeslide"})]
+    return [(read_image(fetch_wholeslide_example_data(sample_directory())), {"name": "wholeslide"})]
 
 
 def sample_data_image_series() -> list[Layer]:
     """Three image layers; the third image has another size and modality."""
     paths = sorted(Path(fetch_image_series_example_data(sample_directory())).glob("*.tif"))
-    return [(imageio.imread(path), {"name": f"image-{number}"}) for number, path in enumerate(paths)]
+    return [(read_image(path), {"name": f"image-{number}"}) for number, path in enumerate(paths)]
 
 
 def sample_data_tracking() -> list[Layer]:
@@ -178,4 +178,4 @@ def synthetic_data(shape: tuple[int, ...], seed: int | None = None) -> tuple[np.
 
 
 def _stack(folder: str, pattern: str) -> np.ndarray:
-    return np.stack([imageio.imread(path) for path in sorted(Path(folder).glob(pattern))])
+    return np.stack([read_image(path) for path in sorted(Path(folder).glob(pattern))])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -44,3 +45,10 @@ class Sample:
     labels: np.ndarray | None = None
     tracks: tuple[TrackRow, ...] = ()
     scale: tuple[float, ...] = ()
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """The pixels of a file of a sample, as imageio has them."""
+    import imageio.v3 as imageio  # the names of the samples are wanted without it
+
+    return imageio.imread(path)

@@ -193,9 +193,9 @@ def test_the_menu_of_thresholds_is_there_only_where_the_maps_are_used(tool_3d):
     menu(tool).method.value = "propagation"
     assert menu(tool).all_parameters.isHidden() and not tool.volume.automatic.by_maps
     menu(tool).method.value = "auto"
-    tool.dock.panels.automatic.method.value = "grid"
+    tool.dock.panels.automatic.parameters.panel.method.value = "grid"
     assert menu(tool).all_parameters.isHidden()
-    tool.dock.panels.automatic.method.value = "dense"
+    tool.dock.panels.automatic.parameters.panel.method.value = "dense"
     assert not menu(tool).all_parameters.isHidden()
 
 

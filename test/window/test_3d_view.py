@@ -133,7 +133,7 @@ def test_a_file_with_four_axes_is_opened_when_the_person_says_what_they_are(open
     path = tmp_path / "four.tif"
     tifffile.imwrite(path, np.stack([volume, volume[::-1]]))
     tool = opened(annotator_3d, None, model_type="nano_lm")
-    menu_of_images = tool.dock.panels.image
+    menu_of_images = tool.dock.panels.image.panel
     assert not menu_of_images.open_as.native.isVisible()
     tool.viewer.open(str(path))  # as if it was dropped
     assert wait_until(lambda: "nothing says what its axes are" in tool.status.text), tool.status.text

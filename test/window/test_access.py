@@ -13,6 +13,7 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QPushButton
 
 from micro_sam.io.labels import load_labels
+from micro_sam.sam_annotator import annotator_2d
 
 from . import driver
 from .driver import click, key, wait_idle
@@ -70,6 +71,21 @@ def test_a_button_that_is_clicked_does_not_take_the_keyboard(tool):
     key(tool.viewer, "c")
     wait_idle(tool)
     assert tool.session.committed[COIN]
+
+
+def test_a_menu_is_opened_by_key_and_tab_goes_on_in_it(opened, coins):
+    tool = opened(annotator_2d, coins, model_type="nano_lm")
+    wait_idle(tool)
+    driver.activate(tool.viewer)
+    menu = tool.dock.panels.classes
+    menu.toggleButton().setFocus()
+    press_by_key()
+    assert menu.isExpanded()
+    QTest.keyClick(QApplication.focusWidget(), Qt.Key.Key_Tab)
+    driver.process(0.1)
+    assert QApplication.focusWidget() is menu.panel.add.native
+    press_by_key()
+    assert tool.session.classes.names() == {} and [one.number for one in tool.session.classes.known] == [1]
 
 
 SCRIPT = """

@@ -203,15 +203,15 @@ def test_automatic_segmentation_runs_beside_the_clicks_and_thresholds_act_at_onc
     found = len(np.unique(tool.session.auto)) - 1
     assert found > 15
 
-    tool.dock.panels.automatic.values["min_size"].value = 1500
+    tool.dock.panels.automatic.parameters.panel.values["min_size"].value = 1500
     wait_idle(tool)
     sizes = np.bincount(tool.session.auto.ravel())[1:]
     assert 0 < np.count_nonzero(sizes) < found and sizes[sizes > 0].min() >= 1500
     assert "for these" in tool.status.text, "C commits the clicked object"
-    tool.dock.panels.automatic.values["min_size"].value = 100_000
+    tool.dock.panels.automatic.parameters.panel.values["min_size"].value = 100_000
     wait_idle(tool)
     assert not tool.session.auto.any() and "ower" in tool.status.text
-    tool.dock.panels.automatic.values["min_size"].value = 25
+    tool.dock.panels.automatic.parameters.panel.values["min_size"].value = 25
     wait_idle(tool)
     assert len(np.unique(tool.session.auto)) - 1 == found
     assert Predictor.decode is decode
@@ -221,14 +221,14 @@ def test_grid_of_points_is_the_other_method(tool, monkeypatch):
     from micro_sam.segmentation.automatic import masks as automatic_masks
 
     monkeypatch.setattr(automatic_masks, "point_grid", lambda side, grid=automatic_masks.point_grid: grid(6))
-    tool.dock.panels.automatic.method.value = "grid"
+    tool.dock.panels.automatic.parameters.panel.method.value = "grid"
     assert (
-        tool.dock.panels.automatic.values["pred_iou_thresh"].visible
+        tool.dock.panels.automatic.parameters.panel.values["pred_iou_thresh"].visible
         or not tool.dock.panels.automatic.parameters.isExpanded()
     )
     driver.press(tool.dock.panels.automatic.run.native)
     assert wait_until(lambda: tool.jobs.running() is None and not tool.automatic.busy)
-    tool.dock.panels.automatic.method.value = "dense"
+    tool.dock.panels.automatic.parameters.panel.method.value = "dense"
     assert tool.status.kind != "error", tool.status.text
 
 
@@ -272,8 +272,8 @@ def test_another_model_or_cache_keeps_prompts_and_objects(tool, tmp_path):
     key(tool.viewer, "c")
     click(tool, COIN)
     wait_idle(tool)
-    tool.dock.panels.model.embeddings.value = tmp_path / "coins.zarr"
-    tool.dock.panels.model.apply.native.click()
+    tool.dock.panels.model.panel.embeddings.value = tmp_path / "coins.zarr"
+    tool.dock.panels.model.panel.apply.native.click()
     assert wait_until(lambda: not tool.engine.busy)
     wait_idle(tool)
     assert (tmp_path / "coins.zarr").is_dir()

@@ -68,7 +68,7 @@ def test_committed_objects_are_shown_by_class_and_follow_changes(tool, by_class)
     tool.actions.select((1,))
     key(tool.viewer, "shift+2")
     assert np.allclose(shown(tool, 1), own), "only when the user wants it"
-    panel = tool.dock.panels.classes
+    panel = tool.dock.panels.classes.panel
     section = panel.parentWidget()
     while not hasattr(section, "expand"):
         section = section.parentWidget()
@@ -185,7 +185,7 @@ def test_what_is_selected_by_its_number_exists(tool):
 
 def unfolded(tool, panel=None):
     """A menu (that of classes), in sight, and what folds it."""
-    panel = panel or tool.dock.panels.classes
+    panel = panel or tool.dock.panels.classes.panel
     section = panel.parentWidget()
     while not hasattr(section, "expand"):
         section = section.parentWidget()
@@ -219,7 +219,7 @@ def test_colours_are_asked_for_and_all_nine_keys_give_a_class(tool, monkeypatch)
         assert tool.session.classes.names()[1] == "class 6"
         driver.press(panel.none.native)
         assert 1 not in tool.session.classes.names()
-        objects, objects_section = unfolded(tool, tool.dock.panels.objects)
+        objects, objects_section = unfolded(tool, tool.dock.panels.objects.panel)
         driver.write(objects.ids.native, "2, 3")
         objects_section.collapse(animate=False)
         assert tool.state.selected == (2, 3)
@@ -286,7 +286,7 @@ def test_classes_of_a_volume_are_saved_with_an_image_and_come_back_in_a_new_sess
     try:
         assert tool.session.classes.names() == {1: "metaphase", 2: "two words"}
         assert not tool.session.history.can_undo and not tool.saving.unsaved
-        assert tool.dock.panels.classes.names[7].text() == "metaphase"
+        assert tool.dock.panels.classes.panel.names[7].text() == "metaphase"
         tool.actions.select((2,))
         key(tool.viewer, "shift+7")
         tool.actions.save()

@@ -59,7 +59,7 @@ def test_a_command_without_a_model_opens_the_one_that_works_at_once_and_names_th
 
 def test_from_an_empty_start_it_is_two_clicks_with_a_sample(opened):
     tool = opened(annotator_2d, model_type="nano_lm")
-    panel = tool.dock.panels.image
+    panel = tool.dock.panels.image.panel
     assert panel.file.native.isVisible() and panel.use_sample.native.isVisible() and "sample" in tool.status.text
     press(panel.use_sample.native)
     assert wait_until(lambda: tool.session is not None)

@@ -97,6 +97,43 @@ def test_a_window_opens_with_seldom_used_sections_folded_and_naparis_panels_hidd
         press(tool.dock.view.layers)
 
 
+def test_what_a_menu_holds_is_made_when_it_opens_and_knows_what_was_before(opened, coins):
+    tool = opened(annotator_2d, coins, model_type="nano_lm")
+    wait_idle(tool)
+    for position in ((60, 100), (115, 160)):
+        click(tool, position)
+        wait_idle(tool)
+        key(tool.viewer, "c")
+    tool.actions.set_preserve("none")
+    tool.actions.set_threshold("min_size", 77)
+    key(tool.viewer, "shift+2")
+    tool.actions.use_tool("pick")
+    tool.actions.select((1, 2))
+    panels = tool.dock.panels
+    menus = (panels.objects, panels.classes, panels.commit_options, panels.model, panels.training, panels.keys)
+    menus += (panels.automatic.parameters, panels.image)
+    assert [menu.text() for menu in menus if menu.content().layout().count()] == [], "nobody has opened them"
+    width = tool.dock.width()
+    for menu in menus:
+        menu.expand(animate=False)
+    process(0.3)
+    for menu in menus:
+        assert menu.panel.isVisible() and menu.panel.height() >= menu.panel.minimumSizeHint().height(), menu.text()
+    assert tool.dock.width() == width
+    objects = panels.objects.panel
+    assert objects.count.text() == "2 committed objects" and objects.ids.value == "1, 2"
+    assert objects.choose.isChecked() and objects.merge.enabled and not objects.reopen.enabled
+    assert panels.commit_options.panel.preserve.value == "none"
+    assert panels.automatic.parameters.panel.values["min_size"].value == 77
+    assert list(panels.classes.panel.names) == [2]
+    assert "nano_lm" in panels.model.panel.in_use.text()
+    assert panels.training.panel.output.value.suffix == ".safetensors"
+    tool.actions.select((2,))
+    assert objects.ids.value == "2" and objects.reopen.enabled
+    tool.actions.delete_selected()
+    assert objects.count.text() == "1 committed object"
+
+
 def fills(tool) -> bool:
     """Whether the image is as large as the canvas and lies within it."""
     camera, widget = camera_of(tool.viewer), canvas(tool.viewer)
@@ -426,11 +463,11 @@ def test_a_track_keeps_its_colours_when_it_is_committed(tool_tracking):
 def test_f1_shows_the_keys(request, name):
     tool = request.getfixturevalue(name)
     key(tool.viewer, "F1")
-    assert wait_until(lambda: tool.dock.panels.keys_section.isExpanded())
+    assert wait_until(lambda: tool.dock.panels.keys.isExpanded())
     process(0.2)
     assert listed_keys(tool) == keys_of(rows_of(tool.state.tool))
     key(tool.viewer, "F1")
-    assert wait_until(lambda: not tool.dock.panels.keys_section.isExpanded())
+    assert wait_until(lambda: not tool.dock.panels.keys.isExpanded())
 
 
 def keys_of(rows) -> list[tuple[str, str]]:
@@ -439,7 +476,7 @@ def keys_of(rows) -> list[tuple[str, str]]:
 
 def listed_keys(tool) -> list[tuple[str, str]]:
     """The rows of the list of keys; all of them are seen."""
-    grid, window = tool.dock.panels.keys.layout(), tool.viewer.window._qt_window
+    grid, window = tool.dock.panels.keys.panel.layout(), tool.viewer.window._qt_window
     labels = [[grid.itemAtPosition(row, column).widget() for column in (0, 1)] for row in range(grid.count() // 2)]
     assert wait_until(lambda: all(is_in_sight(label, window) for pair in labels for label in pair))
     return [(re.sub("<[^>]*>", "", shown.text()), text.text()) for shown, text in labels]

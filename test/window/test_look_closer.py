@@ -51,7 +51,7 @@ def segment_all(tool):
 
 def test_the_menu_decides_how_closely_a_tiled_image_is_looked_at(tiled, asked):
     tool = tiled(56)  # 42 tiles
-    menu = tool.dock.panels.automatic.look
+    menu = tool.dock.panels.automatic.parameters.panel.look
     assert menu.native.isVisible() and menu.value == "auto"
     segment_all(tool)
     assert asked and all(asked), "of up to 64 tiles by itself"
@@ -79,7 +79,7 @@ def test_a_closer_look_is_cancelled_and_the_window_lives(tiled, monkeypatch):
             yield 1, 2, None
 
     monkeypatch.setattr(dense_blocks, "iter_best_scale", endless)
-    tool.dock.panels.automatic.look.value = "always"
+    tool.dock.panels.automatic.parameters.panel.look.value = "always"
     with Heartbeat() as heart:
         press(tool.dock.panels.automatic.run.native)
         assert wait_until(lambda: len(begun) > 2)
@@ -97,15 +97,15 @@ def test_the_menu_is_there_only_where_it_changes_something(request):
     assert request.getfixturevalue("tool").automatic.can_look_closer
     tool = request.getfixturevalue("tool")
     tool.dock.panels.automatic.parameters.expand(animate=False)
-    tool.dock.panels.automatic.method.value = "grid"
+    tool.dock.panels.automatic.parameters.panel.method.value = "grid"
     driver.process(0.1)
-    assert not tool.dock.panels.automatic.look.visible
-    tool.dock.panels.automatic.method.value = "dense"
+    assert not tool.dock.panels.automatic.parameters.panel.look.visible
+    tool.dock.panels.automatic.parameters.panel.method.value = "dense"
     driver.process(0.1)
-    assert tool.dock.panels.automatic.look.visible
+    assert tool.dock.panels.automatic.parameters.panel.look.visible
     assert tool.dock.width() <= 400
     tool.dock.panels.automatic.parameters.collapse(animate=False)
 
 
 def test_slices_are_not_looked_at_closer(tool_3d):
-    assert not tool_3d.automatic.can_look_closer and not tool_3d.dock.panels.automatic.look.visible
+    assert not tool_3d.automatic.can_look_closer and not tool_3d.dock.panels.automatic.parameters.panel.look.visible

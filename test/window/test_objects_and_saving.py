@@ -35,10 +35,10 @@ def commit(tool, *positions):
 
 def test_clicked_object_is_opened_again_corrected_and_keeps_its_id(tool):
     commit(tool, COIN, OTHER_COIN)
-    tool.dock.panels.objects.choose.click()
+    tool.dock.panels.objects.panel.choose.click()
     click(tool, OTHER_COIN)
-    assert tool.state.selected == (2,) and tool.dock.panels.objects.ids.value == "2"
-    tool.dock.panels.objects.reopen.native.click()
+    assert tool.state.selected == (2,) and tool.dock.panels.objects.panel.ids.value == "2"
+    tool.dock.panels.objects.panel.reopen.native.click()
     assert tool.session.objects.reopened == 2 and tool.session.current[OTHER_COIN] == 1
     assert tool.session.committed[OTHER_COIN] == 0
     assert len(tool.layers.points.layer.data) == 1, "its prompt is back"
@@ -50,31 +50,31 @@ def test_clicked_object_is_opened_again_corrected_and_keeps_its_id(tool):
 
 def test_objects_are_merged_deleted_and_come_back_with_undo(tool):
     commit(tool, COIN, OTHER_COIN)
-    tool.dock.panels.objects.choose.click()
+    tool.dock.panels.objects.panel.choose.click()
     click(tool, COIN)
     click(tool, OTHER_COIN)
     assert set(tool.state.selected) == {1, 2}
-    tool.dock.panels.objects.merge.native.click()
+    tool.dock.panels.objects.panel.merge.native.click()
     assert set(tool.session.objects) == {1} and tool.session.committed[OTHER_COIN] == 1
-    assert tool.state.selected == () and not tool.dock.panels.objects.delete.enabled
+    assert tool.state.selected == () and not tool.dock.panels.objects.panel.delete.enabled
     key(tool.viewer, "ctrl+z")
     assert set(tool.session.objects) == {1, 2}
-    tool.dock.panels.objects.ids.value = "2"
-    tool.dock.panels.objects.ids.native.editingFinished.emit()
+    tool.dock.panels.objects.panel.ids.value = "2"
+    tool.dock.panels.objects.panel.ids.native.editingFinished.emit()
     assert tool.state.selected == (2,)
-    tool.dock.panels.objects.delete.native.click()
+    tool.dock.panels.objects.panel.delete.native.click()
     assert set(tool.session.objects) == {1} and tool.session.committed[OTHER_COIN] == 0
     key(tool.viewer, "ctrl+z")
     assert tool.session.committed[OTHER_COIN] == 2
-    tool.dock.panels.objects.ids.value = "99"
-    tool.dock.panels.objects.ids.native.editingFinished.emit()
+    tool.dock.panels.objects.panel.ids.value = "99"
+    tool.dock.panels.objects.panel.ids.native.editingFinished.emit()
     assert "99" in tool.status.text and tool.status.kind == "error"
 
 
 def test_chosen_objects_have_a_frame_that_follows_the_view(tool):
     commit(tool, COIN, OTHER_COIN)
     assert not tool.dock.selected.isVisible()
-    tool.dock.panels.objects.choose.click()
+    tool.dock.panels.objects.panel.choose.click()
     click(tool, COIN)
     zoom = camera_of(tool.viewer).zoom
     for factor in (1, 2, 0.5):
@@ -99,7 +99,7 @@ def test_chosen_objects_have_a_frame_that_follows_the_view(tool):
 def test_commit_treats_committed_objects_as_the_menu_says(tool, preserve):
     commit(tool, COIN)
     before = tool.session.committed == 1
-    tool.dock.panels.commit_options.preserve.value = preserve
+    tool.dock.panels.commit_options.panel.preserve.value = preserve
     tool.actions.use_tool("box")
     driver.drag(tool, (20, 65), (100, 135))
     click_inside = tool.session.prompts.drawn.shapes
@@ -114,7 +114,7 @@ def test_commit_treats_committed_objects_as_the_menu_says(tool, preserve):
         assert np.array_equal(tool.session.committed == 1, before)
     else:
         assert not (tool.session.committed[covered] == 1).any()
-    tool.dock.panels.commit_options.preserve.value = "pixels"
+    tool.dock.panels.commit_options.panel.preserve.value = "pixels"
 
 
 @pytest.mark.parametrize("suffix", [".tif", ".zarr"])

@@ -66,7 +66,7 @@ def test_one_of_several_images_is_chosen_in_the_window(opened, tmp_path):
         for k in range(3):
             file.write(np.full((40, 56), 50 * k + 50, "uint8"), metadata={"axes": "YX", "Name": f"position {k}"})
     tool = opened(annotator_2d, path, model_type="nano_lm")
-    menu = tool.dock.panels.image
+    menu = tool.dock.panels.image.panel
     assert [key for key in menu.one_of.choices] == ["0", "1", "2"] and "3 images" in tool.state.image.note
     menu.one_of.value = "2"
     assert wait_until(lambda: tool.state.image.key == "2" and int(np.asarray(tool.layers.raw.data).max()) == 150)

@@ -194,7 +194,7 @@ def test_keys_work_whichever_layer_is_selected(tool, coins):
 def test_keys_work_after_a_menu_was_used(tool):
     driver.press(tool.dock.panels.segment.live.native)
     driver.press(tool.dock.panels.segment.live.native)
-    tool.dock.panels.commit_options.preserve.native.setFocus()
+    tool.dock.panels.commit_options.panel.preserve.native.setFocus()
     click(tool, COIN)
     wait_idle(tool)
     driver.press(tool.dock.panels.segment.run.native)
@@ -320,7 +320,7 @@ def test_channels_can_be_chosen_and_prompts_stay(tool, coins):
     assert driver.wait_until(lambda: tool.session.model.embeddings is not None and not tool.engine.busy)
     assert tool.state.image.n_channels == 2
     tool.session.prompts.add_point(COIN)
-    tool.dock.panels.image.channel.value = 1
+    tool.dock.panels.image.panel.channel.value = 1
     assert np.array_equal(tool.layers.raw.data, 255 - coins)
     assert driver.wait_until(lambda: not tool.engine.busy)
     wait_idle(tool)
@@ -328,7 +328,7 @@ def test_channels_can_be_chosen_and_prompts_stay(tool, coins):
     tool.actions.segment()
     wait_idle(tool)
     assert tool.session.has_current
-    tool.dock.panels.image.channel.value = "mix"
+    tool.dock.panels.image.panel.channel.value = "mix"
     assert driver.wait_until(lambda: not tool.engine.busy)
     assert tool.layers.raw.data.shape == coins.shape
 

@@ -70,10 +70,10 @@ def test_segment_all_finds_only_objects_whose_centre_lies_in_a_drawn_box(tool):
     picture("region_2d")
 
     before = len(np.unique(found))
-    tool.dock.panels.automatic.values["min_size"].value = 1500
+    tool.dock.panels.automatic.parameters.panel.values["min_size"].value = 1500
     wait_idle(tool)
     assert len(np.unique(tool.session.auto)) <= before and region.holds(centres(tool.session.auto)).all()
-    tool.dock.panels.automatic.values["min_size"].value = 25
+    tool.dock.panels.automatic.parameters.panel.values["min_size"].value = 25
     wait_idle(tool)
     key(tool.viewer, "c")
     assert len(tool.session.objects) == before and not tool.session.auto.any()

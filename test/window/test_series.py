@@ -57,13 +57,13 @@ def test_an_empty_window_goes_through_a_folder_and_on_where_it_ended(opened, fol
         tifffile.imwrite(path, image)
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(folder))
     tool = opened(annotator_2d, model_type="nano_lm")
-    driver.press(tool.dock.panels.image.folder.native)
+    driver.press(tool.dock.panels.image.panel.folder.native)
     annotate(tool, "a")
     key(tool.viewer, "n")
     results = folder.with_name("images_objects")
     assert load_labels(results / "a.tif").max() == 1
     assert wait_until(lambda: tool.state.image.name == "b")
-    assert not tool.dock.panels.image.folder.native.isVisible(), "one folder for each window"
+    assert not tool.dock.panels.image.panel.folder.native.isVisible(), "one folder for each window"
     tool.actions.open_folder()
     assert "Open another window" in tool.status.text and tool.state.image.name == "b"
     again = opened(annotator_2d, model_type="nano_lm")

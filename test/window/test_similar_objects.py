@@ -41,14 +41,14 @@ def test_objects_like_the_chosen_one_are_proposed_and_accepted_by_key_or_all_at_
     tool = opened(annotator_2d, two_kinds(), model_type="nano_lm")
     assert wait_until(lambda: tool.engine.predictor is not None and not tool.engine.busy), tool.status.text
     wait_idle(tool)
-    panel = tool.dock.panels.objects
+    panel = tool.dock.panels.objects.panel
     driver.click(tool, BRIGHT[0])
     wait_idle(tool)
     key(tool.viewer, "c")
     (first,) = tool.session.objects
     assert not panel.similar.enabled
     tool.actions.select([first])
-    for section in tool.dock.findChildren(type(tool.dock.panels.keys_section)):
+    for section in tool.dock.findChildren(type(tool.dock.panels.keys)):
         if section.isAncestorOf(panel):
             section.expand(animate=False)
     process(0.3)
@@ -117,13 +117,13 @@ def test_what_is_proposed_in_a_volume_is_accepted_one_by_one_and_all_at_once(too
     largest = load_largest(tool)
     tool.actions.select([1])
     tool.actions.set_similarity(0.0)
-    sections = tool.dock.findChildren(type(tool.dock.panels.keys_section))
-    folded = [one for one in sections if one.isAncestorOf(tool.dock.panels.objects) and not one.isExpanded()]
+    sections = tool.dock.findChildren(type(tool.dock.panels.keys))
+    folded = [one for one in sections if one.isAncestorOf(tool.dock.panels.objects.panel) and not one.isExpanded()]
     for section in folded:
         section.expand(animate=False)
     process(0.3)
     try:
-        press(tool.dock.panels.objects.similar.native)
+        press(tool.dock.panels.objects.panel.similar.native)
         assert wait_until(lambda: "like 1" in tool.status.text), tool.status.text
         wait_idle(tool)
         numbers = np.unique(tool.session.auto)[1:]

@@ -77,8 +77,8 @@ def test_empty_window_takes_a_file_and_a_sample(opened, coins, tmp_path, caplog)
     click(tool, COIN)
     assert wait_until(lambda: tool.session.has_current)
     tool.actions.clear()
-    tool.dock.panels.image.sample.value = "immunohistochemistry"
-    tool.dock.panels.image.use_sample.native.click()
+    tool.dock.panels.image.panel.sample.value = "immunohistochemistry"
+    tool.dock.panels.image.panel.use_sample.native.click()
     ready(tool)
     assert tool.layers.raw.rgb and tool.session.shape == (512, 512)
 
@@ -88,12 +88,12 @@ def test_open_image_asks_for_a_file_and_opens_it(opened, coins, tmp_path, monkey
     imageio.imwrite(path, coins)
     monkeypatch.setattr(QFileDialog, "getOpenFileName", staticmethod(lambda *_args, **_more: (answers.pop(0), "")))
     tool = opened(annotator_2d, model_type="nano_lm")
-    driver.press(tool.dock.panels.image.file.native)
+    driver.press(tool.dock.panels.image.panel.file.native)
     assert tool.session is None and len(answers) == 1, "cancelled"
-    driver.press(tool.dock.panels.image.file.native)
+    driver.press(tool.dock.panels.image.panel.file.native)
     assert wait_until(lambda: tool.session is not None)
     assert tool.state.image.path == path
-    assert wait_until(lambda: tool.dock.panels.image.visibleRegion().isEmpty()), "it is folded"
+    assert wait_until(lambda: tool.dock.panels.image.panel.visibleRegion().isEmpty()), "it is folded"
     ready(tool)
     click(tool, COIN)
     assert wait_until(lambda: tool.session.has_current), tool.status.text
@@ -104,8 +104,8 @@ def test_tool_docks_into_a_viewer_and_takes_its_layer(opened, coins):
     layer = viewer.add_image(coins, name="my image", scale=(0.5, 0.5))
     tool = opened(annotator_2d, model_type="nano_lm", viewer=viewer)
     assert tool.viewer is viewer and tool.session is None
-    tool.dock.panels.image.layer.value = layer
-    driver.press(tool.dock.panels.image.use_layer.native)
+    tool.dock.panels.image.panel.layer.value = layer
+    driver.press(tool.dock.panels.image.panel.use_layer.native)
     ready(tool)
     driver.process(0.5)  # the image is fitted
     assert tool.layers.raw is layer and layer in viewer.layers and "raw" not in [lay.name for lay in viewer.layers]
@@ -144,7 +144,8 @@ def test_missing_weights_are_offered_with_one_click(opened, coins):
     driver.press(tool.dock.panels.offer.instead.native)
     assert not tool.dock.panels.offer.isVisible()
     assert wait_until(lambda: tool.session.has_current), tool.status.text
-    assert tool.dock.panels.model.model.value == "nano_lm" and "nano_lm" in tool.dock.panels.model.in_use.text()
+    menu = tool.dock.panels.model.panel
+    assert menu.model.value == "nano_lm" and "nano_lm" in menu.in_use.text()
 
 
 def test_a_window_begins_with_the_model_that_works_at_once_and_names_the_better_one(opened, coins):
@@ -153,17 +154,17 @@ def test_a_window_begins_with_the_model_that_works_at_once_and_names_the_better_
     assert tool.engine.predictor.model_name == "nano_lm" and not tool.dock.panels.offer.isVisible()
     text = tool.status.text
     assert text.startswith("nano_lm is ready") and text.count("vit_h") == 1 and "Click an object" in text
-    assert "vit_h is larger and slower" in tool.dock.panels.model.in_use.text()
+    assert "vit_h is larger and slower" in tool.dock.panels.model.panel.in_use.text()
     click(tool, COIN)
     wait_idle(tool)
     assert tool.session.current[COIN] == 1
-    tool.dock.panels.model.model.value = "vit_h"  # as the sentence says
-    tool.dock.panels.model.apply.native.click()
+    tool.dock.panels.model.panel.model.value = "vit_h"  # as the sentence says
+    tool.dock.panels.model.panel.apply.native.click()
     assert wait_until(lambda: tool.dock.panels.offer.isVisible()), tool.status.text
     assert "vit_h" in tool.dock.panels.offer.text.text() and tool.session.current[COIN] == 1
     driver.press(tool.dock.panels.offer.instead.native)
     ready(tool)
-    assert "vit_h" not in tool.dock.panels.model.in_use.text(), "the user has said which model it is"
+    assert "vit_h" not in tool.dock.panels.model.panel.in_use.text(), "the user has said which model it is"
 
 
 COMMAND = """
@@ -207,7 +208,7 @@ def test_bf16_is_offered_where_the_processor_gains_by_it(opened, coins, monkeypa
     monkeypatch.setattr(device, "has_bf16", lambda: False)
     tool = opened(annotator_2d, coins, model_type="nano_lm")
     ready(tool)
-    menu, chosen = tool.dock.panels.model, []
+    menu, chosen = tool.dock.panels.model.panel, []
     assert menu.precision.native.isHidden() and tool.engine.predictor.precision == "fp32"
     monkeypatch.setattr(device, "has_bf16", lambda: True)
     menu._show_in_use()
@@ -242,8 +243,8 @@ def test_cache_of_another_image_is_refused_and_another_path_goes_on(opened, coin
     tool = opened(annotator_2d, coins[::-1].copy(), model_type="nano_lm", embedding_path=cache)
     assert wait_until(lambda: tool.status.kind == "error")
     assert tool.session.model.embeddings is None and str(CacheError.__name__)
-    tool.dock.panels.model.embeddings.value = tmp_path / "other.zarr"
-    tool.dock.panels.model.apply.native.click()
+    tool.dock.panels.model.panel.embeddings.value = tmp_path / "other.zarr"
+    tool.dock.panels.model.panel.apply.native.click()
     ready(tool)
 
 
@@ -349,12 +350,12 @@ def test_cache_that_cannot_be_written_is_a_sentence_and_the_work_goes_on(tool, t
     wait_idle(tool)
     key(tool.viewer, "c")
     (tmp_path / "file").write_text("")
-    tool.dock.panels.model.embeddings.value = tmp_path / "file" / "coins.zarr"
-    tool.dock.panels.model.apply.native.click()
+    tool.dock.panels.model.panel.embeddings.value = tmp_path / "file" / "coins.zarr"
+    tool.dock.panels.model.panel.apply.native.click()
     assert wait_until(lambda: not tool.engine.busy and tool.status.kind == "error"), tool.status.text
     assert "coins.zarr" in tool.status.text and tool.session.committed[COIN] == 1
-    tool.dock.panels.model.embeddings.value = None
-    tool.dock.panels.model.apply.native.click()
+    tool.dock.panels.model.panel.embeddings.value = None
+    tool.dock.panels.model.panel.apply.native.click()
     ready(tool)
     click(tool, (115, 160))
     wait_idle(tool)
@@ -426,7 +427,7 @@ FRESH_STACKS = """
         tool.actions.review_next()
         assert driver.wait_until(lambda: tool.review.doubt is not None), tool.status.text
         tool.actions.review_stop()
-        tool.dock.panels.training_section.expand(animate=False)
+        tool.dock.panels.training.expand(animate=False)
         tool.actions.start_training()
         driver.process(0.2)
         driver.wait_idle(tool)

@@ -78,7 +78,7 @@ def test_classes_are_set_by_key_saved_and_loaded_again(tool, coins, tmp_path):
     click(tool, COIN)
     wait_idle(tool)
     key(tool.viewer, "shift+2")
-    assert tool.session.classes.current == 2 and tool.dock.panels.classes.current.text()
+    assert tool.session.classes.current == 2 and tool.dock.panels.classes.panel.current.text()
     key(tool.viewer, "c")
     click(tool, OTHER_COIN)
     wait_idle(tool)
@@ -88,7 +88,7 @@ def test_classes_are_set_by_key_saved_and_loaded_again(tool, coins, tmp_path):
     assert tool.session.classes.names() == {1: "class 2", 2: "class 5"}
     key(tool.viewer, "ctrl+z")
     assert tool.session.classes.names() == {1: "class 2"}
-    menu = tool.dock.panels.classes
+    menu = tool.dock.panels.classes.panel
     menu.names[2].setText("shiny")
     menu.names[2].editingFinished.emit()
     assert tool.session.classes.names() == {1: "shiny"} and menu.counts[2].text().endswith(": 1")
@@ -105,7 +105,7 @@ def test_classes_are_set_by_key_saved_and_loaded_again(tool, coins, tmp_path):
 
     tool.open(replace(from_array(coins, "2d", "coins"), earlier=result), load_labels(result))
     assert tool.session.classes.names() == {1: "shiny", 2: "shiny"} and not tool.session.history.can_undo
-    assert list(tool.dock.panels.classes.names) == [2] and not tool.saving.unsaved
+    assert list(tool.dock.panels.classes.panel.names) == [2] and not tool.saving.unsaved
 
 
 def test_a_review_begins_with_the_most_doubtful_object(tool):

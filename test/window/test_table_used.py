@@ -206,7 +206,7 @@ def test_tracks_have_path_speed_and_lineage_and_split_at_the_frame_in_view(tool_
     tool, truth = tool_tracking, movies.small_movie()[1]
     tool.session.objects.load(truth, {movies.MOTHER: list(movies.DAUGHTERS)})
     first, second = movies.DAUGHTERS
-    in_dock = tool.dock.panels.objects.objects.split
+    in_dock = tool.dock.panels.objects.panel.objects.split
     assert "split_pieces" not in tool.actions and "before the frame in view" in in_dock.tooltip
     with open_table(tool, len(np.unique(truth)) - 1) as panel:
         for column in ("displacement_px", "path_px", "mean_speed_px_per_frame"):

@@ -282,7 +282,8 @@ def test_segmenting_all_frames_is_cancelled_and_says_when_nothing_is_found(tool_
 def test_lineages_are_edited_by_choosing_tracks_and_every_act_is_undone(with_truth):
     tool = with_truth
     session, lineage = tool.session, tool.session.tracks.lineage
-    view, acts = tool.dock.panels.objects.view, tool.dock.panels.objects
+    acts = tool.dock.panels.objects.panel
+    view = acts.view
     assert wait_until(lambda: view.lineage == lineage and view.isVisible())
     go_to(tool, 6)
     press(tool, view, view.bar(OTHER).center().toPoint())

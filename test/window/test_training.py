@@ -39,7 +39,7 @@ def wait_for(tool, *states: str, timeout: float = 300) -> None:
 
 def use(tool, button) -> None:
     """Press a button of the menu, which is folded and far down."""
-    tool.dock.panels.training_section.expand(animate=False)
+    tool.dock.panels.training.expand(animate=False)
     process(0.2)
     tool.dock.scroll.ensureWidgetVisible(button.native)
     process(0.2)
@@ -50,7 +50,7 @@ def use(tool, button) -> None:
 def test_train_stop_go_on_close_reopen_and_use(opened, coins_file, coin_labels, tmp_path):
     tool = opened(annotator_2d, coins_file, segmentation_result=coin_labels, model_type="nano_lm")
     wait_idle(tool)
-    menu = tool.dock.panels.training
+    menu = tool.dock.panels.training.panel
     menu.steps.value = 3
     assert menu.output.value == tmp_path / "coins_model.safetensors"
     with Heartbeat() as heart:
@@ -68,7 +68,7 @@ def test_train_stop_go_on_close_reopen_and_use(opened, coins_file, coin_labels, 
     tool.viewer.close()
     again = opened(annotator_2d, coins_file, model_type="nano_lm")
     wait_idle(again)
-    menu = again.dock.panels.training
+    menu = again.dock.panels.training.panel
     wait_for(again, "done")
     assert "IoU of a click" in menu.text.text()
     assert menu.output.value == tmp_path / "coins_model_2.safetensors"
@@ -84,7 +84,7 @@ def test_train_stop_go_on_close_reopen_and_use(opened, coins_file, coin_labels, 
 
 def test_too_little_or_a_taken_name_is_said_in_a_sentence(opened, coins_file, coin_labels, tmp_path):
     tool = opened(annotator_2d, coins_file, model_type="nano_lm")
-    menu = tool.dock.panels.training
+    menu = tool.dock.panels.training.panel
     use(tool, menu.start)
     assert "no committed objects" in tool.status.text
     tool.session.objects.load(np.where(coin_labels == coin_labels.max(), 1, 0).astype(np.uint32))

@@ -129,7 +129,7 @@ def test_no_caption_is_cut(request, name):
     key(tool.viewer, "F1")
     driver.process(0.6)
     try:
-        rows = dock.panels.keys.findChildren(QLabel)
+        rows = dock.panels.keys.panel.findChildren(QLabel)
         assert len(rows) > 10 and all(row.isVisible() for row in rows)
         for row in rows:
             text = re.sub("<[^>]*>", "", row.text())
@@ -191,7 +191,7 @@ def test_objects_that_are_found_beside_a_current_one_say_which_are_committed(too
     key(tool.viewer, "c")
     wait_idle(tool)
     assert list(tool.session.objects) == [1] and tool.session.automatic.exists
-    tool.dock.panels.commit_options.source.value = "auto"  # as the sentence says
+    tool.dock.panels.commit_options.panel.source.value = "auto"  # as the sentence says
     key(tool.viewer, "c")
     wait_idle(tool)
     assert len(tool.session.objects) > 5

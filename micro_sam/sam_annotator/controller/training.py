@@ -63,6 +63,7 @@ class Training:
         self._timer = QTimer()
         self._timer.setInterval(LOOK_MS)
         self._timer.timeout.connect(self._look)
+        state.events.session.connect(lambda _session: self._find())
 
     # ------------------------------------------------------------------ actions
 
@@ -139,19 +140,19 @@ class Training:
         image = self._state.image
         return free_name(suggestion.parent, file_name(image.name) if image is not None else "my")
 
-    def find(self) -> None:
+    def close(self) -> None:
+        """Look no more; a training goes on."""
+        self._timer.stop()
+
+    # ------------------------------------------------------------------ inside
+
+    def _find(self) -> None:
         """Follow the latest training beside the image, unless one is followed already."""
         if self.run is not None:
             return
         runs = find_runs(self._saving.suggested_path().parent)
         if runs:
             self._follow(runs[0])
-
-    def close(self) -> None:
-        """Look no more; a training goes on."""
-        self._timer.stop()
-
-    # ------------------------------------------------------------------ inside
 
     def _command(self, options: TrainingOptions) -> list[str]:
         settings, predictor = self._state.settings, self._engine.predictor

@@ -38,7 +38,7 @@ from micro_sam.sam_annotator.view.panels.offers import (
     SessionOfferPanel,
     StartAgainPanel,
 )
-from micro_sam.sam_annotator.view.panels.parts import PRIMARY, SECONDARY, folded, give_keys_back, section
+from micro_sam.sam_annotator.view.panels.parts import PRIMARY, SECONDARY, FoldedMenu, give_keys_back, section
 from micro_sam.sam_annotator.view.panels.prompts import PromptPanel, SegmentPanel
 from micro_sam.sam_annotator.view.panels.stacks import MethodState, TrackingPanel, VolumePanel
 from micro_sam.sam_annotator.view.panels.status_bar import StatusBar
@@ -47,7 +47,8 @@ from micro_sam.sam_annotator.view.panels.view import ViewRow
 from micro_sam.sam_annotator.view.sections import SectionLines
 from micro_sam.session.session import Session
 
-WIDTH = 330
+WIDTH = 380
+"""In pixels; enough for all menus with usual fonts, so that the dock keeps it when they are opened."""
 SCROLL_BAR = 24
 SETTLED_MS = 300
 """After a menu was unfolded everything has its size."""
@@ -94,35 +95,32 @@ class Panels(QWidget):
         super().__init__()
         self._state, self._actions = state, actions
         self.series: SeriesPanel | None = None
-        self.image = ImagePanel(state, actions, layers)
+        self.image = FoldedMenu("Image", lambda: ImagePanel(state, actions, layers))
         self.offer = ModelOfferPanel(state, actions)
         self.start_again = StartAgainPanel(preparation, actions)
         self.session_offer = SessionOfferPanel(recording, actions)
         self.embed_all = EmbedAllPanel(engine, actions)
         self.prompts = PromptPanel(state, actions)
         self.segment = SegmentPanel(state, actions)
-        self.commit_options = CommitOptions(state, actions)
         self.automatic = AutomaticPanel(state, automatic, actions)
         self.extra: list[VolumePanel | TrackingPanel] = []
-        self.objects: ObjectsPanel | LineagePanel
+        self.objects: FoldedMenu[Any]
         if isinstance(layers, TrackLayers):
             strip = ConfidenceStrip(state, actions, jobs, engine)
             self.extra.append(TrackingPanel(state, actions, strip, layers))
-            committed_title, self.objects = "Committed tracks and lineage", LineagePanel(state, actions)
+            self.objects = FoldedMenu("Committed tracks and lineage", LineagePanel(state, actions))  # it opens itself
         else:
-            committed_title, self.objects = "Committed objects", ObjectsPanel(state, actions, similar)
+            self.objects = FoldedMenu("Committed objects", lambda: ObjectsPanel(state, actions, similar))
         if volume is not None:
             strip = ConfidenceStrip(state, actions, jobs, engine)
             self.extra.append(VolumePanel(state, actions, strip, volume))
-        self.classes = ClassPanel(state, actions)
         self.review = ReviewBar(review, actions, state.tool.noun)
-        self.model = ModelPanel(state, actions, engine)
-        self.training = TrainingPanel(state, actions, training)
-        self.training_section = folded("Train a model", self.training)
-        self.keys = KeyList(actions)
-        self.keys_section = folded("Keys", self.keys)
+        self.classes = FoldedMenu("Classes", lambda: ClassPanel(state, actions))
+        self.commit_options = FoldedMenu("Options of Commit", lambda: CommitOptions(state, actions))
+        self.model = FoldedMenu("Model and embeddings", lambda: ModelPanel(state, actions, engine))
+        self.training = FoldedMenu("Train a model", lambda: TrainingPanel(state, actions, training))
+        self.keys = FoldedMenu("Keys", lambda: KeyList(actions))
         self.division = None if divisions is None else DivisionPanel(divisions, actions)
-        self._image_section = folded("Image", self.image, is_open=state.image is None)
         self._column = QVBoxLayout(self)
         self._column.setContentsMargins(4, 0, 8, 4)
         self._column.setSpacing(4)
@@ -133,32 +131,32 @@ class Panels(QWidget):
             self.embed_all,
             self.review,
             *([self.division] if self.division is not None else []),
-            self._image_section,
+            self.image,
             self.prompts,
             self.segment,
             *(section(panel.title, panel) for panel in self.extra),
             self.automatic,
-            folded(committed_title, self.objects),
-            folded("Classes", self.classes),
-            folded("Options of Commit", self.commit_options),
-            folded("Model and embeddings", self.model),
-            self.training_section,
-            self.keys_section,
+            self.objects,
+            self.classes,
+            self.commit_options,
+            self.model,
+            self.training,
+            self.keys,
         ):
             self._column.addWidget(widget)
         self._column.addStretch(1)
-        state.events.session.connect(lambda _session: self._image_section.collapse(animate=False))
+        state.events.session.connect(lambda _session: self.image.collapse(animate=False))
         state.events.question.connect(self._show_question)
         review.changed.connect(lambda: self._give_room(review.doubt is not None))
 
     def _show_question(self, question: Exception | None) -> None:
         if question is not None:
-            self._image_section.setVisible(True)
-            self._image_section.expand(animate=False)
+            self.image.setVisible(True)
+            self.image.expand(animate=False)
 
     def _give_room(self, is_review: bool) -> None:
         """On a small screen the bar of a review needs the room of the menu of images, unless that asks something."""
-        self._image_section.setVisible(not is_review or self._state.question is not None)
+        self.image.setVisible(not is_review or self._state.question is not None)
 
     def add_on_top(self, title: str, panel: QWidget) -> None:
         """Add a panel above the others."""
@@ -209,8 +207,9 @@ class Dock(QWidget):
             self.commit.run.native,
             extend,
             None if shown.division is None else shown.division.divide.native,
-            [offer.native for offer in (*offers, shown.training.use)],
+            [offer.native for offer in offers],
         )
+        shown.training.made.connect(lambda: self.main_button.add_offer(shown.training.panel.use.native))
         self.outline = CurrentOutline(state, viewer, layers)
         self.selected = SelectedFrames(state, viewer, layers)
         self._overlays: list[CanvasOverlay] = [self.outline, self.selected]
@@ -223,7 +222,10 @@ class Dock(QWidget):
         self.scroll.setWidgetResizable(True)
         self.scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.scroll.setFrameShape(QScrollArea.Shape.NoFrame)
-        natural = self.panels.minimumSizeHint().width()
+        self._widen()
+        self._widens = once(self._widen, parent=self)
+        for menu in self.panels.findChildren(FoldedMenu):
+            menu.made.connect(self._widens.start)
         self.panels.setMinimumWidth(1)  # the panels give way when the scroll bar comes
         self.scroll.setWidget(self.panels)
         self._keys_come = once(lambda: None, SETTLED_MS, parent=self)
@@ -235,7 +237,6 @@ class Dock(QWidget):
         outer.addWidget(self.scroll, 1)
         for widget in (self.commit, self.save, self.view):
             outer.addWidget(widget)
-        self.setMinimumWidth(max(WIDTH, natural + SCROLL_BAR))
         give_keys_back(self, self._canvas)
         to_image = QShortcut(QKeySequence("Escape"), self)
         to_image.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
@@ -247,6 +248,10 @@ class Dock(QWidget):
         if self.card is None and is_first_start():
             self.card = FirstCard(self._state, self._viewer, self._actions)
 
+    def ask_for_image(self) -> None:
+        """No image is coming: the menu of images is open."""
+        self.panels.image.expand(animate=False)
+
     def end(self) -> None:
         """Draw nothing over the canvas any more; the viewer stays."""
         for overlay in self._overlays:
@@ -254,22 +259,25 @@ class Dock(QWidget):
         if self.card is not None:
             self.card.end()
 
+    def _widen(self) -> None:
+        """Wide enough for all that was made so far, also with large fonts."""
+        self.setMinimumWidth(max(WIDTH, self.panels.minimumSizeHint().width() + SCROLL_BAR))
+
     def _canvas(self) -> QWidget:
         return self._viewer.window._qt_viewer.canvas.native
 
     def _show_keys(self, shown: bool) -> None:
-        section_of_keys = self.panels.keys_section
         if not shown:
-            section_of_keys.collapse(animate=False)
+            self.panels.keys.collapse(animate=False)
             return
-        section_of_keys.expand(animate=False)
+        self.panels.keys.expand(animate=False)
         self._keys_come.start()
         self._scroll_to_keys()
 
     def _scroll_to_keys(self) -> None:
         """The list gets its height, and the scroll bar its range, a little after it was unfolded."""
         if self._keys_come.isActive():
-            self.scroll.ensureWidgetVisible(self.panels.keys_section, 0, 0)
+            self.scroll.ensureWidgetVisible(self.panels.keys, 0, 0)
 
     def add_series(self) -> None:
         """Add the list of a series of images."""
@@ -323,6 +331,12 @@ class MainButton(QObject):
                 button.installEventFilter(self)
         state.events.source.connect(self._mark)
         state.events.session.connect(self._follow)
+
+    def add_offer(self, button: QWidget) -> None:
+        """Another one, less urgent than those that are known."""
+        self._offers += (button,)
+        button.setStyleSheet(SECONDARY)
+        button.installEventFilter(self)
 
     def main(self) -> QWidget | None:
         """The main button; None when there is nothing to go on with yet."""

@@ -65,6 +65,11 @@ class SimilarObjects:
         self._timer = once(self._show, DEBOUNCE_MS)
         state.events.session.connect(self._follow)
 
+    @property
+    def has_found(self) -> bool:
+        """Whether there are candidates, so that the threshold acts."""
+        return self._candidates is not None
+
     # ------------------------------------------------------------------ actions
 
     def start(self) -> None:

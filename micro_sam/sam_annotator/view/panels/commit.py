@@ -66,9 +66,11 @@ class CommitOptions(QWidget):
         super().__init__()
         names = state.tool.names
         choices = [(names.current, "current")] + ([(names.auto, "auto")] if names.auto else [])
-        self.source = ComboBox(choices=choices, value="current", label="layer", tooltip="Which layer is committed.")
+        self.source = ComboBox(choices=choices, value=state.source, label="layer", tooltip="Which layer is committed.")
         self.source.changed.connect(actions.set_source)
-        self.preserve = ComboBox(choices=PRESERVE, value="pixels", label="committed objects", tooltip=PRESERVE_TIP)
+        self.preserve = ComboBox(
+            choices=PRESERVE, value=state.preserve, label="committed objects", tooltip=PRESERVE_TIP
+        )
         self.preserve.changed.connect(actions.set_preserve)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)

@@ -12,7 +12,7 @@ from micro_sam.sam_annotator.actions import Actions
 from micro_sam.sam_annotator.state.series import Progress, SeriesState
 from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.sam_annotator.view.layers.session_layers import SessionLayers
-from micro_sam.sam_annotator.view.panels.parts import action_button, button, column, folded, menu_layout, row
+from micro_sam.sam_annotator.view.panels.parts import FoldedMenu, action_button, button, column, menu_layout, row
 
 COLOURS = "colours"
 EASIEST = "coins"
@@ -62,7 +62,7 @@ class ImagePanel(QWidget):
         state.events.image.connect(self._show_image)
         state.events.series.connect(self._show_series)
         layers.present_changed.connect(self._show_layers)
-        self._ask(None)
+        self._ask(state.question)
         self._show_image()
         self._show_layers()
         self._show_series()
@@ -167,7 +167,7 @@ class SeriesPanel(QWidget):
         layout = menu_layout(self)
         layout.addWidget(self.counter)
         layout.addWidget(row(self.previous, self.next).native)
-        layout.addWidget(folded("All images", self.list))
+        layout.addWidget(FoldedMenu("All images", self.list))
         state.events.series.connect(self._show)
 
     def _show(self, series: SeriesState) -> None:

@@ -7,14 +7,13 @@ from typing import Any
 from qtpy.QtCore import QEvent, QRectF, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent, QPen
 from qtpy.QtWidgets import QFrame, QScrollArea, QSizePolicy, QToolTip, QWidget
-from superqt import QCollapsible
 
 from micro_sam.sam_annotator.actions import Actions
 from micro_sam.sam_annotator.runtime.timers import once
 from micro_sam.sam_annotator.state.window import WindowState
 from micro_sam.sam_annotator.view.layers.colours import track_colours
 from micro_sam.sam_annotator.view.panels.objects import ObjectsPanel
-from micro_sam.sam_annotator.view.panels.parts import action_button, menu_layout, row
+from micro_sam.sam_annotator.view.panels.parts import FoldedMenu, action_button, menu_layout, row
 from micro_sam.session.lineage import Lineage
 from micro_sam.session.session import Session
 
@@ -238,7 +237,7 @@ class LineagePanel(QWidget):
         """Unfold the menu with the first committed track; afterwards it is as the user leaves it."""
         self._was_opened = True
         parent = self.parent()
-        while parent is not None and not isinstance(parent, QCollapsible):
+        while parent is not None and not isinstance(parent, FoldedMenu):
             parent = parent.parent()
         if parent is not None:
             parent.expand(animate=False)

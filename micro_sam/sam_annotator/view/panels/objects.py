@@ -26,6 +26,10 @@ class SimilarState(Protocol):
     def found(self) -> SignalInstance:
         """Whether there are candidates, so that the slider acts."""
 
+    @property
+    def has_found(self) -> bool:
+        """Whether there are some now."""
+
 
 class ObjectsPanel(QWidget):
     """Actions on committed objects (or tracks), which are selected by clicking them or by their ids."""
@@ -67,6 +71,9 @@ class ObjectsPanel(QWidget):
         state.events.session.connect(self._follow)
         state.events.mouse.connect(self._show_tool)
         self._show_selected(state.selected)
+        self._show_tool()
+        if state.session is not None:
+            self._follow(state.session)
         self._show_count()
 
     def _add_similar(self, similar: SimilarState, layout: QVBoxLayout) -> None:
@@ -82,7 +89,7 @@ class ObjectsPanel(QWidget):
         )
         self.similarity.changed.connect(self._actions.set_similarity)
         self._similarity = column(self.similarity, labels=True)
-        self._show_found(False)
+        self._show_found(similar.has_found)
         similar.found.connect(self._show_found)
         layout.addWidget(self.similar.native)
         layout.addWidget(self._similarity.native)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from magicgui.widgets import Container, PushButton
-from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtCore import QEvent, QObject, Qt, Signal
 from qtpy.QtWidgets import (
     QAbstractButton,
     QAbstractSpinBox,
@@ -28,6 +28,8 @@ PRIMARY += " QPushButton:hover { background-color: #3b78de; } QPushButton:presse
 PRIMARY += " QPushButton:disabled { background-color: #3a3f4b; color: #8b93a3; }"
 
 SECONDARY = "QPushButton { padding: 5px; }"  # as large as the main button
+
+Panel = TypeVar("Panel", bound=QWidget)
 
 
 def button(text: str, tip: str, do: Callable[[], object]) -> PushButton:
@@ -95,22 +97,63 @@ def section(title: str, content: QWidget) -> QFrame:
     return frame
 
 
-def folded(title: str, content: QWidget, *, is_open: bool = False) -> QCollapsible:
-    """A menu that opens when its title is clicked."""
-    widget = QCollapsible(title)
-    widget.setDuration(0)
-    widget.setCollapsedIcon("▸")
-    widget.setExpandedIcon("▾")
-    widget.addWidget(content)
-    widget.content().installEventFilter(_Grows(widget))
-    for layout, left, top in ((widget.layout(), 0, 2), (widget.content().layout(), 6, 0)):
-        if layout is not None:
-            layout.setContentsMargins(left, top, 0, top)
-    if is_open:
-        widget.expand(animate=False)
-    else:
-        widget.collapse(animate=False)
-    return widget
+class FoldedMenu(QCollapsible, Generic[Panel]):
+    """A menu that opens when its title is clicked.
+
+    Parameters
+    ----------
+    title
+        Is always in sight.
+    panel
+        What the menu holds, or what makes it when the menu is opened, or its panel asked for, for the first time: most
+        menus of a window are never opened, and a new tool is seen sooner without what they hold.
+
+    Signals
+    -------
+    made
+        The panel is there now.
+    """
+
+    made = Signal()
+
+    def __init__(self, title: str, panel: Panel | Callable[[], Panel]) -> None:
+        super().__init__(title, expandedIcon="▾", collapsedIcon="▸")
+        self.setDuration(0)
+        self._panel: Panel | None = None
+        self._make: Callable[[], Panel] | None = None
+        self.content().installEventFilter(_Grows(self))
+        for layout, left, top in ((self.layout(), 0, 2), (self.content().layout(), 6, 0)):
+            if layout is not None:
+                layout.setContentsMargins(left, top, 0, top)
+        if isinstance(panel, QWidget):
+            self._put_in(panel)
+        else:
+            self._make = panel
+
+    @property
+    def panel(self) -> Panel:
+        """What the menu holds."""
+        if self._panel is None:
+            assert self._make is not None
+            self._put_in(self._make())
+            self.made.emit()
+        assert self._panel is not None
+        return self._panel
+
+    def expand(self, animate: bool = True) -> None:
+        """See superqt."""
+        self.panel.show()
+        super().expand(animate)
+
+    def _put_in(self, panel: Panel) -> None:
+        self._panel = panel
+        self.addWidget(panel)
+        before: QWidget = self.toggleButton()
+        for widget in panel.findChildren(QWidget):  # with Tab from the title, also to what was made late
+            is_popup = widget.window() != self.window()
+            if widget.focusPolicy() != Qt.FocusPolicy.NoFocus and widget.focusProxy() is None and not is_popup:
+                QWidget.setTabOrder(before, widget)
+                before = widget
 
 
 class _Grows(QObject):
@@ -132,7 +175,7 @@ def give_keys_back(root: QWidget, canvas: Callable[[], QWidget]) -> None:
 
     With the mouse, buttons and lists do not take the keyboard (a list would search for the letter that was pressed);
     with Tab they do, so that all can be reached without a mouse. After a number was typed, Return gives the keyboard
-    back to the image.
+    back to the image. Menus that are made later follow.
     """
     for widget in root.findChildren(QWidget):
         if isinstance(widget, (QAbstractButton, QComboBox, QSlider)):
@@ -141,6 +184,8 @@ def give_keys_back(root: QWidget, canvas: Callable[[], QWidget]) -> None:
             widget.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
             widget.setKeyboardTracking(False)
             _return_gives_back(widget, canvas)
+        elif isinstance(widget, FoldedMenu):
+            widget.made.connect(lambda menu=widget: give_keys_back(menu.content(), canvas))
 
 
 def _return_gives_back(widget: QAbstractSpinBox, canvas: Callable[[], QWidget]) -> None:

@@ -15,11 +15,11 @@ from micro_sam.sam_annotator.view.forms import Form
 from micro_sam.sam_annotator.view.layers.track_layers import TrackLayers
 from micro_sam.sam_annotator.view.panels.confidence_strip import ConfidenceStrip
 from micro_sam.sam_annotator.view.panels.parts import (
+    FoldedMenu,
     action_button,
     action_switch,
     button,
     column,
-    folded,
     menu_layout,
     row,
 )
@@ -70,10 +70,10 @@ class VolumePanel(QWidget):
         self.all_slices = action_button(actions, "segment_all_slices")
         self.form = Form([VolumeOptions], actions.set_option, dict(state.options or VolumeOptions()))
         self.method, self.iou_threshold = self.form.widgets["method"], self.form.widgets["iou_threshold"]
-        self.parameters = folded("Parameters of the whole object", self.form.native)
+        self.parameters = FoldedMenu("Parameters of the whole object", self.form.native)
         self.all_form = Form([VolumeThresholds], actions.set_volume_threshold)
         self.thresholds = self.all_form.widgets
-        self.all_parameters = folded("Parameters of Segment All in Volume", self.all_form.native)
+        self.all_parameters = FoldedMenu("Parameters of Segment All in Volume", self.all_form.native)
         layout = menu_layout(self, 3)
         layout.addWidget(self.run.native)
         layout.addWidget(strip)
@@ -105,11 +105,11 @@ class TrackingPanel(QWidget):
         layout.addWidget(strip)
         self.corrections = Corrections(state, actions)
         layout.addWidget(self.corrections)
-        self.parameters = folded("Parameters of Track Object", self._make_parameters())
+        self.parameters = FoldedMenu("Parameters of Track Object", self._make_parameters())
         layout.addWidget(self.parameters)
         self.all_frames = action_button(actions, "segment_and_track_all")
         layout.addWidget(self.all_frames.native)
-        layout.addWidget(folded("Track a segmentation", self._make_linking()))
+        layout.addWidget(FoldedMenu("Track a segmentation", self._make_linking()))
         state.events.session.connect(self._follow)
         layers.present_changed.connect(self._show_layers)
         self._show_layers()

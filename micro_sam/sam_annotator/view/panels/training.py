@@ -41,9 +41,6 @@ class TrainingState(Protocol):
     def suggested_output(self) -> Path:
         """A free name for a weight file."""
 
-    def find(self) -> None:
-        """Follow the latest training beside the image."""
-
 
 class TrainingPanel(QWidget):
     """``Train``: starts, stops and takes up a training, shows how far it is, and offers the model that it made."""
@@ -68,13 +65,14 @@ class TrainingPanel(QWidget):
         layout.addWidget(self.use.native)
         state.events.session.connect(self._suggest)
         training.changed.connect(self._show)
+        if state.session is not None:
+            self._suggest()
         self._show()
 
     def _suggest(self) -> None:
         self.output.value = self._training.suggested_output()
         is_nano = (self._state.settings.model_type or "nano").startswith("nano")
         self.trainable.value = "full" if is_nano else "decoder"
-        self._training.find()
 
     def _start(self) -> None:
         self._actions.start_training(**self.form.values())
