@@ -10,6 +10,7 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QFileDialog
 
 from micro_sam.measure import measure_objects
+from micro_sam.sam_annotator.state.images import from_array
 
 from . import driver, movies, volumes
 from .driver import camera_kept, ctrl_held, key, press, process, wait_until, write
@@ -117,6 +118,16 @@ def test_rows_are_sorted_selected_and_changed_by_mouse_and_keyboard(tool):
         click_header(panel, "id")
         if panel.shown != [1, 2, 3, 4]:
             click_header(panel, "id")
+
+
+def test_no_row_of_an_earlier_image_is_shown(tool, coins):
+    tool.session.objects.load(four())
+    with open_table(tool, 4) as panel:
+        tool.saving.unsaved = False
+        tool.open(from_array(coins, "2d", "coins"))
+        assert panel.model.ids == [] and panel.count.text() == "0 objects"
+        tool.session.objects.load(np.where(four() == 3, 3, 0).astype(np.uint32))
+        assert wait_until(lambda: shows(tool, 1)) and panel.shown == list(tool.session.objects)
 
 
 def test_the_filter_is_typed_and_its_keys_do_nothing_else(tool):

@@ -56,11 +56,14 @@ class Measuring:
         work = self._contents.plan() if self._contents is not None else Work({})
         return not (work.changed or work.gone or self._timer.isActive())
 
+    def follows(self, session: Session) -> bool:
+        """Whether this session is measured."""
+        return self._contents is not None and self._contents.session is session
+
     def follow(self, session: Session, image: OpenImage) -> None:
         """Measure this session from now on."""
-        if self._contents is not None and self._contents.session is not session:
+        if not self.follows(session):
             self._unfollow()
-        if self._contents is None or self._contents.session is not session:
             session.events.objects_changed.connect(self._soon)
             session.events.lineage_changed.connect(self._soon)
         self._jobs.cancel(MEASURE)

@@ -79,7 +79,11 @@ class ObjectTable:
         session, image = self._state.session, self._state.image
         if self._measuring is not None and session is not None and image is not None:
             if tuple(session.shape) == tuple(image.shape):  # of another image, the session comes next
+                is_other = not self._measuring.follows(session)
                 self._measuring.follow(session, image)
+                table = self._measuring.table()
+                if is_other and self.panel is not None and table is not None:
+                    self.panel.show_table(table)  # without rows: those of another session are none of this one
 
     @property
     def is_open(self) -> bool:
