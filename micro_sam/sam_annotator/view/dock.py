@@ -321,14 +321,15 @@ class MainButton(QObject):
     ) -> None:
         super().__init__(dock)
         self._state, self._commit, self._extend = state, commit, extend
-        self._division, self._offers = division, tuple(offers)
+        self._division, self._offers = division, tuple[QWidget, ...]()
         self._marked: QWidget | None = None
-        for button in (commit, extend, division, *offers):
+        for button in (commit, extend, division):
             if button is not None:
                 button.setStyleSheet(SECONDARY)
-        for button in (division, *offers):
-            if button is not None:
-                button.installEventFilter(self)
+        if division is not None:
+            division.installEventFilter(self)
+        for button in offers:
+            self.add_offer(button)
         state.events.source.connect(self._mark)
         state.events.session.connect(self._follow)
 
