@@ -251,7 +251,8 @@ def _virtual_screen() -> list[str]:
 
 def _test_environment() -> dict[str, str]:
     # Threads that wait for a core which another process has slow both down.
-    threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // 2))}
+    # numba, by which napari colours labels, would otherwise give torch as many threads as there are cores, too.
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"), str(max(1, (os.cpu_count() or 1) // 2)))
     software = {"LIBGL_ALWAYS_SOFTWARE": "1"} if sys.platform.startswith("linux") else {}
     # Tests start a hundred processes: each would compile the whole package anew.
     given = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}

@@ -117,9 +117,9 @@ def test_workers_compute_on_the_threads_that_were_asked_for(cluster, source):
 
 @pytest.mark.slow
 def test_a_task_is_done_again_however_often_its_worker_ends(cluster, source, tmp_path):
-    tasks = [(str(tmp_path), number) for number in range(3)]
+    tasks = [(str(tmp_path), number) for number in range(2)]
     answers = dict(iter_tasks(cluster, work.die_often, source, tasks))
-    assert sorted(answer.value for answer in answers.values()) == [0, 1, 2]
+    assert sorted(answer.value for answer in answers.values()) == [0, 1]
     # dask gives up after the fourth death; an answer that is lost with a dying worker is computed once more
     assert len((tmp_path / "times_0").read_text()) >= 6
 

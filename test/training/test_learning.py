@@ -82,18 +82,18 @@ def test_fine_tuning_on_five_images_beats_the_shipped_model_on_five_others(share
             train=(learn,),
             validation=(learn,),  # the images that it is judged by choose nothing here
             output=str(tmp_path / "yeast.safetensors"),
-            steps=70,
+            steps=30,
             batch_size=4,
             crop=256,
-            validate_every=70,
+            validate_every=30,
             validation_objects=1,
             device="cpu",
         )
     )
     images = data.read_source(hold)
     assert [image.name for image in images] == [f"t{n:03d}.tif" for n in range(5, 10)]
-    before = measure(get_sam_model("nano_lm", device="cpu"), images, 12)
-    after = measure(get_sam_model(None, device="cpu", checkpoint_path=weights), images, 12)
+    before = measure(get_sam_model("nano_lm", device="cpu"), images, 8)
+    after = measure(get_sam_model(None, device="cpu", checkpoint_path=weights), images, 8)
     print("held-out frames, before:", before, "after:", after)
     assert all(after[figure] > before[figure] for figure in FIGURES), (before, after)
     # of what is left to gain: weights that know such cells better from the start gain less

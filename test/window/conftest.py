@@ -39,8 +39,10 @@ def pytest_collection_modifyitems(config, items):
 
 
 def _window_of(item) -> int:
-    kinds = ("shared_tool", "shared_tool_3d", "shared_tool_tracking")
-    return next((k for k, kind in enumerate(kinds) if kind in item.fixturenames), len(kinds))
+    kinds = ("tool", "tool_3d", "tool_tracking")
+    asked = item.callspec.params.values() if hasattr(item, "callspec") else ()  # for `request.getfixturevalue`
+    names = {*item.fixturenames, *(name for name in asked if isinstance(name, str))}
+    return next((k for k, kind in enumerate(kinds) if names & {kind, f"shared_{kind}"}), len(kinds))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -117,7 +119,9 @@ def coins() -> np.ndarray:
 
 
 class KnownFeatures:
-    """What the network said about images of earlier tests, by their pixels: most tests begin with the same image."""
+    """What the network said about images of earlier tests, by their pixels: most tests begin with the same images."""
+
+    MOST = 100  # images, of 5 MB
 
     def __init__(self) -> None:
         self._known: dict[tuple, object] = {}
@@ -131,10 +135,18 @@ class KnownFeatures:
 
         def encode_batch(predictor, images):
             images = list(images)
-            keys = [(predictor.model_hash, predictor.backend, image.shape, image.tobytes()) for image in images]
-            if any(key not in self._known for key in keys):
-                self._known.update(zip(keys, real(predictor, images), strict=True))
-            return [dataclasses.replace(self._known[key]) for key in keys]
+            network = (predictor.model_hash, predictor.precision, predictor.backend, predictor.model.dense_head is None)
+            keys = [(*network, image.shape, image.tobytes()) for image in images]
+            new = [k for k, key in enumerate(keys) if key not in self._known]
+            found = [self._known.get(key) for key in keys]
+            for k, features in zip(new, real(predictor, [images[k] for k in new]) if new else (), strict=True):
+                found[k] = features
+            for key, features in zip(keys, found, strict=True):
+                self._known.pop(key, None)
+                self._known[key] = features
+            for key in list(self._known)[: -self.MOST]:
+                self._known.pop(key, None)
+            return [dataclasses.replace(features) for features in found]
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Predictor, "encode_batch", encode_batch)
@@ -142,9 +154,16 @@ class KnownFeatures:
 
 
 @pytest.fixture(scope="session")
-def known_features():
-    """Features of images that every other test begins with."""
+def all_known_features():
+    """Features of the images of earlier tests."""
     return KnownFeatures()
+
+
+@pytest.fixture(autouse=True)
+def known_features(all_known_features):
+    """To encode images again that earlier tests had costs more than all else in a window."""
+    with all_known_features.used():
+        yield
 
 
 class Garbage:
@@ -166,9 +185,16 @@ class Garbage:
 
 
 @pytest.fixture(scope="session")
-def garbage():
+def all_garbage():
     """What earlier tests left."""
     return Garbage()
+
+
+@pytest.fixture(autouse=True)
+def garbage(all_garbage):
+    """Most tests do not wait for what others left."""
+    with all_garbage.left():
+        yield
 
 
 class SharedWindow:
@@ -216,12 +242,11 @@ def shared_tool(shared_window, coins):
 
 
 @pytest.fixture
-def tool(shared_tool, coins, known_features, garbage):
+def tool(shared_tool, coins):
     """The 2D tool on the coins, as it is right after the start: nothing clicked, nothing committed."""
     from micro_sam.sam_annotator.state.images import from_array
 
-    with known_features.used(), garbage.left():
-        driver.reset(shared_tool, from_array(coins, "2d", "coins"))
+    driver.reset(shared_tool, from_array(coins, "2d", "coins"))
     yield shared_tool
     shared_tool.saving.unsaved = False
 
