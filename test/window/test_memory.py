@@ -34,6 +34,11 @@ OPENERS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def garbage():
+    """Garbage is collected as in the program, not as in the other tests."""
+
+
 def parts_of(tool) -> dict[str, weakref.ref]:
     """What takes memory, and a window that is kept."""
     parts = {"session": tool.session, "model": tool.engine.predictor, "layers": tool.layers, "dock": tool.dock}
