@@ -96,4 +96,5 @@ def start_again(tool) -> None:
     tool.actions.set_source("current")
     tool.actions.use_tool("point")
     tool.actions.go_to_slice(0)
+    tool.layers.fit()  # a review or a table goes to objects
     driver.activate(tool.viewer)  # windows of other tools may lie above

@@ -92,5 +92,6 @@ def start_again(tool) -> None:
     tool.session.history.clear()
     tool.actions.use_tool("point")
     tool.actions.go_to_slice(tool.session.shape[0] // 2)
+    tool.layers.fit()  # a review or a table goes to objects
     driver.canvas(tool.viewer).setFocus()
     driver.process(0.1)
