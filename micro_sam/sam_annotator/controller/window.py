@@ -313,8 +313,7 @@ class Window:
         """
         self.state.status.acted()
         if image is None:
-            self.dock.ask_for_image()
-            return self._drops.welcome()
+            return self._drops.welcome(self.dock.ask_for_image)
         continued = self._continuing.earlier(image) if may_continue and committed is None else None
         if continued is not None:
             self._continuing.show(image, continued)

@@ -206,8 +206,9 @@ class Drops:
         """Let napari open files by itself again."""
         self._give_back()
 
-    def welcome(self) -> None:
-        """There is no image yet: say how to get one."""
+    def welcome(self, ask_for_image: Callable[[], object]) -> None:
+        """There is no image yet: ask for one, and say how to get it."""
+        ask_for_image()
         text = "Drop an image onto the window, or select one below: a file, a folder of images, or a sample to try."
         self._state.status.say(text)
         self._viewer.layers.events.inserted.connect(self._inserted)
